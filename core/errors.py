@@ -1,0 +1,61 @@
+"""Everything that WorkQueue raises on purpose. Knows no HTTP: services/producer/errors.py maps these to answers."""
+
+
+class WorkQueueError(Exception):
+    """Base of all; never raised itself."""
+
+
+class InvalidTask(WorkQueueError):
+    """The sender's mistake: nothing was written, trying again is pointless."""
+
+
+class TypeMissing(InvalidTask):
+    """A submitted task without a type."""
+
+
+class RetriesNegative(InvalidTask):
+    """A submitted task with `retries` below zero."""
+
+
+class QueueUnavailable(WorkQueueError):
+    """Redis did not answer; whether the command took effect is unknown."""
+
+
+class StoreUnavailable(WorkQueueError):
+    """Postgres did not answer; whether the statement took effect is unknown (116 of 119 cancelled INSERTs had)."""
+
+
+class StoreBusy(StoreUnavailable):
+    """Postgres answered that it would not wait any longer for a lock: nothing was done, ask again."""
+
+
+class StoreRefused(WorkQueueError):
+    """Postgres refused the values of one statement (a data error); nothing was done."""
+
+
+class EnqueueFailed(WorkQueueError):
+    """The task was not accepted: Redis did not take it."""
+
+
+class PersistFailed(WorkQueueError):
+    """The task was not accepted: its row was not written, or nobody knows."""
+
+
+class LeaseLost(WorkQueueError):
+    """Redis said that our lease is gone: cancel its jobs; late outcomes are refused once their rows were taken back."""
+
+
+class ArtifactRefused(WorkQueueError):
+    """The handler attached something that cannot be kept; the text says what and why."""
+
+
+class InvalidSettings(WorkQueueError):
+    """All faults of the environment at once, one line each."""
+
+    def __init__(self, faults: list[str]) -> None:
+        super().__init__("\n".join(faults))
+        self.faults = faults
+
+
+class PermanentFailure(WorkQueueError):
+    """Raised by a handler: this job will never succeed (a wrong payload, say), so do not retry it."""

@@ -1,0 +1,97 @@
+"""What a job is and which states it may pass through. Pure; imports nothing of ours but the errors."""
+
+from collections.abc import Mapping
+from enum import StrEnum
+
+from msgspec import Struct
+
+from core.errors import ArtifactRefused
+
+ARTIFACT_BYTES_MAX = 10 * 1024 * 1024
+ARTIFACTS_MAX = 100
+
+
+class JobState(StrEnum):
+    PENDING = "pending"  #: in Redis, or will be again (a mark in `unpushed` sees to it)
+    PROCESSING = "processing"  #: claimed by one worker, whose claim token stands in the row
+    COMPLETED = "completed"
+    FAILED = "failed"  #: retries are used up; a person may retry it
+    CANCELLED = "cancelled"
+
+
+#: state -> states that may follow it. The only place that knows: statements get it as a parameter,
+#: the page as a generated file, the tests walk through it. A completed job is copied, never reopened.
+TRANSITIONS: Mapping[JobState, frozenset[JobState]] = {
+    JobState.PENDING: frozenset({JobState.PROCESSING, JobState.CANCELLED, JobState.FAILED}),  # failed: expired
+    JobState.PROCESSING: frozenset(JobState) - {JobState.PROCESSING},
+    JobState.COMPLETED: frozenset(),
+    JobState.FAILED: frozenset({JobState.PENDING}),
+    JobState.CANCELLED: frozenset({JobState.PENDING}),
+}
+
+TERMINAL = frozenset({JobState.COMPLETED, JobState.FAILED, JobState.CANCELLED})
+
+
+def sources_of(target: JobState) -> list[JobState]:
+    """The states from which `target` may be entered."""
+    return [source for source, targets in TRANSITIONS.items() if target in targets]
+
+
+class Artifact(Struct, frozen=True):
+    """Something that a job made and that is kept beside its row."""
+
+    name: str
+    content_type: str
+    content: bytes
+
+
+class Job:
+    """What a handler gets: one run of one job.
+
+    Mutable state: the artifacts, changed by `attach` alone.
+    """
+
+    __slots__ = ("_artifacts", "_keeps_artifacts", "attempt", "id", "payload", "retries", "type")
+
+    def __init__(
+        self,
+        *,
+        id: str,  # noqa: A002 - the contract's name
+        type: str,  # noqa: A002 - the contract's name
+        payload: dict[str, object],
+        attempt: int,
+        retries: int,
+        keeps_artifacts: bool = False,
+    ) -> None:
+        self.id = id  #: UUID as text
+        self.type = type
+        self.payload = payload
+        self.attempt = attempt  #: number of this run, 1 on the first
+        self.retries = retries
+        self._keeps_artifacts = keeps_artifacts
+        self._artifacts: dict[str, Artifact] = {}
+
+    def __repr__(self) -> str:
+        return f"<Job {self.id} {self.type} run {self.attempt}>"
+
+    @property
+    def artifacts(self) -> list[Artifact]:
+        """What was attached so far; written together with the job's end, so that a failed run leaves none."""
+        return list(self._artifacts.values())
+
+    def attach(self, name: str, content: bytes, content_type: str = "application/octet-stream") -> None:
+        """Keep `content` (at most 10 MiB) beside the job's row; the same name again replaces it.
+
+        Raises ArtifactRefused without Postgres, for an unusable name and for too much.
+        """
+        if not self._keeps_artifacts:
+            raise ArtifactRefused(f"artifact {name!r}: artifacts are stored only with DATABASE_URL")
+        if not name or len(name) > 200 or not name.isprintable() or "/" in name:
+            raise ArtifactRefused(f"artifact {name!r}: a name has 1 to 200 printable characters and no '/'")
+        if len(content) > ARTIFACT_BYTES_MAX:
+            raise ArtifactRefused(f"artifact {name!r}: {len(content)} bytes, at most {ARTIFACT_BYTES_MAX} are kept")
+        if not content_type.isascii() or not content_type.isprintable() or len(content_type) > 200:
+            raise ArtifactRefused(f"artifact {name!r}: {content_type!r} is no content type")
+        if len(self._artifacts) >= ARTIFACTS_MAX and name not in self._artifacts:
+            raise ArtifactRefused(f"artifact {name!r}: a job keeps at most {ARTIFACTS_MAX} artifacts")
+        self._artifacts[name] = Artifact(name, content_type, bytes(content))

@@ -1,0 +1,88 @@
+"""How one attempt ended, and what that means for the job. Pure."""
+
+from msgspec import Struct
+
+from core.job import Artifact
+
+
+class Succeeded(Struct, frozen=True):
+    """The handler returned."""
+
+    result: bytes  #: JSON text
+    artifacts: list[Artifact] = []
+
+
+class Failed(Struct, frozen=True):
+    """The handler raised, or what it returned cannot be kept."""
+
+    error: str  #: `Class: text`
+    traceback: str | None = None
+    permanent: bool = False  #: no retry will help
+
+
+class TimedOut(Struct, frozen=True):
+    """The handler took longer than it may."""
+
+    seconds: float
+
+
+class Interrupted(Struct, frozen=True):
+    """It had started and was cancelled by us: a stop, or a lost lease. Not the job's fault."""
+
+
+class NotStarted(Struct, frozen=True):
+    """It was claimed and goes back untouched, to be claimed again after `delay_ms`."""
+
+    delay_ms: int = 0
+
+
+Outcome = Succeeded | Failed | TimedOut | Interrupted | NotStarted
+
+
+class Complete(Struct, frozen=True):
+    """The job is done."""
+
+    result: bytes
+    artifacts: list[Artifact] = []
+
+
+class Bury(Struct, frozen=True):
+    """The job has failed for good."""
+
+    error: str
+    outcome: str
+    traceback: str | None = None
+
+
+class Retry(Struct, frozen=True):
+    """The job failed and runs again after a backoff; this failure counts."""
+
+    error: str
+    outcome: str
+    traceback: str | None = None
+
+
+class GiveBack(Struct, frozen=True):
+    """The job goes back; `interrupted` says whether that was a run."""
+
+    interrupted: bool
+    delay_ms: int = 0
+
+
+Verdict = Complete | Bury | Retry | GiveBack
+
+
+def judge(outcome: Outcome, *, failures: int, retries: int) -> Verdict:
+    """What a finished attempt means for its job; `failures` counts those before this attempt."""
+    match outcome:
+        case Succeeded(result, artifacts):
+            return Complete(result, artifacts)
+        case Interrupted():
+            return GiveBack(interrupted=True)
+        case NotStarted(delay_ms):
+            return GiveBack(interrupted=False, delay_ms=delay_ms)
+        case Failed(error, traceback, permanent):
+            again, name = failures < retries and not permanent, "failed"
+        case TimedOut(seconds):
+            again, name, error, traceback = failures < retries, "timed out", f"timed out after {seconds:g} s", None
+    return Retry(error, name, traceback) if again else Bury(error, name, traceback)

@@ -1,0 +1,267 @@
+"""The queue in Redis: one method a script or command, each a single trip over the bridge."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import Any, TypeVar
+from uuid import UUID
+
+import trio
+from msgspec import Struct
+from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import NoScriptError
+
+from core.bridge import Bridge
+from core.errors import LeaseLost, QueueUnavailable
+from core.queue import scripts
+from core.queue.keys import Keys
+from core.queue.outages import outage
+
+T = TypeVar("T")
+
+COMMAND_SECONDS = 5.0  #: a command that has no answer by then has failed; nobody knows whether it took effect
+WAIT_SECONDS = 0.25  #: of one blocking wait: an asyncio cancellation may get lost, then this bounds a shutdown
+CLAIM_BYTES_MAX = 8 * 1024 * 1024
+PUSH_BYTES_MAX = 4 * 1024 * 1024
+PROMOTE_MAX = 1000
+DEAD_LETTERS_MAX = 10_000
+ARGUMENTS_MAX = 3000  #: of one script call
+
+
+class Depths(Struct, frozen=True):
+    """How many tasks are where."""
+
+    ready: int  #: ready to be taken
+    scheduled: int
+    dead: int
+
+
+class Queue:
+    """One queue. Cancelling any method leaves the command's effect unknown, unless it says more."""
+
+    def __init__(self, bridge: Bridge, commands: "Redis", blocking: "Redis", keys: Keys) -> None:
+        self.keys = keys
+        self._bridge = bridge
+        self._commands = commands
+        self._blocking = blocking
+
+    @property
+    def name(self) -> str:
+        return self.keys.ready
+
+    # --- tasks that are ready
+
+    async def push(self, tasks: Sequence[bytes]) -> None:
+        """Append to the ready list. One command: Redis takes all of them or none."""
+        await self._command("RPUSH", self.keys.ready, *tasks)
+
+    async def schedule(self, tasks: Sequence[tuple[int, bytes]]) -> None:
+        """Put (delay in ms, task) into the scheduled set; the tasks must have ids."""
+        await self._script(scripts.SCHEDULE, [self.keys.scheduled], _flat(tasks))
+
+    async def promote(self) -> int:
+        """Move what is due to the ready list; returns how many, PROMOTE_MAX at most."""
+        keys = [self.keys.ready, self.keys.scheduled]
+        return int(await self._script(scripts.PROMOTE, keys, [PROMOTE_MAX, PUSH_BYTES_MAX]))
+
+    async def wait_for_task(self) -> None:
+        """Return once a task may be there, at the latest after WAIT_SECONDS. Cancellable, and loses nothing then.
+
+        A cancelled BLMOVE may have moved its task or not (32 of 300 had). The task is in the ready list or in the
+        front list, and every claim looks into both: that is why the reply is thrown away.
+        """
+        command = ("BLMOVE", self.keys.ready, self.keys.front, "LEFT", "RIGHT", WAIT_SECONDS)
+        await self._run(partial(self._blocking.execute_command, *command), WAIT_SECONDS + COMMAND_SECONDS)
+
+    # --- tasks in flight
+
+    async def claim(self, lease: UUID, *, start: int, count: int) -> dict[int, bytes]:
+        """Take up to `count` tasks from the head, under numbers from `start` on.
+
+        The same `start` again gives the same answer: repeat it until there is one, then go on at `start + count`.
+        Raises LeaseLost when Redis says so. Cancelled or without an answer: the tasks may be in the flight.
+        """
+        keys = [self.keys.ready, self.keys.front, self.keys.leases, self.keys.flight(lease)]
+        first, *tasks = await self._script(scripts.CLAIM, keys, [str(lease), count, CLAIM_BYTES_MAX, start])
+        if first == -1:
+            raise LeaseLost(f"lease {lease} is lost")
+        return {number: task for number, task in enumerate(tasks, start) if task is not None}
+
+    async def name_ids(self, lease: UUID, tasks: Sequence[tuple[int, bytes]]) -> list[bool]:
+        """Replace (number, task with its new id) in the flight; False: no longer ours, no row may be made."""
+        keys = [self.keys.leases, self.keys.flight(lease)]
+        answer = []
+        for part in _parts(tasks, 2):
+            answer += await self._script(scripts.NAME_IDS, keys, [str(lease), *_flat(part)])
+        return [bool(named) for named in answer]
+
+    async def ack(self, lease: UUID, numbers: Sequence[int]) -> int:
+        """Remove tasks from the flight; returns how many were there. May be repeated."""
+        acked = 0
+        for part in _parts(numbers, 1):
+            acked += int(await self._command("HDEL", self.keys.flight(lease), *part))
+        return acked
+
+    async def back(self, lease: UUID, tasks: Sequence[tuple[int, int, bytes]]) -> dict[int, bool]:
+        """Give back (number, delay in ms, new text or b"" for the old one); number -> was it in the flight?
+
+        Delay 0: to the head of the ready list, in the order of their numbers. May be repeated: False then.
+        """
+        keys = [self.keys.ready, self.keys.scheduled, self.keys.flight(lease)]
+        answer: dict[int, bool] = {}
+        for part in _parts(sorted(tasks, reverse=True), 3):
+            given = await self._script(scripts.BACK, keys, _flat(part))
+            answer |= {number: bool(done) for (number, _, _), done in zip(part, given, strict=True)}
+        return answer
+
+    async def bury(self, lease: UUID, entries: Sequence[tuple[int, bytes]]) -> int:
+        """Move (number, entry) to the dead letters; returns how many old entries had to go. May be repeated."""
+        dropped = 0
+        for part in _parts(entries, 2):
+            keys = [self.keys.dead, self.keys.flight(lease)]
+            dropped += (await self._script(scripts.BURY, keys, [DEAD_LETTERS_MAX, *_flat(part)]))[0]
+        return dropped
+
+    async def numbers(self, lease: UUID) -> set[int]:
+        """The numbers that are in the flight of a lease."""
+        fields = await self._command("HKEYS", self.keys.flight(lease))
+        return {int(field) for field in fields if field != b"at"}
+
+    # --- leases
+
+    async def end(self, lease: UUID) -> None:
+        """End a lease clean: nobody is blamed for what is left of it. May be repeated."""
+        await self._script(scripts.END, [self.keys.leases], [str(lease)])
+
+    async def retire(self, lease: UUID) -> bool:
+        """Remove a lease that does not live and holds nothing; False: it lives or holds tasks. May be repeated."""
+        keys = [self.keys.leases, self.keys.workers, self.keys.flight(lease), self.keys.started(lease)]
+        return bool(await self._script(scripts.RETIRE, keys, [str(lease)]))
+
+    async def workers(self) -> dict[UUID, tuple[bytes, float]]:
+        """Lease that lives -> (what its worker published last, seconds since on Redis's clock)."""
+
+        async def unit() -> list[Any]:
+            pipeline = self._commands.pipeline(transaction=True)
+            pipeline.execute_command("ZRANGE", self.keys.leases, 0, -1, "WITHSCORES")
+            pipeline.execute_command("HGETALL", self.keys.workers)
+            pipeline.execute_command("TIME")
+            answers: list[Any] = await pipeline.execute()
+            return answers
+
+        leases, published, (seconds, microseconds) = await self._run(unit, COMMAND_SECONDS)
+        now_ms = int(seconds) * 1000 + int(microseconds) // 1000
+        return {
+            UUID(lease.decode()): (published[lease], max(0.0, (now_ms - float(score)) / 1000))
+            for lease, score in leases
+            if float(score) > 0 and lease in published
+        }
+
+    # --- looking
+
+    async def ready_length(self) -> int:
+        """How many tasks are ready to be taken, those included that a waiting worker moved to the front list."""
+        return (await self.depths()).ready
+
+    async def depths(self) -> Depths:
+        """How many tasks are where, in one trip."""
+
+        async def unit() -> list[int]:
+            pipeline = self._commands.pipeline(transaction=False)
+            pipeline.execute_command("LLEN", self.keys.ready)
+            pipeline.execute_command("LLEN", self.keys.front)
+            pipeline.execute_command("ZCARD", self.keys.scheduled)
+            pipeline.execute_command("LLEN", self.keys.dead)
+            answers: list[int] = await pipeline.execute()
+            return answers
+
+        ready, front, scheduled, dead = await self._run(unit, COMMAND_SECONDS)
+        return Depths(ready + front, scheduled, dead)
+
+    async def check(self) -> None:
+        """Raise QueueUnavailable, with a sentence for an operator, unless Redis would take a task and keep it."""
+        await self._command("LLEN", self.keys.ready)
+        policy = (await self._info("memory")).get("maxmemory_policy", "noeviction")
+        if policy != "noeviction":
+            raise QueueUnavailable(
+                f"Redis: maxmemory-policy is {policy}: it may drop tasks. Set it to noeviction on the server"
+            )
+        if (await self._info("replication")).get("role", "master") != "master":
+            raise QueueUnavailable("Redis: this server is a read-only replica; point REDIS_URL to its master")
+
+    async def _info(self, section: str) -> dict[str, Any]:
+        answer: dict[str, Any] = await self._run(partial(self._commands.info, section), COMMAND_SECONDS)
+        return answer
+
+    # --- how a command travels
+
+    async def _command(self, *parts: Any) -> Any:
+        return await self._run(partial(self._commands.execute_command, *parts), COMMAND_SECONDS)
+
+    async def _script(self, script: scripts.Script, keys: Sequence[str], arguments: Sequence[Any]) -> Any:
+        async def unit() -> Any:
+            run = self._commands.execute_command
+            try:
+                return await run("EVALSHA", script.digest, len(keys), *keys, *arguments)
+            except NoScriptError:  # a new server, or somebody flushed its scripts: nothing was done
+                return await run("EVAL", script.text, len(keys), *keys, *arguments)
+
+        return await self._run(unit, COMMAND_SECONDS)
+
+    async def _run(self, unit: Callable[[], Awaitable[T]], seconds: float) -> T:
+        with trio.move_on_after(seconds):
+            try:
+                return await self._bridge.run(unit)
+            except Exception as error:
+                if (failure := outage(error)) is not None:
+                    raise failure from error
+                raise
+        raise QueueUnavailable(f"Redis: no answer within {seconds:g} s")
+
+
+def _flat(rows: Sequence[tuple[Any, ...]]) -> list[Any]:
+    return [value for row in rows for value in row]
+
+
+def _parts(rows: Sequence[T], width: int) -> list[Sequence[T]]:
+    """Pieces of at most ARGUMENTS_MAX arguments and about PUSH_BYTES_MAX bytes; one row is never split."""
+    parts: list[Sequence[T]] = []
+    begin = size = 0
+    for index, row in enumerate(rows):
+        length = sum(len(value) for value in row if isinstance(value, bytes)) if isinstance(row, tuple) else 0
+        if index > begin and ((index - begin + 1) * width > ARGUMENTS_MAX or size + length > PUSH_BYTES_MAX):
+            parts.append(rows[begin:index])
+            begin, size = index, 0
+        size += length
+    if begin < len(rows):
+        parts.append(rows[begin:])
+    return parts
+
+
+@asynccontextmanager
+async def open_queue(bridge: Bridge, url: str, name: str) -> AsyncIterator[Queue]:
+    """The queue `name` on the Redis at `url`. Connects with the first command; closed within 2 s at the end."""
+
+    def client(connections: int, read_seconds: float) -> "Redis":
+        pool = BlockingConnectionPool.from_url(
+            url,
+            max_connections=connections,
+            timeout=COMMAND_SECONDS,  # how long to wait for a free connection
+            # redis-py would send an RPUSH again whose reply was lost, and the task would be there twice.
+            retry=Retry(NoBackoff(), 0),
+            socket_timeout=read_seconds,
+            socket_connect_timeout=COMMAND_SECONDS,
+            protocol=2,
+        )
+        return Redis.from_pool(pool)
+
+    commands = client(8, COMMAND_SECONDS)
+    blocking = client(1, WAIT_SECONDS + COMMAND_SECONDS)  # or redis-py would break off a wait that is longer
+    try:
+        yield Queue(bridge, commands, blocking, Keys(name))
+    finally:
+        with trio.move_on_after(2, shield=True):
+            await bridge.run(commands.aclose)
+            await bridge.run(blocking.aclose)

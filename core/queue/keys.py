@@ -1,0 +1,44 @@
+"""Every Redis key that belongs to a queue. The braces put them into the slot of the ready list in a Redis Cluster."""
+
+from uuid import UUID
+
+from msgspec import Struct
+
+
+class Keys(Struct, frozen=True):
+    """The ready list's key is the queue's name itself: foreign programs push and pop there."""
+
+    ready: str
+
+    @property
+    def front(self) -> str:
+        """List: what BLMOVE moved while a worker waited; every claim takes it first."""
+        return f"{{{self.ready}}}:front"
+
+    @property
+    def leases(self) -> str:
+        """Sorted set: lease -> ms of its last renewal on Redis's clock; 0 = fenced, -1 = ended clean."""
+        return f"{{{self.ready}}}:leases"
+
+    @property
+    def workers(self) -> str:
+        """Hash: lease -> JSON that its worker publishes with each renewal."""
+        return f"{{{self.ready}}}:workers"
+
+    @property
+    def scheduled(self) -> str:
+        """Sorted set: task -> ms on Redis's clock at which it is due."""
+        return f"{{{self.ready}}}:scheduled"
+
+    @property
+    def dead(self) -> str:
+        """List of dead letters: JSON of task or task_base64, reason, at."""
+        return f"{{{self.ready}}}:dead"
+
+    def flight(self, lease: UUID) -> str:
+        """Hash: number -> task that this lease has claimed; `at` = start of its last claim."""
+        return f"{{{self.ready}}}:flight:{lease}"
+
+    def started(self, lease: UUID) -> str:
+        """Set: numbers of suspects whose start was noted."""
+        return f"{{{self.ready}}}:started:{lease}"

@@ -1,0 +1,50 @@
+"""What the lease thread says to Redis: a blocking client with a connection of its own, for use outside of Trio."""
+
+from uuid import UUID
+
+from redis import Redis
+from redis.backoff import NoBackoff
+from redis.exceptions import NoScriptError
+from redis.retry import Retry
+
+from core.errors import QueueUnavailable
+from core.queue import scripts
+from core.queue.keys import Keys
+from core.queue.outages import outage
+
+
+class LeaseConnection:
+    """Registers and renews leases. Every call ends within `seconds`, by raising QueueUnavailable if need be."""
+
+    def __init__(self, url: str, keys: Keys, *, seconds: float) -> None:
+        self._keys = [keys.leases, keys.workers]
+        self._redis = Redis.from_url(
+            url,
+            retry=Retry(NoBackoff(), 0),
+            socket_timeout=seconds,
+            socket_connect_timeout=seconds,
+            protocol=2,
+        )
+
+    def register(self, lease: UUID, published: bytes) -> None:
+        """Take a lease that nobody had before. Not to be repeated with the same id (register.lua says why)."""
+        self._script(scripts.REGISTER, lease, published)
+
+    def renew(self, lease: UUID, published: bytes) -> bool:
+        """False: Redis says that the lease is lost."""
+        return bool(self._script(scripts.RENEW, lease, published))
+
+    def close(self) -> None:
+        self._redis.close()
+
+    def _script(self, script: scripts.Script, lease: UUID, published: bytes) -> int:
+        try:
+            try:
+                answer = self._redis.execute_command("EVALSHA", script.digest, 2, *self._keys, str(lease), published)
+            except NoScriptError:
+                answer = self._redis.execute_command("EVAL", script.text, 2, *self._keys, str(lease), published)
+        except Exception as error:
+            if (failure := outage(error)) is not None:
+                raise failure from error
+            raise
+        return int(answer)

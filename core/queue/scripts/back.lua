@@ -1,0 +1,27 @@
+-- Give tasks back from a flight: to the head of the ready list, or into the scheduled set.
+-- KEYS[1] ready list    KEYS[2] scheduled set    KEYS[3] in-flight hash
+-- ARGV triples: number, delay in ms (0: head of the ready list), task ('' = as it is in the flight)
+-- Returns a list of 1 and 0 (not in this flight: nothing done). Sent twice, the second time answers 0.
+-- Triples are worked off in order: give the highest number first to keep the order at the head. O(n).
+redis.call('LTRIM', KEYS[1], 0, -1) -- changes nothing: under out-of-memory the rest is allowed now
+redis.call('ZREMRANGEBYRANK', KEYS[2], 1, 0)
+local now = redis.call('TIME')
+local now_ms = now[1] * 1000 + math.floor(now[2] / 1000)
+local answer = {}
+for i = 1, #ARGV, 3 do
+  local held = redis.call('HGET', KEYS[3], ARGV[i])
+  if held then
+    local task = ARGV[i + 2] == '' and held or ARGV[i + 2]
+    local delay_ms = tonumber(ARGV[i + 1])
+    if delay_ms > 0 then
+      redis.call('ZADD', KEYS[2], now_ms + delay_ms, task)
+    else
+      redis.call('LPUSH', KEYS[1], task)
+    end
+    redis.call('HDEL', KEYS[3], ARGV[i])
+    answer[#answer + 1] = 1
+  else
+    answer[#answer + 1] = 0
+  end
+end
+return answer

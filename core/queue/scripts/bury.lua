@@ -1,0 +1,22 @@
+-- Move tasks from a flight to the dead letters, of which the newest ARGV[1] are kept.
+-- KEYS[1] dead letters    KEYS[2] in-flight hash
+-- ARGV[1] how many are kept    ARGV[2..] pairs: number, entry
+-- Returns {how many old ones were dropped, then 1 or 0 (not in this flight: nothing done) for each pair}. O(n).
+redis.call('LTRIM', KEYS[1], 0, -1) -- changes nothing: under out-of-memory the rest is allowed now
+local answer = {0}
+for i = 2, #ARGV, 2 do
+  if redis.call('HEXISTS', KEYS[2], ARGV[i]) == 1 then
+    redis.call('RPUSH', KEYS[1], ARGV[i + 1])
+    redis.call('HDEL', KEYS[2], ARGV[i])
+    answer[#answer + 1] = 1
+  else
+    answer[#answer + 1] = 0
+  end
+end
+local kept = tonumber(ARGV[1])
+local length = redis.call('LLEN', KEYS[1])
+if length > kept then
+  redis.call('LTRIM', KEYS[1], length - kept, -1)
+  answer[1] = length - kept
+end
+return answer

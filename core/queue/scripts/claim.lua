@@ -1,0 +1,64 @@
+-- Claim up to ARGV[2] tasks for one worker: from the front list first, then from the head of the ready list.
+-- KEYS[1] ready list    KEYS[2] front list    KEYS[3] leases    KEYS[4] this lease's in-flight hash
+-- ARGV[1] lease    ARGV[2] how many (>= 1)    ARGV[3] at most so many bytes, the first task always    ARGV[4] start number
+-- Returns {start, task, task, ...} (false where a number of a repeated claim is gone), or {-1} when the lease is lost.
+-- Field `at` of the hash is the start of the last claim. The same start again: the answer was lost, so the same answer
+-- again and nothing taken. A start below `at`: a send that comes too late for anybody, so nothing is taken.
+-- Copy first, remove last: Redis does not roll back a script that fails half way. O(n), n <= ARGV[2].
+local ready, front, flight = KEYS[1], KEYS[2], KEYS[4]
+local score = redis.call('ZSCORE', KEYS[3], ARGV[1])
+if not score or tonumber(score) <= 0 then
+  return {-1}
+end
+local count_max, bytes_max, start = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
+local at = tonumber(redis.call('HGET', flight, 'at') or '0')
+local answer = {start}
+if at > start then
+  return answer
+end
+if at == start then
+  for number = start, start + count_max - 1 do
+    answer[#answer + 1] = redis.call('HGET', flight, number)
+  end
+  while #answer > 1 and not answer[#answer] do
+    answer[#answer] = nil
+  end
+  return answer
+end
+
+redis.call('LTRIM', ready, 0, -1) -- changes nothing: under out-of-memory the rest is allowed now; checks the type too
+redis.call('LTRIM', front, 0, -1)
+redis.call('HSET', flight, 'at', ARGV[4])
+local count, bytes = 0, 0
+for _, source in ipairs({front, ready}) do
+  local taken, full = 0, false
+  while not full and count < count_max do
+    -- Pieces, so that tasks of a MiB each are not read by the thousand; 100 pairs, because unpack has a limit.
+    local fits = count == 0 and 16 or math.max(1, math.floor((bytes_max - bytes) / (bytes / count)))
+    local tasks = redis.call('LRANGE', source, taken, taken + math.min(count_max - count, fits, 100) - 1)
+    if #tasks == 0 then
+      break
+    end
+    local pairs_ = {}
+    for _, task in ipairs(tasks) do
+      if count > 0 and bytes + #task > bytes_max then
+        full = true
+        break
+      end
+      pairs_[#pairs_ + 1] = start + count
+      pairs_[#pairs_ + 1] = task
+      answer[#answer + 1] = task
+      count, bytes, taken = count + 1, bytes + #task, taken + 1
+    end
+    if #pairs_ > 0 then
+      redis.call('HSET', flight, unpack(pairs_))
+    end
+  end
+  if taken > 0 then
+    redis.call('LTRIM', source, taken, -1)
+  end
+  if full then
+    break
+  end
+end
+return answer

@@ -1,0 +1,13 @@
+-- Renew a lease that lives, and publish what its worker says of itself.
+-- KEYS[1] leases    KEYS[2] workers
+-- ARGV[1] lease     ARGV[2] JSON about the worker
+-- Returns 1, or 0 when the lease is lost (fenced, ended or absent). May be sent twice. O(log n).
+local score = redis.call('ZSCORE', KEYS[1], ARGV[1])
+if not score or tonumber(score) <= 0 then
+  return 0
+end
+redis.call('ZREMRANGEBYRANK', KEYS[1], 1, 0) -- changes nothing: under out-of-memory the rest is allowed now
+local now = redis.call('TIME')
+redis.call('ZADD', KEYS[1], 'XX', now[1] * 1000 + math.floor(now[2] / 1000), ARGV[1])
+redis.call('HSET', KEYS[2], ARGV[1], ARGV[2])
+return 1

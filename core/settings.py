@@ -1,0 +1,166 @@
+"""Environment -> Settings. Every default stands here, once; core never reads os.environ itself."""
+
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any
+from urllib.parse import quote, unquote, urlsplit
+
+import msgspec
+from msgspec import Meta, Struct
+
+from core.errors import InvalidSettings
+
+Port = Annotated[int, Meta(ge=0, le=65535)]
+
+REDIS_SCHEMES = ("redis", "rediss", "unix")
+TRUE, FALSE = {"1", "t", "true"}, {"0", "f", "false"}
+
+
+class Settings(Struct, frozen=True, kw_only=True):
+    """What the environment says. Field name = variable name in lower case; units in the comments."""
+
+    redis_url: str = "redis://localhost:6379"  #: put together from REDIS_ADDR and its companions where it is not set
+    database_url: str | None = None
+    database_schema: Annotated[str, Meta(pattern="^[a-z_][a-z0-9_]{0,62}$")] = "workqueue"
+    queue_name: Annotated[str, Meta(pattern="^[A-Za-z0-9_.:-]{1,128}$")] = "workqueue:jobs"
+    allowed_origins: str | None = None
+    host: Annotated[str, Meta(min_length=1)] = "127.0.0.1"
+    producer_port: Port = 8080
+    worker_port: Port = 8081
+    max_body_bytes: Annotated[int, Meta(ge=1, le=1 << 30)] = 1 << 20  #: of one request
+    worker_concurrency: Annotated[int, Meta(ge=1, le=10_000)] = 2  #: jobs at once in one process
+    worker_handlers: str | None = None  #: modules, separated by commas
+    shutdown_grace: Annotated[float, Meta(ge=0, le=86_400)] = 10.0  #: seconds
+    lease_seconds: Annotated[float, Meta(ge=1, le=3600)] = 15.0
+    max_recoveries: Annotated[int, Meta(ge=2, le=1000)] = 3
+    stall_limit: Annotated[float, Meta(ge=1, le=3600)] = 30.0  #: seconds
+    retry_base_seconds: Annotated[float, Meta(ge=0, le=3600)] = 1.0
+    retry_cap_seconds: Annotated[float, Meta(ge=0, le=86_400)] = 3600.0
+    smtp_url: str | None = None  #: where send_email delivers
+    mail_from: str = "workqueue@localhost"
+    image_folder: str | None = None  #: resize_image reads files below it, and no others
+    log_level: str = "info"
+
+    @property
+    def origins(self) -> frozenset[str]:
+        """The origins of ALLOWED_ORIGINS; empty: no CORS at all."""
+        return frozenset(filter(None, (part.strip() for part in (self.allowed_origins or "").split(","))))
+
+    @property
+    def handler_modules(self) -> list[str]:
+        return [part.strip() for part in (self.worker_handlers or "").split(",") if part.strip()]
+
+
+#: Never shown, not even where they are wrong.
+SECRET = frozenset({"redis_url", "redis_password", "database_url", "smtp_url"})
+LOG_LEVELS = ("debug", "info", "warning", "error")
+
+
+def load_settings(environ: Mapping[str, str]) -> Settings:
+    """Read what is set (empty counts as unset); raise InvalidSettings with every fault, not only the first."""
+    values: dict[str, object] = {}
+    faults: list[str] = []
+    for field in msgspec.structs.fields(Settings):
+        if field.name in {"redis_url", "producer_port", "worker_port"}:
+            continue
+        _read(environ, field.name.upper(), field.type, field.name, values, faults)
+    for name in ("producer_port", "worker_port"):
+        variable = name.upper() if environ.get(name.upper()) else "PORT"
+        _read(environ, variable, Port, name, values, faults)
+    values["redis_url"] = _redis_url(environ, faults)
+    _check_more(values, faults)
+    if faults:
+        raise InvalidSettings(list(dict.fromkeys(faults)))
+    return msgspec.convert(values, Settings)
+
+
+def _read(
+    environ: Mapping[str, str], variable: str, kind: Any, name: str, values: dict[str, object], faults: list[str]
+) -> None:
+    if not (text := environ.get(variable)):
+        return
+    try:
+        values[name] = msgspec.convert(text, kind, strict=False)
+    except msgspec.ValidationError as error:
+        faults.append(f"{variable}={_shown(variable, text)}: {_in_words(error)}")
+
+
+def _shown(variable: str, text: str) -> str:
+    return "***" if variable.lower() in SECRET else repr(text[:200])
+
+
+def _in_words(error: msgspec.ValidationError) -> str:
+    """What is allowed, in the words of somebody who does not know our types."""
+    text = str(error)
+    if match := re.search(r"Expected `(int|float)`, got `str`", text):
+        return "must be a whole number" if match[1] == "int" else "must be a number"
+    if match := re.search(r"Expected `(?:int|float)` (>=|<=|>|<) ([\d.]+)", text):
+        return f"must be {match[1]} {match[2]}"
+    if match := re.search(r"matching regex '(.*)'", text):
+        return f"must match {match[1]}"
+    return text
+
+
+def _check_more(values: dict[str, object], faults: list[str]) -> None:
+    url = values.get("database_url")
+    if isinstance(url, str) and (fault := _url_fault(url, ("postgres", "postgresql"))):
+        faults.append(f"DATABASE_URL=***: {fault}")
+    url = values.get("smtp_url")
+    if isinstance(url, str) and (fault := _url_fault(url, ("smtp", "smtps"))):
+        faults.append(f"SMTP_URL=***: {fault}")
+    level = values.get("log_level", "info")
+    if level not in LOG_LEVELS:
+        faults.append(f"LOG_LEVEL={level!r}: must be one of {', '.join(LOG_LEVELS)}")
+    origins = values.get("allowed_origins")
+    if isinstance(origins, str) and origins != "*":
+        for part in filter(None, (part.strip() for part in origins.split(","))):
+            if not re.fullmatch(r"[a-zA-Z][a-zA-Z0-9+.-]*://[^\s/?#,]+", part):
+                faults.append(
+                    f"ALLOWED_ORIGINS={origins[:200]!r}: {part!r} is no origin; "
+                    "must be * alone, or origins such as https://app.example separated by commas"
+                )
+
+
+def _url_fault(url: str, schemes: tuple[str, ...]) -> str | None:
+    try:
+        parts = urlsplit(url)
+        parts.port  # noqa: B018 - reading it raises where it is no port
+    except ValueError:
+        return f"cannot be parsed as a URL; must be {schemes[0]}://host:port..."
+    if parts.scheme not in schemes:
+        return f"must start with {' or '.join(f'{scheme}://' for scheme in schemes)}"
+    return None
+
+
+def _redis_url(environ: Mapping[str, str], faults: list[str]) -> str:
+    """REDIS_URL, or a URL put together from REDIS_ADDR, REDIS_USERNAME, REDIS_PASSWORD and REDIS_TLS."""
+    if url := environ.get("REDIS_URL"):
+        fault = _url_fault(url, REDIS_SCHEMES)
+        if not fault and not url.startswith("unix://"):
+            database = urlsplit(url).path.strip("/")
+            if database and not (database.isascii() and database.isdigit()):
+                fault = "the path must be the number of a database, such as /0"
+        if fault:
+            faults.append(f"REDIS_URL=***: {fault}")
+        return url
+    address = environ.get("REDIS_ADDR") or "localhost:6379"
+    match = re.fullmatch(r"(\[[0-9a-fA-F:.]+\]|[^\s:/@\[\]]+):(\d{1,5})", address)
+    if not match or int(match[2]) > 65535:
+        shown = "***" if "@" in address else repr(address[:200])
+        faults.append(f"REDIS_ADDR={shown}: must be host:port, such as localhost:6379")
+    tls = (environ.get("REDIS_TLS") or "false").lower()
+    if tls not in TRUE | FALSE:
+        faults.append(f"REDIS_TLS={tls!r}: must be one of 1 t true 0 f false")
+    user, password = environ.get("REDIS_USERNAME") or "", environ.get("REDIS_PASSWORD") or ""
+    credentials = f"{quote(user, safe='')}:{quote(password, safe='')}@" if user or password else ""
+    return f"{'rediss' if tls in TRUE else 'redis'}://{credentials}{address}"
+
+
+def without_password(url: str) -> str:
+    """`url` as it may be shown in a log or on a terminal."""
+    parts = urlsplit(url)
+    if parts.password is None and not parts.query:
+        return url
+    host = parts.netloc.rpartition("@")[2]
+    user = f"{unquote(parts.username)}@" if parts.username else ""
+    return f"{parts.scheme}://{user}{host}{parts.path}"
