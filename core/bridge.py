@@ -46,5 +46,5 @@ async def open_bridge() -> AsyncIterator[Bridge]:
 
 
 def _log_stray_error(loop: Any, context: dict[str, Any]) -> None:
-    """asyncio's default handler, under trio-asyncio, ended in a hang; what it is told is worth a line, not the process."""
+    """Instead of asyncio's default handler, which ended in a hang under trio-asyncio: a line, and we go on."""
     log.warning("asyncio: %s", context.get("message"), exc_info=context.get("exception"))

@@ -56,8 +56,8 @@ class Job:
     def __init__(
         self,
         *,
-        id: str,  # noqa: A002 - the contract's name
-        type: str,  # noqa: A002 - the contract's name
+        id: str,
+        type: str,
         payload: dict[str, object],
         attempt: int,
         retries: int,

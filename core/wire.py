@@ -181,9 +181,7 @@ def _payload(raw: Raw) -> bytes:
 
 
 def _members(fields: dict[str, Raw]) -> bytes:
-    return b",".join(
-        b"%b:%b" % (_encode(name), bytes(value)) for name, value in fields.items() if name not in _KNOWN
-    )
+    return b",".join(b"%b:%b" % (_encode(name), bytes(value)) for name, value in fields.items() if name not in _KNOWN)
 
 
 def _storable(text: str) -> bool:

@@ -7,7 +7,6 @@ from redis.backoff import NoBackoff
 from redis.exceptions import NoScriptError
 from redis.retry import Retry
 
-from core.errors import QueueUnavailable
 from core.queue import scripts
 from core.queue.keys import Keys
 from core.queue.outages import outage

@@ -44,7 +44,7 @@ def outage(error: Exception) -> QueueUnavailable | None:
         return QueueUnavailable(f"Redis: {text}")
     if isinstance(error, redis.ResponseError):
         if "WRONGTYPE" in text:
-            return KeyOfAnotherType("Redis: a key of this queue holds another type; rename it or set another QUEUE_NAME")
+            return KeyOfAnotherType("Redis: a key of this queue holds another type; rename it or change QUEUE_NAME")
         if text.startswith(PASSING) or "OOM command not allowed" in text or "READONLY" in text:
             return QueueUnavailable(f"Redis: {text}")
     return None

@@ -1,0 +1,29 @@
+"""Job rows in Postgres. The only room that imports asyncpg."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from core.bridge import Bridge
+from core.store.jobs import ArtifactHead, Counters, Ending, JobRow, JobStore, Look, Release, Run
+from core.store.migrate import migrate
+from core.store.pool import open_pool
+
+__all__ = [
+    "ArtifactHead",
+    "Counters",
+    "Ending",
+    "JobRow",
+    "JobStore",
+    "Look",
+    "Release",
+    "Run",
+    "migrate",
+    "open_store",
+]
+
+
+@asynccontextmanager
+async def open_store(bridge: Bridge, dsn: str, schema: str) -> AsyncIterator[JobStore]:
+    """The job rows in `schema` of the database `dsn`. Connects with the first statement."""
+    async with open_pool(bridge, dsn, schema) as pool:
+        yield JobStore(pool)

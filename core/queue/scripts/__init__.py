@@ -1,4 +1,4 @@
-"""Lua scripts, one a file with its contract in the header; sent by digest, and whole where Redis does not know it yet."""
+"""Lua scripts, one a file with its contract in the header; sent by digest, or whole where Redis does not know it."""
 
 from hashlib import sha1
 from importlib.resources import files

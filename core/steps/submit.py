@@ -1,0 +1,104 @@
+"""Submit: a batch of new jobs becomes rows with a mark, then tasks in Redis, then the mark may go."""
+
+from collections.abc import Sequence
+from uuid import UUID
+
+import trio
+from uuid_utils.compat import uuid7
+
+from core.errors import EnqueueFailed, PersistFailed, QueueUnavailable, StoreBusy, StoreRefused, StoreUnavailable
+from core.queue import Queue
+from core.steps.marks import Ledger
+from core.store import JobStore
+from core.wire import Submission, Task, encode_task
+
+BATCH_MAX = 500
+BATCH_BYTES_MAX = 4 * 1024 * 1024
+REFUSED = "not enqueued: Redis did not take it"
+
+Accepted = UUID | EnqueueFailed | PersistFailed
+
+
+class Submit:
+    """Accepts jobs in batches. What it answers is true: an id will run, EnqueueFailed will not (contract.md 2)."""
+
+    def __init__(self, queue: Queue, store: JobStore | None, ledger: Ledger) -> None:
+        self._queue = queue
+        self._store = store
+        self._ledger = ledger
+
+    async def run_batch(self, submissions: Sequence[Submission]) -> list[Accepted]:
+        """Accept 1 to BATCH_MAX submissions; the answer for each, in order.
+
+        Bounded by the limits of its three trips. Meant to run in a task of its own (a Batcher's): a client that hangs
+        up only stops waiting. Cancelled or killed after the insert: the mark makes the sweep push what is pending.
+        """
+        ids = [uuid7() for _ in submissions]
+        if self._store is None:
+            return await self._push_only(ids, submissions)
+        batch, marked_at = uuid7(), trio.current_time()
+        try:
+            await self._insert(self._store, batch, ids, submissions)
+        except StoreRefused:
+            return await self._one_by_one(submissions)
+        except StoreUnavailable as error:
+            # The rows and their mark are there, or neither is (116 of 119 cancelled inserts had committed).
+            return [PersistFailed(str(error)) for _ in ids]
+        try:
+            await self._queue.push(_tasks(ids, submissions))
+        except QueueUnavailable as error:
+            return await self._refuse(self._store, ids, batch, error)
+        self._ledger.pushed(batch, marked_at=marked_at)
+        return list(ids)
+
+    async def _push_only(self, ids: list[UUID], submissions: Sequence[Submission]) -> list[Accepted]:
+        try:
+            await self._queue.push(_tasks(ids, submissions))
+        except QueueUnavailable as error:
+            return [EnqueueFailed(str(error)) for _ in ids]
+        return list(ids)
+
+    async def _insert(self, store: JobStore, batch: UUID, ids: list[UUID], submissions: Sequence[Submission]) -> None:
+        rows = [
+            (job_id, submission.type, submission.payload.decode(), submission.retries)
+            for job_id, submission in zip(ids, submissions, strict=True)
+        ]
+        riding = self._ledger.take()
+        try:
+            await store.insert(batch, self._queue.name, rows, riding.marks)
+        except BaseException:  # whatever it was: the marks still have to go
+            self._ledger.put_back(riding)
+            raise
+        if riding.claims:
+            self._ledger.put_back(type(riding)([], riding.claims))
+
+    async def _one_by_one(self, submissions: Sequence[Submission]) -> list[Accepted]:
+        """One of them has a value that Postgres does not take: it alone is refused."""
+        if len(submissions) == 1:
+            return [PersistFailed("Postgres refused a value of this job")]
+        return [(await self.run_batch([submission]))[0] for submission in submissions]
+
+    async def _refuse(self, store: JobStore, ids: list[UUID], batch: UUID, error: QueueUnavailable) -> list[Accepted]:
+        """The push failed, or its answer was lost: cancel what was never claimed, so that the answer is true."""
+        while True:
+            try:
+                cancelled = await store.refuse(ids, batch, REFUSED)
+            except StoreBusy:
+                continue  # somebody holds one of the rows: nothing was done, and lock_timeout was the pause
+            except (StoreUnavailable, StoreRefused):
+                cancelled = set(ids)  # Postgres is away as well: the mark decides, and 500 says that nobody knows
+            # What is not cancelled was claimed: the push had arrived, and 200 is true.
+            return [EnqueueFailed(str(error)) if job_id in cancelled else job_id for job_id in ids]
+
+
+def size(submission: Submission) -> int:
+    """Bytes of a submission, for the Batcher."""
+    return len(submission.payload) + len(submission.type) + 150
+
+
+def _tasks(ids: Sequence[UUID], submissions: Sequence[Submission]) -> list[bytes]:
+    """Every task carries its id, without Postgres too: members of the scheduled set must differ."""
+    return [
+        encode_task(Task(submission.type, submission.payload, submission.retries, job_id=job_id))
+        for job_id, submission in zip(ids, submissions, strict=True)
+    ]

@@ -1,0 +1,310 @@
+"""Rows of jobs: one method a statement. Statements name their columns and lock in the order of ids."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from uuid import UUID
+
+import asyncpg
+from msgspec import Struct
+
+from core.errors import StoreUnavailable
+from core.job import Artifact, JobState
+from core.store import sql
+from core.store.pool import Pool
+from core.wire import Task
+
+ERROR_LENGTH_MAX = 4 * 1024
+TRACEBACK_LENGTH_MAX = 64 * 1024
+
+
+class Counters(Struct, frozen=True):
+    """The three counters of a job; the number of its next run is their sum + 1."""
+
+    attempts: int = 0
+    recoveries: int = 0
+    interruptions: int = 0
+
+    @property
+    def run(self) -> int:
+        return self.attempts + self.recoveries + self.interruptions + 1
+
+
+class Look(Struct, frozen=True):
+    """What a row says of a job."""
+
+    state: JobState
+    token: UUID | None
+    queue: str
+    delay_ms: int
+
+
+class Ending(Struct, frozen=True):
+    """How a job ends for good."""
+
+    id: UUID
+    token: UUID
+    state: JobState
+    outcome: str
+    seconds: float
+    result: str | None = None
+    error: str | None = None
+    traceback: str | None = None
+    artifacts: Sequence[Artifact] = ()
+
+
+class Release(Struct, frozen=True):
+    """How a job goes back to wait."""
+
+    id: UUID
+    token: UUID
+    counter: str  #: attempts | interruptions | none
+    delay_ms: int
+    outcome: str | None = None
+    seconds: float | None = None  #: None: it was not started
+    error: str | None = None
+    traceback: str | None = None
+
+
+class JobRow(Struct, frozen=True):
+    """A job as the API shows it."""
+
+    id: UUID
+    type: str
+    state: str
+    queue: str
+    retries: int
+    attempts: int
+    recoveries: int
+    interruptions: int
+    payload: str
+    error_message: str | None
+    run_at: datetime | None
+    worker: str | None
+    started_at: datetime | None
+    finished_at: datetime | None
+    created_at: datetime
+    updated_at: datetime
+    result: str | None = None
+
+
+class Run(Struct, frozen=True):
+    """One run of a job."""
+
+    number: int
+    worker: str | None
+    started_at: datetime | None
+    ended_at: datetime | None
+    outcome: str
+    error: str | None = None
+    traceback: str | None = None
+
+
+class ArtifactHead(Struct, frozen=True):
+    """An artifact without its content."""
+
+    name: str
+    content_type: str
+    bytes: int
+
+
+def clean(text: str | None, length_max: int) -> str | None:
+    """`text` as Postgres can keep it: no NUL, no lone surrogates, bounded. The one place that does this."""
+    if text is None:
+        return None
+    if len(text) > length_max:
+        text = text[: length_max - 1] + "…"
+    return text.replace("\0", "\N{REPLACEMENT CHARACTER}").encode("utf-8", "replace").decode()
+
+
+class JobStore:
+    """The statements of the protocol and of the API. What each raises and what cancelling means: Pool.fetch."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+
+    # --- submit
+
+    async def insert(
+        self, batch: UUID, queue: str, jobs: Sequence[tuple[UUID, str, str, int]], pushed: Sequence[UUID]
+    ) -> None:
+        """Insert (id, type, payload, retries) and their mark; drop the marks of batches that were pushed."""
+        ids, types, payloads, retries = zip(*jobs, strict=True)
+        await self._pool.fetch(sql.INSERT_JOBS, batch, queue, ids, types, payloads, retries, pushed)
+
+    async def refuse(self, ids: Sequence[UUID], batch: UUID, error: str) -> set[UUID]:
+        """Cancel what was never claimed; returns every id that is cancelled now. May be repeated."""
+        rows = await self._pool.fetch(sql.REFUSE_JOBS, ids, batch, error)
+        return {row["id"] for row in rows}
+
+    async def drop_marks(self, batches: Sequence[UUID], done_claims: Sequence[UUID] = ()) -> None:
+        """Forget marks whose tasks are in Redis, and claims of which every job has a verdict. May be repeated."""
+        await self._pool.fetch(sql.DROP_MARKS, batches, done_claims)
+
+    # --- claim
+
+    async def claim(
+        self,
+        ids: Sequence[UUID],
+        token: UUID,
+        *,
+        queue: str,
+        owner: UUID,
+        worker: str,
+        earlier: Sequence[UUID],
+        done_claims: Sequence[UUID],
+    ) -> dict[UUID, Counters]:
+        """Take jobs that are pending and due, or held by a token of `earlier`. Never repeated with one token."""
+        rows = await self._pool.fetch(sql.CLAIM_JOBS, ids, token, queue, owner, worker, earlier, done_claims)
+        return {row[0]: Counters(row[1], row[2], row[3]) for row in rows}
+
+    async def look(self, ids: Sequence[UUID]) -> dict[UUID, Look]:
+        """What the rows say now; ids without a row are missing."""
+        rows = await self._pool.fetch(sql.LOOK_AT_JOBS, ids)
+        return {
+            row["id"]: Look(JobState(row["state"]), row["token"], row["queue"], row["delay_ms"] or 0) for row in rows
+        }
+
+    async def adopt(
+        self, tasks: Sequence[tuple[UUID, Task]], token: UUID, *, queue: str, owner: UUID, worker: str
+    ) -> None:
+        """Make rows for foreign tasks, as ours. Whoever was quicker keeps the row: claim again to learn."""
+        await self._pool.fetch(
+            sql.ADOPT_JOBS,
+            token,
+            queue,
+            owner,
+            worker,
+            [job_id for job_id, _ in tasks],
+            [task.type for _, task in tasks],
+            [task.payload.decode() for _, task in tasks],
+            [task.extra.decode() or None for _, task in tasks],
+            [task.retries for _, task in tasks],
+            [task.attempts for _, task in tasks],
+            [task.recoveries for _, task in tasks],
+            [task.interruptions for _, task in tasks],
+        )
+
+    async def owned(self, owner: UUID) -> dict[UUID, set[UUID]]:
+        """Claim token -> ids that are processing under it, for every claim of one lease."""
+        claims: dict[UUID, set[UUID]] = {}
+        for row in await self._pool.fetch(sql.OWNED_JOBS, owner):
+            ids = claims.setdefault(row["token"], set())
+            if row["id"] is not None:
+                ids.add(row["id"])
+        return claims
+
+    # --- settle
+
+    async def finish(self, endings: Sequence[Ending], done_claims: Sequence[UUID] = ()) -> set[UUID]:
+        """Write ends; returns the ids that are done now. Look at the others: done before, locked, or refused."""
+        endings = sorted(endings, key=lambda ending: ending.id)
+        kept = [(ending.id, artifact) for ending in endings for artifact in ending.artifacts]
+        rows = await self._pool.fetch(
+            sql.FINISH_JOBS,
+            [ending.id for ending in endings],
+            [ending.token for ending in endings],
+            [ending.state for ending in endings],
+            [ending.result for ending in endings],
+            [clean(ending.error, ERROR_LENGTH_MAX) for ending in endings],
+            [clean(ending.traceback, TRACEBACK_LENGTH_MAX) for ending in endings],
+            [ending.outcome for ending in endings],
+            [ending.seconds for ending in endings],
+            [job_id for job_id, _ in kept],
+            [clean(artifact.name, 200) for _, artifact in kept],
+            [artifact.content_type for _, artifact in kept],
+            [artifact.content for _, artifact in kept],
+            done_claims,
+        )
+        return {row[0] for row in rows}
+
+    async def release(
+        self, batch: UUID, queue: str, releases: Sequence[Release], done_claims: Sequence[UUID] = ()
+    ) -> dict[UUID, JobState]:
+        """Make jobs wait again, marked under `batch`; id -> state (pending, or cancelled where a person asked).
+
+        May be repeated with the same batch. Look at the ids that are missing: done before, locked, or refused.
+        """
+        releases = sorted(releases, key=lambda release: release.id)
+        rows = await self._pool.fetch(
+            sql.RELEASE_JOBS,
+            batch,
+            queue,
+            [release.id for release in releases],
+            [release.token for release in releases],
+            [release.counter for release in releases],
+            [release.delay_ms for release in releases],
+            [clean(release.error, ERROR_LENGTH_MAX) for release in releases],
+            [clean(release.traceback, TRACEBACK_LENGTH_MAX) for release in releases],
+            [release.outcome for release in releases],
+            [release.seconds for release in releases],
+            done_claims,
+        )
+        return {row[0]: JobState(row[1]) for row in rows}
+
+    # --- sweep
+
+    async def take_marks(self, queue: str, *, age_seconds: float, limit: int) -> list[tuple[UUID, list[UUID]]]:
+        """Marks (batch, ids) that are old enough; nobody else takes them for `age_seconds`."""
+        rows = await self._pool.fetch(sql.TAKE_MARKS, queue, age_seconds, limit)
+        return [(row["batch"], list(row["ids"])) for row in rows]
+
+    async def waiting(self, ids: Sequence[UUID], *, after: UUID | None, bytes_max: int) -> list[tuple[UUID, int, Task]]:
+        """(id, delay in ms, task) of what is still pending, in the order of ids; [] at the end."""
+        rows = await self._pool.fetch(sql.WAITING_JOBS, ids, after, bytes_max)
+        return [(row["id"], row["delay_ms"] or 0, _task(row)) for row in rows]
+
+    # --- what the API shows
+
+    async def page(
+        self,
+        queue: str,
+        *,
+        job_type: str | None,
+        state: JobState | None,
+        before: tuple[datetime, UUID] | None,
+        limit: int,
+    ) -> list[JobRow]:
+        """A page of jobs, newest first, behind the cursor `before`."""
+        created_at, job_id = before or (None, None)
+        rows = await self._pool.fetch(sql.LIST_JOBS, queue, job_type, state, created_at, job_id, limit)
+        return [JobRow(**dict(row)) for row in rows]
+
+    async def get(self, job_id: UUID) -> JobRow | None:
+        rows = await self._pool.fetch(sql.GET_JOB, job_id)
+        return JobRow(**dict(rows[0])) if rows else None
+
+    async def runs(self, job_id: UUID) -> list[Run]:
+        """The runs that did not complete the job, in order."""
+        return [Run(**dict(row)) for row in await self._pool.fetch(sql.GET_RUNS, job_id)]
+
+    async def artifacts(self, job_id: UUID) -> list[ArtifactHead]:
+        return [ArtifactHead(**dict(row)) for row in await self._pool.fetch(sql.GET_ARTIFACTS, job_id)]
+
+    async def artifact(self, job_id: UUID, name: str | None) -> Artifact | None:
+        """One artifact; without a name the first."""
+        rows = await self._pool.fetch(sql.GET_ARTIFACT, job_id, name)
+        return Artifact(rows[0]["name"], rows[0]["content_type"], rows[0]["bytes"]) if rows else None
+
+    async def check(self) -> None:
+        """Raise StoreUnavailable, with a sentence for an operator, unless Postgres would take and keep a row."""
+        rows = await self._pool.fetch(
+            "SELECT to_regclass('jobs') IS NOT NULL AS migrated, current_setting('transaction_read_only') AS read_only",
+            seconds=3,
+        )
+        if rows[0]["read_only"] == "on":
+            raise StoreUnavailable("Postgres: this server is read-only; point DATABASE_URL to its primary")
+        if not rows[0]["migrated"]:
+            raise StoreUnavailable("Postgres: our tables are missing; run `workqueue migrate`")
+
+
+def _task(row: asyncpg.Record) -> Task:
+    return Task(
+        row["type"],
+        row["payload"].encode(),
+        row["retries"],
+        row["attempts"],
+        row["recoveries"],
+        row["interruptions"],
+        row["id"],
+        (row["extra"] or "").encode(),
+    )

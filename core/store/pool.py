@@ -1,0 +1,95 @@
+"""Connections to Postgres: one statement, one transaction, one trip over the bridge."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import TypeVar
+
+import asyncpg
+import trio
+
+from core.bridge import Bridge
+from core.errors import StoreUnavailable
+from core.store.outages import outage
+
+T = TypeVar("T")
+
+STATEMENT_SECONDS = 5.0  #: a statement without an answer by then has failed; nobody knows whether it took effect
+CONNECTIONS_MAX = 6
+SERVER_SETTINGS = {
+    "application_name": "workqueue",
+    "statement_timeout": "10s",
+    "lock_timeout": "2s",
+    "idle_in_transaction_session_timeout": "10s",
+    "jit": "off",
+}
+
+
+class Connection(asyncpg.Connection[asyncpg.Record]):
+    """A connection that carries no state from one user to the next, so giving it back costs no round trip."""
+
+    def get_reset_query(self) -> str:
+        return ""
+
+
+class Pool:
+    """Runs statements on a pool that connects when it is first needed, and again after an outage."""
+
+    def __init__(self, bridge: Bridge, pool: "asyncpg.Pool[asyncpg.Record]") -> None:
+        self._bridge = bridge
+        self._pool = pool
+
+    async def fetch(
+        self, statement: str, *arguments: object, seconds: float = STATEMENT_SECONDS
+    ) -> list[asyncpg.Record]:
+        """Run one statement, a transaction of its own, and return its rows.
+
+        Raises StoreUnavailable (nobody knows whether it took effect), StoreBusy (it did not, repeat it) or
+        StoreRefused (it did not: a value cannot be stored). Cancelled: nobody knows either.
+        """
+
+        async def unit() -> list[asyncpg.Record]:  # asyncio from here on: borrow, work and give back are one piece
+            async with self._pool.acquire(timeout=seconds) as connection:
+                rows: list[asyncpg.Record] = await connection.fetch(statement, *arguments, timeout=seconds)
+                return rows
+
+        return await self.run(unit, seconds)
+
+    async def run(self, unit: Callable[[], Awaitable[T]], seconds: float) -> T:
+        """Run an asyncio unit of database work, bounded, its errors translated."""
+        with trio.move_on_after(seconds + 1):  # asyncpg's own limits come first; they close the connection properly
+            try:
+                return await self._bridge.run(unit)
+            except Exception as error:
+                if (failure := outage(error)) is not None:
+                    raise failure from error
+                raise
+        raise StoreUnavailable(f"Postgres: no answer within {seconds:g} s")
+
+
+@asynccontextmanager
+async def open_pool(
+    bridge: Bridge, dsn: str, schema: str, *, connections: int = CONNECTIONS_MAX
+) -> AsyncIterator[Pool]:
+    """A pool for the tables in `schema`. Opening it needs no server; closed within 3 s at the end."""
+
+    async def create() -> "asyncpg.Pool[asyncpg.Record]":
+        pool: asyncpg.Pool[asyncpg.Record] = await asyncpg.create_pool(
+            dsn,
+            min_size=0,
+            max_size=connections,
+            timeout=STATEMENT_SECONDS,
+            connection_class=Connection,
+            server_settings=SERVER_SETTINGS | {"search_path": schema},
+        )
+        return pool
+
+    pool = await bridge.run(create)
+
+    async def close() -> None:
+        pool.terminate()  # whoever still works is beyond our time; a statement is a transaction of its own
+
+    try:
+        yield Pool(bridge, pool)
+    finally:
+        with trio.move_on_after(3, shield=True):
+            await bridge.run(close)

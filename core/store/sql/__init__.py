@@ -1,0 +1,25 @@
+"""SQL statements, one a file with its contract in the header. Each is a transaction of its own."""
+
+from importlib.resources import files
+
+
+def _load(name: str) -> str:
+    return files(__name__).joinpath(f"{name}.sql").read_text("utf-8")
+
+
+INSERT_JOBS = _load("insert_jobs")
+REFUSE_JOBS = _load("refuse_jobs")
+DROP_MARKS = _load("drop_marks")
+CLAIM_JOBS = _load("claim_jobs")
+LOOK_AT_JOBS = _load("look_at_jobs")
+ADOPT_JOBS = _load("adopt_jobs")
+FINISH_JOBS = _load("finish_jobs")
+RELEASE_JOBS = _load("release_jobs")
+OWNED_JOBS = _load("owned_jobs")
+TAKE_MARKS = _load("take_marks")
+WAITING_JOBS = _load("waiting_jobs")
+LIST_JOBS = _load("list_jobs")
+GET_JOB = _load("get_job")
+GET_RUNS = _load("get_runs")
+GET_ARTIFACTS = _load("get_artifacts")
+GET_ARTIFACT = _load("get_artifact")

@@ -1,0 +1,20 @@
+-- Claim jobs for one worker: those that are pending and due, and those that an earlier send of this very claim got.
+-- $1 uuid[] ids    $2 uuid token, fresh for each send    $3 text queue    $4 uuid owner (lease)    $5 text worker
+-- $6 uuid[] tokens of earlier sends of this claim    $7 uuid[] claim tokens of which every job has a verdict
+-- Returns id and the counters. Locked rows are skipped: their tasks come again. Concurrent claims of one row: one wins.
+WITH free AS (
+    SELECT id FROM jobs
+    WHERE id = ANY ($1) AND queue = $3
+      AND (state = 'pending' AND (run_at IS NULL OR run_at <= now()) OR state = 'processing' AND token = ANY ($6))
+    ORDER BY id FOR UPDATE SKIP LOCKED
+), mine AS (
+    UPDATE jobs SET state = 'processing', token = $2, worker = $5, started_at = now(), updated_at = now()
+    FROM free WHERE jobs.id = free.id
+    RETURNING jobs.id, jobs.attempts, jobs.recoveries, jobs.interruptions
+), earlier AS (
+    DELETE FROM claimed WHERE token = ANY ($6 || $7)
+), note AS (
+    INSERT INTO claimed (token, queue, owner, ids)
+    SELECT $2, $3, $4, array_agg(id) FROM mine HAVING count(*) > 0
+)
+SELECT id, attempts, recoveries, interruptions FROM mine

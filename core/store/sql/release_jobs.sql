@@ -1,0 +1,41 @@
+-- Retry, give back, snooze: jobs that are still ours become pending, with a mark, or cancelled if a person asked for it.
+-- $1 uuid batch of the mark    $2 text queue    $3 uuid[] ids    $4 uuid[] tokens
+-- $5 text[] counters: attempts | interruptions | none    $6 bigint[] delays in ms    $7 text[] errors (null: keeps the old)
+-- $8 text[] tracebacks    $9 text[] outcomes    $10 float8[] seconds that the run took (null: there was none)
+-- $11 uuid[] claim tokens of which every job has a verdict
+-- Returns id, state. Locked rows are skipped: look_at_jobs tells, and the caller repeats with the same batch.
+WITH given AS (
+    SELECT * FROM unnest($3::uuid[], $4::uuid[], $5::text[], $6::bigint[], $7::text[], $8::text[], $9::text[], $10::float8[])
+        AS given (id, token, counter, delay_ms, error, traceback, outcome, seconds)
+), locked AS (
+    SELECT jobs.id FROM jobs JOIN given ON jobs.id = given.id
+    WHERE jobs.token = given.token AND jobs.state = 'processing'
+    ORDER BY jobs.id FOR UPDATE OF jobs SKIP LOCKED
+), released AS (
+    UPDATE jobs SET
+        state = CASE WHEN jobs.cancel_at IS NULL THEN 'pending' ELSE 'cancelled' END,
+        attempts = jobs.attempts + (given.counter = 'attempts')::int,
+        interruptions = jobs.interruptions + (given.counter = 'interruptions')::int,
+        error_message = coalesce(given.error, jobs.error_message),
+        run_at = CASE WHEN jobs.cancel_at IS NULL AND given.delay_ms > 0
+                      THEN now() + given.delay_ms * interval '1 millisecond' END,
+        finished_at = CASE WHEN jobs.cancel_at IS NOT NULL THEN now() END,
+        updated_at = now()
+    FROM given JOIN locked ON locked.id = given.id
+    WHERE jobs.id = given.id
+    RETURNING jobs.id, jobs.state, jobs.worker, jobs.attempts + jobs.recoveries + jobs.interruptions AS number
+), ended AS (
+    INSERT INTO runs (job_id, number, worker, started_at, outcome, error, traceback)
+    SELECT released.id, released.number, released.worker, now() - make_interval(secs => given.seconds), given.outcome,
+           given.error, given.traceback
+    FROM released JOIN given ON given.id = released.id
+    WHERE given.seconds IS NOT NULL
+    ON CONFLICT (job_id, number) DO NOTHING
+), mark AS (
+    INSERT INTO unpushed (batch, queue, ids)
+    SELECT $1, $2, array_agg(id) FROM released WHERE state = 'pending' HAVING count(*) > 0
+    ON CONFLICT (batch) DO UPDATE SET ids = unpushed.ids || excluded.ids
+), done AS (
+    DELETE FROM claimed WHERE token = ANY ($11)
+)
+SELECT id, state FROM released
