@@ -144,7 +144,7 @@ class Queue:
         """Lease that lives -> (what its worker published last, seconds since on Redis's clock)."""
 
         async def unit() -> list[Any]:
-            pipeline = self._commands.pipeline(transaction=True)
+            pipeline: Any = self._commands.pipeline(transaction=True)
             pipeline.execute_command("ZRANGE", self.keys.leases, 0, -1, "WITHSCORES")
             pipeline.execute_command("HGETALL", self.keys.workers)
             pipeline.execute_command("TIME")
@@ -169,7 +169,7 @@ class Queue:
         """How many tasks are where, in one trip."""
 
         async def unit() -> list[int]:
-            pipeline = self._commands.pipeline(transaction=False)
+            pipeline: Any = self._commands.pipeline(transaction=False)
             pipeline.execute_command("LLEN", self.keys.ready)
             pipeline.execute_command("LLEN", self.keys.front)
             pipeline.execute_command("ZCARD", self.keys.scheduled)

@@ -1,5 +1,6 @@
 """What the lease thread says to Redis: a blocking client with a connection of its own, for use outside of Trio."""
 
+from typing import Any
 from uuid import UUID
 
 from redis import Redis
@@ -17,7 +18,7 @@ class LeaseConnection:
 
     def __init__(self, url: str, keys: Keys, *, seconds: float) -> None:
         self._keys = [keys.leases, keys.workers]
-        self._redis = Redis.from_url(
+        self._redis: Any = Redis.from_url(
             url,
             retry=Retry(NoBackoff(), 0),
             socket_timeout=seconds,

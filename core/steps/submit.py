@@ -14,6 +14,7 @@ from core.wire import Submission, Task, encode_task
 
 BATCH_MAX = 500
 BATCH_BYTES_MAX = 4 * 1024 * 1024
+BUSY_TRIES = 2  #: each waits for lock_timeout, and all callers of the batcher wait behind it
 REFUSED = "not enqueued: Redis did not take it"
 
 Accepted = UUID | EnqueueFailed | PersistFailed
@@ -80,15 +81,17 @@ class Submit:
 
     async def _refuse(self, store: JobStore, ids: list[UUID], batch: UUID, error: QueueUnavailable) -> list[Accepted]:
         """The push failed, or its answer was lost: cancel what was never claimed, so that the answer is true."""
-        while True:
+        cancelled = set(ids)  # without an answer the mark decides, and 500 says that nobody knows
+        for _ in range(BUSY_TRIES):
             try:
                 cancelled = await store.refuse(ids, batch, REFUSED)
             except StoreBusy:
                 continue  # somebody holds one of the rows: nothing was done, and lock_timeout was the pause
             except (StoreUnavailable, StoreRefused):
-                cancelled = set(ids)  # Postgres is away as well: the mark decides, and 500 says that nobody knows
-            # What is not cancelled was claimed: the push had arrived, and 200 is true.
-            return [EnqueueFailed(str(error)) if job_id in cancelled else job_id for job_id in ids]
+                pass  # Postgres is away as well
+            break
+        # What is not cancelled was claimed: the push had arrived, and 200 is true.
+        return [EnqueueFailed(str(error)) if job_id in cancelled else job_id for job_id in ids]
 
 
 def size(submission: Submission) -> int:
