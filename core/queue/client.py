@@ -202,7 +202,7 @@ class Queue:
 
     async def _script(self, script: scripts.Script, keys: Sequence[str], arguments: Sequence[Any]) -> Any:
         async def unit() -> Any:
-            run = self._commands.execute_command
+            run: Any = self._commands.execute_command
             try:
                 return await run("EVALSHA", script.digest, len(keys), *keys, *arguments)
             except NoScriptError:  # a new server, or somebody flushed its scripts: nothing was done

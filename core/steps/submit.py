@@ -8,7 +8,7 @@ from uuid_utils.compat import uuid7
 
 from core.errors import EnqueueFailed, PersistFailed, QueueUnavailable, StoreBusy, StoreRefused, StoreUnavailable
 from core.queue import Queue
-from core.steps.marks import Ledger
+from core.steps.marks import Ledger, Leftovers
 from core.store import JobStore
 from core.wire import Submission, Task, encode_task
 
@@ -70,8 +70,7 @@ class Submit:
         except BaseException:  # whatever it was: the marks still have to go
             self._ledger.put_back(riding)
             raise
-        if riding.claims:
-            self._ledger.put_back(type(riding)([], riding.claims))
+        self._ledger.put_back(Leftovers([], riding.claims))
 
     async def _one_by_one(self, submissions: Sequence[Submission]) -> list[Accepted]:
         """One of them has a value that Postgres does not take: it alone is refused."""

@@ -11,8 +11,8 @@ WITH free AS (
     UPDATE jobs SET state = 'processing', token = $2, worker = $5, started_at = now(), updated_at = now()
     FROM free WHERE jobs.id = free.id
     RETURNING jobs.id, jobs.attempts, jobs.recoveries, jobs.interruptions
-), earlier AS (
-    DELETE FROM claimed WHERE token = ANY ($6 || $7)
+), done AS (
+    DELETE FROM claimed WHERE token = ANY ($7)
 ), note AS (
     INSERT INTO claimed (token, queue, owner, ids)
     SELECT $2, $3, $4, array_agg(id) FROM mine HAVING count(*) > 0

@@ -1,0 +1,269 @@
+"""Claim: tasks from Redis, then their rows; and the audit, which gives back what a lost answer left behind."""
+
+import base64
+import logging
+from collections.abc import Collection
+from datetime import UTC, datetime
+from functools import partial
+from uuid import UUID
+
+import msgspec
+import trio
+from msgspec import Struct
+from uuid_utils.compat import uuid4, uuid7
+
+from core.errors import InvalidTask, StoreRefused, StoreUnavailable
+from core.job import TERMINAL, JobState
+from core.queue import Queue
+from core.steps.again import again
+from core.steps.lease import Held, Lease
+from core.steps.marks import Ledger, Leftovers
+from core.store import Counters, JobStore, Look, Release
+from core.wire import Task, decode_task, encode_task
+
+log = logging.getLogger(__name__)
+
+CLAIM_MAX = 1000
+LOCKED_DELAY_MS = 1000  #: a row that somebody else has locked: its task comes again after this
+AUDIT_SECONDS = 5.0
+CLAIM_TRIES = 10  #: of adopting foreign tasks in one claim; beyond, what is left goes back
+
+
+class Copies(Struct):
+    """What the claim met and did not run, counted since the start."""
+
+    copies: int = 0  #: of jobs that run or have ended
+    invalid: int = 0  #: moved to the dead letters
+
+
+class Claim:
+    """Claims for one worker. One claim at a time: the caller is a single task.
+
+    Mutable state: the counts, and the lease's numbers and holdings (steps/lease.py).
+    """
+
+    def __init__(self, queue: Queue, store: JobStore | None, ledger: Ledger, worker: str) -> None:
+        self._queue = queue
+        self._store = store
+        self._ledger = ledger
+        self._worker = worker
+        self.counts = Copies()
+
+    async def run_once(self, lease: Lease, count: int) -> list[Held]:
+        """Take up to `count` tasks; what is returned is ours, named and (with Postgres) `processing` under our token.
+
+        Raises LeaseLost. Lasts as long as an outage does. Cancelled anywhere: the tasks lie in the lease's flight and
+        perhaps their rows are ours; the audit, or whoever recovers the lease, gives both back.
+        """
+        raw = await self._take(lease, count)
+        items = await self._understand(lease, raw)
+        if items and self._store is not None:
+            items = await self._claim_rows(self._store, lease, items)
+        lease.hold(items)
+        return items
+
+    async def _take(self, lease: Lease, count: int) -> dict[int, bytes]:
+        """The same claim again until it is answered: Redis tells a repeated one by its start number."""
+        start, count = lease.next_number, min(count, CLAIM_MAX)
+        tasks = await again(partial(self._queue.claim, lease.id, start=start, count=count))
+        lease.next_number = start + count  # after an empty answer too, or a late send of this claim could still take
+        return tasks
+
+    # --- decode and name
+
+    async def _understand(self, lease: Lease, raw: dict[int, bytes]) -> list[Held]:
+        now = trio.current_time()
+        items: list[Held] = []
+        unnamed: list[tuple[int, Task]] = []
+        entries: list[tuple[int, bytes]] = []
+        for number, line in raw.items():
+            try:
+                task = decode_task(line)
+            except InvalidTask as error:
+                entries.append((number, dead_letter(line, str(error))))
+                continue
+            if task.job_id is None:
+                unnamed.append((number, msgspec.structs.replace(task, job_id=uuid7())))
+            else:
+                items.append(Held(lease, number, task, task.job_id, now))
+        if entries:
+            self.counts.invalid += len(entries)
+            await self._bury(lease, entries)
+        if unnamed:
+            items += await self._name(lease, unnamed, now)
+            items.sort(key=lambda held: held.number)
+        return await self._without_copies(lease, items)
+
+    async def _name(self, lease: Lease, tasks: list[tuple[int, Task]], now: float) -> list[Held]:
+        """Before a row is made or the task enters any set: 2,000 equal tasks that failed became one member."""
+        named = [(number, encode_task(task)) for number, task in tasks]
+        answers = await again(partial(self._queue.name_ids, lease.id, named))
+        return [
+            Held(lease, number, task, task.job_id, now)
+            for (number, task), ours in zip(tasks, answers, strict=True)
+            if ours and task.job_id is not None  # else it is no longer in this flight: no row may be made for it
+        ]
+
+    async def _without_copies(self, lease: Lease, items: list[Held]) -> list[Held]:
+        unique: dict[UUID, Held] = {}
+        copies: list[int] = []
+        for held in items:
+            if held.job_id in unique or lease.holds(held.job_id):
+                copies.append(held.number)
+            else:
+                unique[held.job_id] = held
+        if copies:
+            self.counts.copies += len(copies)
+            await again(partial(self._queue.ack, lease.id, copies))
+        return list(unique.values())
+
+    async def _bury(self, lease: Lease, entries: list[tuple[int, bytes]]) -> None:
+        for _, entry in entries:
+            log.warning("a task was moved to the dead letters: %.200s", entry.decode())
+        dropped = await again(partial(self._queue.bury, lease.id, entries))
+        if dropped:
+            log.error("dead letters are full: the oldest %d were dropped", dropped)
+
+    # --- rows
+
+    async def _claim_rows(self, store: JobStore, lease: Lease, items: list[Held]) -> list[Held]:
+        waiting = {held.job_id: held for held in sorted(items, key=lambda held: held.job_id)}
+        claimed: list[Held] = []
+        spare: set[UUID] = set()  # tokens under which nothing is left, as far as we know
+        earlier: list[UUID] = []  # tokens of sends without an answer, and of what was adopted
+        for _ in range(CLAIM_TRIES):
+            token, rows = await self._send_claim(store, lease, list(waiting), earlier)
+            spare.update(earlier)
+            for job_id, counters in rows.items():
+                held = waiting.pop(job_id)
+                held.token, held.counters = token, counters
+                claimed.append(held)
+            if waiting:
+                looks = await again(partial(store.look, list(waiting)))
+                spare.difference_update(look.token for look in looks.values() if look.token)
+                known = [waiting.pop(job_id) for job_id in list(waiting) if job_id in looks]
+                await self._put_away(lease, known, looks, earlier)
+            if not waiting:
+                break
+            earlier = [uuid4()]
+            await self._adopt(store, lease, waiting, earlier[0])
+        else:  # rows that neither exist nor can be made: the audit gives their tasks back
+            log.error("%d tasks of a claim got no rows and go back", len(waiting))
+        for token in spare:
+            self._ledger.settled(token)
+        return claimed
+
+    async def _send_claim(
+        self, store: JobStore, lease: Lease, ids: list[UUID], earlier: list[UUID]
+    ) -> tuple[UUID, dict[UUID, Counters]]:
+        """Each send has a token of its own and takes over what the sends before it got: a late one gets nothing.
+
+        `earlier` grows by the token of each send that had no answer.
+        """
+
+        async def send() -> tuple[UUID, dict[UUID, Counters]]:
+            token = uuid4()
+            riding = self._ledger.take()
+            try:
+                rows = await store.claim(
+                    ids,
+                    token,
+                    queue=self._queue.name,
+                    owner=lease.id,
+                    worker=self._worker,
+                    earlier=earlier,
+                    done_claims=riding.claims,
+                )
+            except BaseException:
+                self._ledger.put_back(riding)
+                earlier.append(token)
+                raise
+            self._ledger.put_back(Leftovers(riding.marks, []))
+            return token, rows
+
+        return await again(send)
+
+    async def _adopt(self, store: JobStore, lease: Lease, waiting: dict[UUID, Held], token: UUID) -> None:
+        """Foreign tasks without rows. One try, answered or not: the next claim tells whose the rows are."""
+        adopt = partial(store.adopt, token=token, queue=self._queue.name, owner=lease.id, worker=self._worker)
+        try:
+            await adopt([(held.job_id, held.task) for held in waiting.values()])
+        except StoreUnavailable:
+            return
+        except StoreRefused:
+            refused: list[tuple[int, bytes]] = []
+            for held in list(waiting.values()):  # one of them has a value that Postgres does not take
+                try:
+                    await adopt([(held.job_id, held.task)])
+                except StoreUnavailable:
+                    continue
+                except StoreRefused as error:
+                    del waiting[held.job_id]
+                    refused.append((held.number, dead_letter(encode_task(held.task), str(error))))
+            if refused:
+                self.counts.invalid += len(refused)
+                await self._bury(lease, refused)
+
+    async def _put_away(self, lease: Lease, items: list[Held], looks: dict[UUID, Look], mine: Collection[UUID]) -> None:
+        """Tasks whose rows this claim did not get; `mine` are the tokens of its earlier sends."""
+        copies: list[int] = []
+        back: list[tuple[int, int, bytes]] = []
+        strange: list[tuple[int, bytes]] = []
+        for held in items:
+            look = looks[held.job_id]
+            if look.queue != self._queue.name:
+                reason = f"job {held.job_id} belongs to queue {look.queue}"
+                strange.append((held.number, dead_letter(encode_task(held.task), reason)))
+            elif look.state == JobState.PROCESSING and look.token in mine:
+                continue  # ours, by a send without an answer, and locked now: the audit gives task and row back
+            elif look.state in TERMINAL or look.state == JobState.PROCESSING:
+                copies.append(held.number)
+            else:  # pending: early, or locked by somebody when we came
+                back.append((held.number, look.delay_ms or LOCKED_DELAY_MS, b""))
+        if copies:
+            self.counts.copies += len(copies)
+            await again(partial(self._queue.ack, lease.id, copies))
+        if back:
+            await again(partial(self._queue.back, lease.id, back))
+        if strange:
+            self.counts.invalid += len(strange)
+            await self._bury(lease, strange)
+
+    # --- audit
+
+    async def audit(self, lease: Lease) -> int:
+        """Give back what is in our flight, or `processing` under our claims, and not held; returns how many.
+
+        Runs in the claiming task, between claims, so that nothing is on its way meanwhile: what we do not hold then
+        comes from an answer that was lost or a statement that arrived late. Raises QueueUnavailable, StoreUnavailable.
+        """
+        numbers = await self._queue.numbers(lease.id) - set(lease.held)
+        given = 0
+        if numbers:
+            back = await self._queue.back(lease.id, [(number, 0, b"") for number in numbers])
+            given = sum(back.values())
+        if self._store is not None:
+            given += await self._audit_rows(self._store, lease)
+        return given
+
+    async def _audit_rows(self, store: JobStore, lease: Lease) -> int:
+        claims = await store.owned(lease.id)
+        pairs = lease.pairs()
+        strays = [(token, job_id) for token, ids in claims.items() for job_id in ids if (token, job_id) not in pairs]
+        held_tokens = {token for token, _ in pairs}
+        for token in claims:
+            if token not in held_tokens and not claims[token]:
+                self._ledger.settled(token)  # a claim of which nothing is left
+        if strays:
+            releases = [Release(id=job_id, token=token, counter="none", delay_ms=0) for token, job_id in sorted(strays)]
+            await store.release(uuid7(), self._queue.name, releases)  # the sweep pushes them
+        return len(strays)
+
+
+def dead_letter(line: bytes, reason: str) -> bytes:
+    """An entry of the dead letters: the task whole, as text where it is text, why, and when (for people to read)."""
+    try:
+        task: dict[str, str] = {"task": line.decode()}
+    except UnicodeDecodeError:
+        task = {"task_base64": base64.b64encode(line).decode()}
+    return msgspec.json.encode(task | {"reason": reason, "at": datetime.now(UTC).isoformat(timespec="seconds")})

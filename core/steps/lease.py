@@ -1,0 +1,80 @@
+"""A worker's right to its tasks, and what it holds under it."""
+
+from collections.abc import Iterable
+from uuid import UUID
+
+from uuid_utils.compat import uuid4
+
+from core.store import Counters
+from core.wire import Task
+
+
+class Held:
+    """A claimed task, from the answer of the claim until its last ack is answered.
+
+    Mutable state: `task` and `counters` are set by the claim; `token` with each send of its statement; `settling` by
+    the settler, just before it sends what becomes of the job.
+    """
+
+    __slots__ = ("claimed_at", "counters", "job_id", "lease", "number", "settling", "task", "token")
+
+    def __init__(self, lease: "Lease", number: int, task: Task, job_id: UUID, claimed_at: float) -> None:
+        self.lease = lease
+        self.number = number
+        self.task = task
+        self.job_id = job_id
+        self.claimed_at = claimed_at  #: trio's clock
+        self.counters = Counters(task.attempts, task.recoveries, task.interruptions)
+        self.token: UUID | None = None  #: of the claim that got the row; None without Postgres
+        self.settling = False
+
+
+class Lease:
+    """One lease of this worker; a lost one is replaced by a new object, which lives beside it until it is empty.
+
+    Mutable state, all of it changed on the Trio thread: `lost` by whoever learns of it; the numbers by the claim;
+    `held` and `_jobs` by claim and settle.
+    """
+
+    def __init__(self, lease_id: UUID | None = None) -> None:
+        self.id: UUID = lease_id or uuid4()
+        self.lost = False
+        self.next_number = 1  #: of the next task that is claimed
+        self.held: dict[int, Held] = {}  #: number -> task, until its ack is answered (what the audit asks)
+        self._jobs: dict[UUID, Held] = {}  #: job -> task, until its outcome is sent (what a copy is compared with)
+        self._unsettled: dict[UUID, int] = {}  #: claim token -> how many of its jobs have no verdict yet
+
+    def hold(self, items: Iterable[Held]) -> None:
+        """These are ours now."""
+        for held in items:
+            self.held[held.number] = held
+            self._jobs[held.job_id] = held
+            if held.token is not None:
+                self._unsettled[held.token] = self._unsettled.get(held.token, 0) + 1
+
+    def holds(self, job_id: UUID) -> bool:
+        """Is another task of this job a copy? No longer once its outcome is sent: a retry may come back at once."""
+        return job_id in self._jobs
+
+    def settling(self, held: Held) -> None:
+        """Its outcome is about to be sent."""
+        held.settling = True
+        if self._jobs.get(held.job_id) is held:
+            del self._jobs[held.job_id]
+
+    def drop(self, held: Held) -> UUID | None:
+        """Its last ack is answered. Returns the claim token of which this was the last job without a verdict."""
+        self.held.pop(held.number, None)
+        if self._jobs.get(held.job_id) is held:
+            del self._jobs[held.job_id]
+        if held.token is None:
+            return None
+        left = self._unsettled.pop(held.token, 1) - 1
+        if left > 0:
+            self._unsettled[held.token] = left
+            return None
+        return held.token
+
+    def pairs(self) -> set[tuple[UUID | None, UUID]]:
+        """(claim token, job) of everything held."""
+        return {(held.token, held.job_id) for held in self.held.values()}

@@ -1,0 +1,310 @@
+"""Settle: what becomes of jobs whose attempt has ended. Postgres first, then Redis; only what has a verdict is acked."""
+
+import logging
+from collections.abc import Sequence
+from functools import partial
+from random import Random
+from uuid import UUID
+
+import msgspec
+import trio
+from msgspec import Struct
+from uuid_utils.compat import uuid7
+
+from core.errors import StoreRefused
+from core.job import JobState
+from core.outcome import Bury, Complete, GiveBack, Retry, Verdict
+from core.queue import Queue
+from core.retry import RetryPolicy, backoff
+from core.steps.again import again
+from core.steps.claim import dead_letter
+from core.steps.lease import Held, Lease
+from core.steps.marks import Ledger, Leftovers
+from core.store import Ending, JobStore, Release
+from core.wire import encode_task
+
+log = logging.getLogger(__name__)
+
+LOCKED_SECONDS = 0.5  #: pause before what somebody has locked is tried again
+
+
+class Settled(Struct, frozen=True):
+    """A claimed job and what shall become of it."""
+
+    held: Held
+    verdict: Verdict
+    seconds: float | None = None  #: how long it ran; None: it was not started
+
+
+class Settle:
+    """Settles batches for one worker. Bounded by its caller's scope alone: an outage may last.
+
+    Cancelled or killed anywhere: what has no verdict in the row is still `processing` under our claim, and what is
+    not acked is still in the flight; whoever recovers the lease gives both back, or finds them done.
+    """
+
+    def __init__(
+        self, queue: Queue, store: JobStore | None, ledger: Ledger, policy: RetryPolicy, random: Random
+    ) -> None:
+        self._queue = queue
+        self._store = store
+        self._ledger = ledger
+        self._policy = policy
+        self._random = random
+
+    async def run_batch(self, batch: Sequence[Settled]) -> None:
+        """Carry out the verdicts and drop the tasks from their leases."""
+        for settled in batch:
+            settled.held.lease.settling(settled.held)
+        ends = [settled for settled in batch if isinstance(settled.verdict, Complete | Bury)]
+        waits = [settled for settled in batch if isinstance(settled.verdict, Retry | GiveBack)]
+        if self._store is None:
+            await self._finish_in_redis(ends)
+            await self._release_in_redis(waits)
+        else:
+            if ends:
+                await self._finish(self._store, ends)
+            if waits:
+                await self._release(self._store, waits)
+
+    # --- Redis only: the task is all there is
+
+    async def _finish_in_redis(self, ends: Sequence[Settled]) -> None:
+        done = [settled for settled in ends if isinstance(settled.verdict, Complete)]
+        buried = [settled for settled in ends if isinstance(settled.verdict, Bury)]
+        await self._ack([settled.held for settled in done])
+        for lease, items in _by_lease(buried):
+            entries = [
+                (settled.held.number, dead_letter(self._text(settled.held, failures=1), settled.verdict.error))
+                for settled in items
+                if isinstance(settled.verdict, Bury)
+            ]
+            dropped = await again(partial(self._queue.bury, lease.id, entries))
+            if dropped:
+                log.error("dead letters are full: the oldest %d were dropped", dropped)
+            self._drop(items)
+
+    async def _release_in_redis(self, waits: Sequence[Settled]) -> None:
+        for lease, items in _by_lease(waits):
+            tasks = [(settled.held.number, self._delay_ms(settled), self._new_text(settled)) for settled in items]
+            await again(partial(self._queue.back, lease.id, tasks))
+            self._drop(items)
+
+    def _new_text(self, settled: Settled) -> bytes:
+        match settled.verdict:
+            case Retry():
+                return self._text(settled.held, failures=1)
+            case GiveBack(interrupted=True):
+                return self._text(settled.held, interruptions=1)
+        return b""  # untouched
+
+    def _text(self, held: Held, *, failures: int = 0, interruptions: int = 0) -> bytes:
+        """The task with its counters as they are now."""
+        task = msgspec.structs.replace(
+            held.task,
+            attempts=held.counters.attempts + failures,
+            recoveries=held.counters.recoveries,
+            interruptions=held.counters.interruptions + interruptions,
+            job_id=held.job_id,
+        )
+        return encode_task(task)
+
+    def _delay_ms(self, settled: Settled) -> int:
+        match settled.verdict:
+            case Retry():
+                # At least 1 ms: 0 would mean the head of the list, before all that waits there.
+                seconds = backoff(settled.held.counters.attempts + 1, self._policy, self._random)
+                return max(1, int(seconds * 1000))
+            case GiveBack(delay_ms=delay_ms):
+                return delay_ms
+        return 0
+
+    # --- with Postgres: the row decides
+
+    async def _finish(self, store: JobStore, ends: Sequence[Settled]) -> None:
+        left = {settled.held.job_id: settled for settled in ends}
+        while left:
+            done = await self._send_finish(store, list(left.values()))
+            acked = [left.pop(job_id).held for job_id in done if job_id in left]
+            back: list[Held] = []
+            if left:
+                acked_too, back = await self._judge_the_rest(store, left, {e: _state(s) for e, s in left.items()})
+                acked += acked_too
+            await self._ack(acked)
+            await self._give_tasks_back(back)
+            if left:
+                await trio.sleep(LOCKED_SECONDS)
+
+    async def _send_finish(self, store: JobStore, ends: list[Settled]) -> set[UUID]:
+        async def send(items: list[Settled]) -> set[UUID]:
+            riding = self._ledger.take()
+            try:
+                done = await store.finish([_ending(settled) for settled in items], riding.claims)
+            except BaseException:
+                self._ledger.put_back(riding)
+                raise
+            self._ledger.put_back(Leftovers(riding.marks, []))
+            return done
+
+        try:
+            return await again(partial(send, ends))
+        except StoreRefused as error:
+            if len(ends) > 1:  # one of them has a value that Postgres does not take: one by one
+                return {job_id for settled in ends for job_id in await self._send_finish(store, [settled])}
+            [settled] = ends
+            log.error("job %s: its outcome cannot be stored and becomes a failure: %s", settled.held.job_id, error)
+            failure = Bury(f"the outcome could not be stored: {error}", "failed")
+            return await again(partial(send, [Settled(settled.held, failure, settled.seconds)]))
+
+    async def _release(self, store: JobStore, waits: Sequence[Settled]) -> None:
+        mark = uuid7()
+        left = {settled.held.job_id: settled for settled in waits}
+        delays = {settled.held.job_id: self._delay_ms(settled) for settled in waits}
+        all_back, marked_at = True, trio.current_time()
+        while left:
+            rows = await self._send_release(store, mark, list(left.values()), delays)
+            back: list[Settled] = []
+            acked: list[Held] = []
+            for job_id, state in rows.items():
+                settled = left.pop(job_id)
+                if state is JobState.PENDING:
+                    back.append(settled)
+                else:
+                    acked.append(settled.held)  # a person had asked for its end
+            if left:
+                wanted = dict.fromkeys(left, JobState.PENDING)
+                acked_too, pending = await self._judge_the_rest(store, left, wanted)
+                acked += acked_too
+                all_back = all_back and not pending
+                await self._give_tasks_back(pending)
+            await self._ack(acked)
+            all_back = await self._back(back, delays) and all_back
+            if left:
+                await trio.sleep(LOCKED_SECONDS)
+        if all_back:
+            self._ledger.pushed(mark, marked_at=marked_at)  # else the sweep pushes what is still pending
+
+    async def _send_release(
+        self, store: JobStore, mark: UUID, waits: list[Settled], delays: dict[UUID, int]
+    ) -> dict[UUID, JobState]:
+        async def send() -> dict[UUID, JobState]:
+            riding = self._ledger.take()
+            try:
+                releases = [_release(settled, delays[settled.held.job_id]) for settled in waits]
+                rows = await store.release(mark, self._queue.name, releases, riding.claims)
+            except BaseException:
+                self._ledger.put_back(riding)
+                raise
+            self._ledger.put_back(Leftovers(riding.marks, []))
+            return rows
+
+        return await again(send)
+
+    async def _judge_the_rest(
+        self, store: JobStore, left: dict[UUID, Settled], wanted: dict[UUID, JobState]
+    ) -> tuple[list[Held], list[Held]]:
+        """What a statement did not return: done by an earlier send, taken back by somebody, or locked just now.
+
+        Returns what may be acked and what goes back to the head; what is locked stays in `left`.
+        """
+        acked: list[Held] = []
+        back: list[Held] = []
+        looks = await again(partial(store.look, list(left)))
+        for job_id, settled in list(left.items()):
+            look = looks.get(job_id)
+            mine = look is not None and look.token == settled.held.token
+            if look is not None and mine and look.state == JobState.PROCESSING:
+                continue  # locked
+            del left[job_id]
+            if look is not None and look.state == JobState.PENDING:
+                # Given back by our own send without an answer, or by whoever took the job from us: a task must be
+                # there, and a copy does no harm.
+                back.append(settled.held)
+                continue
+            if not (look is not None and mine and look.state in {wanted[job_id], JobState.CANCELLED}):
+                log.warning("job %s: our outcome came too late and is refused", job_id)
+            acked.append(settled.held)
+        return acked, back
+
+    async def _back(self, items: Sequence[Settled], delays: dict[UUID, int]) -> bool:
+        """Give tasks back with their new counters; False: one was no longer in its flight."""
+        all_back = True
+        for lease, group in _by_lease(items):
+            tasks = [(settled.held.number, delays[settled.held.job_id], self._new_text(settled)) for settled in group]
+            answers = await again(partial(self._queue.back, lease.id, tasks))
+            all_back = all_back and all(answers.values())
+            self._drop(group)
+        return all_back
+
+    async def _give_tasks_back(self, items: Sequence[Held]) -> None:
+        for held in items:
+            await again(partial(self._queue.back, held.lease.id, [(held.number, 0, b"")]))
+            self._drop_held(held)
+
+    # --- leaving the flight
+
+    async def _ack(self, items: Sequence[Held]) -> None:
+        leases: dict[UUID, list[Held]] = {}
+        for held in items:
+            leases.setdefault(held.lease.id, []).append(held)
+        for lease_id, group in leases.items():
+            await again(partial(self._queue.ack, lease_id, [held.number for held in group]))
+            for held in group:
+                self._drop_held(held)
+
+    def _drop(self, items: Sequence[Settled]) -> None:
+        for settled in items:
+            self._drop_held(settled.held)
+
+    def _drop_held(self, held: Held) -> None:
+        if (token := held.lease.drop(held)) is not None:
+            self._ledger.settled(token)
+
+
+def _by_lease(items: Sequence[Settled]) -> list[tuple[Lease, list[Settled]]]:
+    """Groups by lease: after a loss, two are being settled side by side."""
+    groups: dict[UUID, tuple[Lease, list[Settled]]] = {}
+    for settled in items:
+        groups.setdefault(settled.held.lease.id, (settled.held.lease, []))[1].append(settled)
+    return list(groups.values())
+
+
+def _state(settled: Settled) -> JobState:
+    return JobState.COMPLETED if isinstance(settled.verdict, Complete) else JobState.FAILED
+
+
+def _ending(settled: Settled) -> Ending:
+    held, seconds = settled.held, settled.seconds or 0.0
+    if held.token is None:
+        raise AssertionError("a job with a row has a token")
+    match settled.verdict:
+        case Complete(result, artifacts):
+            return Ending(
+                held.job_id, held.token, JobState.COMPLETED, "completed", seconds, result.decode(), artifacts=artifacts
+            )
+        case Bury(error, outcome, traceback):
+            return Ending(held.job_id, held.token, JobState.FAILED, outcome, seconds, error=error, traceback=traceback)
+    raise AssertionError(f"{settled.verdict} ends no job")
+
+
+def _release(settled: Settled, delay_ms: int) -> Release:
+    held = settled.held
+    if held.token is None:
+        raise AssertionError("a job with a row has a token")
+    match settled.verdict:
+        case Retry(error, outcome, traceback):
+            return Release(
+                held.job_id, held.token, "attempts", delay_ms, outcome, settled.seconds or 0.0, error, traceback
+            )
+        case GiveBack(interrupted=True):
+            return Release(
+                held.job_id,
+                held.token,
+                "interruptions",
+                delay_ms,
+                "interrupted",
+                settled.seconds or 0.0,
+                error="interrupted: its worker stopped",
+            )
+        case _:
+            return Release(held.job_id, held.token, "none", delay_ms)

@@ -1,0 +1,72 @@
+"""Sweep: push again what was marked and is perhaps not in Redis; and promote what is due."""
+
+import logging
+from uuid import UUID
+
+import trio
+
+from core.queue import Queue
+from core.queue.client import PROMOTE_MAX, PUSH_BYTES_MAX
+from core.steps.marks import ANSWER_SECONDS
+from core.store import JobStore
+from core.wire import encode_task
+
+log = logging.getLogger(__name__)
+
+MARK_AGE_SECONDS = 5.0  #: a younger mark is still somebody's work
+MARKS_MAX = 20  #: taken at a time
+PIECE_MAX = 500
+
+
+class Sweep:
+    """One for each worker; several at once share the marks (SKIP LOCKED). What it pushes too often is dropped at
+    the claim: a task is a hint, the row decides."""
+
+    def __init__(self, queue: Queue, store: JobStore) -> None:
+        self._queue = queue
+        self._store = store
+
+    async def run_once(self) -> bool:
+        """Take old marks, push what is still pending, drop the marks; True: there may be more.
+
+        Raises QueueUnavailable or StoreUnavailable. Cancelled, killed or without an answer: the marks stay, and are
+        old enough again after MARK_AGE_SECONDS.
+        """
+        sent = trio.current_time()
+        taken = await self._store.take_marks(self._queue.name, age_seconds=MARK_AGE_SECONDS, limit=MARKS_MAX)
+        if not taken:
+            return False
+        ids = sorted({job_id for _, batch_ids in taken for job_id in batch_ids})
+        pushed = 0
+        for begin in range(0, len(ids), PIECE_MAX):
+            pushed += await self._push(ids[begin : begin + PIECE_MAX])
+        if pushed:
+            log.info("swept %d jobs into Redis whose push was not known to have arrived", pushed)
+        if trio.current_time() - sent <= ANSWER_SECONDS:
+            await self._store.drop_marks([batch for batch, _ in taken])
+        return len(taken) == MARKS_MAX
+
+    async def _push(self, ids: list[UUID]) -> int:
+        after: UUID | None = None
+        pushed = 0
+        while piece := await self._store.waiting(ids, after=after, bytes_max=PUSH_BYTES_MAX):
+            due = [encode_task(task) for _, delay_ms, task in piece if delay_ms == 0]
+            early = [(delay_ms, encode_task(task)) for _, delay_ms, task in piece if delay_ms > 0]
+            if due:
+                await self._queue.push(due)
+            if early:
+                await self._queue.schedule(early)
+            pushed += len(piece)
+            after = piece[-1][0]
+        return pushed
+
+
+class Promote:
+    """Moves what is due from the scheduled set to the ready list. Every worker does; Redis's clock judges."""
+
+    def __init__(self, queue: Queue) -> None:
+        self._queue = queue
+
+    async def run_once(self) -> bool:
+        """True: a full piece was moved, there may be more. Raises QueueUnavailable."""
+        return await self._queue.promote() >= PROMOTE_MAX
