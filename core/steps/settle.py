@@ -1,4 +1,4 @@
-"""Settle: what becomes of jobs whose attempt has ended. Postgres first, then Redis; only what has a verdict is acked."""
+"""Settle: what becomes of jobs whose attempt has ended. Postgres first, then Redis; only a verdict is acked."""
 
 import logging
 from collections.abc import Sequence

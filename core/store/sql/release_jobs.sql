@@ -1,6 +1,6 @@
 -- Retry, give back, snooze: jobs that are still ours become pending, with a mark, or cancelled if a person asked for it.
 -- $1 uuid batch of the mark    $2 text queue    $3 uuid[] ids    $4 uuid[] tokens
--- $5 text[] counters: attempts | interruptions | none    $6 bigint[] delays in ms    $7 text[] errors (null: keeps the old)
+-- $5 text[] counters: attempts | interruptions | none    $6 bigint[] delays in ms    $7 text[] errors (a failure's goes into the row too)
 -- $8 text[] tracebacks    $9 text[] outcomes    $10 float8[] seconds that the run took (null: there was none)
 -- $11 uuid[] claim tokens of which every job has a verdict
 -- Returns id, state. Locked rows are skipped: look_at_jobs tells, and the caller repeats with the same batch.
@@ -16,7 +16,7 @@ WITH given AS (
         state = CASE WHEN jobs.cancel_at IS NULL THEN 'pending' ELSE 'cancelled' END,
         attempts = jobs.attempts + (given.counter = 'attempts')::int,
         interruptions = jobs.interruptions + (given.counter = 'interruptions')::int,
-        error_message = coalesce(given.error, jobs.error_message),
+        error_message = CASE WHEN given.counter = 'attempts' THEN given.error ELSE jobs.error_message END,
         run_at = CASE WHEN jobs.cancel_at IS NULL AND given.delay_ms > 0
                       THEN now() + given.delay_ms * interval '1 millisecond' END,
         finished_at = CASE WHEN jobs.cancel_at IS NOT NULL THEN now() END,

@@ -1,0 +1,28 @@
+"""`python -m services.worker`: an entry point, so the environment is read here."""
+
+import os
+import sys
+
+import trio
+
+from core.errors import InvalidSettings
+from core.settings import load_settings
+from services.logs import configure_logging
+from services.systemd import Notifier
+from services.worker.main import main
+
+
+def run() -> int:
+    """Run a worker; returns the exit status: 2 for a wrong setting."""
+    try:
+        settings = load_settings(os.environ)
+        configure_logging(settings)
+        trio.run(main, settings, Notifier.from_environ(os.environ))
+    except InvalidSettings as error:
+        print("\n".join(f"workqueue: {fault}" for fault in error.faults), file=sys.stderr)  # noqa: T201
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(run())

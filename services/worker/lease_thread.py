@@ -1,0 +1,103 @@
+"""Keeps the lease from a thread with a connection of its own: a handler that blocks the loop does not cost it."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+
+import trio
+
+from core.errors import QueueUnavailable
+from core.queue import LeaseConnection
+from core.steps.lease import Lease
+
+log = logging.getLogger(__name__)
+
+START_TERMS = 0.6  #: a lease whose last renewal was sent longer ago (in terms) starts no job
+RENEWALS_PER_TERM = 5
+
+
+class LeaseThread:
+    """Takes a lease, renews it five times a term, and takes a new one when Redis says that it is lost.
+
+    Silence is not a loss: only Redis's word is. A renewal counts from the moment at which it was *sent*.
+    Mutable state: `_renewed_at` and `_published`, single attributes that one side writes and the other reads; the
+    lease objects change on the Trio thread alone, through `run_sync_soon`, which never waits for a blocked loop.
+    """
+
+    def __init__(
+        self,
+        connect: Callable[[], LeaseConnection],
+        *,
+        term_seconds: float,
+        took: Callable[[Lease], None],
+        lost: Callable[[Lease], None],
+    ) -> None:
+        """`took` and `lost` are called on the Trio thread."""
+        self._connect = connect
+        self._term = term_seconds
+        self._took = took
+        self._lost = lost
+        self._stop = threading.Event()
+        self._renewed_at = float("-inf")
+        self._published = b"{}"
+        self._ended = trio.Event()
+
+    def publish(self, published: bytes) -> None:
+        """What the next renewal says of this worker."""
+        self._published = published
+
+    def is_fresh(self) -> bool:
+        """May a job be started? A worker that wakes from a freeze must not start what was given to another."""
+        return time.monotonic() - self._renewed_at < START_TERMS * self._term
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Keep a lease until cancelled. The thread ends after the trip that is under way, bounded by its timeout."""
+        token = trio.lowlevel.current_trio_token()
+        task_status.started()
+        self._ended = trio.Event()
+        try:
+            # Not waited for when cancelled: it may be in a trip to a Redis that hangs, and it holds nothing of ours.
+            await trio.to_thread.run_sync(self._keep, token, abandon_on_cancel=True, limiter=trio.CapacityLimiter(1))
+        finally:
+            self._stop.set()
+            self._ended.set()
+
+    async def stop(self) -> None:
+        """End the thread and wait for it: from here on no lease is taken or renewed."""
+        self._stop.set()
+        await self._ended.wait()
+
+    def _keep(self, token: trio.lowlevel.TrioToken) -> None:
+        connection = self._connect()
+        lease: Lease | None = None
+        pause = 0.0
+        try:
+            while not self._stop.wait(pause):
+                lease, pause = self._trip(connection, lease, token)
+        except trio.RunFinishedError:
+            pass  # the loop has ended before us
+        finally:
+            connection.close()
+
+    def _trip(
+        self, connection: LeaseConnection, lease: Lease | None, token: trio.lowlevel.TrioToken
+    ) -> tuple[Lease | None, float]:
+        """Register or renew once; the lease to go on with, and the pause before."""
+        sent = time.monotonic()
+        try:
+            if lease is None:
+                new = Lease()  # fresh for each send: a late one must not revive a lease that is long retired
+                connection.register(new.id, self._published)
+                self._renewed_at = sent
+                token.run_sync_soon(self._took, new)
+                return new, self._term / RENEWALS_PER_TERM
+            if not connection.renew(lease.id, self._published):
+                self._renewed_at = float("-inf")
+                token.run_sync_soon(self._lost, lease)
+                return None, 0.0
+        except QueueUnavailable:
+            return lease, min(1.0, self._term / RENEWALS_PER_TERM)
+        if time.monotonic() - sent <= self._term / RENEWALS_PER_TERM:  # a slower one counts as failed
+            self._renewed_at = sent
+        return lease, self._term / RENEWALS_PER_TERM

@@ -1,0 +1,134 @@
+"""The worker as a process: resources around the worker, and the signals that end it."""
+
+import importlib
+import logging
+import signal
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+from functools import partial
+
+import trio
+
+from core.bridge import Bridge, open_bridge
+from core.errors import InvalidSettings, StoreUnavailable
+from core.handlers import Registry, registry
+from core.queue import open_queue
+from core.settings import Settings
+from core.store import migrate, open_store
+from services.systemd import Notifier
+from services.worker.endpoint import serve
+from services.worker.handlers import register_builtin_handlers
+from services.worker.worker import Worker
+
+log = logging.getLogger(__name__)
+
+MIGRATION_PAUSE_SECONDS = 1.0
+
+
+class Stop:
+    """SIGTERM or SIGINT, once and twice.
+
+    Mutable state: the two events, set by `listen` alone.
+    """
+
+    def __init__(self) -> None:
+        self.first = trio.Event()
+        self.second = trio.Event()
+
+    async def listen(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+            task_status.started()
+            async for number in signals:
+                if self.first.is_set():
+                    log.warning("%s again: no more grace", signal.Signals(number).name)
+                    self.second.set()
+                else:
+                    log.info("%s: stopping; send it again to skip the grace", signal.Signals(number).name)
+                    self.first.set()
+
+
+async def main(settings: Settings, notifier: Notifier | None = None) -> None:
+    """Run one worker until a signal ends it. Raises InvalidSettings for handlers that cannot be imported."""
+    notifier = notifier or Notifier(None)
+    load_handlers(settings, registry)
+    stop = Stop()
+    async with trio.open_nursery() as process:
+        await process.start(stop.listen)
+        async with AsyncExitStack() as resources:
+            bridge = await resources.enter_async_context(open_bridge())
+            register_builtin_handlers(settings, bridge, registry)
+            queue = await resources.enter_async_context(open_queue(bridge, settings.redis_url, settings.queue_name))
+            store = None
+            if settings.database_url is not None:
+                store = await resources.enter_async_context(
+                    open_store(bridge, settings.database_url, settings.database_schema)
+                )
+            worker = Worker(settings, queue, store, registry)
+            async with trio.open_nursery() as serving:
+                serving.start_soon(serve, worker)
+                await serving.start(notifier.feed_watchdog)
+                if await _unless_stopped(stop, partial(_migrate, settings, bridge)):
+                    await worker.run(stop.first.wait, stop.second.wait, partial(_ready, worker, notifier))
+                notifier.stopping()
+                serving.cancel_scope.cancel()
+        process.cancel_scope.cancel()
+    log.info("stopped")
+
+
+def load_handlers(settings: Settings, into: Registry) -> None:
+    """Import the modules of WORKER_HANDLERS; each registers its handlers. Raises InvalidSettings."""
+    faults = []
+    for module in settings.handler_modules:
+        try:
+            importlib.import_module(module)
+        except ImportError as error:
+            faults.append(f"WORKER_HANDLERS={settings.worker_handlers!r}: cannot import {module}: {error}")
+    if faults:
+        raise InvalidSettings(faults)
+
+
+async def _migrate(settings: Settings, bridge: Bridge) -> None:
+    """Bring the tables up to date, as soon as Postgres is there."""
+    if settings.database_url is None:
+        return
+    said = False
+    while True:
+        try:
+            done = await migrate(bridge, settings.database_url, settings.database_schema)
+        except StoreUnavailable as error:
+            if not said:
+                log.warning("waiting for Postgres: %s", error)
+                said = True
+            await trio.sleep(MIGRATION_PAUSE_SECONDS)
+        else:
+            for name in done:
+                log.info("migrated Postgres: %s", name)
+            return
+
+
+async def _unless_stopped(stop: Stop, run: Callable[[], Awaitable[None]]) -> bool:
+    """Run to the end, or until somebody stops us; False then."""
+    done = False
+
+    async def run_and_cancel() -> None:
+        nonlocal done
+        await run()
+        done = True
+        race.cancel_scope.cancel()
+
+    async with trio.open_nursery() as race:
+        race.start_soon(run_and_cancel)
+        await stop.first.wait()
+        race.cancel_scope.cancel()
+    return done
+
+
+def _ready(worker: Worker, notifier: Notifier) -> None:
+    notifier.ready()
+    log.info(
+        "worker %s takes jobs from %s, %d at once: %s",
+        worker.name,
+        worker.queue.name,
+        worker.settings.worker_concurrency,
+        ", ".join(worker.registry.types) or "no handlers",
+    )

@@ -1,0 +1,142 @@
+"""What a worker counts, and how it shows it: JSON for people and pages, Prometheus text or OpenMetrics for scrapers."""
+
+from bisect import bisect_left
+from collections.abc import Callable, Iterator
+
+import trio
+from msgspec import Struct
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+from prometheus_client.registry import Collector
+
+BUCKETS_SECONDS = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 60.0, 300.0, 1800.0)
+TYPES_MAX = 500  #: types that are counted one by one; what comes beyond is counted together
+OTHER_TYPES = "(other)"
+
+
+class TypeCounts:
+    """The sums of one type of job."""
+
+    __slots__ = ("buckets", "done", "failed", "retried", "seconds")
+
+    def __init__(self) -> None:
+        self.done = 0
+        self.failed = 0
+        self.retried = 0
+        self.seconds = 0.0
+        self.buckets = [0] * (len(BUCKETS_SECONDS) + 1)
+
+
+class Counts:
+    """Own sums, because a call into prometheus-client for each job costs more than the job.
+
+    Mutable state: everything, changed on the Trio thread by the consumers and the outcomes.
+    """
+
+    def __init__(self) -> None:
+        self.started_at = trio.current_time()
+        self.done = 0
+        self.failed = 0
+        self.retried = 0
+        self.given_back = 0
+        self.finished = 0  #: runs that ended, however
+        self.types: dict[str, TypeCounts] = {}
+
+    def of(self, job_type: str) -> TypeCounts:
+        counts = self.types.get(job_type)
+        if counts is None:
+            name = job_type if len(self.types) < TYPES_MAX else OTHER_TYPES
+            counts = self.types.setdefault(name, TypeCounts())
+        return counts
+
+    def ran(self, job_type: str, seconds: float) -> None:
+        """A run has ended."""
+        counts = self.of(job_type)
+        counts.seconds += seconds
+        counts.buckets[bisect_left(BUCKETS_SECONDS, seconds)] += 1
+        self.finished += 1
+
+    @property
+    def uptime_seconds(self) -> float:
+        return trio.current_time() - self.started_at
+
+
+class Gauges(Struct, frozen=True):
+    """What is read at the moment of a scrape."""
+
+    ready: int
+    scheduled: int
+    dead: int
+    running: int
+    buffered: int
+    unsettled: int
+    threads_left: int
+    copies: int
+    invalid: int
+    concurrency: int
+
+
+class WorkerCollector(Collector):
+    """Turns the sums into metric families when somebody scrapes."""
+
+    def __init__(self, counts: Counts, gauges: Callable[[], Gauges], queue: str) -> None:
+        self._counts = counts
+        self._gauges = gauges
+        self._queue = queue
+
+    def collect(self) -> Iterator[CounterMetricFamily | GaugeMetricFamily | HistogramMetricFamily]:
+        yield from self._gauge_families()
+        labels = ["queue", "type"]
+        jobs = CounterMetricFamily(
+            "workqueue_jobs", "Attempts that ended, by what followed", labels=[*labels, "outcome"]
+        )
+        seconds = HistogramMetricFamily("workqueue_job_seconds", "How long runs took", labels=labels)
+        for job_type, counts in list(self._counts.types.items()):
+            for outcome in ("done", "failed", "retried"):
+                jobs.add_metric([self._queue, job_type, outcome], getattr(counts, outcome))
+            total, buckets = 0, []
+            for bound, count in zip([*map(str, BUCKETS_SECONDS), "+Inf"], counts.buckets, strict=True):
+                total += count
+                buckets.append((bound, float(total)))
+            seconds.add_metric([self._queue, job_type], buckets, counts.seconds)
+        yield jobs
+        yield seconds
+
+    def _gauge_families(self) -> Iterator[CounterMetricFamily | GaugeMetricFamily]:
+        now = self._gauges()
+        for name, text, value in (
+            ("workqueue_ready_tasks", "Tasks ready to be taken", now.ready),
+            ("workqueue_scheduled_tasks", "Tasks that wait for their time", now.scheduled),
+            ("workqueue_dead_letters", "Tasks in the dead letters", now.dead),
+            ("workqueue_running_jobs", "Jobs that run here now", now.running),
+            ("workqueue_buffered_jobs", "Jobs claimed here and not started", now.buffered),
+            ("workqueue_unsettled_outcomes", "Outcomes that are not stored yet", now.unsettled),
+            ("workqueue_abandoned_threads", "Threads that outlived their job", now.threads_left),
+            ("workqueue_concurrency", "Jobs that may run here at once", now.concurrency),
+        ):
+            family = GaugeMetricFamily(name, text, labels=["queue"])
+            family.add_metric([self._queue], value)
+            yield family
+        for name, text, value in (
+            ("workqueue_dropped_copies", "Copies of tasks that were dropped at the claim", now.copies),
+            ("workqueue_invalid_tasks", "Tasks that were moved to the dead letters because they are none", now.invalid),
+            ("workqueue_given_back", "Jobs given back without a verdict", self._counts.given_back),
+        ):
+            family_ = CounterMetricFamily(name, text, labels=["queue"])
+            family_.add_metric([self._queue], value)
+            yield family_
+
+
+def wants_prometheus(accept: str) -> bool:
+    """Does an Accept header ask for Prometheus text or OpenMetrics? `application/json, text/plain` does not."""
+    kinds = [part.partition(";")[0].strip().lower() for part in accept.split(",")]
+    if "application/openmetrics-text" in kinds:
+        return True
+    return "text/plain" in kinds and "application/json" not in kinds and "text/html" not in kinds
+
+
+def collector_registry(collector: WorkerCollector) -> CollectorRegistry:
+    """A registry of our own: the global one of prometheus-client would outlive us."""
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(collector)
+    return registry

@@ -1,0 +1,88 @@
+"""From the consumers to the store: outcomes gather while a batch is being settled."""
+
+from collections import deque
+from collections.abc import Callable
+
+import trio
+
+from core.outcome import Complete, Verdict
+from core.steps.settle import Settle, Settled
+
+BATCH_MAX = 500
+BATCH_BYTES_MAX = 4 * 1024 * 1024
+WAITING_MAX = 4 * BATCH_MAX
+WAITING_BYTES_MAX = 64 * 1024 * 1024
+
+
+class Outcomes:
+    """A bounded buffer: while Redis or Postgres is away it fills, and consumers wait at its door.
+
+    Mutable state: the deque and its size in bytes, filled by consumers, emptied by `run`.
+    """
+
+    def __init__(self, settle: Settle, beat: Callable[[], None]) -> None:
+        self._settle = settle
+        self._beat = beat
+        self._waiting: deque[Settled] = deque()
+        self._bytes = 0
+        self._under_way = 0
+        self._come = trio.lowlevel.ParkingLot()
+        self._gone = trio.lowlevel.ParkingLot()
+
+    @property
+    def full(self) -> bool:
+        """No room: nothing more should be claimed."""
+        return len(self._waiting) >= WAITING_MAX or self._bytes >= WAITING_BYTES_MAX
+
+    def __len__(self) -> int:
+        return len(self._waiting) + self._under_way
+
+    def put(self, settled: Settled) -> None:
+        """Hand over, even where there is no room; whoever runs jobs then waits for it, so one a consumer at most."""
+        self._waiting.append(settled)
+        self._bytes += size(settled.verdict)
+        self._come.unpark()
+
+    async def wait_for_room(self) -> None:
+        """Until the buffer is no longer full: a consumer takes its next job only then."""
+        while self.full:
+            await self._gone.park()
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Settle batches until cancelled. Lasts through outages, holding what it has."""
+        task_status.started()
+        while True:
+            self._beat()
+            if not self._waiting:
+                with trio.move_on_after(1):
+                    await self._come.park()
+                continue
+            batch = self._next_batch()
+            self._under_way = len(batch)
+            await self._settle.run_batch(batch)
+            self._under_way = 0
+            self._gone.unpark_all()
+
+    async def wait_empty(self) -> None:
+        """Until everything handed over so far is settled."""
+        while len(self):
+            await self._gone.park()
+
+    def _next_batch(self) -> list[Settled]:
+        batch = [self._waiting.popleft()]
+        total = size(batch[0].verdict)
+        while self._waiting and len(batch) < BATCH_MAX:
+            more = size(self._waiting[0].verdict)
+            if total + more > BATCH_BYTES_MAX:
+                break
+            batch.append(self._waiting.popleft())
+            total += more
+        self._bytes -= total
+        return batch
+
+
+def size(verdict: Verdict) -> int:
+    """About how many bytes a verdict carries."""
+    if isinstance(verdict, Complete):
+        return len(verdict.result) + sum(len(artifact.content) for artifact in verdict.artifacts)
+    return len(getattr(verdict, "traceback", None) or "")
