@@ -1,0 +1,216 @@
+"""What every request of both services passes through: CORS, the limit on bodies, nosniff, and the last resort.
+
+One ASGI wrapper around the whole app, because a preflight on any path, an error of the router and a crash must carry
+the same headers as an answer. It also reads the request's body to its end before anybody answers: Hypercorn 0.18 does
+not take the next request of a keep-alive connection while a body lies unread (its queue of 10 messages is full, and the
+task that would read the connection waits for room).
+"""
+
+import logging
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+import trio
+from quart_trio import QuartTrio
+
+from core.settings import Settings
+from services.http.answers import Table, install_errors
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+Headers = list[tuple[bytes, bytes]]
+
+BODY_SECONDS = 60.0  #: how long a body may take to arrive
+DRAIN_BYTES_MAX = 8 * 1024 * 1024  #: of a body that is too large: read and dropped, so that the connection lives on
+DRAIN_SECONDS = 5.0
+LINGER_SECONDS = 2.0  #: after an early answer, or a client that still sends would see a reset instead of it
+PREFLIGHT_SECONDS = b"600"  #: how long a browser may remember a preflight's answer
+
+TEXT = b"text/plain; charset=utf-8"
+
+log = logging.getLogger(__name__)
+
+
+def protect(app: QuartTrio, settings: Settings, table: Table | None = None) -> QuartTrio:
+    """`app`, answering as contract.md says: errors in text/plain, CORS, limits. Call it once every route is there."""
+    install_errors(app, table or {})
+    app.url_map.merge_slashes = False  # `//enqueue` is no path of ours, and a redirect is no answer of ours
+    for rule in app.url_map.iter_rules():  # a preflight is answered outside; without CORS, OPTIONS is not allowed
+        rule.provide_automatic_options = False  # type: ignore[attr-defined]
+        (rule.methods or set()).discard("OPTIONS")
+    app.config["MAX_CONTENT_LENGTH"] = None  # ours has counted
+    inner: Any = app.asgi_app
+    app.asgi_app = Guard(inner, settings)  # type: ignore[method-assign, assignment]
+    return app
+
+
+class Guard:
+    """An ASGI app around `app`. Mutable state: none."""
+
+    def __init__(self, app: App, settings: Settings) -> None:
+        self._app = app
+        self._origins = frozenset(origin.encode() for origin in settings.origins)
+        self._body_bytes_max = settings.max_body_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._app(scope, receive, send)
+        elif scope["type"] == "websocket":  # nothing of ours is one
+            await _answer(_prefixed(send), 404, b"not found", self._headers(scope))
+        else:
+            await self._http(scope, receive, send)
+
+    async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
+        extra = self._headers(scope)
+        try:
+            with trio.fail_after(BODY_SECONDS):
+                body = await self._read(scope, receive)
+        except trio.TooSlowError:
+            await _answer_early(scope, receive, send, 408, b"the body took too long", extra)
+            return
+        except _BodyTooLarge as error:
+            if error.read_to_its_end:
+                await _answer(send, 413, b"body too large", extra)
+            else:
+                await _answer_early(scope, receive, send, 413, b"body too large", extra)
+            return
+        if body is None:
+            return
+        if self._origins and scope["method"] == "OPTIONS":
+            await _answer(send, 204, b"", [*extra, (b"access-control-max-age", PREFLIGHT_SECONDS)])
+            return
+        await self._inner(scope, _replay(body, receive), send, extra)
+
+    async def _inner(self, scope: Scope, receive: Receive, send: Send, extra: Headers) -> None:
+        started = False
+
+        async def send_more(message: Message) -> None:
+            nonlocal started
+            if message["type"] == "http.response.start":
+                started = True
+                message["headers"] = [*message.get("headers", ()), *extra]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_more)
+        except Exception:
+            log.exception("%s %r failed", scope["method"], scope["path"])
+            if not started:  # else Hypercorn closes the connection: the client sees that something is missing
+                await _answer(send, 500, b"internal error", extra)
+
+    def _headers(self, scope: Scope) -> Headers:
+        headers = [(b"x-content-type-options", b"nosniff")]
+        if not self._origins:
+            return headers
+        headers += [
+            (b"access-control-allow-methods", b"GET, POST, OPTIONS"),
+            (b"access-control-allow-headers", b"Content-Type"),
+            (b"access-control-expose-headers", b"Link"),
+        ]
+        if self._origins == {b"*"}:
+            return [*headers, (b"access-control-allow-origin", b"*")]
+        headers.append((b"vary", b"Origin"))  # also without a match: a cache must not hand that answer to others
+        origins = [value for name, value in scope["headers"] if name == b"origin"]
+        if len(origins) == 1 and origins[0] in self._origins:
+            headers.append((b"access-control-allow-origin", origins[0]))
+        return headers
+
+    async def _read(self, scope: Scope, receive: Receive) -> bytes | None:
+        """The whole body; None: the client has gone. Raises _BodyTooLarge."""
+        length = _content_length(scope)
+        if length > self._body_bytes_max:
+            raise _BodyTooLarge(read_to_its_end=length <= DRAIN_BYTES_MAX and await _drain(receive, DRAIN_BYTES_MAX))
+        body = bytearray()
+        while True:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                return None
+            body += message.get("body", b"")
+            if len(body) > self._body_bytes_max:
+                more = message.get("more_body", False)
+                raise _BodyTooLarge(read_to_its_end=not more or await _drain(receive, DRAIN_BYTES_MAX))
+            if not message.get("more_body", False):
+                return bytes(body)
+
+
+class _BodyTooLarge(Exception):
+    def __init__(self, *, read_to_its_end: bool) -> None:
+        self.read_to_its_end = read_to_its_end
+
+
+def _content_length(scope: Scope) -> int:
+    for name, value in scope["headers"]:
+        if name == b"content-length" and value.isdigit():  # Hypercorn has refused anything else
+            return int(value[:20])
+    return 0
+
+
+async def _drain(receive: Receive, bytes_max: float) -> bool:
+    """Read and drop up to so many bytes, for DRAIN_SECONDS at most; True: that was all."""
+    with trio.move_on_after(DRAIN_SECONDS):
+        while bytes_max >= 0:
+            message = await receive()
+            bytes_max -= len(message.get("body", b""))
+            if not message.get("more_body", False):  # the end, or the client has gone
+                return True
+    return False
+
+
+def _replay(body: bytes, receive: Receive) -> Receive:
+    """A `receive` for the inner app: the body in one piece, then what comes after it (the client going away)."""
+    given = False
+
+    async def replay() -> Message:
+        nonlocal given
+        if given:
+            return await receive()
+        given = True
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return replay
+
+
+def _prefixed(send: Send) -> Send:
+    """`send` for an answer to a WebSocket handshake."""
+
+    async def prefixed(message: Message) -> None:
+        message["type"] = f"websocket.{message['type']}"
+        await send(message)
+
+    return prefixed
+
+
+async def _answer(send: Send, status: int, body: bytes, extra: Headers) -> None:
+    await send({"type": "http.response.start", "status": status, "headers": _text_headers(status, body) + extra})
+    await send({"type": "http.response.body", "body": body, "more_body": False})
+
+
+async def _answer_early(scope: Scope, receive: Receive, send: Send, status: int, body: bytes, extra: Headers) -> None:
+    """Answer while the client still sends: keep reading beside it, then close the connection.
+
+    Without the reader Hypercorn would hang: it wants to tell us that the stream is closed, and our queue is full.
+    """
+    close = [(b"connection", b"close")] if scope["http_version"].startswith("1") else []
+    headers = _text_headers(status, body) + extra + close
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body, "more_body": True})
+    with trio.move_on_after(LINGER_SECONDS):
+        await _drain(receive, float("inf"))
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(_drop_all, receive)
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+        nursery.cancel_scope.cancel()
+
+
+async def _drop_all(receive: Receive) -> None:
+    while True:
+        await receive()
+
+
+def _text_headers(status: int, body: bytes) -> Headers:
+    if status == 204:
+        return []
+    return [(b"content-type", TEXT), (b"content-length", str(len(body)).encode())]

@@ -1,0 +1,41 @@
+"""One line an event on standard error. Set up once by whoever starts a process; libraries only ask for a logger."""
+
+import logging
+import sys
+import time
+
+from core.settings import Settings
+
+
+def configure_logging(settings: Settings) -> None:
+    """Send every logger of this process to standard error, from LOG_LEVEL up. May be called again."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_Lines())
+    handler.addFilter(_is_not_printed_yet)
+    root = logging.getLogger()
+    for old in root.handlers[:]:
+        root.removeHandler(old)
+    root.addHandler(handler)
+    root.setLevel(settings.log_level.upper())
+    # Below our own level: what they say on info and debug is about their own insides.
+    for library in ("asyncio", "hypercorn.error", "trio_asyncio"):
+        logging.getLogger(library).setLevel(max(logging.INFO, root.level))
+
+
+class _Lines(logging.Formatter):
+    """`2026-11-20T09:30:00.123Z warning services.producer.health: Redis is away: ...`"""
+
+    def __init__(self) -> None:
+        super().__init__("%(asctime)s %(level)s %(name)s: %(message)s")
+
+    def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:
+        return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(record.created))}.{int(record.msecs):03d}Z"
+
+    def format(self, record: logging.LogRecord) -> str:
+        record.level = record.levelname.lower()
+        return super().format(record)
+
+
+def _is_not_printed_yet(record: logging.LogRecord) -> bool:
+    """Hypercorn gives its loggers handlers of their own; a second line from ours would be one too many."""
+    return not (record.name.startswith("hypercorn.") and logging.getLogger(record.name).handlers)
