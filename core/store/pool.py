@@ -24,7 +24,7 @@ SERVER_SETTINGS = {
 }
 
 
-class Connection(asyncpg.Connection[asyncpg.Record]):
+class Connection(asyncpg.Connection):  # not generic at run time
     """A connection that carries no state from one user to the next, so giving it back costs no round trip."""
 
     def get_reset_query(self) -> str:
