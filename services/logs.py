@@ -22,6 +22,10 @@ def configure_logging(settings: Settings) -> None:
         logging.getLogger(library).setLevel(max(logging.INFO, root.level))
 
 
+#: Control characters but for the newline and the tab, each as \x..
+_CONTROL = {code: f"\\x{code:02x}" for code in [*range(32), 127, *range(128, 160)] if chr(code) not in "\n\t"}
+
+
 class _Lines(logging.Formatter):
     """`2026-11-20T09:30:00.123Z warning services.producer.health: Redis is away: ...`"""
 
@@ -33,7 +37,10 @@ class _Lines(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         record.level = record.levelname.lower()
-        return super().format(record)
+        lines = super().format(record)
+        if traceback := getattr(record, "traceback", None):  # of a handler: text by now, no exception
+            lines += f"\n{traceback.rstrip()}"
+        return lines.translate(_CONTROL)  # what a handler or a payload says must not steer a terminal
 
 
 def _is_not_printed_yet(record: logging.LogRecord) -> bool:

@@ -58,7 +58,7 @@ async def migrate(bridge: Bridge, dsn: str, schema: str, *, up_to: int | None = 
 
 async def _apply(pool: Pool, dsn: str, schema: str, migration: Migration) -> bool:
     async def unit() -> bool:
-        connection: "asyncpg.Connection[asyncpg.Record]" = await asyncpg.connect(
+        connection: asyncpg.Connection[asyncpg.Record] = await asyncpg.connect(
             dsn,
             timeout=STATEMENT_SECONDS,
             server_settings=SERVER_SETTINGS | {"search_path": schema, "statement_timeout": "0"},

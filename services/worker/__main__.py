@@ -5,7 +5,7 @@ import sys
 
 import trio
 
-from core.errors import InvalidSettings
+from core.errors import InvalidSettings, WorkQueueError
 from core.settings import load_settings
 from services.logs import configure_logging
 from services.systemd import Notifier
@@ -21,6 +21,9 @@ def run() -> int:
     except InvalidSettings as error:
         print("\n".join(f"workqueue: {fault}" for fault in error.faults), file=sys.stderr)  # noqa: T201
         return 2
+    except WorkQueueError as error:
+        print(f"workqueue: {error}", file=sys.stderr)  # noqa: T201
+        return 1
     return 0
 
 

@@ -1,36 +1,52 @@
 """The worker's HTTP endpoint: metrics and health. Imported late: Quart and Hypercorn are half of a worker's start."""
 
 import logging
+import socket
+from typing import Any
 
 import msgspec
 import trio
 
-from core.errors import InvalidSettings, QueueUnavailable, StoreUnavailable
+from core.errors import QueueUnavailable, StoreUnavailable, WorkQueueError
 from services.worker.metrics import WorkerCollector, collector_registry, wants_prometheus
 from services.worker.worker import Worker
 
 log = logging.getLogger(__name__)
 
 
-async def serve(worker: Worker, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-    """Serve on HOST:WORKER_PORT until cancelled. Raises InvalidSettings when the port is taken."""
+class PortTaken(WorkQueueError):
+    """The port of the metrics endpoint cannot be listened on."""
+
+
+def open_listener(host: str, port: int) -> socket.socket:
+    """A socket that listens. Opened before anything else, so that a taken port ends the start. Raises PortTaken."""
+    try:
+        return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+    except OSError as error:
+        raise PortTaken(
+            f"cannot listen on {host}:{port}: {error.strerror or error}. "
+            "End what listens there, or set WORKER_PORT (or HOST) to something else"
+        ) from None
+
+
+async def serve(
+    worker: Worker, listener: socket.socket, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+) -> None:
+    """Serve on `listener` until cancelled."""
     from hypercorn.config import Config
     from hypercorn.trio import serve as hypercorn_serve
 
     config = Config()
-    config.bind = [f"{worker.settings.host}:{worker.settings.worker_port}"]
+    config.bind = [f"fd://{listener.fileno()}"]
     config.accesslog = None
     config.errorlog = None
     config.graceful_timeout = 1.0
-    try:
-        await hypercorn_serve(create_app(worker), config, shutdown_trigger=trio.sleep_forever, mode="asgi")  # type: ignore[arg-type]
-    except OSError as error:
-        raise InvalidSettings(
-            [f"WORKER_PORT={worker.settings.worker_port}: cannot listen on {config.bind[0]}: {error.strerror or error}"]
-        ) from None
+    app: Any = create_app(worker)
+    with listener:
+        await hypercorn_serve(app, config, shutdown_trigger=trio.sleep_forever, mode="asgi")
 
 
-def create_app(worker: Worker) -> object:
+def create_app(worker: Worker) -> Any:
     """The ASGI app of one worker."""
     from prometheus_client.exposition import choose_encoder
     from quart import Response, request

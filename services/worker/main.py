@@ -16,8 +16,8 @@ from core.queue import open_queue
 from core.settings import Settings
 from core.store import migrate, open_store
 from services.systemd import Notifier
-from services.worker.endpoint import serve
-from services.worker.handlers import register_builtin_handlers
+from services.worker.endpoint import open_listener, serve
+from services.worker.handlers import builtin_handlers
 from services.worker.worker import Worker
 
 log = logging.getLogger(__name__)
@@ -48,15 +48,19 @@ class Stop:
 
 
 async def main(settings: Settings, notifier: Notifier | None = None) -> None:
-    """Run one worker until a signal ends it. Raises InvalidSettings for handlers that cannot be imported."""
+    """Run one worker until a signal ends it.
+
+    Raises InvalidSettings for handlers that cannot be imported, PortTaken where nobody could reach the metrics.
+    """
     notifier = notifier or Notifier(None)
     load_handlers(settings, registry)
+    listener = open_listener(settings.host, settings.worker_port)
     stop = Stop()
     async with trio.open_nursery() as process:
         await process.start(stop.listen)
         async with AsyncExitStack() as resources:
             bridge = await resources.enter_async_context(open_bridge())
-            register_builtin_handlers(settings, bridge, registry)
+            builtin_handlers(settings, bridge, registry)
             queue = await resources.enter_async_context(open_queue(bridge, settings.redis_url, settings.queue_name))
             store = None
             if settings.database_url is not None:
@@ -65,7 +69,7 @@ async def main(settings: Settings, notifier: Notifier | None = None) -> None:
                 )
             worker = Worker(settings, queue, store, registry)
             async with trio.open_nursery() as serving:
-                serving.start_soon(serve, worker)
+                serving.start_soon(serve, worker, listener)
                 await serving.start(notifier.feed_watchdog)
                 if await _unless_stopped(stop, partial(_migrate, settings, bridge)):
                     await worker.run(stop.first.wait, stop.second.wait, partial(_ready, worker, notifier))
