@@ -1,0 +1,92 @@
+"""`hypercorn -k trio services.producer:app`: the app, its life, and what a wrong start is told."""
+
+import logging
+import os
+import sys
+from typing import Any, NoReturn
+
+import trio
+from quart_trio import QuartTrio
+
+from core.errors import InvalidSettings
+from core.settings import Settings, load_settings
+from services.http.asgi import Message, Receive, Scope, Send, protect
+from services.logs import configure_logging
+from services.producer.errors import ANSWERS
+from services.producer.page import FOLDER, Page
+from services.producer.producer import Producer
+from services.producer.routes import add_jobs, add_pages, add_state
+
+WRONG_START = 2  #: exit status
+
+log = logging.getLogger(__name__)
+
+
+def create_app(settings: Settings) -> QuartTrio:
+    """The producer as an ASGI app for Hypercorn's trio worker. Opens nothing before its lifespan begins."""
+    app = QuartTrio(__name__, static_folder=None)
+    producer = Producer(settings)
+    add_jobs(app, producer)
+    add_state(app, producer)
+    add_pages(app, Page(FOLDER))
+
+    @app.before_serving
+    async def start() -> None:
+        if not logging.getLogger().hasHandlers():  # a bare Hypercorn: nobody has set up logging for us
+            configure_logging(settings)
+        await app.nursery.start(producer.run)
+
+    app.after_serving(producer.stop)  # Hypercorn calls it when the requests under way were answered
+    protect(app, settings, ANSWERS)
+    inner: Any = app.asgi_app
+    app.asgi_app = _Lifespan(inner)  # type: ignore[method-assign, assignment]
+    return app
+
+
+class _Lifespan:
+    """Around the app: a start that cannot work is told in one line, and a crash of what stands behind it ends us."""
+
+    def __init__(self, app: Any) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "lifespan":
+            await self._app(scope, receive, send)
+            return
+        if not trio.lowlevel.in_trio_run():
+            # An exception of any kind would come out as 59 lines of traceback, or be passed over: Hypercorn would serve
+            # without a lifespan. Nothing is open yet.
+            _end("workqueue: the producer runs on Trio: start it with `hypercorn -k trio services.producer:app`")
+        try:
+            await self._app(scope, receive, _told(send))
+        except Exception as error:
+            log.exception("the producer ends: what it runs on has crashed")
+            message: Message = {"type": "lifespan.shutdown.failed", "message": str(error)}
+            await send(message)  # without it Hypercorn would go on serving
+
+
+def _told(send: Send) -> Send:
+    """`send` for the lifespan: a start that fails ends the process with its reason instead of a traceback."""
+
+    async def told(message: Message) -> None:
+        if message["type"] == "lifespan.startup.failed":
+            _end(f"workqueue: the producer cannot start: {message.get('message', '')}")
+        await send(message)
+
+    return told
+
+
+def _end(line: str) -> NoReturn:
+    print(line, file=sys.stderr, flush=True)  # noqa: T201 - there may be no logging yet
+    os._exit(WRONG_START)
+
+
+def _from_environment() -> QuartTrio:
+    try:
+        return create_app(load_settings(os.environ))
+    except InvalidSettings as error:
+        print("\n".join(f"workqueue: {fault}" for fault in error.faults), file=sys.stderr)  # noqa: T201
+        sys.exit(WRONG_START)
+
+
+app = _from_environment()

@@ -1,0 +1,33 @@
+"""How an artifact goes to a browser. Its bytes and its type are the handler's: nothing in it may run on our origin."""
+
+import re
+from urllib.parse import quote
+
+from quart import Response
+
+from core.job import Artifact
+
+#: Shown in the page; everything else (HTML, SVG, ...) is saved, never shown.
+INLINE = frozenset({"application/pdf", "image/gif", "image/jpeg", "image/png", "image/webp", "text/plain"})
+SANDBOX = "sandbox; default-src 'none'; style-src 'unsafe-inline'"
+#: Browsers show no PDF in a sandbox. nosniff and the type keep it from being anything else.
+PDF = "default-src 'none'; object-src 'self'; style-src 'unsafe-inline'; frame-ancestors 'self'"
+
+_TYPE = re.compile(r"[\w.+-]+/[\w.+-]+(?:\s*;[\x20-\x7e]*)?", re.ASCII)
+
+
+def answer(artifact: Artifact) -> Response:
+    """The artifact, shown or saved by its type."""
+    given = artifact.content_type if _TYPE.fullmatch(artifact.content_type) else "application/octet-stream"
+    kind = given.partition(";")[0].strip().lower()
+    response = Response(artifact.content, content_type=given)
+    response.headers["Content-Disposition"] = _disposition("inline" if kind in INLINE else "attachment", artifact.name)
+    response.headers["Content-Security-Policy"] = PDF if kind == "application/pdf" else SANDBOX
+    response.headers["Cache-Control"] = "no-cache"
+    return response
+
+
+def _disposition(how: str, name: str) -> str:
+    """RFC 6266: an ASCII name for old clients, the real one as RFC 5987 writes it."""
+    plain = re.sub(r'[^\x20-\x7e]|["\\%]', "_", name)
+    return f"{how}; filename=\"{plain}\"; filename*=UTF-8''{quote(name, safe='')}"

@@ -1,0 +1,104 @@
+"""What is known of Redis and Postgres: asked each second, told once when it goes and once when it comes back."""
+
+import logging
+from collections.abc import Awaitable, Callable
+
+import trio
+from msgspec import Struct
+
+from core.errors import QueueUnavailable, StoreUnavailable
+from core.queue.outages import KeyOfAnotherType
+
+EVERY_SECONDS = 1.0
+ANSWER_SECONDS = 2.0  #: without an answer by then it counts as away
+
+OUTAGES = (QueueUnavailable, StoreUnavailable)
+
+log = logging.getLogger(__name__)
+
+
+class DependencyHealth(Struct, frozen=True):
+    """As GET /api/overview shows it."""
+
+    ok: bool
+    ms: float | None  #: how long the last answer took
+    error: str | None
+
+
+class Dependency:
+    """Redis or Postgres, as this process sees it.
+
+    Mutable state: what the last look said, changed by `watch` and, before the first look, by `failed`.
+    """
+
+    def __init__(self, name: str, remedy: str) -> None:
+        self.name = name
+        self._remedy = remedy
+        self._kind = "unknown"  #: unknown | ok | unfit (it answers, and an operator should mend it) | away
+        self._error: str | None = f"{name}: not reached yet"
+        self._ms: float | None = None
+        self._since = trio.current_time()
+        self._complained_at = float("-inf")
+
+    @property
+    def is_away(self) -> bool:
+        """Known not to answer: asking it again would only take time."""
+        return self._kind == "away"
+
+    @property
+    def health(self) -> DependencyHealth:
+        return DependencyHealth(self._kind == "ok", self._ms, self.error)
+
+    @property
+    def error(self) -> str | None:
+        """What is wrong and what to do; None: nothing."""
+        return f"{self._error}. {self._remedy}" if self._kind in {"unknown", "away"} else self._error
+
+    async def watch(self, reach: Callable[[], Awaitable[object]], check: Callable[[], Awaitable[object]]) -> None:
+        """Look each second, until cancelled. `reach` raises when it is away, `check` when it answers but is unfit."""
+        while True:
+            await self.look(reach, check)
+            await trio.sleep(EVERY_SECONDS)
+
+    async def look(self, reach: Callable[[], Awaitable[object]], check: Callable[[], Awaitable[object]]) -> None:
+        """Ask once."""
+        began = trio.current_time()
+        kind = "away"
+        try:
+            with trio.fail_after(ANSWER_SECONDS):
+                await reach()
+                milliseconds = (trio.current_time() - began) * 1000
+                kind = "unfit"
+                await check()
+        except trio.TooSlowError:
+            self._change("away", f"{self.name}: no answer within {ANSWER_SECONDS:g} s")
+        except OUTAGES as error:
+            # A key of another type: it answers, and says so to every command that touches the queue.
+            self._change("unfit" if isinstance(error, KeyOfAnotherType) else kind, str(error))
+        else:
+            self._change("ok", None, milliseconds)
+
+    def lost(self, error: Exception) -> None:
+        """It is away, as somebody has seen who needs it to begin at all."""
+        self._change("away", str(error))
+
+    def failed(self, error: Exception) -> None:
+        """A request met this. Told at most once a second, and not at all where the outage was told already."""
+        if self._kind == "away" or trio.current_time() < self._complained_at + EVERY_SECONDS:
+            return
+        self._complained_at = trio.current_time()
+        log.warning("a request failed: %s", error)
+
+    def _change(self, kind: str, error: str | None, milliseconds: float | None = None) -> None:
+        before, self._kind = self._kind, kind
+        self._error, self._ms = error, milliseconds and round(milliseconds, 2)
+        if before == kind:
+            return
+        now = trio.current_time()
+        if kind != "ok":
+            log.warning("%s", self.error)
+        elif before == "unknown":
+            log.info("%s answers", self.name)
+        else:
+            log.info("%s is well again after %.1f s", self.name, now - self._since)
+        self._since = now

@@ -1,0 +1,142 @@
+"""The API's description for GET /openapi.json. Its schemas are made from the structs that are sent, so they agree.
+
+Written by hand and not by quart-schema: that one wraps every answer of the app, knows no errors in text/plain, and its
+page of documentation needs scripts inside of the HTML, which our Content-Security-Policy forbids.
+"""
+
+from typing import Any
+
+import msgspec
+
+from core.job import JobState
+from core.wire import RETRIES_MAX, TYPE_LENGTH_MAX
+from services.producer.parameters import LIMIT_DEFAULT, LIMIT_MAX
+from services.producer.views import EnqueueAnswer, EnqueueRequest, JobDetails, JobView, Metrics, Overview, WorkerView
+
+Json = dict[str, Any]
+
+SHOWN = (EnqueueRequest, EnqueueAnswer, JobView, JobDetails, WorkerView, Overview, Metrics)
+
+
+def document(version: str) -> Json:
+    """An OpenAPI 3.1 document of every route but the page's own."""
+    _, schemas = msgspec.json.schema_components(SHOWN, ref_template="#/components/schemas/{name}")
+    request = schemas["EnqueueRequest"]["properties"]
+    request["type"] |= {"minLength": 1, "maxLength": TYPE_LENGTH_MAX}
+    request["retries"] |= {"minimum": 0, "maximum": RETRIES_MAX}
+    for name in ("JobView", "JobDetails"):
+        schemas[name]["properties"]["payload"] = {"type": "object", "description": "as it came in"}
+    schemas["JobDetails"]["properties"]["result"] = {"description": "any JSON value, or null"}
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "WorkQueue", "version": version, "description": "Errors are text/plain: one sentence."},
+        "paths": _paths(),
+        "components": {"schemas": schemas},
+    }
+
+
+def _paths() -> Json:
+    job_id = _parameter("job_id", "path", {"type": "string", "format": "uuid"}, "a job's id")
+    no_job = {400: "not a job id", 404: "job not found | jobs are stored only with DATABASE_URL"}
+    state = {"type": "string", "enum": list(JobState)}
+    limit = {"type": "integer", "minimum": 1, "maximum": LIMIT_MAX, "default": LIMIT_DEFAULT}
+    return {
+        "/enqueue": {"post": _enqueue()},
+        "/api/jobs": {
+            "get": _operation(
+                "list_jobs",
+                "The jobs of this queue, newest first",
+                _json_answer({"type": "array", "items": _ref("JobView")})
+                | {"headers": {"Link": {"description": 'rel="next": the next page', "schema": {"type": "string"}}}},
+                {400: "names the parameter and what is allowed", 500: "failed to list jobs"},
+                [
+                    _parameter("status", "query", state, "only jobs in this state"),
+                    _parameter("type", "query", {"type": "string", "maxLength": TYPE_LENGTH_MAX}, "only this type"),
+                    _parameter("limit", "query", limit, "jobs a page"),
+                    _parameter("cursor", "query", {"type": "string"}, "from the Link header of the page before"),
+                ],
+            )
+        },
+        "/api/jobs/{job_id}": {
+            "get": _operation(
+                "get_job",
+                "One job with its result, artifacts and runs",
+                _json_answer(_ref("JobDetails")),
+                no_job | {500: "failed to read job"},
+                [job_id],
+            )
+        },
+        "/api/jobs/{job_id}/artifact": {
+            "get": _operation(
+                "get_artifact",
+                "What a job has made",
+                {"description": "the bytes, with their own type", "content": {"*/*": {}}},
+                no_job | {404: no_job[404] + " | artifact not found", 500: "failed to read artifact"},
+                [job_id, _parameter("name", "query", {"type": "string"}, "which one; without: the first")],
+            )
+        },
+        "/api/workers": {
+            "get": _operation(
+                "list_workers",
+                "The workers that live now",
+                _json_answer({"type": "array", "items": _ref("WorkerView")}),
+                {500: "failed to read workers"},
+            )
+        },
+        "/api/overview": {"get": _operation("overview", "The system at a glance", _json_answer(_ref("Overview")))},
+        "/metrics": {
+            "get": _operation(
+                "metrics",
+                "Sums over the workers that live now",
+                _json_answer(_ref("Metrics")),
+                {500: "failed to read queue length"},
+            )
+        },
+        "/health": {"get": _operation("health", "Does the process serve", _text_answer("ok"))},
+        "/ready": {
+            "get": _operation("ready", "Can it take and keep jobs", _text_answer("ready"))
+            | {
+                "responses": {
+                    "200": _text_answer("ready"),
+                    "503": _json_answer({"type": "object", "additionalProperties": {"type": "string"}})
+                    | {"description": "what is wrong with redis or postgres, and what to do"},
+                }
+            }
+        },
+    }
+
+
+def _enqueue() -> Json:
+    errors = {
+        400: "invalid JSON body | type is required | retries cannot be negative",
+        413: "body too large",
+        500: "failed to persist job | failed to enqueue task",
+    }
+    operation = _operation("enqueue", "Accept a job", _json_answer(_ref("EnqueueAnswer")), errors)
+    example = {"type": "send_email", "retries": 3, "payload": {"to": "someone@example.com", "subject": "Welcome!"}}
+    content = {"application/json": {"schema": _ref("EnqueueRequest"), "example": example}}
+    return operation | {"requestBody": {"required": True, "content": content}}
+
+
+def _operation(
+    name: str, summary: str, answer: Json, errors: dict[int, str] | None = None, parameters: list[Json] | None = None
+) -> Json:
+    responses = {"200": answer} | {str(status): _text_answer(body) for status, body in (errors or {}).items()}
+    operation: Json = {"operationId": name, "summary": summary, "responses": responses}
+    return operation | {"parameters": parameters} if parameters else operation
+
+
+def _parameter(name: str, where: str, schema: Json, description: str) -> Json:
+    return {"name": name, "in": where, "required": where == "path", "schema": schema, "description": description}
+
+
+def _json_answer(schema: Json) -> Json:
+    return {"description": "OK", "content": {"application/json": {"schema": schema}}}
+
+
+def _text_answer(body: str) -> Json:
+    return {"description": body, "content": {"text/plain": {"schema": {"type": "string"}}}}
+
+
+def _ref(name: str) -> Json:
+    return {"$ref": f"#/components/schemas/{name}"}

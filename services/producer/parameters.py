@@ -1,0 +1,76 @@
+"""The query of GET /api/jobs, read strictly: what is not understood is refused, never ignored."""
+
+from datetime import datetime
+from urllib.parse import urlencode
+from uuid import UUID
+
+from msgspec import Struct
+from werkzeug.datastructures import MultiDict
+
+from core.job import JobState
+from core.wire import TYPE_LENGTH_MAX
+from services.http.answers import Refused
+from services.producer.views import read_cursor
+
+LIMIT_DEFAULT, LIMIT_MAX = 50, 500
+PARAMETERS = ("status", "type", "limit", "cursor")
+
+
+class Filter(Struct, frozen=True):
+    """Which jobs, how many, and behind which one."""
+
+    state: JobState | None = None
+    job_type: str | None = None
+    limit: int = LIMIT_DEFAULT
+    before: tuple[datetime, UUID] | None = None
+
+    def link(self, cursor: str) -> str:
+        """The Link header that leads to the next page of the same filter."""
+        given = {"status": self.state, "type": self.job_type, "limit": str(self.limit), "cursor": cursor}
+        return f'</api/jobs?{urlencode({name: value for name, value in given.items() if value})}>; rel="next"'
+
+
+def read_filter(query: MultiDict[str, str]) -> Filter:
+    """Raises Refused(400) that names the parameter and what is allowed. An empty value counts as absent."""
+    for name in query:
+        if name not in PARAMETERS:
+            raise Refused(400, f"{name[:50]}: unknown parameter; allowed are {', '.join(PARAMETERS)}")
+        if len(query.getlist(name)) > 1:
+            raise Refused(400, f"{name}: must be given once")
+    return Filter(
+        _state(query.get("status", "")),
+        _job_type(query.get("type", "")),
+        _limit(query.get("limit", "")),
+        _before(query.get("cursor", "")),
+    )
+
+
+def _state(text: str) -> JobState | None:
+    if not text:
+        return None
+    try:
+        return JobState(text)
+    except ValueError:
+        raise Refused(400, f"status: must be one of {', '.join(JobState)}") from None
+
+
+def _job_type(text: str) -> str | None:
+    if len(text) > TYPE_LENGTH_MAX or "\0" in text:
+        raise Refused(400, f"type: must have 1 to {TYPE_LENGTH_MAX} characters, none of them NUL")
+    return text or None
+
+
+def _limit(text: str) -> int:
+    if not text:
+        return LIMIT_DEFAULT
+    if not (text.isascii() and text.isdecimal() and len(text) <= 10 and 1 <= int(text) <= LIMIT_MAX):
+        raise Refused(400, f"limit: must be a whole number from 1 to {LIMIT_MAX}")
+    return int(text)
+
+
+def _before(text: str) -> tuple[datetime, UUID] | None:
+    if not text:
+        return None
+    if (before := read_cursor(text)) is None:
+        raise Refused(400, "cursor: must be one from the Link header of an answer")
+    return before

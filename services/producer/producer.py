@@ -1,0 +1,199 @@
+"""What stands behind the routes of one process: the connections, group commit, and the watch over both servers."""
+
+import logging
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from uuid import UUID
+
+import trio
+
+from core.batching import Batcher
+from core.bridge import Bridge, open_bridge
+from core.errors import EnqueueFailed, PersistFailed, QueueUnavailable, StoreUnavailable
+from core.queue import Queue, open_queue
+from core.settings import Settings, without_password
+from core.steps.marks import Ledger
+from core.steps.submit import BATCH_BYTES_MAX, BATCH_MAX, Accepted, Submit, size
+from core.store import JobStore, migrate, open_store
+from core.wire import Submission
+from services.http.answers import Refused
+from services.producer.health import Dependency
+
+ENTER_SECONDS = 5.0  #: how long a request waits for room in the Batcher
+WAITING_MAX = 1000
+QUIET_SECONDS = 1.0  #: without a batch for so long, marks are removed by a statement of their own
+FLUSH_SECONDS = 2.0
+READS_MAX = 4  #: of the pool's 6 connections: pages must not keep submits, or the watch, from Postgres
+READ_ENTER_SECONDS = 5.0
+
+log = logging.getLogger(__name__)
+
+
+class Producer:
+    """One a process. `run` opens it and owns everything; the rest is for routes, while it runs.
+
+    Mutable state: what `run` opens, set before it reports to have started; `_last_batch_at`, by the batches.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.queue: Queue
+        self.store: JobStore | None = None
+        self.redis: Dependency
+        self.postgres: Dependency | None = None
+        self._submit: Submit
+        self._batcher: Batcher[Submission, Accepted]
+        self._ledger: Ledger
+        self._reads = trio.CapacityLimiter(READS_MAX)
+        self._last_batch_at = 0.0
+        self._stopping = trio.Event()
+        self._ended = trio.Event()
+
+    # --- its life
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Serve the routes until `stop`. Needs neither Redis nor Postgres to start: it waits for them meanwhile."""
+        try:
+            async with AsyncExitStack() as stack:
+                bridge = await stack.enter_async_context(open_bridge())
+                await self._open(bridge, stack)
+                async with trio.open_nursery() as nursery:
+                    await nursery.start(self._batcher.run)
+                    nursery.start_soon(self.redis.watch, self.queue.depths, self.queue.check)
+                    if self.store is not None and self.postgres is not None:
+                        nursery.start_soon(self._keep_store, bridge, self.store, self.postgres)
+                    task_status.started()
+                    await self._stopping.wait()
+                    nursery.cancel_scope.cancel()
+                await self._flush()
+        finally:
+            self._ended.set()
+
+    async def stop(self) -> None:
+        """End `run` once nobody asks any more; returns when everything is closed."""
+        self._stopping.set()
+        await self._ended.wait()
+
+    async def _open(self, bridge: Bridge, stack: AsyncExitStack) -> None:
+        settings = self.settings
+        redis_url = without_password(settings.redis_url)
+        self.queue = await stack.enter_async_context(open_queue(bridge, settings.redis_url, settings.queue_name))
+        self.redis = Dependency("Redis", f"Start it, or point REDIS_URL (now {redis_url}) to one that runs")
+        database_url = "none: DATABASE_URL is not set"
+        if settings.database_url:
+            database_url = without_password(settings.database_url)
+            self.store = await stack.enter_async_context(
+                open_store(bridge, settings.database_url, settings.database_schema)
+            )
+            self.postgres = Dependency(
+                "Postgres", f"Start it, or point DATABASE_URL (now {database_url}) to one that runs"
+            )
+        self._ledger = Ledger()
+        self._submit = Submit(self.queue, self.store, self._ledger)
+        self._batcher = Batcher(
+            self._run_batch, batch_max=BATCH_MAX, waiting_max=WAITING_MAX, bytes_max=BATCH_BYTES_MAX, size=size
+        )
+        log.info("queue %s on %s, job rows: %s", settings.queue_name, redis_url, database_url)
+
+    async def _keep_store(self, bridge: Bridge, store: JobStore, postgres: Dependency) -> None:
+        """Bring the tables up to date as soon as Postgres lets us; then watch it, and clear up when it is quiet."""
+        database_url = self.settings.database_url or ""
+        pause = 0.1
+        while True:
+            try:
+                done = await migrate(bridge, database_url, self.settings.database_schema)
+                break
+            except StoreUnavailable as error:
+                postgres.lost(error)
+            await trio.sleep(pause)
+            pause = min(pause * 2, 1.0)
+        if done:
+            log.info("migrated schema %s: %s", self.settings.database_schema, ", ".join(done))
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(postgres.watch, store.check, trio.lowlevel.checkpoint)
+            nursery.start_soon(self._clear_marks, store)
+
+    async def _clear_marks(self, store: JobStore) -> None:
+        """While batches follow each other, each takes the marks of those before it along; the last needs us."""
+        while True:
+            await trio.sleep(QUIET_SECONDS / 2)
+            if trio.current_time() - self._last_batch_at >= QUIET_SECONDS:
+                try:
+                    await self._ledger.clear(store)
+                except StoreUnavailable:
+                    continue  # they are kept; the watch tells about the outage
+
+    async def _flush(self) -> None:
+        if self.store is None:
+            return
+        with trio.move_on_after(FLUSH_SECONDS):
+            try:
+                await self._ledger.clear(self.store)
+            except StoreUnavailable as error:  # a mark that stays costs one needless push by the sweep
+                log.info("marks are left to the sweep: %s", error)
+
+    # --- for the routes
+
+    async def enqueue(self, submission: Submission) -> UUID:
+        """Accept a job, together with whoever else asks now; returns its id.
+
+        Raises PersistFailed or EnqueueFailed, at once where the server is known to be away, and BatchFailed for a bug.
+        Cancelled: the job may be accepted all the same.
+        """
+        if self.postgres is not None and self.postgres.is_away:
+            raise PersistFailed("Postgres is away")
+        if self.redis.is_away:
+            raise EnqueueFailed("Redis is away")
+        try:
+            accepted = await self._batcher.submit(submission, enter_seconds=ENTER_SECONDS)
+        except trio.TooSlowError:
+            raise EnqueueFailed(f"no room within {ENTER_SECONDS:g} s") from None
+        except trio.BrokenResourceError:
+            raise EnqueueFailed("this process is ending") from None
+        if isinstance(accepted, Exception):  # the Batcher raises these itself
+            raise accepted
+        return accepted
+
+    async def _run_batch(self, submissions: Sequence[Submission]) -> list[Accepted]:
+        self._last_batch_at = trio.current_time()
+        try:
+            answers = await self._submit.run_batch(submissions)
+        except Exception:
+            log.exception("a batch of %d jobs met a bug", len(submissions))
+            raise
+        failure = next((answer for answer in answers if isinstance(answer, Exception)), None)
+        if isinstance(failure, PersistFailed) and self.postgres is not None:
+            self.postgres.failed(failure)
+        elif failure is not None:
+            self.redis.failed(failure)
+        return answers
+
+    @asynccontextmanager
+    async def reading(self, store: JobStore, sentence: str) -> AsyncIterator[None]:
+        """A block that reads rows, when its turn has come. Raises Refused(500, `sentence`) in an outage."""
+        assert self.postgres is not None  # noqa: S101 - there is a store
+        if self.postgres.is_away:
+            raise Refused(500, sentence)
+        try:
+            with trio.fail_after(READ_ENTER_SECONDS):
+                await self._reads.acquire()
+        except trio.TooSlowError:
+            raise Refused(500, sentence) from None
+        try:
+            yield
+        except StoreUnavailable as error:
+            self.postgres.failed(error)
+            raise Refused(500, sentence) from error
+        finally:
+            self._reads.release()
+
+    @asynccontextmanager
+    async def asking(self, sentence: str) -> AsyncIterator[Queue]:
+        """A block that asks Redis. Raises Refused(500, `sentence`) in an outage."""
+        if self.redis.is_away:
+            raise Refused(500, sentence)
+        try:
+            yield self.queue
+        except QueueUnavailable as error:
+            self.redis.failed(error)
+            raise Refused(500, sentence) from error

@@ -1,0 +1,225 @@
+"""What the API shows, as typed structs: the JSON is written from them and the OpenAPI document is made from them."""
+
+import re
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any, Literal
+from uuid import UUID
+
+import msgspec
+from msgspec import UNSET, Raw, Struct, UnsetType
+
+from core.job import JobState
+from core.queue import Depths
+from core.store import ArtifactHead, JobRow, Run
+from services.producer.health import DependencyHealth
+
+RUNNING_MAX = 100
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_ID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+
+
+class EnqueueAnswer(Struct, frozen=True):
+    """A job was accepted: it will run. `job_id` is there only with DATABASE_URL."""
+
+    status: Literal["queued"]
+    type: str
+    retries: int
+    queue_name: str
+    job_id: UUID | UnsetType = UNSET
+
+
+class EnqueueRequest(Struct, frozen=True):
+    """What POST /enqueue takes. Unknown fields are ignored, null counts as absent."""
+
+    type: str
+    payload: dict[str, Any] = {}
+    retries: int = 0
+
+
+class JobView(Struct, frozen=True, kw_only=True):
+    """One row of GET /api/jobs."""
+
+    id: UUID
+    type: str
+    status: JobState
+    retries: int
+    attempts: int
+    payload: Raw
+    error_message: str | None
+    created_at: datetime
+    updated_at: datetime
+    queue: str
+    recoveries: int
+    interruptions: int
+    run_at: datetime | None
+    worker: str | None
+    started_at: datetime | None
+    finished_at: datetime | None
+
+
+class JobDetails(JobView, frozen=True, kw_only=True):
+    """A job with all that is known of it."""
+
+    result: Raw
+    artifacts: list[ArtifactHead]
+    runs: list[Run]
+
+
+class RunningJob(Struct, frozen=True):
+    """A job that a worker runs now."""
+
+    job_id: str = ""
+    type: str = ""
+    seconds: float = 0.0
+
+
+class Published(Struct, frozen=True):
+    """What a worker writes into Redis with each renewal of its lease. Another version may leave members out."""
+
+    name: str = ""
+    host: str = ""
+    pid: int = 0
+    version: str = ""
+    concurrency: int = 0
+    types: list[str] = []
+    running: list[RunningJob] = []
+    jobs_done: int = 0
+    jobs_failed: int = 0
+    uptime_seconds: float = 0.0
+
+
+class WorkerView(Struct, frozen=True):
+    """A worker that lives now."""
+
+    id: UUID
+    name: str
+    host: str
+    pid: int
+    version: str
+    concurrency: int
+    types: list[str]
+    running: list[RunningJob]
+    jobs_done: int
+    jobs_failed: int
+    uptime_seconds: float
+    seen_seconds_ago: float
+
+
+class Metrics(Struct, frozen=True):
+    """The worker's five fields, summed over the workers that live now."""
+
+    total_jobs_in_queue: int
+    jobs_done: int
+    jobs_failed: int
+    worker_concurrency: int
+    queue_name: str
+
+
+class RedisView(Struct, frozen=True, kw_only=True):
+    """What only Redis knows; null while it is away."""
+
+    waiting: int | None = None
+    scheduled: int | None = None
+    dead: int | None = None
+    workers: int | None = None
+    concurrency: int | None = None
+    running: int | None = None
+    jobs_done: int | None = None
+    jobs_failed: int | None = None
+
+
+class Overview(Struct, frozen=True, kw_only=True):
+    """The system at a glance. While Redis is away, what only Redis knows is null."""
+
+    queue_name: str
+    version: str
+    waiting: int | None
+    scheduled: int | None
+    dead: int | None
+    redis: DependencyHealth
+    postgres: DependencyHealth | None
+    workers: int | None
+    concurrency: int | None
+    running: int | None
+    jobs_done: int | None
+    jobs_failed: int | None
+
+
+_published = msgspec.json.Decoder(Published, strict=False)
+
+
+def job_view(row: JobRow) -> JobView:
+    return JobView(**_row(row))
+
+
+def job_details(row: JobRow, artifacts: list[ArtifactHead], runs: list[Run]) -> JobDetails:
+    result = Raw(b"null" if row.result is None else row.result.encode())
+    return JobDetails(**_row(row), result=result, artifacts=artifacts, runs=[*runs, *_own_run(row, runs)])
+
+
+def _row(row: JobRow) -> dict[str, Any]:
+    values: dict[str, Any] = {
+        name: getattr(row, name) for name in JobRow.__struct_fields__ if name not in {"state", "result"}
+    }
+    return values | {"status": row.state, "payload": Raw(row.payload.encode())}
+
+
+def _own_run(row: JobRow, runs: Sequence[Run]) -> list[Run]:
+    """The run that stands in the job's own row: `runs` keeps only those that did not complete it."""
+    outcomes = {JobState.COMPLETED: "completed", JobState.PROCESSING: "running", JobState.CANCELLED: "cancelled"}
+    outcome = outcomes.get(JobState(row.state))
+    number = row.attempts + row.recoveries + row.interruptions + 1
+    if outcome is None or row.started_at is None or any(run.number >= number for run in runs):
+        return []
+    if outcome == "cancelled" and runs and (runs[-1].ended_at or _EPOCH) >= row.started_at:
+        return []  # cancelled while it waited: the row still shows the start of the run before
+    error = row.error_message if outcome == "cancelled" else None
+    return [Run(number, row.worker, row.started_at, row.finished_at, outcome, error)]
+
+
+def worker_view(lease: UUID, published: bytes, seen_seconds_ago: float) -> WorkerView:
+    """Whatever a worker has published: what cannot be read counts as not said."""
+    try:
+        worker = _published.decode(published)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        worker = Published()
+    values = {name: getattr(worker, name) for name in Published.__struct_fields__}
+    values["running"] = worker.running[:RUNNING_MAX]
+    return WorkerView(lease, **values, seen_seconds_ago=round(seen_seconds_ago, 3))
+
+
+def redis_view(depths: Depths, workers: Sequence[WorkerView]) -> RedisView:
+    return RedisView(
+        waiting=depths.ready,
+        scheduled=depths.scheduled,
+        dead=depths.dead,
+        workers=len(workers),
+        concurrency=sum(worker.concurrency for worker in workers),
+        running=sum(len(worker.running) for worker in workers),
+        jobs_done=sum(worker.jobs_done for worker in workers),
+        jobs_failed=sum(worker.jobs_failed for worker in workers),
+    )
+
+
+def read_job_id(text: str) -> UUID | None:
+    """A UUID as we write it, in either case; None: it is none."""
+    return UUID(text) if _ID.fullmatch(text) else None
+
+
+def write_cursor(row: JobRow) -> str:
+    """Where the page behind `row` begins. Opaque to clients."""
+    microseconds = (row.created_at - _EPOCH) // timedelta(microseconds=1)
+    return urlsafe_b64encode(microseconds.to_bytes(8, "big", signed=True) + row.id.bytes).decode()
+
+
+def read_cursor(text: str) -> tuple[datetime, UUID] | None:
+    """The inverse of `write_cursor`; None: it is not one of ours."""
+    try:
+        content = urlsafe_b64decode(text.encode("ascii"))
+        created_at = _EPOCH + timedelta(microseconds=int.from_bytes(content[:8], "big", signed=True))
+        return (created_at, UUID(bytes=content[8:])) if len(content) == 24 else None
+    except (ValueError, OverflowError):
+        return None
