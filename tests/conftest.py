@@ -1,0 +1,113 @@
+"""Real servers, one a session; each test gets a queue name and a schema of its own instead of a flushed server."""
+
+import os
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from uuid import uuid4
+
+import pytest
+
+from core.bridge import Bridge, open_bridge
+from core.queue import Queue, open_queue
+from core.store import JobStore, migrate, open_store
+from services.local.postgres import run_postgres
+from services.local.valkey import Server, run_valkey
+from tests.support.portal import Portal, open_portal
+
+os.environ.setdefault("HYPOTHESIS_STORAGE_DIRECTORY", tempfile.mkdtemp(prefix="hypothesis-"))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """With autojump, an hour's timeout expires before a real socket's answer that comes after 0.2 s."""
+    names = set(getattr(item, "fixturenames", ()))
+    if "autojump_clock" in names and names & {"valkey", "postgres", "bridge", "queue", "store"}:
+        pytest.fail("autojump_clock proves nothing together with real sockets", pytrace=False)
+
+
+@pytest.fixture(scope="session")
+def portal() -> Iterator[Portal]:
+    """A Trio loop in a thread, for what lives as long as the session."""
+    with open_portal() as portal:
+        yield portal
+
+
+@pytest.fixture(scope="session")
+def valkey(portal: Portal, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """The Redis of this session."""
+    with portal.running(run_valkey(tmp_path_factory.mktemp("valkey"), durable=False)) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def postgres(portal: Portal) -> Iterator[Server]:
+    """The Postgres of this session."""
+    from pathlib import Path
+
+    # pytest's folders are closed to other users, and root runs Postgres as one.
+    with (
+        tempfile.TemporaryDirectory(prefix="workqueue-tests-", ignore_cleanup_errors=True) as folder,
+        _opened(Path(folder)),
+        portal.running(run_postgres(Path(folder), durable=False)) as server,
+    ):
+        yield server
+
+
+class _opened:
+    """A folder that other users may enter while the block lasts."""
+
+    def __init__(self, folder: "os.PathLike[str]") -> None:
+        self._folder = folder
+
+    def __enter__(self) -> None:
+        os.chmod(self._folder, 0o711)
+
+    def __exit__(self, *_: object) -> None:
+        os.chmod(self._folder, 0o700)
+
+
+@pytest.fixture
+def redis_url(valkey: Server) -> str:
+    return valkey.url
+
+
+@pytest.fixture
+def redis_port(valkey: Server) -> int:
+    return valkey.port
+
+
+@pytest.fixture
+def postgres_dsn(postgres: Server) -> str:
+    return postgres.url
+
+
+@pytest.fixture
+def queue_name() -> str:
+    """A queue that no other test uses."""
+    return f"test:{uuid4().hex}"
+
+
+@pytest.fixture
+def database_schema() -> str:
+    """A schema that no other test uses."""
+    return f"test_{uuid4().hex}"
+
+
+@pytest.fixture
+async def bridge() -> AsyncIterator[Bridge]:
+    async with open_bridge() as bridge:
+        yield bridge
+
+
+@pytest.fixture
+async def queue(bridge: Bridge, redis_url: str, queue_name: str) -> AsyncIterator[Queue]:
+    async with open_queue(bridge, redis_url, queue_name) as queue:
+        yield queue
+
+
+@pytest.fixture
+async def store(bridge: Bridge, postgres_dsn: str, database_schema: str) -> AsyncIterator[JobStore]:
+    """The rows, in a schema that is migrated."""
+    await migrate(bridge, postgres_dsn, database_schema)
+    async with open_store(bridge, postgres_dsn, database_schema) as store:
+        yield store

@@ -1,0 +1,19 @@
+"""Waiting for what must become true, instead of sleeping for what might."""
+
+from collections.abc import Awaitable, Callable
+
+import trio
+
+
+async def until(condition: Callable[[], Awaitable[object]], *, seconds: float = 10) -> None:
+    """Poll `condition` until it holds; TooSlowError when it never does. Real sockets: no autojump_clock."""
+    with trio.fail_after(seconds):
+        while not await condition():
+            await trio.sleep(0.005)
+
+
+async def until_true(condition: Callable[[], object], *, seconds: float = 10) -> None:
+    """The same for a plain function."""
+    with trio.fail_after(seconds):
+        while not condition():
+            await trio.sleep(0.005)
