@@ -1,5 +1,3 @@
-from collections.abc import AsyncIterator
-
 import pytest
 import trio
 
@@ -8,7 +6,7 @@ from tests.support.wait import until_true
 
 
 @pytest.fixture
-async def proxy(nursery: trio.Nursery) -> AsyncIterator[Proxy]:
+async def proxy(nursery: trio.Nursery) -> Proxy:
     """In front of a server that answers each piece with itself."""
 
     async def echo(stream: trio.SocketStream) -> None:
@@ -21,7 +19,7 @@ async def proxy(nursery: trio.Nursery) -> AsyncIterator[Proxy]:
     proxy = Proxy(listeners[0].socket.getsockname()[1])
     proxy.heard = heard  # type: ignore[attr-defined]
     await nursery.start(proxy.run)
-    yield proxy
+    return proxy
 
 
 async def test_everything_passes(proxy):
