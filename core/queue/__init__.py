@@ -3,5 +3,6 @@
 from core.queue.client import Depths, Queue, open_queue
 from core.queue.keys import Keys
 from core.queue.lease_connection import LeaseConnection
+from core.queue.urls import check_url
 
-__all__ = ["Depths", "Keys", "LeaseConnection", "Queue", "open_queue"]
+__all__ = ["Depths", "Keys", "LeaseConnection", "Queue", "check_url", "open_queue"]

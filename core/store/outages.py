@@ -12,6 +12,7 @@ OUTAGES: tuple[type[BaseException], ...] = (
     exceptions.InsufficientResourcesError,  # disk full, out of memory, too many connections
     exceptions.InvalidAuthorizationSpecificationError,
     exceptions.InvalidCatalogNameError,
+    exceptions.UndefinedObjectError,  # an option of DATABASE_URL that the server does not know
     exceptions.InsufficientPrivilegeError,
     exceptions.ReadOnlySQLTransactionError,
     exceptions.PostgresSystemError,  # I/O errors of the server

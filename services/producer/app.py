@@ -5,10 +5,11 @@ import os
 import sys
 from typing import Any, NoReturn
 
-import trio
+import sniffio
 from quart_trio import QuartTrio
 
 from core.errors import InvalidSettings
+from core.queue import check_url
 from core.settings import Settings, load_settings
 from services.http.asgi import Message, Receive, Scope, Send, protect
 from services.logs import configure_logging
@@ -23,7 +24,11 @@ log = logging.getLogger(__name__)
 
 
 def create_app(settings: Settings) -> QuartTrio:
-    """The producer as an ASGI app for Hypercorn's trio worker. Opens nothing before its lifespan begins."""
+    """The producer as an ASGI app for Hypercorn's trio worker. Opens nothing before its lifespan begins.
+
+    Raises InvalidSettings for a REDIS_URL that redis-py cannot read.
+    """
+    check_url(settings.redis_url)
     app = QuartTrio(__name__, static_folder=None)
     producer = Producer(settings)
     add_jobs(app, producer)
@@ -53,7 +58,7 @@ class _Lifespan:
         if scope["type"] != "lifespan":
             await self._app(scope, receive, send)
             return
-        if not trio.lowlevel.in_trio_run():
+        if sniffio.current_async_library() != "trio":  # asyncio itself runs on Trio once trio-asyncio is imported
             # An exception of any kind would come out as 59 lines of traceback, or be passed over: Hypercorn would serve
             # without a lifespan. Nothing is open yet.
             _end("workqueue: the producer runs on Trio: start it with `hypercorn -k trio services.producer:app`")

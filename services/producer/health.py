@@ -52,7 +52,9 @@ class Dependency:
     @property
     def error(self) -> str | None:
         """What is wrong and what to do; None: nothing."""
-        return f"{self._error}. {self._remedy}" if self._kind in {"unknown", "away"} else self._error
+        if self._error is None or self._kind == "unfit":  # what is unfit says itself what to do
+            return self._error
+        return f"{self._error.rstrip('.')}. {self._remedy}"
 
     async def watch(self, reach: Callable[[], Awaitable[object]], check: Callable[[], Awaitable[object]]) -> None:
         """Look each second, until cancelled. `reach` raises when it is away, `check` when it answers but is unfit."""
@@ -63,20 +65,24 @@ class Dependency:
     async def look(self, reach: Callable[[], Awaitable[object]], check: Callable[[], Awaitable[object]]) -> None:
         """Ask once."""
         began = trio.current_time()
-        kind = "away"
         try:
             with trio.fail_after(ANSWER_SECONDS):
                 await reach()
                 milliseconds = (trio.current_time() - began) * 1000
-                kind = "unfit"
-                await check()
+                complaint = None
+                try:
+                    await check()
+                except OUTAGES as error:
+                    complaint = str(error)
+                    await reach()  # or has it gone in between?
         except trio.TooSlowError:
             self._change("away", f"{self.name}: no answer within {ANSWER_SECONDS:g} s")
+        except KeyOfAnotherType as error:  # it answers, and will say so to whatever touches the queue
+            self._change("unfit", str(error))
         except OUTAGES as error:
-            # A key of another type: it answers, and says so to every command that touches the queue.
-            self._change("unfit" if isinstance(error, KeyOfAnotherType) else kind, str(error))
+            self._change("away", str(error))
         else:
-            self._change("ok", None, milliseconds)
+            self._change("unfit" if complaint else "ok", complaint, milliseconds)
 
     def lost(self, error: Exception) -> None:
         """It is away, as somebody has seen who needs it to begin at all."""
