@@ -34,7 +34,7 @@ async def run_mail_catcher(folder: Path, *, port: int | None = None) -> AsyncIte
         pid_file=pid_file,
         is_ready=lambda: _greets(port),
     ) as process:
-        yield Server(f"smtp://127.0.0.1:{port}", port, process.pid)
+        yield Server(f"smtp://127.0.0.1:{port}", port, process.pid, process.wait)
 
 
 async def _greets(port: int) -> bool:

@@ -69,7 +69,9 @@ async def run_postgres(
                 **place.user,
             ) as process:
                 (folder / "port").write_text(str(port), "ascii")
-                yield Server(f"postgresql://{USER}:{password}@127.0.0.1:{port}/postgres", port, process.pid)
+                yield Server(
+                    f"postgresql://{USER}:{password}@127.0.0.1:{port}/postgres", port, process.pid, process.wait
+                )
                 return
         except LocalServerError:
             if fixed or not remaining or is_free("127.0.0.1", port):

@@ -1,7 +1,7 @@
 """An embedded Valkey: the wheel's own server as a child of ours, on loopback, with a password."""
 
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from importlib.util import find_spec
 from pathlib import Path
@@ -21,6 +21,7 @@ class Server(Struct, frozen=True):
     url: str  #: with its password
     port: int
     pid: int
+    ended: Callable[[], Awaitable[object]]  #: returns when it has ended by itself
 
 
 @asynccontextmanager
@@ -51,7 +52,7 @@ async def run_valkey(folder: Path, *, port: int | None = None, durable: bool = T
                 is_ready=lambda port=port: _answers(port, password),  # type: ignore[misc]
             ) as process:
                 (folder / "port").write_text(str(port), "ascii")
-                yield Server(f"redis://:{password}@127.0.0.1:{port}/0", port, process.pid)
+                yield Server(f"redis://:{password}@127.0.0.1:{port}/0", port, process.pid, process.wait)
                 return
         except LocalServerError:
             if fixed or not remaining or is_free("127.0.0.1", port):

@@ -7,26 +7,11 @@ from typing import Any
 import msgspec
 import trio
 
-from core.errors import QueueUnavailable, StoreUnavailable, WorkQueueError
+from core.errors import QueueUnavailable, StoreUnavailable
 from services.worker.metrics import WorkerCollector, collector_registry, wants_prometheus
 from services.worker.worker import Worker
 
 log = logging.getLogger(__name__)
-
-
-class PortTaken(WorkQueueError):
-    """The port of the metrics endpoint cannot be listened on."""
-
-
-def open_listener(host: str, port: int) -> socket.socket:
-    """A socket that listens. Opened before anything else, so that a taken port ends the start. Raises PortTaken."""
-    try:
-        return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
-    except OSError as error:
-        raise PortTaken(
-            f"cannot listen on {host}:{port}: {error.strerror or error}. "
-            "End what listens there, or set WORKER_PORT (or HOST) to something else"
-        ) from None
 
 
 async def serve(
@@ -37,13 +22,12 @@ async def serve(
     from hypercorn.trio import serve as hypercorn_serve
 
     config = Config()
-    config.bind = [f"fd://{listener.fileno()}"]
+    config.bind = [f"fd://{listener.detach()}"]  # Hypercorn's from here on: it closes it
     config.accesslog = None
     config.errorlog = None
     config.graceful_timeout = 1.0
     app: Any = create_app(worker)
-    with listener:
-        await hypercorn_serve(app, config, shutdown_trigger=trio.sleep_forever, mode="asgi")
+    await hypercorn_serve(app, config, shutdown_trigger=trio.sleep_forever, mode="asgi")
 
 
 def create_app(worker: Worker) -> Any:

@@ -2,7 +2,6 @@
 
 import importlib
 import logging
-import signal
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from functools import partial
@@ -15,36 +14,16 @@ from core.handlers import Registry, registry
 from core.queue import open_queue
 from core.settings import Settings
 from core.store import migrate, open_store
+from services.http.listener import open_listener
+from services.signals import Stop
 from services.systemd import Notifier
-from services.worker.endpoint import open_listener, serve
+from services.worker.endpoint import serve
 from services.worker.handlers import builtin_handlers
 from services.worker.worker import Worker
 
 log = logging.getLogger(__name__)
 
 MIGRATION_PAUSE_SECONDS = 1.0
-
-
-class Stop:
-    """SIGTERM or SIGINT, once and twice.
-
-    Mutable state: the two events, set by `listen` alone.
-    """
-
-    def __init__(self) -> None:
-        self.first = trio.Event()
-        self.second = trio.Event()
-
-    async def listen(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
-            task_status.started()
-            async for number in signals:
-                if self.first.is_set():
-                    log.warning("%s again: no more grace", signal.Signals(number).name)
-                    self.second.set()
-                else:
-                    log.info("%s: stopping; send it again to skip the grace", signal.Signals(number).name)
-                    self.first.set()
 
 
 async def main(settings: Settings, notifier: Notifier | None = None) -> None:
@@ -54,7 +33,7 @@ async def main(settings: Settings, notifier: Notifier | None = None) -> None:
     """
     notifier = notifier or Notifier(None)
     load_handlers(settings, registry)
-    listener = open_listener(settings.host, settings.worker_port)
+    listener = open_listener(settings.host, settings.worker_port, "WORKER_PORT")
     stop = Stop()
     async with trio.open_nursery() as process:
         await process.start(stop.listen)

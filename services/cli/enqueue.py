@@ -1,0 +1,25 @@
+"""`workqueue enqueue`: one job over HTTP, as any client would."""
+
+import httpx
+
+from core.errors import WorkQueueError
+
+ANSWER_SECONDS = 30.0
+
+
+class NotEnqueued(WorkQueueError):
+    """The producer did not take the job; the text says what it said."""
+
+
+async def enqueue_job(url: str, job_type: str, payload: dict[str, object], retries: int) -> str:
+    """Post to the producer at `url`; returns the job's id, or `queued` where jobs have no rows. Raises NotEnqueued."""
+    body = {"type": job_type, "retries": retries, "payload": payload}
+    try:
+        async with httpx.AsyncClient(timeout=ANSWER_SECONDS) as client:
+            response = await client.post(f"{url.rstrip('/')}/enqueue", json=body)
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        raise NotEnqueued(f"no answer from the producer at {url}: {str(error) or type(error).__name__}") from error
+    if response.status_code != 200:
+        raise NotEnqueued(f"the producer refused the job: {response.text.strip()[:200]} ({response.status_code})")
+    answer = response.json()
+    return str(answer.get("job_id", answer["status"]))

@@ -1,0 +1,151 @@
+"""`workqueue`: parse, call what does the work, print. An entry point: the environment is read here and passed on."""
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from core.errors import InvalidSettings, WorkQueueError
+from core.settings import Settings, load_settings
+
+
+class Main(click.Group):
+    """Turns our errors into one line on standard error and an exit status: 2 for a wrong setting, 1 for a failure."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except InvalidSettings as error:
+            for fault in error.faults:
+                click.echo(f"workqueue: {fault}", err=True)
+            ctx.exit(2)
+        except WorkQueueError as error:
+            click.echo(f"workqueue: {error}", err=True)
+            ctx.exit(1)
+        except BaseExceptionGroup as group:
+            ours, rest = group.split(WorkQueueError)
+            if rest is not None or ours is None:
+                raise
+            faults = [fault for error in _leaves(ours) for fault in str(error).splitlines()]
+            for fault in dict.fromkeys(faults):
+                click.echo(f"workqueue: {fault}", err=True)
+            ctx.exit(2 if ours.subgroup(InvalidSettings) else 1)
+
+
+def _leaves(group: BaseExceptionGroup[Any]) -> list[BaseException]:
+    leaves: list[BaseException] = []
+    for error in group.exceptions:
+        leaves += _leaves(error) if isinstance(error, BaseExceptionGroup) else [error]
+    return leaves
+
+
+@click.group(cls=Main, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="workqueue", message="workqueue %(version)s")
+def main() -> None:
+    """Background jobs that do not get lost.
+
+    Settings come from the environment: README.md has the table.
+    """
+
+
+@main.command()
+def up() -> None:
+    """Run everything: servers, producer, worker, dashboard.
+
+    Redis, Postgres and a mail catcher are started here where REDIS_URL, DATABASE_URL or SMTP_URL are not set; their
+    data lie in WORKQUEUE_HOME (.workqueue) and are there again at the next start. Ctrl-C ends it all.
+    """
+    import trio
+
+    from services.cli.up import Up
+
+    settings = load_settings(os.environ)
+    home = Path(os.environ.get("WORKQUEUE_HOME") or ".workqueue").resolve()
+    sys.exit(trio.run(Up(settings, home, os.environ).run))
+
+
+@main.command()
+@click.option("--workers", type=click.IntRange(1, 64), default=1, show_default=True, help="Processes that serve.")
+def producer(workers: int) -> None:
+    """Accept tasks over HTTP on HOST:PRODUCER_PORT and serve the dashboard."""
+    import trio
+
+    from services.logs import configure_logging
+    from services.producer.main import main as serve
+    from services.producer.main import run_processes
+    from services.systemd import Notifier
+
+    settings = _settings()
+    configure_logging(settings)
+    if workers > 1:
+        sys.exit(run_processes(settings, workers))
+    trio.run(serve, settings, Notifier.from_environ(os.environ))
+
+
+@main.command()
+def worker() -> None:
+    """Run jobs until SIGTERM; metrics on HOST:WORKER_PORT."""
+    import trio
+
+    from services.logs import configure_logging
+    from services.systemd import Notifier
+    from services.worker.main import main as work
+
+    settings = _settings()
+    configure_logging(settings)
+    trio.run(work, settings, Notifier.from_environ(os.environ))
+
+
+@main.command()
+def migrate() -> None:
+    """Bring the tables in DATABASE_URL up to date; both services do so when they start."""
+    import trio
+
+    from services.cli.migrate import migrate_now
+
+    for name in trio.run(migrate_now, _settings()):
+        click.echo(f"migrated: {name}")
+    click.echo("the tables are up to date")
+
+
+@main.command()
+@click.argument("job_type", metavar="TYPE")
+@click.option("--payload", default="{}", metavar="JSON", help="A JSON object; @FILE reads a file, - standard input.")
+@click.option("--retries", type=click.IntRange(0, 1_000_000), default=0, show_default=True, help="Further attempts.")
+@click.option("--url", metavar="URL", help="The producer.  [default: http://127.0.0.1 and PRODUCER_PORT]")
+def enqueue(job_type: str, payload: str, retries: int, url: str | None) -> None:
+    """Enqueue one job of TYPE over HTTP and print its id."""
+    import trio
+
+    from services.cli.enqueue import enqueue_job
+
+    if url is None:
+        url = f"http://127.0.0.1:{_settings().producer_port}"
+    click.echo(trio.run(enqueue_job, url, job_type, _payload(payload), retries))
+
+
+def _payload(given: str) -> dict[str, object]:
+    """The object that --payload names. Raises click.BadParameter."""
+    where = "--payload"
+    if given == "-":
+        given, where = sys.stdin.read(), "--payload (standard input)"
+    elif given.startswith("@"):
+        where = f"--payload ({given[1:]})"
+        try:
+            given = Path(given[1:]).read_text("utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise click.BadParameter(f"{where}: {error}") from None
+    try:
+        payload = json.loads(given)
+    except ValueError as error:
+        raise click.BadParameter(f'{where}: no JSON: {error}. Write an object, such as \'{{"to": "you"}}\'') from None
+    if not isinstance(payload, dict):
+        raise click.BadParameter(f'{where}: a payload is a JSON object, such as \'{{"to": "you"}}\'')
+    return payload
+
+
+def _settings() -> Settings:
+    return load_settings(os.environ)

@@ -1,0 +1,301 @@
+"""`workqueue up`: the whole system as children of one nursery; each is started again when it dies."""
+
+import fcntl
+import os
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from pathlib import Path
+
+import httpx
+import trio
+from rich.console import Console
+from rich.markup import escape
+
+from core.errors import WorkQueueError
+from core.settings import Settings, without_password
+from services.local.mail import run_mail_catcher
+from services.local.postgres import run_postgres
+from services.local.process import end_process, is_free
+from services.local.valkey import Server, run_valkey
+from services.producer.page import FOLDER as PAGE_FOLDER
+from services.signals import Stop
+
+FIRST_PAUSE_SECONDS = 0.5
+LONGEST_PAUSE_SECONDS = 30.0
+CALM_SECONDS = 30.0  #: a child that lived so long is started again without a long pause
+READY_SECONDS = 60.0
+STOP_MARGIN_SECONDS = 20.0  #: beside the grace: what a worker needs to give back and let go
+LINE_BYTES_MAX = 64 * 1024
+COLOURS = {"Valkey": "red", "Postgres": "blue", "mail": "yellow", "producer": "green", "worker": "magenta"}
+
+Open = Callable[[int | None], AbstractAsyncContextManager[Server]]
+
+
+class CannotStart(WorkQueueError):
+    """Something is in the way; the text says what, and what to do."""
+
+
+class Child:
+    """One component: its task keeps it running until `scope` is cancelled."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.scope = trio.CancelScope()
+        self.ended = trio.Event()
+
+
+class Up:
+    """Starts the components in the order of need and ends them in the reverse order.
+
+    Mutable state: the list of children, in the order of their start.
+    """
+
+    def __init__(self, settings: Settings, home: Path, environ: Mapping[str, str]) -> None:
+        self._settings = settings
+        self._home = home
+        self._environ = dict(environ)
+        self._children: list[Child] = []
+        self._console = Console(highlight=False, soft_wrap=True)
+
+    async def run(self) -> int:
+        """Run until SIGINT or SIGTERM; returns the exit status. Raises WorkQueueError when the start is impossible."""
+        self._check_ports()
+        with self._alone():
+            stop = Stop()
+            async with trio.open_nursery() as nursery:
+                await nursery.start(stop.listen)
+                try:
+                    await self._start(nursery, stop)
+                    await stop.first.wait()
+                finally:
+                    with trio.CancelScope(shield=True):
+                        await self._end()
+                nursery.cancel_scope.cancel()
+        self._say("everything has ended; the data stays for the next start")
+        return 0
+
+    # --- before anything is started
+
+    def _check_ports(self) -> None:
+        settings = self._settings
+        ports = {"producer": (settings.producer_port, "PRODUCER_PORT"), "worker": (settings.worker_port, "WORKER_PORT")}
+        for name, (port, variable) in ports.items():
+            if port and not is_free(settings.host, port):
+                raise CannotStart(
+                    f"port {port} for the {name} is in use: end what listens there, or set {variable} to another port"
+                )
+        if settings.producer_port == settings.worker_port:
+            raise CannotStart(
+                f"producer and worker would share port {settings.producer_port}: set PRODUCER_PORT or WORKER_PORT"
+            )
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """One `up` in one folder. The lock goes with the process, however it ends."""
+        self._home.mkdir(parents=True, exist_ok=True)
+        with (self._home / "up.lock").open("a+") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                lock.seek(0)
+                raise CannotStart(
+                    f"`workqueue up` runs already in {self._home} (process {lock.read().strip() or 'unknown'}): "
+                    "end it, or set WORKQUEUE_HOME to another folder"
+                ) from None
+            lock.truncate(0)
+            lock.write(str(os.getpid()))
+            lock.flush()
+            yield
+
+    # --- start
+
+    async def _start(self, nursery: trio.Nursery, stop: Stop) -> None:
+        with trio.CancelScope() as starting:
+            nursery.start_soon(_cancel_after, stop, starting)
+            environ = self._environ
+            rows: list[tuple[str, str]] = []
+            if not (environ.get("REDIS_URL") or environ.get("REDIS_ADDR")):
+                server = await self._serve(nursery, "Valkey", lambda port: run_valkey(self._home / "valkey", port=port))
+                environ["REDIS_URL"] = server.url
+                rows.append(("Redis (Valkey)", server.url))
+            else:
+                rows.append(("Redis", without_password(self._settings.redis_url)))
+            if not environ.get("DATABASE_URL"):
+                server = await self._serve(
+                    nursery, "Postgres", lambda port: run_postgres(self._home / "postgres", port=port)
+                )
+                environ["DATABASE_URL"] = server.url
+                rows.append(("Postgres", server.url))
+            else:
+                rows.append(("Postgres", without_password(environ["DATABASE_URL"])))
+            if not environ.get("SMTP_URL"):
+                server = await self._serve(
+                    nursery, "mail", lambda port: run_mail_catcher(self._home / "mail", port=port)
+                )
+                environ["SMTP_URL"] = server.url
+                rows.append(("Mails", f"caught in {self._home / 'mail' / 'mails'}"))
+            environ.setdefault("IMAGE_FOLDER", str(self._home / "images"))
+            await trio.Path(environ["IMAGE_FOLDER"]).mkdir(parents=True, exist_ok=True)
+            await self._run_service(nursery, "producer", self._settings.producer_port)
+            await self._run_service(nursery, "worker", self._settings.worker_port)
+            self._show(rows)
+
+    async def _serve(self, nursery: trio.Nursery, name: str, open_server: Open) -> Server:
+        """Start an embedded server and keep it running; its URL stays the same."""
+        self._say(f"starting {name} ...")
+        child = self._child(name)
+        server: Server = await nursery.start(self._keep, child, open_server)
+        return server
+
+    async def _run_service(self, nursery: trio.Nursery, name: str, port: int) -> None:
+        """Start one of our services and wait until it is ready."""
+        self._say(f"starting the {name} ...")
+        child = self._child(name)
+        await nursery.start(self._keep, child, lambda _: self._process(name, port))
+        base = f"http://{_shown_host(self._settings.host)}:{port}"
+        async with httpx.AsyncClient(timeout=2) as client:
+            with trio.move_on_after(READY_SECONDS) as patience:
+                while not await _is_ready(client, f"{base}/ready"):  # noqa: ASYNC110 - it is another process
+                    await trio.sleep(0.05)
+        if patience.cancelled_caught:
+            self._say(f"the {name} is not ready after {READY_SECONDS:g} s; {base}/ready says why")
+
+    def _child(self, name: str) -> Child:
+        child = Child(name)
+        self._children.append(child)
+        return child
+
+    async def _keep(
+        self, child: Child, open_server: Open, *, task_status: trio.TaskStatus[Server] = trio.TASK_STATUS_IGNORED
+    ) -> None:
+        """Run it until `child.scope` is cancelled; again, with backoff, when it ends by itself."""
+        port: int | None = None
+        first = True
+        pause = FIRST_PAUSE_SECONDS
+        try:
+            with child.scope:
+                while True:
+                    begun = trio.current_time()
+                    try:
+                        async with open_server(port) as server:
+                            port = server.port
+                            if first:
+                                task_status.started(server)
+                                first = False
+                            await server.ended()
+                        reason = "has ended by itself"
+                    except WorkQueueError as error:
+                        if first:
+                            raise
+                        reason = f"cannot be started: {error}"
+                    if trio.current_time() - begun > CALM_SECONDS:
+                        pause = FIRST_PAUSE_SECONDS
+                    self._say(f"[bold red]{child.name} {escape(reason)}; it is started again in {pause:g} s[/]")
+                    await trio.sleep(pause)
+                    pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
+        finally:
+            child.ended.set()
+
+    @asynccontextmanager
+    async def _process(self, name: str, port: int) -> AsyncIterator[Server]:
+        """One of our services in a session of its own, so that a Ctrl-C reaches us alone."""
+        process = await trio.lowlevel.open_process(
+            [sys.executable, "-m", "services.cli", name],
+            env=self._environ
+            | {
+                "PRODUCER_PORT": str(self._settings.producer_port),
+                "WORKER_PORT": str(self._settings.worker_port),
+            },
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        # Shielded: what it says while it ends is passed on as well. It ends with the process's end of the pipe.
+        async with trio.open_nursery() as nursery:
+            speaking = trio.CancelScope(shield=True)
+            if process.stdout is not None:
+                nursery.start_soon(self._pass_on, name, process.stdout, speaking)
+            try:
+                yield Server("", port, process.pid, process.wait)
+            finally:
+                with trio.CancelScope(shield=True):
+                    await end_process(process, seconds=self._settings.shutdown_grace + STOP_MARGIN_SECONDS)
+                    await trio.sleep(0.02)
+                speaking.shield = False
+                nursery.cancel_scope.cancel()
+
+    async def _pass_on(self, name: str, output: trio.abc.ReceiveStream, scope: trio.CancelScope) -> None:
+        rest = b""
+        with scope:
+            async for piece in output:
+                *lines, rest = (rest + piece).split(b"\n")
+                for line in lines:
+                    self._print_line(name, line)
+                if len(rest) > LINE_BYTES_MAX:
+                    self._print_line(name, rest)
+                    rest = b""
+        if rest:
+            self._print_line(name, rest)
+
+    def _print_line(self, name: str, line: bytes) -> None:
+        text = escape(line.decode("utf-8", "replace"))
+        self._console.print(f"[{COLOURS[name]}]{name:>8}[/] [dim]|[/] {text}")
+
+    # --- end
+
+    async def _end(self) -> None:
+        """The reverse order of the start: the worker gives back while Redis and Postgres are there."""
+        for child in reversed(self._children):
+            if not child.ended.is_set():
+                self._say(f"ending {child.name} ...")
+                child.scope.cancel()
+                await child.ended.wait()
+
+    # --- what a person sees
+
+    def _say(self, line: str) -> None:
+        self._console.print(f"[bold]workqueue[/] [dim]|[/] {line}")
+
+    def _show(self, rows: list[tuple[str, str]]) -> None:
+        host = _shown_host(self._settings.host)
+        base = f"http://{host}:{self._settings.producer_port}"
+        is_built = (PAGE_FOLDER / "index.html").exists()
+        page = base if is_built else "not built: install Node >= 20.19, and `make up` builds it"
+        shown = [
+            ("Dashboard", page),
+            ("API", f"{base}/docs" if is_built else f"{base}/openapi.json"),
+            ("Metrics", f"http://{host}:{self._settings.worker_port}/metrics"),
+            *rows,
+            ("Data", str(self._home)),
+        ]
+        payload = '{"type": "send_email", "payload": {"to": "you@example.com", "subject": "Welcome!", "body": "Hello"}}'
+        console = self._console
+        console.print()
+        console.print("[bold green]WorkQueue runs.[/] Ctrl-C ends it and keeps the data.")
+        for name, text in shown:
+            console.print(f"  [bold]{name:<15}[/] {escape(text)}")
+        console.print("\nTry:")
+        console.print(f"  curl -X POST {base}/enqueue -d '{escape(payload)}'")
+        console.print('  workqueue enqueue generate_pdf --payload \'{"title": "Hello"}\'\n', markup=False)
+
+
+async def _cancel_after(stop: Stop, scope: trio.CancelScope) -> None:
+    await stop.first.wait()
+    scope.cancel()
+
+
+async def _is_ready(client: httpx.AsyncClient, url: str) -> bool:
+    try:
+        return (await client.get(url)).status_code == 200
+    except httpx.HTTPError:
+        return False
+
+
+def _shown_host(host: str) -> str:
+    """Where a browser on this machine reaches us."""
+    if host in {"0.0.0.0", "::"}:  # noqa: S104 - compared, not listened on
+        return "127.0.0.1"
+    return f"[{host}]" if ":" in host else host
