@@ -145,9 +145,9 @@ class Queue:
 
         async def unit() -> list[Any]:
             pipeline: Any = self._commands.pipeline(transaction=True)
-            pipeline.execute_command("ZRANGE", self.keys.leases, 0, -1, "WITHSCORES")
-            pipeline.execute_command("HGETALL", self.keys.workers)
-            pipeline.execute_command("TIME")
+            pipeline.zrange(self.keys.leases, 0, -1, withscores=True)
+            pipeline.hgetall(self.keys.workers)
+            pipeline.time()
             answers: list[Any] = await pipeline.execute()
             return answers
 
