@@ -37,7 +37,7 @@ log = logging.getLogger(__name__)
 def protect(app: QuartTrio, settings: Settings, table: Table | None = None) -> QuartTrio:
     """`app`, answering as contract.md says: errors in text/plain, CORS, limits. Call it once every route is there."""
     install_errors(app, table or {})
-    app.url_map.merge_slashes = False  # `//enqueue` is no path of ours, and a redirect is no answer of ours
+    app.url_map.merge_slashes = False  # `/api//jobs` is no path of ours, and a redirect is no answer of ours
     for rule in app.url_map.iter_rules():  # a preflight is answered outside; without CORS, OPTIONS is not allowed
         rule.provide_automatic_options = False  # type: ignore[attr-defined]
         (rule.methods or set()).discard("OPTIONS")

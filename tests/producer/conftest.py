@@ -1,0 +1,42 @@
+from collections.abc import AsyncIterator
+
+import httpx
+import pytest
+
+from core.bridge import Bridge
+from core.queue import Queue
+from tests.producer.serving import serving
+
+
+@pytest.fixture
+def environ(redis_url: str, postgres_dsn: str, queue_name: str, database_schema: str) -> dict[str, str]:
+    return {
+        "REDIS_URL": redis_url,
+        "DATABASE_URL": postgres_dsn,
+        "DATABASE_SCHEMA": database_schema,
+        "QUEUE_NAME": queue_name,
+    }
+
+
+@pytest.fixture
+async def client(store: object, environ: dict[str, str]) -> AsyncIterator[httpx.AsyncClient]:
+    """A producer with Postgres (`store` has migrated it)."""
+    async with serving(environ) as client:
+        yield client
+
+
+@pytest.fixture
+async def redis_only(redis_url: str, queue_name: str) -> AsyncIterator[httpx.AsyncClient]:
+    """A producer without DATABASE_URL."""
+    async with serving({"REDIS_URL": redis_url, "QUEUE_NAME": queue_name}) as client:
+        yield client
+
+
+@pytest.fixture
+def tasks(bridge: Bridge, queue: Queue):
+    """What lies in the ready list, as a foreign program would see it."""
+
+    async def read() -> list[bytes]:
+        return await queue._command("LRANGE", queue.name, 0, -1)
+
+    return read

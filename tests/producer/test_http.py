@@ -1,0 +1,150 @@
+"""What every request meets: methods, unknown paths, bodies that nobody reads, connections that live on."""
+
+import logging
+
+import pytest
+import trio
+
+from tests.producer.serving import connect, post, serving
+
+KNOWN = ["/api/jobs", "/api/workers", "/api/overview", "/health", "/ready", "/metrics", "/openapi.json"]
+MIB = 1 << 20
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "DELETE", "PATCH", "OPTIONS"])
+async def test_enqueue_takes_only_post(redis_only, method):
+    answer = await redis_only.request(method, "/enqueue")
+    assert (answer.status_code, answer.headers["allow"]) == (405, "POST")
+    assert answer.text == ("" if method == "HEAD" else "method not allowed")
+    assert answer.headers["content-type"] == "text/plain; charset=utf-8"
+    assert answer.headers["x-content-type-options"] == "nosniff"
+
+
+@pytest.mark.parametrize("path", KNOWN)
+async def test_a_known_path_takes_only_get(redis_only, path):
+    for method in ("POST", "PUT", "DELETE", "OPTIONS"):
+        answer = await redis_only.request(method, path)
+        assert (answer.status_code, answer.text) == (405, "method not allowed")
+        assert answer.headers["allow"] == "GET, HEAD"
+    assert (await redis_only.head(path)).status_code in {200, 503}
+
+
+@pytest.mark.parametrize("path", ["/nope.txt", "/enqueue/", "/api//jobs", "/api", "/api/nope", "/health/x", "/API/jobs"])
+async def test_an_unknown_path_is_not_found(redis_only, path):
+    for method in ("GET", "POST"):
+        answer = await redis_only.request(method, str(redis_only.base_url) + path)
+        assert (answer.status_code, answer.text) == (404, "not found")
+        assert answer.headers["content-type"] == "text/plain; charset=utf-8"
+        assert answer.headers["x-content-type-options"] == "nosniff"
+
+
+@pytest.mark.parametrize(
+    ("status", "request_"),
+    [
+        (404, post(b"x" * MIB, "/nope")),
+        (405, post(b"x" * MIB, "/enqueue", method="PUT")),
+        (405, post(b"x" * MIB, "/health")),
+        (413, post(b"x" * (3 * MIB))),
+        (400, post(b"x" * (MIB // 2))),
+        (413, b"POST /enqueue HTTP/1.1\r\nHost: t\r\nTransfer-Encoding: chunked\r\n\r\n" + b"40000\r\n" + b"x" * 0x40000
+         + b"\r\n" + (b"100000\r\n" + b"x" * MIB + b"\r\n") * 2 + b"0\r\n\r\n"),
+    ],
+)  # fmt: skip
+async def test_the_next_request_of_a_connection_is_answered(redis_only, status, request_):
+    # Hypercorn stalls there when an answer leaves before the body was read.
+    async with await connect(redis_only) as connection:
+        await connection.send(request_)
+        assert (await connection.answer()).status == status
+        assert (await connection.get()).body == b"ok"
+
+
+async def test_a_body_without_end_is_answered_and_the_connection_closed(redis_only):
+    async with await connect(redis_only) as connection:
+        await connection.send(b"POST /enqueue HTTP/1.1\r\nHost: t\r\nContent-Length: 999999999\r\n\r\n" + b"x" * MIB)
+        answer = await connection.answer()
+        assert (answer.status, answer.body) == (413, b"body too large")
+        assert answer.headers["connection"] == "close"
+        assert await connection.is_closed()
+
+
+async def test_a_client_that_sends_for_ever_gets_its_answer(redis_only):
+    async with await connect(redis_only) as connection, trio.open_nursery() as nursery:
+
+        async def send() -> None:
+            try:
+                await connection.send(b"POST /enqueue HTTP/1.1\r\nHost: t\r\nTransfer-Encoding: chunked\r\n\r\n")
+                while True:
+                    await connection.send(b"10000\r\n" + b"x" * 0x10000 + b"\r\n")
+            except trio.BrokenResourceError:
+                pass
+
+        nursery.start_soon(send)
+        assert (await connection.answer(10)).status == 413
+        assert await connection.is_closed()
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_body_that_does_not_come_is_given_up(redis_only, monkeypatch):
+    monkeypatch.setattr("services.http.asgi.BODY_SECONDS", 0.2)
+    async with await connect(redis_only) as connection:
+        await connection.send(b"POST /enqueue HTTP/1.1\r\nHost: t\r\nContent-Length: 10\r\n\r\nxx")
+        assert (await connection.answer()).status == 408
+        assert await connection.is_closed()
+
+
+async def test_an_idle_connection_is_closed_after_an_answer(redis_only):
+    # Quart-Trio used to cancel Hypercorn's idle timer (5 s): such connections stayed for ever.
+    async with await connect(redis_only) as connection:
+        assert (await connection.get()).status == 200
+        assert await connection.is_closed(seconds=8)
+
+
+async def test_a_shutdown_does_not_wait_for_idle_connections(redis_url, queue_name):
+    async with serving({"REDIS_URL": redis_url, "QUEUE_NAME": queue_name}) as client:
+        async with await connect(client) as connection:
+            assert (await connection.get()).status == 200
+        connection = await connect(client)
+        assert (await connection.get()).status == 200
+        began = trio.current_time()
+    assert trio.current_time() - began < 1.5  # the grace would be 3 s
+    await connection.stream.aclose()
+
+
+async def test_a_client_that_hangs_up_in_its_body_leaves_no_trace(redis_only, tasks, caplog):
+    async with await connect(redis_only) as connection:
+        await connection.send(b'POST /enqueue HTTP/1.1\r\nHost: t\r\nContent-Length: 50\r\n\r\n{"type":')
+    assert (await redis_only.get("/health")).text == "ok"
+    assert await tasks() == []
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
+
+
+async def test_a_websocket_is_not_found(redis_only):
+    async with await connect(redis_only) as connection:
+        await connection.send(
+            b"GET /api/jobs HTTP/1.1\r\nHost: t\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+        )
+        answer = await connection.answer()
+        assert (answer.status, answer.body) == (404, b"not found")
+
+
+async def test_a_bug_is_one_answer_and_one_traceback(redis_only, monkeypatch, caplog):
+    async def broken(self: object) -> None:
+        raise ZeroDivisionError("a bug")
+
+    monkeypatch.setattr("core.queue.Queue.workers", broken)
+    answer = await redis_only.get("/api/workers")
+    assert (answer.status_code, answer.text) == (500, "internal error")
+    assert answer.headers["content-type"] == "text/plain; charset=utf-8"
+    assert caplog.text.count("Traceback") == 1
+    assert (await redis_only.get("/health")).status_code == 200
+
+
+async def test_a_bug_in_a_batch_is_told_once(redis_only, monkeypatch, caplog):
+    async def broken(self: object, tasks: object) -> None:
+        raise ZeroDivisionError("a bug")
+
+    monkeypatch.setattr("core.queue.Queue.push", broken)
+    answer = await redis_only.post("/enqueue", content=b'{"type":"a"}')
+    assert (answer.status_code, answer.text) == (500, "internal error")
+    assert caplog.text.count("Traceback") == 1
