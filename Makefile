@@ -1,0 +1,48 @@
+# make up runs everything, make test tests everything; both set up what they need. `make help` lists the rest.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help up test lint format bench generate lock web clean setup setup-test
+
+help: ## This list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+setup: ## The environment and the page, as `make up` needs them
+	@$(PYTHON) scripts/setup.py up
+
+setup-test: ## The same, with what tests and linters need
+	@$(PYTHON) scripts/setup.py test
+
+up: setup ## Run the system: servers, producer, worker, dashboard
+	@exec $(BIN)/workqueue up
+
+test: setup-test ## All tests
+	@$(BIN)/python scripts/chromium.py
+	$(BIN)/python -m pytest -n 2 --dist loadgroup
+	@if [ -d web/node_modules ]; then cd web && npm test --silent; else echo "the page's tests are skipped: there is no Node >= 20.19"; fi
+
+lint: setup-test ## What CI checks first
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	@if [ -d web/node_modules ]; then cd web && npm run --silent lint; else echo "the page's linters are skipped: there is no Node >= 20.19"; fi
+
+format: setup-test ## Format Python and the page
+	$(BIN)/ruff format . && $(BIN)/ruff check --fix .
+	@if [ -d web/node_modules ]; then cd web && npm run --silent format; fi
+
+bench: setup-test ## README's figures, with their floors
+	@$(BIN)/python -m benchmarks
+
+generate: setup-test ## Files that are made from others
+	@$(BIN)/python -m scripts.generate_states
+
+lock: ## Newer versions into locks/ (needs uv)
+	@scripts/lock.sh
+
+web: setup ## Build the page
+
+clean: ## Everything that was made, data of `make up` included
+	rm -rf .venv .setup .workqueue web/node_modules services/producer/page .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
