@@ -3,6 +3,7 @@
 import logging
 import os
 import sys
+from pathlib import Path
 from typing import Any, NoReturn
 
 import sniffio
@@ -23,17 +24,17 @@ WRONG_START = 2  #: exit status
 log = logging.getLogger(__name__)
 
 
-def create_app(settings: Settings) -> QuartTrio:
+def create_app(settings: Settings, *, page: Path = FOLDER) -> QuartTrio:
     """The producer as an ASGI app for Hypercorn's trio worker. Opens nothing before its lifespan begins.
 
-    Raises InvalidSettings for a REDIS_URL that redis-py cannot read.
+    `page` is the folder of the built dashboard. Raises InvalidSettings for a REDIS_URL that redis-py cannot read.
     """
     check_url(settings.redis_url)
     app = QuartTrio(__name__, static_folder=None)
     producer = Producer(settings)
     add_jobs(app, producer)
     add_state(app, producer)
-    add_pages(app, Page(FOLDER))
+    add_pages(app, Page(page))
 
     @app.before_serving
     async def start() -> None:

@@ -77,9 +77,9 @@ class Page:
             return None
         try:
             file = self._folder.joinpath(*parts).resolve()
-        except OSError:  # a name that is too long, links in a circle
+            return file if file.is_relative_to(self._folder) and file.is_file() else None
+        except (OSError, RuntimeError):  # a name that is too long; links in a circle (until Python 3.13 a RuntimeError)
             return None
-        return file if file.is_relative_to(self._folder) and file.is_file() else None
 
 
 async def _read(file: Path, *, forever: bool = False) -> Response:

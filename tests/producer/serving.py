@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
 from types import TracebackType
+from typing import Any
 
 import h11
 import httpx
@@ -16,12 +17,12 @@ from services.producer.app import create_app
 
 
 @asynccontextmanager
-async def serving(environ: Mapping[str, str]) -> AsyncIterator[httpx.AsyncClient]:
+async def serving(environ: Mapping[str, str], **options: Any) -> AsyncIterator[httpx.AsyncClient]:
     """A client of a producer with this environment; at the end the producer is shut down."""
     config = Config()
     config.bind = ["127.0.0.1:0"]
     config.accesslog = config.errorlog = None
-    app = create_app(load_settings(environ))
+    app = create_app(load_settings(environ), **options)
     stop = trio.Event()
     async with trio.open_nursery() as nursery:
         binds = await nursery.start(partial(serve, app, config, shutdown_trigger=stop.wait))

@@ -1,0 +1,21 @@
+"""The table of services/producer/errors.py against the words of contract.md."""
+
+import pytest
+
+from core import errors
+from core.errors import WorkQueueError
+from services.producer.errors import ANSWERS
+
+CONTRACT = {
+    "InvalidTask": (400, "invalid JSON body"),
+    "TypeMissing": (400, "type is required"),
+    "RetriesNegative": (400, "retries cannot be negative"),
+    "PersistFailed": (500, "failed to persist job"),
+    "EnqueueFailed": (500, "failed to enqueue task"),
+}
+
+
+@pytest.mark.parametrize("name", CONTRACT)
+def test_each_error_has_the_answer_of_the_contract(name):
+    kind: type[WorkQueueError] = getattr(errors, name)
+    assert ANSWERS[kind] == CONTRACT[name]

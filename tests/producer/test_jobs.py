@@ -1,0 +1,329 @@
+"""GET /api/jobs, /api/jobs/<id> and the artifacts, on rows as the steps write them."""
+
+import re
+from datetime import datetime, timedelta
+from uuid import UUID, uuid4
+
+import httpx
+import pytest
+import trio
+from uuid_utils.compat import uuid7
+
+from core.job import Artifact, JobState
+from core.queue import Queue
+from core.store import Ending, JobStore, Release
+
+KEYS = [
+    "id", "type", "status", "retries", "attempts", "payload", "error_message", "created_at", "updated_at", "queue",
+    "recoveries", "interruptions", "run_at", "worker", "started_at", "finished_at",
+]  # fmt: skip
+OWNER = uuid4()
+
+
+async def enqueue(client: httpx.AsyncClient, kind: str = "a", **fields: object) -> UUID:
+    answer = await client.post("/enqueue", json={"type": kind, **fields})
+    return UUID(answer.json()["job_id"])
+
+
+async def claim(store: JobStore, queue: Queue, *ids: UUID) -> UUID:
+    token = uuid7()
+    taken = await store.claim(
+        ids, token, queue=queue.name, owner=OWNER, worker="host.1", earlier=[], done_claims=[]
+    )  # fmt: skip
+    assert set(taken) == set(ids)
+    return token
+
+
+async def finish(store: JobStore, job_id: UUID, token: UUID, state: JobState, **more: object) -> None:
+    assert await store.finish([Ending(job_id, token, state, **({"outcome": state, "seconds": 1.5} | more))])
+
+
+async def details(client: httpx.AsyncClient, job_id: UUID) -> dict:
+    answer = await client.get(f"/api/jobs/{job_id}")
+    assert (answer.status_code, answer.headers["content-type"]) == (200, "application/json")
+    return answer.json()
+
+
+def is_rfc3339(text: str) -> bool:
+    return bool(re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)", text))
+
+
+# --- the list
+
+
+async def test_a_row_has_its_fields_in_order_and_its_payload_untouched(client, queue):
+    body = b'{"type":"a","retries":2,"payload":{"big": 12345678901234567890123,"f":1.10,"nul":"\\u0000","a":1,"a":2}}'
+    await client.post("/enqueue", content=body)
+    answer = await client.get("/api/jobs")
+    assert (answer.status_code, answer.headers["content-type"]) == (200, "application/json")
+    (row,) = answer.json()
+    assert list(row) == KEYS
+    assert b'"payload":{"big": 12345678901234567890123,"f":1.10,"nul":"\\u0000","a":1,"a":2},' in answer.content
+    assert is_rfc3339(row["created_at"])
+    assert is_rfc3339(row["updated_at"])
+    assert row | {"payload": 0, "id": 0, "created_at": 0, "updated_at": 0} == {
+        "id": 0, "type": "a", "status": "pending", "retries": 2, "attempts": 0, "payload": 0, "error_message": None,
+        "created_at": 0, "updated_at": 0, "queue": queue.name, "recoveries": 0, "interruptions": 0, "run_at": None,
+        "worker": None, "started_at": None, "finished_at": None,
+    }  # fmt: skip
+
+
+async def test_jobs_come_newest_first_fifty_by_default(client):
+    ids = [str(await enqueue(client)) for _ in range(51)]
+    answer = await client.get("/api/jobs")
+    assert [row["id"] for row in answer.json()] == ids[:0:-1]
+    assert answer.headers["link"].endswith('; rel="next"')
+
+
+async def test_an_empty_list_is_an_array_without_a_link(client):
+    answer = await client.get("/api/jobs")
+    assert (answer.json(), "link" in answer.headers) == ([], False)
+
+
+async def test_without_postgres_the_list_is_empty(redis_only):
+    await redis_only.post("/enqueue", json={"type": "a"})
+    answer = await redis_only.get("/api/jobs")
+    assert (answer.status_code, answer.content) == (200, b"[]")
+
+
+async def test_another_queue_is_another_list(client, store):
+    await store.insert(uuid7(), "test:other", [(uuid7(), "a", "{}", 0)], [])
+    assert (await client.get("/api/jobs")).json() == []
+
+
+async def test_filters_go_together_and_stay_in_the_link(client, store, queue):
+    for kind in ("a", "b&c=d"):
+        ids = [await enqueue(client, kind) for _ in range(4)]
+        token = await claim(store, queue, *ids[:3])
+        for job_id in ids[:3]:
+            await finish(store, job_id, token, JobState.COMPLETED)
+    answer = await client.get("/api/jobs", params={"status": "completed", "type": "b&c=d", "limit": "2", "cursor": ""})
+    first = answer.json()
+    assert [(row["type"], row["status"]) for row in first] == [("b&c=d", "completed")] * 2
+    path = re.fullmatch(r'<(/api/jobs\?[^>]+)>; rel="next"', answer.headers["link"])[1]
+    rest = await client.get(path)
+    assert [(row["type"], row["status"]) for row in rest.json()] == [("b&c=d", "completed")]
+    assert "link" not in rest.headers
+    assert len((await client.get("/api/jobs?status=&type=&limit=")).json()) == 8
+
+
+async def test_a_thousand_rows_of_one_microsecond_are_all_shown_once(client, store, queue):
+    ids = sorted((uuid7() for _ in range(1000)), reverse=True)
+    await store.insert(uuid7(), queue.name, [(job_id, "a", "{}", 0) for job_id in sorted(ids)], [])  # one now()
+    seen, path = [], "/api/jobs?limit=300"
+    while path:
+        answer = await client.get(path)
+        seen += [UUID(row["id"]) for row in answer.json()]
+        path = answer.links.get("next", {}).get("url")
+    assert seen == ids
+
+
+async def test_a_page_stays_put_while_new_jobs_come(client):
+    old = [str(await enqueue(client)) for _ in range(4)]
+    first = await client.get("/api/jobs?limit=2")
+    await enqueue(client)
+    second = await client.get(first.links["next"]["url"])
+    assert [row["id"] for row in first.json() + second.json()] == old[::-1]
+
+
+@pytest.mark.parametrize(
+    ("query", "sentence"),
+    [
+        ("limit=0", "limit: must be a whole number from 1 to 500"),
+        ("limit=501", "limit: must be a whole number from 1 to 500"),
+        ("limit=-1", "limit: must be a whole number from 1 to 500"),
+        ("limit=1.0", "limit: must be a whole number from 1 to 500"),
+        ("limit=ten", "limit: must be a whole number from 1 to 500"),
+        ("limit=%D9%A3", "limit: must be a whole number from 1 to 500"),
+        ("limit=" + "9" * 5000, "limit: must be a whole number from 1 to 500"),
+        ("limit=1&limit=2", "limit: must be given once"),
+        ("status=done", "status: must be one of pending, processing, completed, failed, cancelled"),
+        ("status=PENDING", "status: must be one of pending, processing, completed, failed, cancelled"),
+        ("type=" + "t" * 201, "type: must have 1 to 200 characters, none of them NUL"),
+        ("type=%00", "type: must have 1 to 200 characters, none of them NUL"),
+        ("cursor=x", "cursor: must be one from the Link header of an answer"),
+        ("cursor=%E2%98%83", "cursor: must be one from the Link header of an answer"),
+        ("cursor=f_" + "_" * 30, "cursor: must be one from the Link header of an answer"),
+        ("state=failed", "state: unknown parameter; allowed are status, type, limit, cursor"),
+    ],
+)
+async def test_a_bad_parameter_is_named(client, redis_only, query, sentence):
+    for each in (client, redis_only):
+        answer = await each.get(f"/api/jobs?{query}")
+        assert (answer.status_code, answer.text) == (400, sentence)
+        assert answer.headers["content-type"] == "text/plain; charset=utf-8"
+
+
+@pytest.mark.parametrize("query", ["limit=500", "limit=1", "type=' OR 1=1 --", "type=%25", "type=%F0%9F%90%98"])
+async def test_a_strange_parameter_is_only_a_value(client, query):
+    assert (await client.get(f"/api/jobs?{query}")).json() == []
+
+
+# --- one job
+
+
+async def test_a_completed_job_shows_its_result_and_the_run_that_made_it(client, store, queue):
+    job_id = await enqueue(client, retries=1)
+    token = await claim(store, queue, job_id)
+    batch = uuid7()
+    release = Release(job_id, token, "attempts", 0, "failed", 0.5, "ValueError: no", "Traceback ...")
+    await store.release(batch, queue.name, [release])
+    waiting = await details(client, job_id)
+    assert (waiting["status"], waiting["attempts"], waiting["error_message"]) == ("pending", 1, "ValueError: no")
+    token = await claim(store, queue, job_id)
+    running = await details(client, job_id)
+    assert [(run["number"], run["outcome"]) for run in running["runs"]] == [(1, "failed"), (2, "running")]
+    assert running["runs"][1]["ended_at"] is None
+    await finish(store, job_id, token, JobState.COMPLETED, result='{"n":12345678901234567890123}')
+    answer = await client.get(f"/api/jobs/{job_id}")
+    job = answer.json()
+    assert list(job) == [*KEYS, "result", "artifacts", "runs"]
+    assert b'"result":{"n":12345678901234567890123}' in answer.content
+    first, second = job["runs"]
+    assert list(first) == ["number", "worker", "started_at", "ended_at", "outcome", "error", "traceback"]
+    assert (first["error"], first["traceback"], first["worker"]) == ("ValueError: no", "Traceback ...", "host.1")
+    assert (second["number"], second["outcome"], second["error"]) == (2, "completed", None)
+    took = datetime.fromisoformat(second["ended_at"]) - datetime.fromisoformat(second["started_at"])
+    assert took == timedelta(seconds=1.5)
+    assert job["error_message"] is None
+
+
+async def test_a_failed_job_shows_each_failure_once(client, store, queue):
+    job_id = await enqueue(client)
+    token = await claim(store, queue, job_id)
+    await finish(store, job_id, token, JobState.FAILED, error="E: x", traceback="T", outcome="timed out")
+    job = await details(client, job_id)
+    assert (job["status"], job["attempts"], job["error_message"], job["result"]) == ("failed", 1, "E: x", None)
+    assert [(run["number"], run["outcome"], run["error"]) for run in job["runs"]] == [(1, "timed out", "E: x")]
+
+
+async def test_a_cancelled_run_is_shown_and_a_cancelled_wait_is_not(client, store, queue):
+    ran, waited, never = [await enqueue(client, retries=3) for _ in range(3)]
+    token = await claim(store, queue, ran)
+    await finish(store, ran, token, JobState.CANCELLED, error="a person did it")
+    runs = (await details(client, ran))["runs"]
+    assert [(run["number"], run["outcome"], run["error"]) for run in runs] == [(1, "cancelled", "a person did it")]
+    token = await claim(store, queue, waited)
+    await store.release(uuid7(), queue.name, [Release(waited, token, "attempts", 0, "failed", 0.0, "E", "T")])
+    await store._pool.fetch("UPDATE jobs SET state = 'cancelled' WHERE id = ANY ($1)", [waited, never])
+    assert [run["outcome"] for run in (await details(client, waited))["runs"]] == ["failed"]
+    assert (await details(client, never))["runs"] == []
+
+
+async def test_a_job_that_waits_has_no_runs(client):
+    job = await details(client, await enqueue(client))
+    assert (job["runs"], job["artifacts"], job["result"]) == ([], [], None)
+
+
+@pytest.mark.parametrize("path", ["", "/artifact"])
+async def test_what_is_no_job_is_said(client, redis_only, path):
+    for each in (client, redis_only):
+        for wrong in ("nonsense", "1", uuid4().hex, "{" + str(uuid4()) + "}", f"urn:uuid:{uuid4()}"):
+            answer = await each.get(f"/api/jobs/{wrong}{path}")
+            assert (answer.status_code, answer.text) == (400, "not a job id")
+    answer = await client.get(f"/api/jobs/{uuid4()}{path}")
+    assert (answer.status_code, answer.text) == (404, "job not found")
+    answer = await redis_only.get(f"/api/jobs/{uuid4()}{path}")
+    assert (answer.status_code, answer.text) == (404, "jobs are stored only with DATABASE_URL")
+
+
+async def test_an_id_in_capitals_is_the_same_id(client):
+    job_id = await enqueue(client)
+    assert (await client.get(f"/api/jobs/{str(job_id).upper()}")).status_code == 200
+
+
+# --- artifacts
+
+
+async def with_artifacts(client, store, queue, *artifacts: Artifact) -> UUID:
+    job_id = await enqueue(client)
+    token = await claim(store, queue, job_id)
+    await finish(store, job_id, token, JobState.COMPLETED, artifacts=artifacts)
+    return job_id
+
+
+async def test_an_artifact_is_listed_and_sent(client, store, queue):
+    big = bytes(range(256)) * 4 * 1024 * 10  # 10 MiB
+    two = [Artifact("b.png", "image/png", b"\x89PNG"), Artifact("a.bin", "application/x-own", big)]
+    job_id = await with_artifacts(client, store, queue, *two)
+    assert (await details(client, job_id))["artifacts"] == [
+        {"name": "a.bin", "content_type": "application/x-own", "bytes": len(big)},
+        {"name": "b.png", "content_type": "image/png", "bytes": 4},
+    ]
+    first = await client.get(f"/api/jobs/{job_id}/artifact")
+    assert (first.content, first.headers["content-type"]) == (big, "application/x-own")
+    named = await client.get(f"/api/jobs/{job_id}/artifact", params={"name": "b.png"})
+    assert (named.content, named.headers["content-type"]) == (b"\x89PNG", "image/png")
+    for name in ("c", "\0", "../b.png"):
+        missing = await client.get(f"/api/jobs/{job_id}/artifact", params={"name": name})
+        assert (missing.status_code, missing.text) == (404, "artifact not found")
+
+
+async def test_a_job_without_artifacts_says_so(client):
+    answer = await client.get(f"/api/jobs/{await enqueue(client)}/artifact")
+    assert (answer.status_code, answer.text) == (404, "artifact not found")
+
+
+@pytest.mark.parametrize(
+    ("content_type", "how"),
+    [
+        ("image/png", "inline"),
+        ("IMAGE/JPEG; q=1", "inline"),
+        ("application/pdf", "inline"),
+        ("text/plain", "inline"),
+        ("text/html", "attachment"),
+        ("image/svg+xml", "attachment"),
+        ("application/xhtml+xml", "attachment"),
+        ("text/xml", "attachment"),
+        ("application/javascript", "attachment"),
+        ("nonsense", "attachment"),
+        ("", "attachment"),
+    ],
+)
+async def test_nothing_in_an_artifact_may_run_on_our_origin(client, store, queue, content_type, how):
+    job_id = await with_artifacts(client, store, queue, Artifact("x", content_type, b"<script>alert(1)</script>"))
+    headers = (await client.get(f"/api/jobs/{job_id}/artifact")).headers
+    assert headers["x-content-type-options"] == "nosniff"
+    assert headers["content-disposition"].startswith(f"{how}; ")
+    assert "default-src 'none'" in headers["content-security-policy"]
+    assert ("sandbox" in headers["content-security-policy"]) == (content_type != "application/pdf")
+    assert "/" in headers["content-type"]
+
+
+async def test_the_name_of_an_artifact_survives(client, store, queue):
+    name = 'größe "x"; \\ 100%.txt'
+    job_id = await with_artifacts(client, store, queue, Artifact(name, "text/plain", b"x"))
+    disposition = (await client.get(f"/api/jobs/{job_id}/artifact")).headers["content-disposition"]
+    assert disposition == (
+        "inline; filename=\"gr__e _x_; _ 100_.txt\"; filename*=UTF-8''gr%C3%B6%C3%9Fe%20%22x%22%3B%20%5C%20100%25.txt"
+    )
+
+
+async def test_a_history_without_bound_is_read(client, store, queue):
+    """failures.md 33: large counters, a traceback of 10 MB, ids that are no small numbers."""
+    job_id = await enqueue(client, retries=1_000_000)
+    token = await claim(store, queue, job_id)
+    await store._pool.fetch("UPDATE jobs SET attempts = 2147483000, recoveries = 500 WHERE id = $1", job_id)
+    await store.release(uuid7(), queue.name, [Release(job_id, token, "attempts", 0, "failed", 1.0, "E", "x" * 10**7)])
+    (run,) = (await details(client, job_id))["runs"]
+    assert run["number"] == 2147483501
+    assert len(run["traceback"]) == 64 * 1024
+
+
+async def test_pages_leave_room_for_submits(client, store, monkeypatch):
+    """Pages that take long must not keep submits, or the watch, from Postgres: the pool has six connections."""
+    page = JobStore.page
+
+    async def slow(self: JobStore, *args: object, **options: object) -> list:
+        await self._pool.fetch("SELECT pg_sleep(1.5)")
+        return await page(self, *args, **options)
+
+    monkeypatch.setattr(JobStore, "page", slow)
+    async with trio.open_nursery() as nursery:
+        for _ in range(20):
+            nursery.start_soon(client.get, "/api/jobs")
+        await trio.sleep(0.3)
+        began = trio.current_time()
+        assert (await client.post("/enqueue", json={"type": "a"})).status_code == 200
+        assert trio.current_time() - began < 1
+        nursery.cancel_scope.cancel()
