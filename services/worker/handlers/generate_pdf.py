@@ -1,0 +1,136 @@
+"""`generate_pdf`: a document with a title, paragraphs and a table. Runs in a thread."""
+
+import base64
+import warnings
+from collections.abc import Iterator
+from importlib.resources import as_file, files
+from typing import Annotated
+
+from fontTools.ttLib import TTFont  # type: ignore[import-untyped]
+from fpdf import FPDF
+from fpdf.fonts import FontFace
+from msgspec import Meta, Struct
+
+from core.errors import ArtifactRefused, PermanentFailure
+from core.job import ARTIFACT_BYTES_MAX, Job
+from services.worker.handlers.payload import read, wrong
+
+TEXT_LENGTH_MAX = 1024 * 1024  #: of everything together
+PARAGRAPHS_MAX = 10_000
+CELLS_MAX = 20_000
+COLUMNS_MAX = 50
+PAGES_MAX = 500
+RESULT_PDF_BYTES_MAX = 256 * 1024  #: without Postgres a document up to this stands in the result
+REPLACEMENT = "?"
+FONT = "files/NotoSans[wdth,wght].ttf"  #: Latin, Greek, Cyrillic and more; SIL Open Font License
+
+HEAD = FontFace(emphasis="", fill_color=(232, 236, 241))
+
+Scalar = str | int | float | bool | None
+
+
+class Document(Struct):
+    """The payload."""
+
+    title: Annotated[str, Meta(min_length=1, max_length=1000)]
+    paragraphs: Annotated[list[str], Meta(max_length=PARAGRAPHS_MAX)] = []
+    table: list[list[Scalar]] = []  #: the first row is the head
+    author: Annotated[str, Meta(max_length=200)] | None = None
+
+
+class GeneratePdf:
+    """The handler."""
+
+    def __call__(self, job: Job) -> object:
+        """Attach `document.pdf`; returns its pages, its size, and how many characters the font does not have."""
+        document = read(job.payload, Document)
+        _check(document)
+        content, pages, replaced = make(document)
+        if len(content) > ARTIFACT_BYTES_MAX:
+            raise PermanentFailure(f"the document has {len(content)} bytes, at most {ARTIFACT_BYTES_MAX} are kept")
+        result: dict[str, object] = {"pages": pages, "bytes": len(content), "replaced": replaced}
+        try:
+            job.attach("document.pdf", content, "application/pdf")
+        except ArtifactRefused:  # no Postgres: a small one can stand in the result
+            if len(content) > RESULT_PDF_BYTES_MAX:
+                raise
+            result["document"] = f"data:application/pdf;base64,{base64.b64encode(content).decode()}"
+        return result
+
+
+def _check(document: Document) -> None:
+    columns = {len(row) for row in document.table}
+    if len(columns) > 1 or 0 in columns:
+        raise wrong("table", "expected rows of the same length, at least one cell each")
+    if columns and max(columns) > COLUMNS_MAX:
+        raise wrong("table", f"at most {COLUMNS_MAX} columns")
+    if len(document.table) * max(columns, default=0) > CELLS_MAX:
+        raise wrong("table", f"at most {CELLS_MAX} cells")
+    if sum(len(text) for text in _texts(document)) > TEXT_LENGTH_MAX:
+        raise wrong("paragraphs", f"at most {TEXT_LENGTH_MAX} characters, title and table included")
+
+
+def _texts(document: Document) -> Iterator[str]:
+    yield document.title
+    yield from document.paragraphs
+    for row in document.table:
+        yield from map(_cell, row)
+
+
+def _cell(value: Scalar) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return str(value)
+
+
+def make(document: Document) -> tuple[bytes, int, int]:
+    """The PDF, its number of pages, and how many characters were replaced. Raises PermanentFailure beyond PAGES_MAX."""
+    with as_file(files("fontpkg_noto_sans").joinpath(FONT)) as font, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # fpdf2 and fontTools warn of what a reader of the document does not see
+        known = _characters(str(font))
+        replaced = sum(1 for text in _texts(document) for character in text if _is_missing(character, known))
+
+        def shown(text: str) -> str:
+            return "".join(REPLACEMENT if _is_missing(character, known) else character for character in text)
+
+        pdf = _Pdf(format="A4")
+        pdf.set_title(shown(document.title))
+        if document.author:
+            pdf.set_author(shown(document.author))
+        pdf.add_font("Noto", "", str(font))  # as it is: a bold instance of a variable font takes seconds to make
+        pdf.add_page()
+        pdf.set_font("Noto", "", 20)
+        pdf.multi_cell(0, 10, shown(document.title), new_x="LMARGIN", new_y="NEXT")
+        pdf.ln(4)
+        pdf.set_font("Noto", "", 11)
+        for paragraph in document.paragraphs:
+            pdf.multi_cell(0, 6, shown(paragraph), new_x="LMARGIN", new_y="NEXT")
+            pdf.ln(3)
+        if document.table:
+            pdf.set_font("Noto", "", 9)
+            with pdf.table(headings_style=HEAD) as table:
+                for row in document.table:
+                    cells = table.row()
+                    for value in row:
+                        cells.cell(shown(_cell(value)))
+        return bytes(pdf.output()), pdf.pages_count, replaced
+
+
+class _Pdf(FPDF):
+    """Refuses to grow without bound."""
+
+    def add_page(self, *arguments: object, **options: object) -> None:
+        if self.pages_count >= PAGES_MAX:
+            raise PermanentFailure(f"the document would have more than {PAGES_MAX} pages")
+        super().add_page(*arguments, **options)  # type: ignore[arg-type]
+
+
+def _characters(font: str) -> frozenset[int]:
+    with TTFont(font, lazy=True) as opened:
+        return frozenset(opened.getBestCmap())
+
+
+def _is_missing(character: str, known: frozenset[int]) -> bool:
+    return ord(character) not in known and character not in "\n\r\t"
