@@ -1,0 +1,198 @@
+"""The producer as a real process under a bare Hypercorn: starts, stops, wrong starts, kill -9, SIGSTOP."""
+
+import contextlib
+import signal
+from functools import partial
+from uuid import uuid4
+
+import httpx
+import pytest
+import trio
+from uuid_utils.compat import uuid7
+
+from core.job import JobState
+from core.steps.sweep import Sweep
+from core.store import Ending
+from tests.e2e.processes import running, running_producer
+from tests.support.proxy import Proxy, through
+from tests.support.wait import until, until_true
+
+APP = "services.producer:app"
+TASK = {"type": "a"}
+
+
+@pytest.fixture
+def environ(redis_url, postgres_dsn, queue_name, database_schema):
+    return {
+        "REDIS_URL": redis_url,
+        "DATABASE_URL": postgres_dsn,
+        "DATABASE_SCHEMA": database_schema,
+        "QUEUE_NAME": queue_name,
+    }
+
+
+@pytest.fixture
+async def redis_proxy(redis_port, nursery):
+    proxy = Proxy(redis_port)
+    await nursery.start(proxy.run)
+    return proxy
+
+
+async def is_ready(client) -> bool:
+    return (await client.get("/ready")).status_code == 200
+
+
+async def rows(store, queue):
+    return await store.page(queue.name, job_type=None, state=None, before=None, limit=500)
+
+
+async def some_rows(store, queue) -> bool:
+    return bool(await rows(store, queue))
+
+
+async def test_requests_under_way_are_answered_and_then_it_ends(environ, redis_url, redis_proxy, store, queue):
+    async with running_producer(environ | {"REDIS_URL": through(redis_url, redis_proxy)}) as (process, client):
+        await until(partial(is_ready, client))
+        answers = []
+
+        async def send() -> None:
+            answers.append(await client.post("/enqueue", json=TASK))
+
+        redis_proxy.delay_seconds = 1.0
+        async with trio.open_nursery() as senders:
+            for _ in range(10):
+                senders.start_soon(send)
+            await until(partial(some_rows, store, queue))  # written, and on their way to Redis
+            process.send(signal.SIGTERM)
+            began = trio.current_time()
+        assert [answer.status_code for answer in answers] == [200] * 10
+        assert await process.ended() == 0
+        assert trio.current_time() - began < 4
+        assert "Traceback" not in process.said
+    assert await store._pool.fetch("SELECT 1 FROM unpushed") == []  # cleared up, or left to the sweep
+    assert (await queue.depths()).ready == 10
+
+
+async def test_several_workers_serve_one_port(environ, bridge, queue):
+    """Each migrates the empty schema, each has its own connections; one SIGTERM ends all of them."""
+    async with running_producer(environ, "-w", "3") as (process, client):
+        await until_true(lambda: process.said.count("Running on") == 3, seconds=30)
+        await until_true(lambda: process.said.count("Postgres answers") == 3)
+        statuses = []
+
+        async def send() -> None:
+            statuses.append((await client.post("/enqueue", json=TASK)).status_code)
+
+        async with trio.open_nursery() as senders:
+            for _ in range(60):
+                senders.start_soon(send)
+        assert statuses == [200] * 60
+        process.send(signal.SIGTERM)
+        assert await process.ended(seconds=8) == 0
+        assert process.said.count("migrated schema") == 1
+        assert "Traceback" not in process.said
+    assert (await queue.depths()).ready == 60
+
+
+async def test_wrong_settings_are_lines_and_the_end():
+    wrong = {"QUEUE_NAME": "no spaces", "REDIS_URL": "redis://:secret@host:port/0", "MAX_BODY_BYTES": "0"}
+    async with running(["hypercorn", "-k", "trio", "-b", "127.0.0.1:0", APP], wrong) as process:
+        await process.ended()
+        lines = process.said.splitlines()
+    assert len(lines) == 3
+    assert {line.partition("=")[0] for line in lines} == {
+        "workqueue: QUEUE_NAME",
+        "workqueue: REDIS_URL",
+        "workqueue: MAX_BODY_BYTES",
+    }
+    assert "secret" not in process.said
+
+
+async def test_a_redis_url_that_redis_py_cannot_read_is_one_line():
+    wrong = {"REDIS_URL": "redis://:secret@127.0.0.1/0?socket_timeout=soon"}
+    async with running(["hypercorn", "-k", "trio", "-b", "127.0.0.1:0", APP], wrong) as process:
+        await process.ended()
+        (line,) = process.said.splitlines()
+    assert line.startswith("workqueue: REDIS_URL=***: ")
+    assert "secret" not in line
+
+
+async def test_without_trio_it_says_so_in_one_line(environ):
+    async with running(["hypercorn", "-b", "127.0.0.1:0", APP], environ) as process:
+        await process.ended()
+        (line,) = process.said.splitlines()
+    assert line == "workqueue: the producer runs on Trio: start it with `hypercorn -k trio services.producer:app`"
+
+
+async def test_a_crash_of_what_stands_behind_it_ends_the_process(environ, tmp_path):
+    """Hypercorn alone would go on serving, without its lifespan."""
+    (tmp_path / "broken.py").write_text(
+        "import core.queue.client\n"
+        "async def broken(self): raise ZeroDivisionError('a bug')\n"
+        "core.queue.client.Queue.depths = broken\n"
+        "from services.producer import app\n"
+    )
+    command = ["hypercorn", "-k", "trio", "-b", "127.0.0.1:0", "broken:app"]
+    async with running(command, environ | {"PYTHONPATH": str(tmp_path)}) as process:
+        await process.ended()
+    assert "what it runs on has crashed" in process.said
+    assert "ZeroDivisionError: a bug" in process.said
+
+
+async def test_case_1_killed_after_the_insert(environ, redis_url, redis_proxy, store, queue):
+    """kill -9 between the row and its push: the mark is there, so a worker's sweep brings the job to Redis."""
+    async with (
+        running_producer(environ | {"REDIS_URL": through(redis_url, redis_proxy)}) as (process, client),
+        trio.open_nursery() as senders,
+    ):
+        await until(partial(is_ready, client))
+        redis_proxy.swallow_requests()
+        senders.start_soon(_ignored, client)
+        await until(partial(some_rows, store, queue))
+        process.send_to_all(signal.SIGKILL)
+        await process.ended()
+        senders.cancel_scope.cancel()
+    (row,) = await rows(store, queue)
+    assert row.state == JobState.PENDING
+    assert (await queue.depths()).ready == 0
+    await store._pool.fetch("UPDATE unpushed SET at = at - interval '10 s'")
+    await Sweep(queue, store).run_once()
+    assert (await queue.depths()).ready == 1
+
+
+async def _ignored(client) -> None:
+    with contextlib.suppress(httpx.HTTPError):
+        await client.post("/enqueue", json=TASK)
+
+
+async def test_case_2_stopped_after_the_insert(environ, redis_url, redis_proxy, store, queue):
+    """SIGSTOP there: it holds no lock, so nobody waits; its job is swept and run; CONT: 200 is true, it ran once."""
+    answers = []
+    owner = {"queue": queue.name, "owner": uuid4(), "worker": "w", "earlier": [], "done_claims": []}
+    async with running_producer(environ | {"REDIS_URL": through(redis_url, redis_proxy)}) as (process, client):
+        await until(partial(is_ready, client))
+
+        async def send() -> None:
+            answers.append(await client.post("/enqueue", json=TASK))
+
+        async with trio.open_nursery() as senders:
+            redis_proxy.swallow_requests()
+            senders.start_soon(send)
+            await until(partial(some_rows, store, queue))
+            process.send_to_all(signal.SIGSTOP)
+            (row,) = await rows(store, queue)
+            await store._pool.fetch("UPDATE unpushed SET at = at - interval '10 s'")
+            began = trio.current_time()
+            await Sweep(queue, store).run_once()
+            token = uuid7()
+            assert await store.claim([row.id], token, **owner)
+            assert await store.finish([Ending(row.id, token, JobState.COMPLETED, "completed", 0.0)])
+            assert trio.current_time() - began < 0.5  # five statements; none waited for the stopped process
+            await trio.sleep(1)
+            redis_proxy.heal()
+            process.send_to_all(signal.SIGCONT)
+        (answer,) = answers
+        assert (answer.status_code, answer.json().get("job_id")) == (200, str(row.id))
+    (row,) = await rows(store, queue)
+    assert (row.state, row.attempts) == (JobState.COMPLETED, 0)
+    assert (await queue.depths()).ready == 1  # what the sweep pushed; the claim drops it, the row says completed

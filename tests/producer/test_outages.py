@@ -1,0 +1,346 @@
+"""Redis and Postgres away, slow, cut off: what the producer answers, and what becomes of the job."""
+
+import logging
+from functools import partial
+from urllib.parse import urlsplit
+from uuid import uuid4
+
+import pytest
+import trio
+from uuid_utils.compat import uuid7
+
+from core.job import JobState
+from core.queue import open_queue
+from core.steps.submit import REFUSED
+from core.steps.sweep import Sweep
+from services.local.valkey import run_valkey
+from tests.producer.serving import serving
+from tests.support.proxy import Proxy, through
+from tests.support.wait import until, until_true
+
+TASK = {"type": "a"}
+
+
+@pytest.fixture
+async def redis_proxy(redis_port, nursery):
+    proxy = Proxy(redis_port)
+    await nursery.start(proxy.run)
+    return proxy
+
+
+@pytest.fixture
+async def postgres_proxy(postgres, nursery):
+    proxy = Proxy(postgres.port)
+    await nursery.start(proxy.run)
+    return proxy
+
+
+@pytest.fixture
+async def client(store, environ, redis_url, redis_proxy, postgres_dsn, postgres_proxy):
+    """A producer that reaches both servers through proxies, and has reached them."""
+    through_proxies = {
+        "REDIS_URL": through(redis_url, redis_proxy),
+        "DATABASE_URL": through(postgres_dsn, postgres_proxy),
+    }
+    async with serving(environ | through_proxies) as client:
+        await until(partial(is_ready, client))
+        yield client
+
+
+async def is_ready(client) -> bool:
+    return (await client.get("/ready")).status_code == 200
+
+
+async def faults(client) -> set[str]:
+    answer = await client.get("/ready")
+    return set(answer.json()) if answer.status_code == 503 else set()
+
+
+async def knows(client, *away: str) -> bool:
+    return await faults(client) == set(away)
+
+
+async def enqueue(client) -> tuple[int, str]:
+    answer = await client.post("/enqueue", json=TASK)
+    return answer.status_code, answer.text if answer.status_code != 200 else answer.json()["job_id"]
+
+
+async def rows(store, queue):
+    return await store.page(queue.name, job_type=None, state=None, before=None, limit=500)
+
+
+# --- away, and back
+
+
+async def test_redis_away_is_answered_at_once_without_a_row(client, redis_proxy, store, queue):
+    redis_proxy.go_away()
+    await until(partial(knows, client, "redis"))
+    began = trio.current_time()
+    assert await enqueue(client) == (500, "failed to enqueue task")
+    assert trio.current_time() - began < 0.5
+    assert await rows(store, queue) == []
+    for path, sentence in (("/metrics", "failed to read queue length"), ("/api/workers", "failed to read workers")):
+        answer = await client.get(path)
+        assert (answer.status_code, answer.text) == (500, sentence)
+    overview = (await client.get("/api/overview")).json()
+    assert (overview["waiting"], overview["workers"], overview["redis"]["ok"]) == (None, None, False)
+    assert (overview["postgres"]["ok"], (await client.get("/health")).text) == (True, "ok")
+    redis_proxy.heal()
+    await until(partial(is_ready, client), seconds=3)
+    assert (await enqueue(client))[0] == 200
+
+
+async def test_postgres_away_is_answered_at_once(client, postgres_proxy, queue):
+    postgres_proxy.go_away()
+    await until(partial(knows, client, "postgres"))
+    began = trio.current_time()
+    assert await enqueue(client) == (500, "failed to persist job")
+    answer = await client.get("/api/jobs")
+    assert (answer.status_code, answer.text) == (500, "failed to list jobs")
+    answer = await client.get("/api/jobs/01a20d6d-67b2-769b-970e-668ffa5cb42a")
+    assert (answer.status_code, answer.text) == (500, "failed to read job")
+    answer = await client.get("/api/jobs/01a20d6d-67b2-769b-970e-668ffa5cb42a/artifact")
+    assert (answer.status_code, answer.text) == (500, "failed to read artifact")
+    assert trio.current_time() - began < 0.5
+    assert (await queue.depths()).ready == 0
+    postgres_proxy.heal()
+    await until(partial(is_ready, client), seconds=3)
+    assert (await enqueue(client))[0] == 200
+
+
+async def test_with_both_away_the_row_is_what_failed(client, redis_proxy, postgres_proxy):
+    redis_proxy.go_away()
+    postgres_proxy.go_away()
+    await until(partial(knows, client, "redis", "postgres"))
+    assert await enqueue(client) == (500, "failed to persist job")
+
+
+async def test_ready_says_what_is_wrong_and_what_to_do_and_keeps_secrets(
+    client, redis_proxy, postgres_proxy, redis_url, postgres_dsn
+):
+    redis_proxy.go_away()
+    postgres_proxy.go_away()
+    await until(partial(knows, client, "redis", "postgres"))
+    answer = await client.get("/ready")
+    assert answer.headers["content-type"] == "application/json"
+    said = answer.json()
+    assert "point REDIS_URL (now redis://127.0.0.1" in said["redis"]
+    assert "point DATABASE_URL (now postgres" in said["postgres"]
+    for url in (redis_url, postgres_dsn):
+        password = urlsplit(url).password
+        assert password
+        assert password not in answer.text
+
+
+async def test_an_outage_is_told_once_when_it_comes_and_once_when_it_goes(client, redis_proxy, caplog):
+    caplog.set_level(logging.INFO)
+    redis_proxy.go_away()
+    await until(partial(knows, client, "redis"))
+    for _ in range(50):
+        assert (await enqueue(client))[0] == 500
+    await trio.sleep(2.5)  # two more looks
+    redis_proxy.heal()
+    await until(partial(is_ready, client), seconds=3)
+    told = [record for record in caplog.records if record.name.startswith("services.")]
+    assert [record.levelname for record in told] == ["WARNING", "INFO"]
+    assert "is well again after" in told[1].getMessage()
+
+
+async def test_a_server_that_says_nothing_is_away_after_two_seconds(client, redis_proxy):
+    redis_proxy.black_hole()
+    await until(partial(knows, client, "redis"), seconds=5)
+    began = trio.current_time()
+    assert await enqueue(client) == (500, "failed to enqueue task")
+    assert trio.current_time() - began < 0.5
+
+
+async def test_servers_that_come_later_are_waited_for(
+    environ, redis_url, redis_proxy, postgres_dsn, postgres_proxy, bridge, caplog
+):
+    """Not migrated yet, either: that happens as soon as Postgres is there."""
+    caplog.set_level(logging.INFO)
+    redis_proxy.go_away()
+    postgres_proxy.go_away()
+    late = {"REDIS_URL": through(redis_url, redis_proxy), "DATABASE_URL": through(postgres_dsn, postgres_proxy)}
+    async with serving(environ | late) as client:
+        assert (await client.get("/health")).text == "ok"
+        await until(partial(knows, client, "redis", "postgres"))
+        redis_proxy.heal()
+        await until(partial(knows, client, "postgres"))
+        assert await enqueue(client) == (500, "failed to persist job")
+        postgres_proxy.heal()
+        await until(partial(is_ready, client))
+        assert (await enqueue(client))[0] == 200
+    assert "migrated schema" in caplog.text
+    assert "Traceback" not in caplog.text
+
+
+async def test_a_restart_of_redis_under_a_running_producer_loses_nothing(tmp_path, environ, store):
+    folder = tmp_path / "valkey"
+    accepted = 0
+    async with run_valkey(folder) as server:
+        environ = environ | {"REDIS_URL": server.url}
+        port = server.port
+        started = serving(environ)
+        client = await started.__aenter__()
+        await until(partial(is_ready, client))
+        accepted += (await enqueue(client))[0] == 200
+    await until(partial(knows, client, "redis"))
+    assert (await enqueue(client))[0] == 500
+    async with run_valkey(folder, port=port):
+        await until(partial(is_ready, client))
+        accepted += (await enqueue(client))[0] == 200
+        assert (await client.get("/metrics")).json()["total_jobs_in_queue"] == accepted == 2
+        await started.__aexit__(None, None, None)
+
+
+async def test_a_redis_that_evicts_is_not_ready(tmp_path, queue_name, bridge):
+    async with (
+        run_valkey(tmp_path / "valkey") as server,
+        serving({"REDIS_URL": server.url, "QUEUE_NAME": queue_name}) as client,
+    ):
+        await until(partial(is_ready, client))
+        async with open_queue(bridge, server.url, queue_name) as queue:
+            await queue._command("CONFIG", "SET", "maxmemory-policy", "allkeys-lru")
+            await until(partial(knows, client, "redis"))
+            assert "allkeys-lru" in (await client.get("/ready")).json()["redis"]
+            answer = await client.post("/enqueue", json=TASK)  # it still takes tasks
+            assert answer.status_code == 200
+            await queue._command("CONFIG", "SET", "maxmemory-policy", "noeviction")
+            await until(partial(is_ready, client))
+
+
+# --- group commit
+
+
+async def test_concurrent_requests_share_their_trips(client, queue, store, environ):
+    async def calls(command: str) -> int:
+        stats = await queue._info("commandstats")
+        return stats.get(f"cmdstat_{command}", {}).get("calls", 0)
+
+    before, statuses = await calls("rpush"), []
+
+    async def send() -> None:
+        statuses.append((await enqueue(client))[0])
+
+    async with trio.open_nursery() as senders:
+        for _ in range(200):
+            senders.start_soon(send)
+    assert statuses == [200] * 200
+    trips = await calls("rpush") - before
+    assert trips <= 40  # it would be 200 without batches; 8 were seen
+    assert len(await rows(store, queue)) == 200
+
+
+async def test_marks_are_gone_after_a_second_of_quiet_and_at_the_end(store, environ):
+    async def marks() -> int:
+        return len(await store._pool.fetch("SELECT 1 FROM unpushed"))
+
+    async with serving(environ) as client:
+        assert (await enqueue(client))[0] == 200
+        assert await marks() == 1
+        await until(lambda: _none(marks), seconds=3)
+        assert (await enqueue(client))[0] == 200
+        assert await marks() == 1
+    assert await marks() == 0
+
+
+async def _none(count) -> bool:
+    return await count() == 0
+
+
+# --- the protocol's cases
+
+
+async def pushed_again(store, queue) -> int:
+    """What the sweep of a worker pushes, as if the marks were old enough."""
+    await store._pool.fetch("UPDATE unpushed SET at = at - interval '10 s'")
+    await Sweep(queue, store).run_once()
+    return (await queue.depths()).ready
+
+
+async def test_case_3_the_reply_of_the_push_is_cut(client, redis_proxy, store, queue):
+    """The task is in Redis, its sender does not know: the row is cancelled, so the task is a copy of nothing."""
+    redis_proxy.swallow_replies()
+    assert await enqueue(client) == (500, "failed to enqueue task")
+    (row,) = await rows(store, queue)
+    assert (row.state, row.error_message) == (JobState.CANCELLED, REFUSED)
+    assert await pushed_again(store, queue) <= 1  # the lost push itself, if it got through; never one more
+
+
+async def test_case_3_a_job_that_was_claimed_meanwhile_was_accepted(client, redis_proxy, store, queue):
+    """The push arrived, its reply is lost, a worker has claimed the job before submit looks: 200 is true."""
+    redis_proxy.swallow_replies()
+    answers: list[tuple[int, str]] = []
+
+    async def send() -> None:
+        answers.append(await enqueue(client))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(send)
+        await until(lambda: _some(partial(rows, store, queue)))
+        (row,) = await rows(store, queue)
+        await until_true(redis_proxy.replies_swallowed.is_set)
+        owner = {"queue": queue.name, "owner": uuid4(), "worker": "w", "earlier": [], "done_claims": []}
+        assert await store.claim([row.id], uuid7(), **owner)
+    assert answers == [(200, str(row.id))]
+
+
+async def _some(read) -> bool:
+    return bool(await read())
+
+
+async def test_case_4_the_reply_of_the_insert_is_cut(client, postgres_proxy, store, queue):
+    """The row is there, with its mark, and its sender was told that nobody knows: the sweep brings it to Redis."""
+    assert (await enqueue(client))[0] == 200
+    assert (await queue.depths()).ready == 1
+    postgres_proxy.swallow_replies()
+    assert await enqueue(client) == (500, "failed to persist job")
+    states = [row.state for row in await rows(store, queue)]
+    assert set(states) == {JobState.PENDING}
+    assert await pushed_again(store, queue) >= len(states)  # the first is pushed twice at most: a copy
+
+
+async def test_case_5_postgres_dies_between_the_failed_push_and_the_look(
+    client, redis_proxy, postgres_proxy, store, queue
+):
+    """Nobody knows: 500, and the mark decides; here it runs."""
+    answers: list[tuple[int, str]] = []
+
+    async def send() -> None:
+        answers.append(await enqueue(client))
+
+    redis_proxy.swallow_requests()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(send)
+        await until(lambda: _some(partial(rows, store, queue)))
+        postgres_proxy.go_away()
+    assert answers == [(500, "failed to enqueue task")]
+    (row,) = await rows(store, queue)
+    assert row.state == JobState.PENDING
+    assert await pushed_again(store, queue) == 1
+
+
+async def test_case_6_a_client_that_hangs_up_takes_nobody_along(client, redis_proxy, store, queue):
+    """100 in one batch, one of them gone before its answer: 99 answered, 100 accepted."""
+    redis_proxy.delay_seconds = 0.2
+    statuses: list[int] = []
+
+    async def send() -> None:
+        statuses.append((await enqueue(client))[0])
+
+    async with trio.open_nursery() as senders:
+        hung_up = trio.CancelScope()
+
+        async def gone() -> None:
+            with hung_up:
+                await enqueue(client)
+
+        for number in range(100):
+            senders.start_soon(gone if number == 50 else send)
+        await until(lambda: _some(partial(rows, store, queue)))
+        hung_up.cancel()
+    assert statuses == [200] * 99
+    redis_proxy.heal()
+    assert len(await rows(store, queue)) in {99, 100}
+    assert (await queue.depths()).ready == len(await rows(store, queue))
