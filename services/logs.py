@@ -17,6 +17,8 @@ def configure_logging(settings: Settings) -> None:
         root.removeHandler(old)
     root.addHandler(handler)
     root.setLevel(settings.log_level.upper())
+    for library in ("fontTools", "fpdf", "PIL", "httpx", "httpcore"):  # chatty about their own insides
+        logging.getLogger(library).setLevel(max(logging.WARNING, root.level))
     # Below our own level: what they say on info and debug is about their own insides.
     for library in ("asyncio", "hypercorn.error", "trio_asyncio"):
         logging.getLogger(library).setLevel(max(logging.INFO, root.level))

@@ -1,0 +1,19 @@
+"""The command line as a process, with an environment of its own."""
+
+import os
+import subprocess
+import sys
+
+
+def environ(**variables: str) -> dict[str, str]:
+    """The environment of a child: nothing of ours but PATH and HOME."""
+    kept = {name: value for name, value in os.environ.items() if name in {"PATH", "HOME", "LANG", "TMPDIR"}}
+    return kept | variables
+
+
+def workqueue(*arguments: str, stdin: str = "", **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run `workqueue` to its end."""
+    command = [sys.executable, "-m", "services.cli", *arguments]
+    return subprocess.run(
+        command, input=stdin, capture_output=True, text=True, timeout=60, env=environ(**variables), check=False
+    )

@@ -1,0 +1,146 @@
+"""`workqueue up` as a newcomer runs it: everything starts, three jobs run, Ctrl-C leaves nothing behind."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+import trio
+
+from services.local.process import free_port
+from tests.cli.support import environ, workqueue
+from tests.support.wait import until, until_true
+
+
+class Up:
+    """A running `workqueue up`. Mutable state: what it has said so far."""
+
+    def __init__(self, process: trio.Process, home: Path, ports: dict[str, str]) -> None:
+        self.process = process
+        self.home = home
+        self.ports = ports
+        self.base = f"http://127.0.0.1:{ports['PRODUCER_PORT']}"
+        self.said = ""
+
+    async def listen(self) -> None:
+        assert self.process.stdout is not None
+        async for piece in self.process.stdout:
+            self.said += piece.decode()
+
+    def children(self) -> dict[str, int]:
+        """Pid of every process of ours below this one, by what its command line says."""
+        found = {}
+        for folder in Path("/proc").iterdir():
+            if not folder.name.isdigit():
+                continue
+            try:
+                line = (folder / "cmdline").read_bytes().decode("utf-8", "replace")
+                parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+            except OSError:
+                continue
+            if parent == self.process.pid and line:  # without a line: it has died and is not reaped yet
+                words = {"valkey-server": "valkey", "postgres": "postgres", "mail_catcher": "mail"}
+                name = next((short for word, short in words.items() if word in line), line.split("\0")[-2])
+                found[name] = int(folder.name)
+        return found
+
+
+@asynccontextmanager
+async def running(home: Path, nursery: trio.Nursery, **variables: str) -> AsyncIterator[Up]:
+    ports = {"PRODUCER_PORT": str(free_port()), "WORKER_PORT": str(free_port())}
+    process = await trio.lowlevel.open_process(
+        [sys.executable, "-m", "services.cli", "up"],
+        env=environ(WORKQUEUE_HOME=str(home), **ports, **variables),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
+    up = Up(process, home, ports)
+    nursery.start_soon(up.listen)
+    try:
+        await until_true(lambda: "WorkQueue runs." in up.said or process.poll() is not None, seconds=60)
+        assert process.poll() is None, up.said
+        yield up
+    finally:
+        with trio.CancelScope(shield=True):
+            if process.poll() is None:
+                process.send_signal(signal.SIGINT)
+            with trio.move_on_after(30):
+                await process.wait()
+            if process.poll() is None:
+                process.kill()
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="looks into /proc")
+async def test_up_runs_everything_and_ctrl_c_ends_everything(tmp_path: Path, nursery: trio.Nursery):
+    tmp_path.chmod(0o711)
+    async with running(tmp_path / "home", nursery) as up:
+        children = up.children()
+        assert set(children) == {"valkey", "postgres", "mail", "producer", "worker"}
+        async with httpx.AsyncClient(base_url=up.base, timeout=10) as client:
+            body = {"type": "send_email", "payload": {"to": "a@example.com", "subject": "Hi"}}
+            job_id = (await client.post("/enqueue", json=body)).json()["job_id"]
+
+            async def completed() -> bool:
+                return (await client.get(f"/api/jobs/{job_id}")).json()["status"] == "completed"
+
+            await until(completed, seconds=20)
+            assert len(list((up.home / "mail" / "mails").glob("*.eml"))) == 1
+
+            # A second `up` in the same folder, and one whose port is taken, say so before they start anything.
+            second = workqueue("up", WORKQUEUE_HOME=str(up.home), PRODUCER_PORT=str(free_port()), WORKER_PORT="0")
+            assert second.returncode == 1
+            assert "`workqueue up` runs already in" in second.stderr
+            taken = workqueue("up", WORKQUEUE_HOME=str(tmp_path / "other"), **up.ports)
+            assert taken.returncode == 1
+            assert f"port {up.ports['PRODUCER_PORT']} for the producer is in use" in taken.stderr
+            assert not (tmp_path / "other").exists()
+
+            # A child that dies is started again, and said so.
+            os.kill(children["worker"], signal.SIGKILL)
+            await until_true(lambda: up.children().get("worker", children["worker"]) != children["worker"], seconds=20)
+            await until_true(lambda: "worker has ended by itself; it is started again" in up.said)
+            os.kill(children["valkey"], signal.SIGKILL)
+            await until_true(lambda: up.children().get("valkey", children["valkey"]) != children["valkey"], seconds=20)
+
+            async def enqueued() -> bool:
+                try:
+                    return (await client.post("/enqueue", json={"type": "generate_pdf"})).status_code == 200
+                except httpx.HTTPError:
+                    return False
+
+            await until(enqueued, seconds=20)
+        up.process.send_signal(signal.SIGINT)
+        assert await up.process.wait() == 0
+    await until_true(lambda: not up.children())
+    ends = [up.said.index(f"ending {name}") for name in ("worker", "producer", "mail", "Postgres", "Valkey")]
+    assert ends == sorted(ends), "in the reverse order of the start"
+    assert "Traceback" not in up.said
+    with pytest.raises(OSError, match="refused"):
+        socket.create_connection(("127.0.0.1", int(up.ports["PRODUCER_PORT"])), 1).close()
+
+    # The data is there again, and the second start is quick.
+    begun = trio.current_time()
+    async with running(tmp_path / "home", nursery) as again:
+        assert trio.current_time() - begun < 15  # 5 s on a quiet machine
+        async with httpx.AsyncClient(base_url=again.base, timeout=10) as client:
+            assert job_id in {job["id"] for job in json.loads((await client.get("/api/jobs")).content)}
+
+
+async def test_up_uses_the_servers_that_are_configured(tmp_path: Path, nursery, redis_url, postgres_dsn, queue_name):
+    async with running(
+        tmp_path / "home", nursery, REDIS_URL=redis_url, DATABASE_URL=postgres_dsn, QUEUE_NAME=queue_name,
+        SMTP_URL="smtp://127.0.0.1:1", DATABASE_SCHEMA=f"up_{os.getpid()}",
+    ) as up:  # fmt: skip
+        assert not (up.home / "valkey").exists()
+        assert not (up.home / "postgres").exists()
+        assert redis_url.split(":")[2].split("@")[0] not in up.said, "a password of the user's was shown"
+        async with httpx.AsyncClient(base_url=up.base, timeout=10) as client:
+            assert (await client.get("/ready")).text == "ready"

@@ -1,0 +1,122 @@
+"""The embedded servers, as `workqueue up` and these tests use them."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import trio
+
+from core.bridge import open_bridge
+from core.queue import open_queue
+from core.store import migrate
+from services.local.errors import LocalServerError
+from services.local.process import end_leftover, free_port, is_free, run_server
+from services.local.valkey import run_valkey
+from tests.support.wait import until_true
+
+
+async def test_valkey_keeps_its_tasks_and_its_address_over_a_restart(tmp_path: Path):
+    async with run_valkey(tmp_path) as first, open_bridge() as bridge, open_queue(bridge, first.url, "q") as queue:
+        await queue.push([b"kept"])
+    async with run_valkey(tmp_path) as second, open_bridge() as bridge:
+        assert second.url == first.url
+        async with open_queue(bridge, second.url, "q") as queue:
+            assert (await queue.depths()).ready == 1
+    await until_true(lambda: is_free("127.0.0.1", first.port))
+
+
+async def test_valkey_asks_for_a_password_and_its_folder_is_closed_to_others(tmp_path: Path):
+    async with run_valkey(tmp_path) as server:
+        async with await trio.open_tcp_stream("127.0.0.1", server.port) as stream:
+            await stream.send_all(b"PING\r\n")
+            assert (await stream.receive_some()).startswith(b"-NOAUTH")
+        assert tmp_path.stat().st_mode & 0o077 == 0
+        assert (tmp_path / "valkey.conf").stat().st_mode & 0o077 == 0
+        command = Path(f"/proc/{server.pid}/cmdline")
+        if command.exists():
+            assert server.url.split(":")[2].split("@")[0] not in command.read_text()
+
+
+async def test_a_server_that_a_killed_parent_left_is_ended_and_replaced(tmp_path: Path):
+    code = (
+        "import sys, trio\n"
+        "from pathlib import Path\n"
+        "from services.local.valkey import run_valkey\n"
+        "async def main():\n"
+        "    async with run_valkey(Path(sys.argv[1])) as server:\n"
+        "        print(server.pid, flush=True)\n"
+        "        await trio.sleep_forever()\n"
+        "trio.run(main)\n"
+    )
+    parent = await trio.lowlevel.open_process([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE)
+    assert parent.stdout is not None
+    left = int(await parent.stdout.receive_some())
+    parent.kill()
+    await parent.wait()
+    assert _runs(left)  # it lives on
+    async with run_valkey(tmp_path) as server:
+        assert server.pid != left
+        assert not _runs(left)
+
+
+def _runs(pid: int) -> bool:
+    """Is there such a process, and not only what nobody has reaped yet?"""
+    if Path("/proc/self").exists():
+        try:
+            return Path(f"/proc/{pid}/cmdline").read_bytes() != b""
+        except OSError:
+            return False
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+async def test_a_process_that_only_has_the_pid_is_left_alone(tmp_path: Path):
+    stranger = await trio.lowlevel.open_process(["sleep", "60"])
+    try:
+        (tmp_path / "pid").write_text(str(stranger.pid))
+        assert not await end_leftover(tmp_path / "pid", ["valkey-server"])
+        assert stranger.poll() is None
+    finally:
+        stranger.kill()
+        await stranger.wait()
+
+
+async def test_a_server_that_does_not_start_says_why(tmp_path: Path):
+    async def never() -> bool:
+        return False
+
+    command = [sys.executable, "-c", "import sys; sys.exit('no room on this ship')"]
+    with pytest.raises(LocalServerError, match="the ship did not start: no room on this ship"):
+        async with run_server("the ship", command, log_file=tmp_path / "log", is_ready=never):
+            pass
+
+
+async def test_a_server_that_ignores_its_signal_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("services.local.process.STOP_SECONDS", 0.3)
+    code = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); open('up', 'w').close(); time.sleep(60)"
+
+    async def is_up() -> bool:
+        return (tmp_path / "up").exists()
+
+    async with run_server(
+        "deaf", [sys.executable, "-c", code], log_file=tmp_path / "log", is_ready=is_up, cwd=tmp_path
+    ) as process:
+        pass
+    assert process.returncode == -signal.SIGKILL
+
+
+async def test_postgres_lets_in_who_knows_the_password_and_nobody_else(bridge, postgres, database_schema):
+    assert await migrate(bridge, postgres.url, database_schema) == ["0001_initial"]
+    stranger = postgres.url.replace(postgres.url.split(":")[2].split("@")[0], "wrong")
+    with pytest.raises(Exception, match="password authentication failed"):
+        await migrate(bridge, stranger, database_schema)
+
+
+def test_a_free_port_is_free():
+    assert is_free("127.0.0.1", free_port())
