@@ -15,6 +15,7 @@ from core.wire import Task
 
 ERROR_LENGTH_MAX = 4 * 1024
 TRACEBACK_LENGTH_MAX = 64 * 1024
+PAGE_BYTES_MAX = 16 * 1024 * 1024  #: of payloads in one page of jobs
 
 
 class Counters(Struct, frozen=True):
@@ -263,11 +264,16 @@ class JobStore:
         state: JobState | None,
         before: tuple[datetime, UUID] | None,
         limit: int,
-    ) -> list[JobRow]:
-        """A page of jobs, newest first, behind the cursor `before`."""
+        bytes_max: int = PAGE_BYTES_MAX,
+    ) -> tuple[list[JobRow], bool]:
+        """A page of jobs, newest first, behind the cursor `before`; True: there are more behind it.
+
+        At most `limit` rows, and so many that their payloads have at most `bytes_max` bytes; one at least.
+        """
         created_at, job_id = before or (None, None)
-        rows = await self._pool.fetch(sql.LIST_JOBS, queue, job_type, state, created_at, job_id, limit)
-        return [JobRow(**dict(row)) for row in rows]
+        rows = await self._pool.fetch(sql.LIST_JOBS, queue, job_type, state, created_at, job_id, limit, bytes_max)
+        shown = [JobRow(**{name: row[name] for name in row.keys() if name != "more"}) for row in rows]  # noqa: SIM118
+        return shown, bool(rows and rows[0]["more"])
 
     async def get(self, job_id: UUID) -> JobRow | None:
         rows = await self._pool.fetch(sql.GET_JOB, job_id)

@@ -56,17 +56,16 @@ def add_jobs(app: QuartTrio, producer: Producer) -> None:
         if producer.store is None:
             return json([])
         async with producer.reading(producer.store, "failed to list jobs"):
-            rows = await producer.store.page(
+            rows, more = await producer.store.page(
                 producer.settings.queue_name,
                 job_type=wanted.job_type,
                 state=wanted.state,
                 before=wanted.before,
-                limit=wanted.limit + 1,  # one more tells whether there is more
+                limit=wanted.limit,
             )
-        shown = rows[: wanted.limit]
-        answer = json([job_view(row) for row in shown])
-        if len(rows) > len(shown):
-            answer.headers["Link"] = wanted.link(write_cursor(shown[-1]))
+        answer = json([job_view(row) for row in rows])
+        if more:
+            answer.headers["Link"] = wanted.link(write_cursor(rows[-1]))
         return answer
 
     @app.get("/api/jobs/<job_id>")

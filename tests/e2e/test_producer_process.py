@@ -43,7 +43,8 @@ async def is_ready(client) -> bool:
 
 
 async def rows(store, queue):
-    return await store.page(queue.name, job_type=None, state=None, before=None, limit=500)
+    found, _ = await store.page(queue.name, job_type=None, state=None, before=None, limit=500)
+    return found
 
 
 async def some_rows(store, queue) -> bool:

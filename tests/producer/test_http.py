@@ -1,10 +1,13 @@
 """What every request meets: methods, unknown paths, bodies that nobody reads, connections that live on."""
 
+import contextlib
 import logging
 
 import pytest
 import trio
 
+from core.settings import Settings
+from services.http.asgi import Guard, Message, Receive, Scope, Send
 from tests.producer.serving import connect, post, serving
 
 KNOWN = ["/api/jobs", "/api/workers", "/api/overview", "/health", "/ready", "/metrics", "/openapi.json"]
@@ -82,6 +85,36 @@ async def test_a_client_that_sends_for_ever_gets_its_answer(redis_only):
         assert (await connection.answer(10)).status == 413
         assert await connection.is_closed()
         nursery.cancel_scope.cancel()
+
+
+async def test_an_early_answer_ends_though_the_queue_of_its_request_is_full(monkeypatch):
+    """Hypercorn tells us that the stream is closed through that queue, inside of our last `send`."""
+    monkeypatch.setattr("services.http.asgi.LINGER_SECONDS", 0.05)
+    put, receive = trio.open_memory_channel[Message](1)
+    sent = []
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+        if not message.get("more_body", True):
+            with contextlib.suppress(trio.WouldBlock):  # the client has filled the queue again
+                put.send_nowait({"type": "http.request", "body": b"xx", "more_body": True})
+            await put.send({"type": "http.disconnect"})
+
+    async def upload() -> None:
+        while True:
+            await put.send({"type": "http.request", "body": b"xx", "more_body": True})
+
+    async def nothing(scope: Scope, receive: Receive, send: Send) -> None:
+        raise AssertionError
+
+    scope = {"type": "http", "method": "POST", "path": "/", "http_version": "1.1", "headers": []}
+    monkeypatch.setattr("services.http.asgi.DRAIN_BYTES_MAX", 10)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(upload)
+        with trio.fail_after(3):
+            await Guard(nothing, Settings(max_body_bytes=1))(scope, receive.receive, send)
+        nursery.cancel_scope.cancel()
+    assert [message.get("status") for message in sent] == [413, None, None]
 
 
 async def test_a_body_that_does_not_come_is_given_up(redis_only, monkeypatch):

@@ -12,6 +12,7 @@ from uuid_utils.compat import uuid7
 from core.job import Artifact, JobState
 from core.queue import Queue
 from core.store import Ending, JobStore, Release
+from services.producer.views import job_details
 
 KEYS = [
     "id", "type", "status", "retries", "attempts", "payload", "error_message", "created_at", "updated_at", "queue",
@@ -124,6 +125,41 @@ async def test_a_page_stays_put_while_new_jobs_come(client):
     await enqueue(client)
     second = await client.get(first.links["next"]["url"])
     assert [row["id"] for row in first.json() + second.json()] == old[::-1]
+
+
+async def test_a_page_of_large_payloads_is_shorter_and_leads_on(client, store, queue):
+    # 500 payloads of 1 MiB would be half a gigabyte in this process, for a request of a few bytes.
+    ids = sorted((uuid7() for _ in range(40)), reverse=True)
+    payload = '{"x":"' + "x" * 1_000_000 + '"}'
+    for job_id in sorted(ids):
+        await store.insert(uuid7(), queue.name, [(job_id, "a", payload, 0)], [])
+    sizes, seen, path = [], [], "/api/jobs?limit=500"
+    while path:
+        answer = await client.get(path)
+        sizes.append(len(answer.content))
+        seen += [UUID(row["id"]) for row in answer.json()]
+        path = answer.links.get("next", {}).get("url")
+    assert seen == ids
+    assert len(sizes) == 3
+    assert max(sizes) < 17 << 20
+
+
+async def test_one_payload_larger_than_a_page_is_shown_alone(store, queue):
+    await store.insert(uuid7(), queue.name, [(uuid7(), "a", '{"x":1}', 0) for _ in range(3)], [])
+    options = {"job_type": None, "state": None, "before": None, "limit": 10}
+    for bytes_max, count, more in ((1, 1, True), (14, 2, True), (20, 2, True), (21, 3, False)):
+        rows, there_are_more = await store.page(queue.name, **options, bytes_max=bytes_max)
+        assert (len(rows), there_are_more) == (count, more)
+
+
+async def test_the_run_in_the_row_is_not_shown_twice(client, store, queue):
+    """The row was read while the job ran, its runs just after it had failed."""
+    job_id = await enqueue(client, retries=1)
+    token = await claim(store, queue, job_id)
+    row = await store.get(job_id)
+    await store.release(uuid7(), queue.name, [Release(job_id, token, "attempts", 0, "failed", 0.5, "E", "T")])
+    shown = job_details(row, [], await store.runs(job_id)).runs
+    assert [(run.number, run.outcome) for run in shown] == [(1, "failed")]
 
 
 @pytest.mark.parametrize(

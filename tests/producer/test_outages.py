@@ -66,7 +66,8 @@ async def enqueue(client) -> tuple[int, str]:
 
 
 async def rows(store, queue):
-    return await store.page(queue.name, job_type=None, state=None, before=None, limit=500)
+    found, _ = await store.page(queue.name, job_type=None, state=None, before=None, limit=500)
+    return found
 
 
 # --- away, and back
