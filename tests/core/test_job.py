@@ -1,0 +1,64 @@
+import pytest
+
+from core.errors import ArtifactRefused
+from core.handlers import Registry
+from core.job import ARTIFACT_BYTES_MAX, TERMINAL, TRANSITIONS, Artifact, Job, JobState, sources_of
+
+
+def job(*, keeps_artifacts: bool = True) -> Job:
+    return Job(id="1", type="x", payload={}, attempt=1, retries=0, keeps_artifacts=keeps_artifacts)
+
+
+def test_the_table_of_states_is_closed():
+    assert set(TRANSITIONS) == set(JobState)
+    assert sources_of(JobState.PROCESSING) == [JobState.PENDING]
+    assert not TRANSITIONS[JobState.COMPLETED], "a completed job is copied, never reopened"
+    assert frozenset(state for state in JobState if JobState.PROCESSING not in TRANSITIONS[state]) >= TERMINAL
+
+
+def test_an_artifact_is_kept_and_the_same_name_replaces_it():
+    with_artifacts = job()
+    with_artifacts.attach("a", b"1", "text/plain")
+    with_artifacts.attach("a", b"2", "text/html")
+    assert with_artifacts.artifacts == [Artifact("a", "text/html", b"2")]
+
+
+@pytest.mark.parametrize("name", ["", "a/b", "a\nb", "x" * 201])
+def test_an_unusable_name_is_refused(name):
+    with pytest.raises(ArtifactRefused, match="1 to 200 printable characters"):
+        job().attach(name, b"")
+
+
+def test_too_much_is_refused():
+    job().attach("a", b"x" * ARTIFACT_BYTES_MAX)
+    with pytest.raises(ArtifactRefused, match="at most 10485760 are kept"):
+        job().attach("a", b"x" * (ARTIFACT_BYTES_MAX + 1))
+
+
+def test_without_postgres_artifacts_are_refused_with_the_variable_to_set():
+    with pytest.raises(ArtifactRefused, match="only with DATABASE_URL"):
+        job(keeps_artifacts=False).attach("a", b"")
+
+
+def test_a_later_registration_wins_and_kinds_are_told_apart():
+    registry = Registry()
+
+    @registry.handler("a", timeout=5)
+    def first(job: Job) -> object: ...
+
+    @registry.handler("a")
+    async def second(job: Job) -> object: ...
+
+    registry.handler("b")(first)
+    found, plain = registry.get("a"), registry.get("b")
+    assert found is not None
+    assert plain is not None
+    assert (found.function, found.is_async, found.timeout_seconds) == (second, True, None)
+    assert not plain.is_async
+    assert registry.types == ["a", "b"]
+
+
+@pytest.mark.parametrize(("job_type", "timeout"), [("", None), ("x" * 201, None), ("x", 0), ("x", -1)])
+def test_a_handler_that_cannot_be_is_refused(job_type, timeout):
+    with pytest.raises(ValueError, match="handler"):
+        Registry().handler(job_type, timeout=timeout)

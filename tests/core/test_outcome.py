@@ -1,0 +1,41 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from core.outcome import (
+    Bury,
+    Complete,
+    Failed,
+    GiveBack,
+    Interrupted,
+    NotStarted,
+    Retry,
+    Succeeded,
+    TimedOut,
+    judge,
+)
+
+
+@given(failures=st.integers(0, 5), retries=st.integers(0, 5), timed_out=st.booleans())
+def test_a_job_fails_at_most_retries_plus_one_times(failures, retries, timed_out):
+    outcome = TimedOut(3) if timed_out else Failed("x")
+    assert isinstance(judge(outcome, failures=failures, retries=retries), Retry if failures < retries else Bury)
+
+
+@pytest.mark.parametrize(
+    ("outcome", "verdict"),
+    [
+        (Succeeded(b"1"), Complete(b"1")),
+        (Failed("E: x", "trace", permanent=True), Bury("E: x", "failed", "trace")),
+        (Failed("E: x", "trace"), Retry("E: x", "failed", "trace")),
+        (TimedOut(3), Retry("timed out after 3 s", "timed out")),
+        (Interrupted(), GiveBack(interrupted=True)),
+        (NotStarted(500), GiveBack(interrupted=False, delay_ms=500)),
+    ],
+)
+def test_what_follows_from_an_outcome(outcome, verdict):
+    assert judge(outcome, failures=0, retries=9) == verdict
+
+
+def test_an_interruption_is_no_failure_even_when_no_retry_is_left():
+    assert judge(Interrupted(), failures=3, retries=0) == GiveBack(interrupted=True)

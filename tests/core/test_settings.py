@@ -1,0 +1,106 @@
+import pytest
+
+from core.errors import InvalidSettings
+from core.settings import load_settings, without_password
+
+
+def faults(**environ: str) -> list[str]:
+    with pytest.raises(InvalidSettings) as caught:
+        load_settings(environ)
+    return caught.value.faults
+
+
+def test_the_defaults_are_those_of_the_contract():
+    settings = load_settings({})
+    assert (settings.redis_url, settings.database_url, settings.database_schema) == (
+        "redis://localhost:6379",
+        None,
+        "workqueue",
+    )
+    assert (settings.queue_name, settings.host, settings.allowed_origins) == ("workqueue:jobs", "127.0.0.1", None)
+    assert (settings.producer_port, settings.worker_port) == (8080, 8081)
+    assert (settings.worker_concurrency, settings.shutdown_grace) == (2, 10)
+    assert (settings.lease_seconds, settings.max_recoveries, settings.stall_limit) == (15, 3, 30)
+    assert settings.max_body_bytes == 1024 * 1024
+
+
+def test_empty_counts_as_unset():
+    assert load_settings({"DATABASE_URL": "", "PORT": "", "WORKER_CONCURRENCY": ""}) == load_settings({})
+
+
+def test_all_faults_are_reported_at_once():
+    assert faults(WORKER_CONCURRENCY="0", SHUTDOWN_GRACE="soon", QUEUE_NAME="a b", PORT="70000", REDIS_TLS="maybe") == [
+        "QUEUE_NAME='a b': must match ^[A-Za-z0-9_.:-]{1,128}$",
+        "WORKER_CONCURRENCY='0': must be >= 1",
+        "SHUTDOWN_GRACE='soon': must be a number",
+        "PORT='70000': must be <= 65535",
+        "REDIS_TLS='maybe': must be one of 1 t true 0 f false",
+    ]
+
+
+def test_the_port_of_a_service_wins_over_port():
+    settings = load_settings({"PORT": "9000", "WORKER_PORT": "9001"})
+    assert (settings.producer_port, settings.worker_port) == (9000, 9001)
+
+
+@pytest.mark.parametrize(
+    ("environ", "url"),
+    [
+        ({"REDIS_ADDR": "cache:7000"}, "redis://cache:7000"),
+        ({"REDIS_ADDR": "[::1]:7000"}, "redis://[::1]:7000"),
+        ({"REDIS_ADDR": "cache:7000", "REDIS_TLS": "T"}, "rediss://cache:7000"),
+        ({"REDIS_ADDR": "cache:7000", "REDIS_TLS": "0"}, "redis://cache:7000"),
+        ({"REDIS_PASSWORD": "p@ss/word"}, "redis://:p%40ss%2Fword@localhost:6379"),
+        ({"REDIS_USERNAME": "u", "REDIS_PASSWORD": "p"}, "redis://u:p@localhost:6379"),
+        ({"REDIS_URL": "rediss://x:1/2", "REDIS_ADDR": "cache:7000"}, "rediss://x:1/2"),
+        ({"REDIS_URL": "unix:///run/redis.sock"}, "unix:///run/redis.sock"),
+    ],
+)
+def test_where_redis_is(environ, url):
+    assert load_settings(environ).redis_url == url
+
+
+@pytest.mark.parametrize(
+    "environ",
+    [
+        {"REDIS_URL": "http://u:geheim@h"},
+        {"REDIS_URL": "redis://u:geheim@h:port"},
+        {"REDIS_URL": "redis://u:geheim@h:1/zero"},
+        {"REDIS_ADDR": "user:geheim@h"},
+        {"DATABASE_URL": "mysql://u:geheim@h/d"},
+        {"DATABASE_URL": "postgresql://u:geheim@h:port/d"},
+        {"SMTP_URL": "http://u:geheim@h"},
+    ],
+)
+def test_a_wrong_url_shows_no_secret(environ):
+    [fault] = faults(**environ)
+    assert fault.startswith(f"{next(iter(environ))}=***: ")
+    assert "geheim" not in fault
+
+
+@pytest.mark.parametrize("address", ["localhost", "localhost:", ":6379", "h:99999", "a b:1"])
+def test_an_address_is_host_and_port(address):
+    [fault] = faults(REDIS_ADDR=address)
+    assert fault == f"REDIS_ADDR={address!r}: must be host:port, such as localhost:6379"
+
+
+@pytest.mark.parametrize("origins", ["*", "https://a.example", "https://a.example, http://localhost:5173"])
+def test_origins(origins):
+    assert load_settings({"ALLOWED_ORIGINS": origins}).origins == {part.strip() for part in origins.split(",")}
+
+
+@pytest.mark.parametrize("origins", ["a.example", "https://a.example/path", "*, https://a.example"])
+def test_what_is_no_origin_is_refused(origins):
+    assert "is no origin" in faults(ALLOWED_ORIGINS=origins)[0]
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("redis://:geheim@h:1/0", "redis://h:1/0"),
+        ("postgresql://u:geheim@h/d?password=geheim", "postgresql://u@h/d"),
+        ("redis://h:1", "redis://h:1"),
+    ],
+)
+def test_a_url_is_shown_without_its_password(url, shown):
+    assert without_password(url) == shown
