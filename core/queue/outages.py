@@ -11,10 +11,15 @@ OUTAGES: tuple[type[Exception], ...] = (
     exceptions.TimeoutError,
     exceptions.ReadOnlyError,
     exceptions.OutOfMemoryError,
+    exceptions.NoPermissionError,
+    exceptions.ClusterDownError,
+    exceptions.MasterDownError,
+    exceptions.TryAgainError,
     OSError,
 )
 
-#: First words of error replies that pass by themselves or that an operator, not a programmer, has to mend.
+#: First words of error replies, of those that redis-py has no class for, that pass by themselves or that an operator,
+#: not a programmer, has to mend.
 PASSING = (
     "BUSY",
     "CLUSTERDOWN",

@@ -1,0 +1,364 @@
+"""Each script against the contract in its header, on a real server."""
+
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+from random import Random
+from uuid import uuid4
+
+import pytest
+import trio
+
+from core.errors import LeaseLost, QueueUnavailable
+from core.queue import Keys, LeaseConnection, open_queue
+from core.queue.client import DEAD_LETTERS_MAX, PROMOTE_MAX
+from core.queue.outages import KeyOfAnotherType
+from services.local.valkey import run_valkey
+from tests.support.proxy import Proxy, through
+from tests.support.wait import until
+
+
+@pytest.fixture
+def connection(redis_url, queue_name):
+    connection = LeaseConnection(redis_url, Keys(queue_name), seconds=3)
+    yield connection
+    connection.close()
+
+
+@pytest.fixture
+def lease(connection):
+    lease = uuid4()
+    connection.register(lease, b"{}")
+    return lease
+
+
+def redis(queue):
+    """Commands that our own code has no need of."""
+
+    async def run(*parts):
+        return await queue._command(*parts)
+
+    return run
+
+
+# --- claim
+
+
+async def test_tasks_are_claimed_in_the_order_of_their_push_the_front_list_first(queue, lease):
+    await queue.push([b"1", b"2", b"3"])
+    await queue.wait_for_task()  # moves the first to the front list
+    assert await queue.claim(lease, start=1, count=2) == {1: b"1", 2: b"2"}
+    assert await queue.claim(lease, start=3, count=9) == {3: b"3"}
+    assert await queue.claim(lease, start=12, count=9) == {}
+
+
+async def test_the_same_claim_again_gives_the_same_answer_and_takes_nothing(queue, lease):
+    await queue.push([b"1", b"2", b"3"])
+    first = await queue.claim(lease, start=1, count=2)
+    assert await queue.claim(lease, start=1, count=2) == first
+    assert (await queue.depths()).ready == 1
+
+
+async def test_a_claim_that_comes_too_late_takes_nothing(queue, lease):
+    # The first send of a claim is held up on its way; its repeat and the next claim are answered. Then it arrives.
+    await queue.push([b"1", b"2", b"3"])
+    assert await queue.claim(lease, start=5, count=1) == {5: b"1"}
+    assert await queue.claim(lease, start=1, count=1) == {}
+    assert (await queue.depths()).ready == 2
+
+
+async def test_a_late_claim_after_an_ack_takes_nothing(queue, lease):
+    await queue.push([b"1", b"2"])
+    await queue.claim(lease, start=1, count=1)
+    await queue.ack(lease, [1])
+    assert await queue.claim(lease, start=1, count=1) == {}
+    assert (await queue.depths()).ready == 1
+
+
+@pytest.mark.parametrize("how", ["never", "ended", "gone"])
+async def test_a_lost_lease_claims_nothing(queue, lease, how):
+    await queue.push([b"1"])
+    if how == "ended":
+        await queue.end(lease)
+    elif how == "gone":
+        await redis(queue)("DEL", queue.keys.leases)
+    with pytest.raises(LeaseLost):
+        await queue.claim(uuid4() if how == "never" else lease, start=1, count=1)
+    assert (await queue.depths()).ready == 1
+
+
+async def test_a_claim_is_bounded_by_bytes_but_never_empty(queue, lease):
+    big = b"x" * (1024 * 1024)
+    for _ in range(5):
+        await queue.push([big] * 4)
+    taken = await queue.claim(lease, start=1, count=500)
+    assert 7 <= len(taken) <= 8  # 8 MiB
+    assert (await queue.depths()).ready == 20 - len(taken)
+    huge = b"y" * (9 * 1024 * 1024)
+    await redis(queue)("DEL", queue.keys.ready)
+    await queue.push([huge])
+    assert await queue.claim(lease, start=501, count=5) == {501: huge}
+
+
+async def test_five_thousand_are_claimed_in_one_call(queue, lease):
+    await queue.push([b"%d" % number for number in range(5_000)])
+    assert list((await queue.claim(lease, start=1, count=5_000)).values()) == [b"%d" % n for n in range(5_000)]
+    assert (await queue.depths()).ready == 0
+
+
+@pytest.mark.parametrize("key", ["ready", "front"])
+async def test_a_key_of_another_type_stops_the_claim_and_nothing_is_lost(queue, lease, key):
+    await queue.push([b"1"])
+    if key == "ready":
+        await redis(queue)("DEL", queue.keys.ready)
+    await redis(queue)("SET", getattr(queue.keys, key), "a string")
+    with pytest.raises(KeyOfAnotherType):
+        await queue.claim(lease, start=1, count=1)
+    with pytest.raises(KeyOfAnotherType):
+        await queue.depths()
+    assert await queue.numbers(lease) == set()
+
+
+async def test_a_flight_of_another_type_loses_nothing(queue, lease):
+    await queue.push([b"1"])
+    await redis(queue)("SET", queue.keys.flight(lease), "a string")
+    with pytest.raises(KeyOfAnotherType):
+        await queue.claim(lease, start=1, count=1)
+    assert (await queue.depths()).ready == 1
+
+
+# --- in flight
+
+
+async def test_what_is_acked_leaves_the_flight_once(queue, lease):
+    await queue.push([b"1", b"2"])
+    await queue.claim(lease, start=1, count=2)
+    assert await queue.ack(lease, [1, 7]) == 1
+    assert await queue.ack(lease, [1]) == 0
+    assert await queue.numbers(lease) == {2}
+
+
+async def test_what_goes_back_keeps_its_order_at_the_head(queue, lease):
+    await queue.push([b"%d" % number for number in range(1, 8)])
+    await queue.claim(lease, start=1, count=5)
+    given = await queue.back(lease, [(2, 0, b""), (1, 0, b""), (4, 0, b"four"), (9, 0, b"")])
+    assert given == {1: True, 2: True, 4: True, 9: False}
+    assert await queue.back(lease, [(1, 0, b"")]) == {1: False}
+    taken = await queue.claim(lease, start=10, count=9)
+    assert list(taken.values()) == [b"1", b"2", b"four", b"6", b"7"]
+
+
+async def test_what_goes_back_with_a_delay_is_promoted_when_it_is_due(queue, lease):
+    await queue.push([b"1", b"2"])
+    await queue.claim(lease, start=1, count=2)
+    await queue.back(lease, [(1, 60_000, b"later"), (2, 30, b"soon")])
+    assert (await queue.depths()).scheduled == 2
+    assert await queue.promote() == 0
+
+    async def promoted() -> bool:
+        return await queue.promote() == 1
+
+    await until(promoted)
+    assert await queue.claim(lease, start=3, count=9) == {3: b"soon"}
+
+
+async def test_two_thousand_five_hundred_that_are_due_come_in_pieces(queue):
+    await queue.schedule([(-1, b"%d" % number) for number in range(2_500)])
+    assert [await queue.promote() for _ in range(3)] == [PROMOTE_MAX, PROMOTE_MAX, 500]
+    assert (await queue.depths()).ready == 2_500
+    assert (await queue.depths()).scheduled == 0
+
+
+async def test_dead_letters_are_bounded_and_say_how_many_had_to_go(queue, lease):
+    await redis(queue)("RPUSH", queue.keys.dead, *range(DEAD_LETTERS_MAX - 1))
+    await queue.push([b"1", b"2", b"3"])
+    await queue.claim(lease, start=1, count=3)
+    assert await queue.bury(lease, [(1, b"a"), (2, b"b"), (3, b"c"), (8, b"never")]) == 2
+    assert await queue.bury(lease, [(1, b"a")]) == 0
+    assert (await queue.depths()).dead == DEAD_LETTERS_MAX
+    assert await redis(queue)("LRANGE", queue.keys.dead, -1, -1) == [b"c"]
+
+
+async def test_a_task_is_named_only_while_it_is_ours(queue, lease):
+    await queue.push([b"1", b"2"])
+    await queue.claim(lease, start=1, count=2)
+    await queue.ack(lease, [2])
+    assert await queue.name_ids(lease, [(1, b"one"), (2, b"two")]) == [True, False]
+    assert await queue.back(lease, [(1, 0, b"")]) == {1: True}
+    assert await queue.claim(lease, start=3, count=1) == {3: b"one"}
+    await queue.end(lease)
+    assert await queue.name_ids(lease, [(3, b"x")]) == [False]
+
+
+# --- leases
+
+
+async def test_a_lease_lives_until_it_ends_and_is_retired_only_when_empty(queue, connection, lease):
+    assert connection.renew(lease, b'{"name":"w"}')
+    workers = await queue.workers()
+    assert list(workers) == [lease]
+    assert workers[lease][0] == b'{"name":"w"}'
+    assert workers[lease][1] < 5
+    await queue.push([b"1"])
+    await queue.claim(lease, start=1, count=1)
+    assert not await queue.retire(lease), "it lives"
+    await queue.end(lease)
+    assert not connection.renew(lease, b"{}")
+    assert await queue.workers() == {}
+    assert not await queue.retire(lease), "it holds a task"
+    await queue.ack(lease, [1])
+    assert await queue.retire(lease)
+    assert await queue.retire(lease)
+    assert await redis(queue)("KEYS", f"{{{queue.name}}}*") == []
+
+
+async def test_a_lease_is_fenced_only_at_the_score_that_was_seen(queue, connection, lease):
+    from core.queue import scripts
+
+    score = await redis(queue)("ZSCORE", queue.keys.leases, str(lease))
+    await trio.sleep(0.005)
+    connection.renew(lease, b"{}")
+    assert await queue._script(scripts.FENCE, [queue.keys.leases], [str(lease), score]) == 0
+    score = await redis(queue)("ZSCORE", queue.keys.leases, str(lease))
+    assert await queue._script(scripts.FENCE, [queue.keys.leases], [str(lease), score]) == 1
+    assert not connection.renew(lease, b"{}")
+
+
+async def test_scripts_that_a_server_has_forgotten_are_sent_again(queue, lease, connection):
+    await queue.push([b"1"])
+    await redis(queue)("SCRIPT", "FLUSH")
+    assert await queue.claim(lease, start=1, count=1) == {1: b"1"}
+    await redis(queue)("SCRIPT", "FLUSH")
+    assert connection.renew(lease, b"{}")
+
+
+# --- a server that cannot
+
+
+@asynccontextmanager
+async def own_server(folder: Path, bridge):
+    """A queue on a server of the test's own, whose configuration may be changed."""
+    async with run_valkey(folder, durable=False) as server, open_queue(bridge, server.url, "q") as queue:
+        lease_connection = LeaseConnection(server.url, queue.keys, seconds=3)
+        try:
+            yield server, queue, lease_connection
+        finally:
+            lease_connection.close()
+
+
+async def test_out_of_memory_refuses_new_tasks_and_lets_workers_go_on(bridge, tmp_path):
+    async with own_server(tmp_path, bridge) as (_, queue, connection):
+        lease = uuid4()
+        connection.register(lease, b"{}")
+        await queue.push([b"x" * 1000] * 100)
+        await redis(queue)("CONFIG", "SET", "maxmemory", "1")
+        with pytest.raises(QueueUnavailable, match="maxmemory"):
+            await queue.push([b"more"])
+        assert connection.renew(lease, b"{}")
+        assert len(await queue.claim(lease, start=1, count=3)) == 3
+        assert await queue.name_ids(lease, [(1, b"named")]) == [True]
+        assert await queue.back(lease, [(1, 0, b""), (2, 5, b"later")]) == {1: True, 2: True}
+        assert await queue.bury(lease, [(3, b"dead")]) == 0
+        await until(partial(_promotes, queue))
+        assert await queue.ack(lease, [3]) == 0
+        await queue.end(lease)
+        assert await queue.retire(lease)
+        late = uuid4()
+        connection.register(late, b"{}")
+        assert await queue.claim(late, start=1, count=1)
+
+
+async def _promotes(queue) -> bool:
+    return await queue.promote() == 1
+
+
+async def test_what_would_lose_tasks_is_said(bridge, tmp_path):
+    async with own_server(tmp_path, bridge) as (_, queue, _connection):
+        await queue.check()
+        await redis(queue)("CONFIG", "SET", "maxmemory-policy", "allkeys-lru")
+        with pytest.raises(QueueUnavailable, match="maxmemory-policy is allkeys-lru"):
+            await queue.check()
+        await redis(queue)("CONFIG", "SET", "maxmemory-policy", "noeviction")
+        await redis(queue)("REPLICAOF", "127.0.0.1", "1")
+        with pytest.raises(QueueUnavailable, match="read-only replica"):
+            await queue.check()
+        with pytest.raises(QueueUnavailable, match="read only replica"):
+            await queue.push([b"x"])
+
+
+# --- a connection that breaks
+
+
+@pytest.fixture
+async def proxied(bridge, nursery, redis_port, redis_url, queue_name):
+    proxy = Proxy(redis_port)
+    await nursery.start(proxy.run)
+    async with open_queue(bridge, through(redis_url, proxy), queue_name) as behind:
+        yield behind, proxy
+
+
+async def test_a_task_whose_blmove_reply_was_lost_is_claimed(queue, lease, proxied):
+    # BLMOVE moves the task into the front list, then the wait is cancelled before its reply is read.
+    # A worker that trusts the reply would never run this task.
+    behind, proxy = proxied
+    await behind.wait_for_task()  # it is connected
+    proxy.swallow_replies()
+    async with trio.open_nursery() as waiting:
+        waiting.start_soon(behind.wait_for_task)
+        await queue.push([b"task"])
+        await proxy.replies_swallowed.wait()
+        waiting.cancel_scope.cancel()
+    assert list((await queue.claim(lease, start=1, count=1)).values()) == [b"task"]
+
+
+async def test_a_push_whose_reply_was_lost_is_not_sent_twice(queue, proxied):
+    behind, proxy = proxied
+    await behind.depths()
+    proxy.swallow_replies()
+    with pytest.raises(QueueUnavailable, match=r"no answer|Timeout"):
+        await behind.push([b"once"])
+    proxy.heal()
+    assert (await queue.depths()).ready == 1
+
+
+async def test_cancelled_commands_never_hand_their_answer_to_another_caller(queue, proxied):
+    behind, proxy = proxied
+    random = Random(7)
+    proxy.delay_seconds = 0.002
+
+    async def ask(word: str) -> None:
+        with trio.move_on_after(random.uniform(0, 0.006)):
+            assert await behind._command("ECHO", word) == word.encode()
+
+    for round_ in range(40):
+        async with trio.open_nursery() as callers:
+            for number in range(5):
+                callers.start_soon(ask, f"{round_}.{number}")
+    proxy.delay_seconds = 0
+    assert await behind._command("ECHO", "still here") == b"still here"
+
+
+async def test_a_server_that_hangs_costs_a_bounded_time_and_is_used_again(queue, proxied):
+    behind, proxy = proxied
+    proxy.black_hole()
+    begun = trio.current_time()
+    with pytest.raises(QueueUnavailable):
+        await behind.depths()
+    assert trio.current_time() - begun < 7
+    proxy.heal()
+    await until(partial(_answers, behind))
+
+
+async def _answers(queue) -> bool:
+    try:
+        await queue.depths()
+    except QueueUnavailable:
+        return False
+    return True
+
+
+async def test_an_idle_wait_ends_by_itself(queue):
+    begun = trio.current_time()
+    for _ in range(3):
+        await queue.wait_for_task()
+    assert 0.6 < trio.current_time() - begun < 3
