@@ -13,6 +13,7 @@ from core.store import JobStore, migrate, open_store
 from services.local.postgres import run_postgres
 from services.local.valkey import Server, run_valkey
 from tests.support.portal import Portal, open_portal
+from tests.support.rows import Psql, open_psql
 
 os.environ.setdefault("HYPOTHESIS_STORAGE_DIRECTORY", tempfile.mkdtemp(prefix="hypothesis-"))
 
@@ -111,3 +112,10 @@ async def store(bridge: Bridge, postgres_dsn: str, database_schema: str) -> Asyn
     await migrate(bridge, postgres_dsn, database_schema)
     async with open_store(bridge, postgres_dsn, database_schema) as store:
         yield store
+
+
+@pytest.fixture
+async def psql(bridge: Bridge, store: JobStore, postgres_dsn: str, database_schema: str) -> AsyncIterator[Psql]:
+    """Somebody at a psql prompt, in the schema of `store`."""
+    async with open_psql(bridge, postgres_dsn, database_schema) as psql:
+        yield psql

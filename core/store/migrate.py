@@ -19,6 +19,7 @@ CREATE TABLE IF NOT EXISTS migrations (
     number integer PRIMARY KEY, name text NOT NULL, at timestamptz NOT NULL DEFAULT now()
 )
 """
+_APPLIED = "SELECT 1 FROM migrations WHERE number = $1"
 
 
 class Migration(Struct, frozen=True):
@@ -72,10 +73,12 @@ async def _apply(pool: Pool, dsn: str, schema: str, migration: Migration) -> boo
                 await connection.execute(
                     "SELECT pg_advisory_xact_lock(hashtextextended('workqueue.migrate.' || $1, 0))", schema
                 )
-                if await _is_applied(connection, schema, migration):
-                    return False  # somebody else did it while we waited
                 await connection.execute(f'CREATE SCHEMA IF NOT EXISTS "{schema}"')
                 await connection.execute(_HISTORY)
+                # Asked of the table itself: that locks it, and only then does Postgres drop what it remembers of the
+                # catalogue from before our wait (to_regclass still said that there is no such table).
+                if await connection.fetchval(_APPLIED, migration.number):
+                    return False  # somebody else did it while we waited
                 await connection.execute(migration.text)
                 await connection.execute(
                     "INSERT INTO migrations (number, name) VALUES ($1, $2)", migration.number, migration.name
@@ -93,4 +96,4 @@ async def _apply(pool: Pool, dsn: str, schema: str, migration: Migration) -> boo
 async def _is_applied(connection: "asyncpg.Connection[asyncpg.Record]", schema: str, migration: Migration) -> bool:
     if await connection.fetchval("SELECT to_regclass($1)", f'"{schema}".migrations') is None:
         return False
-    return bool(await connection.fetchval("SELECT 1 FROM migrations WHERE number = $1", migration.number))
+    return bool(await connection.fetchval(_APPLIED, migration.number))

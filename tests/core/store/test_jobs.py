@@ -1,0 +1,307 @@
+"""The statements, on a real Postgres."""
+
+from functools import partial
+from random import Random
+from uuid import UUID, uuid4
+
+import pytest
+import trio
+from uuid_utils.compat import uuid7
+
+from core.errors import StoreBusy, StoreRefused
+from core.job import TRANSITIONS, Artifact, JobState
+from core.store import Counters, Ending, Release
+from core.store.jobs import ERROR_LENGTH_MAX, TRACEBACK_LENGTH_MAX, clean
+from core.wire import Task
+
+Q = "q"
+OWNER = uuid4()
+
+
+async def insert(store, count: int = 1, **fields: object) -> list[UUID]:
+    ids = sorted(uuid7() for _ in range(count))
+    await store.insert(uuid7(), Q, [(job_id, "x", '{"n":1}', 3) for job_id in ids], [])
+    return ids
+
+
+async def claim(store, ids, token=None, earlier=(), done=()) -> dict[UUID, Counters]:
+    return await store.claim(
+        ids, token or uuid4(), queue=Q, owner=OWNER, worker="w", earlier=list(earlier), done_claims=list(done)
+    )
+
+
+@pytest.mark.parametrize("state", JobState)
+async def test_a_claim_takes_exactly_the_states_of_the_table(store, psql, state):
+    [job_id] = await insert(store)
+    await psql("UPDATE jobs SET state = $2, token = gen_random_uuid() WHERE id = $1", job_id, state)
+    assert (job_id in await claim(store, [job_id])) == (JobState.PROCESSING in TRANSITIONS[state])
+
+
+async def test_a_claim_is_noted_in_its_own_statement(store, psql):
+    ids = await insert(store, 3)
+    token = uuid4()
+    assert set(await claim(store, ids, token)) == set(ids)
+    [noted] = await psql("SELECT * FROM claimed")
+    assert (noted["token"], noted["owner"], set(noted["ids"])) == (token, OWNER, set(ids))
+    assert await store.owned(OWNER) == {token: set(ids)}
+    await claim(store, [], done=[token])
+    assert await psql("SELECT * FROM claimed") == []
+
+
+async def test_a_repeated_claim_takes_over_what_an_earlier_send_got_and_a_late_send_gets_nothing(store):
+    ids = await insert(store, 2)
+    first, second = uuid4(), uuid4()
+    await claim(store, ids, first)  # its answer is lost
+    assert set(await claim(store, ids, second, earlier=[first])) == set(ids)
+    assert await claim(store, ids, first) == {}, "the first send arrives once more"
+    assert await claim(store, ids, uuid4()) == {}, "and so does a stranger"
+
+
+async def test_what_is_not_due_stays(store, psql):
+    [early, due] = await insert(store, 2)
+    await psql("UPDATE jobs SET run_at = now() + interval '1 hour' WHERE id = $1", early)
+    await psql("UPDATE jobs SET run_at = now() - interval '1 ms' WHERE id = $1", due)
+    assert set(await claim(store, [early, due])) == {due}
+    assert 3_500_000 < (await store.look([early]))[early].delay_ms <= 3_600_000
+    assert (await store.look([due]))[due].delay_ms == 0
+
+
+async def test_a_row_that_somebody_holds_is_skipped_and_the_others_go_on(store, psql):
+    ids = await insert(store, 500)
+    await psql("BEGIN")
+    await psql("SELECT * FROM jobs WHERE id = $1 FOR UPDATE", ids[250])
+    token = uuid4()
+    begun = trio.current_time()
+    assert set(await claim(store, ids, token)) == set(ids) - {ids[250]}
+    assert trio.current_time() - begun < 1
+    await psql("ROLLBACK")
+    await psql("BEGIN")
+    await psql("SELECT * FROM jobs WHERE id = $1 FOR UPDATE", ids[7])
+    done = await store.finish([Ending(i, token, JobState.COMPLETED, "completed", 0.1, "1") for i in ids[:10]])
+    assert done == set(ids[:10]) - {ids[7]}
+    assert (await store.look([ids[7]]))[ids[7]].state == "processing"
+    await psql("ROLLBACK")
+
+
+async def test_a_foreign_task_gets_a_row_once(store):
+    job_id, token = uuid4(), uuid4()
+    task = Task("x", b'{"a" : 1}', 5, 2, 1, 1, job_id, b'"more":[1]')
+    await store.adopt([(job_id, task)], token, queue=Q, owner=OWNER, worker="w")
+    await store.adopt([(job_id, task)], uuid4(), queue=Q, owner=uuid4(), worker="other")
+    assert await store.owned(OWNER) == {token: {job_id}}
+    assert await claim(store, [job_id], earlier=[token]) == {job_id: Counters(2, 1, 1)}
+    row = await store.get(job_id)
+    assert (row.payload, row.retries, row.worker) == ('{"a" : 1}', 5, "w")
+
+
+async def test_a_job_with_two_retries_that_fails_three_times(store, psql):
+    [job_id] = await insert(store)
+    for failures in (1, 2):
+        token = uuid4()
+        assert await claim(store, [job_id], token) == {job_id: Counters(failures - 1, 0, 0)}
+        release = Release(job_id, token, "attempts", 1, "failed", 0.5, f"E: {failures}", f"trace {failures}")
+        mark = uuid7()
+        assert await store.release(mark, Q, [release]) == {job_id: JobState.PENDING}
+        row = await store.get(job_id)
+        assert (row.state, row.attempts, row.error_message) == ("pending", failures, f"E: {failures}")
+        assert row.run_at is not None
+        assert await psql.value("SELECT ids FROM unpushed WHERE batch = $1", mark) == [job_id]
+        await store.drop_marks([mark])
+        await trio.sleep(0.005)
+    token = uuid4()
+    await claim(store, [job_id], token)
+    ending = Ending(job_id, token, JobState.FAILED, "failed", 0.5, None, "E: 3", "trace 3")
+    assert await store.finish([ending]) == {job_id}
+    assert await store.finish([ending]) == set(), "the second time nothing is done"
+    row = await store.get(job_id)
+    assert (row.state, row.attempts, row.error_message, row.run_at) == ("failed", 3, "E: 3", None)
+    assert row.finished_at is not None
+    runs = await store.runs(job_id)
+    assert [(run.number, run.outcome, run.error, run.traceback) for run in runs] == [
+        (1, "failed", "E: 1", "trace 1"),
+        (2, "failed", "E: 2", "trace 2"),
+        (3, "failed", "E: 3", "trace 3"),
+    ]
+    assert all(run.worker == "w" and 0.4 < (run.ended_at - run.started_at).total_seconds() < 0.6 for run in runs)
+
+
+async def test_an_outcome_under_another_token_changes_nothing(store):
+    [job_id] = await insert(store)
+    old, new = uuid4(), uuid4()
+    await claim(store, [job_id], old)
+    await store.release(uuid7(), Q, [Release(job_id, old, "interruptions", 0, "interrupted", 1.0)])
+    await claim(store, [job_id], new)
+    assert await store.finish([Ending(job_id, old, JobState.COMPLETED, "completed", 1, "1")]) == set()
+    assert await store.release(uuid7(), Q, [Release(job_id, old, "attempts", 0, "failed", 1.0)]) == {}
+    look = (await store.look([job_id]))[job_id]
+    assert (look.state, look.token) == ("processing", new)
+
+
+async def test_what_goes_back_keeps_its_message_and_counts_only_when_it_had_started(store):
+    ids = await insert(store, 2)
+    token = uuid4()
+    await claim(store, ids, token)
+    await store.release(
+        uuid7(),
+        Q,
+        [
+            Release(ids[0], token, "interruptions", 0, "interrupted", 2.0, "its worker stopped"),
+            Release(ids[1], token, "none", 0),
+        ],
+    )
+    started, unstarted = [await store.get(job_id) for job_id in ids]
+    assert (started.state, started.interruptions, started.attempts, started.error_message) == ("pending", 1, 0, None)
+    assert [run.outcome for run in await store.runs(ids[0])] == ["interrupted"]
+    assert (unstarted.state, unstarted.interruptions) == ("pending", 0)
+    assert await store.runs(ids[1]) == []
+
+
+async def test_a_job_that_a_person_wants_to_end_is_cancelled_instead_of_retried(store, psql):
+    [job_id] = await insert(store)
+    token = uuid4()
+    await claim(store, [job_id], token)
+    await psql("UPDATE jobs SET cancel_at = now() WHERE id = $1", job_id)
+    mark = uuid7()
+    assert await store.release(mark, Q, [Release(job_id, token, "attempts", 9, "failed", 1.0, "E")]) == {
+        job_id: JobState.CANCELLED
+    }
+    assert await psql("SELECT * FROM unpushed WHERE batch = $1", mark) == []
+
+
+async def test_artifacts_come_with_the_end_and_only_with_it(store):
+    [mine, lost] = await insert(store, 2)
+    token = uuid4()
+    await claim(store, [mine, lost], token)
+    artifacts = [Artifact("b.png", "image/png", b"\0\xff"), Artifact("a.txt", "text/plain", b"x")]
+    endings = [
+        Ending(mine, token, JobState.COMPLETED, "completed", 0.1, "null", artifacts=artifacts),
+        Ending(lost, uuid4(), JobState.COMPLETED, "completed", 0.1, "null", artifacts=artifacts),
+    ]
+    assert await store.finish(endings) == {mine}
+    assert [(head.name, head.bytes) for head in await store.artifacts(mine)] == [("a.txt", 1), ("b.png", 2)]
+    assert await store.artifact(mine, "b.png") == artifacts[0]
+    assert await store.artifact(mine, None) == artifacts[1]
+    assert await store.artifact(mine, "no") is None
+    assert await store.artifacts(lost) == []
+
+
+async def test_a_refused_submit_cancels_what_was_never_claimed(store, psql):
+    ids, batch = sorted(uuid7() for _ in range(4)), uuid7()
+    await store.insert(batch, Q, [(job_id, "x", "{}", 0) for job_id in ids], [])
+    await claim(store, [ids[0]])
+    await psql("UPDATE jobs SET attempts = 1 WHERE id = $1", ids[1])  # it ran and failed in the meantime
+    await psql("UPDATE jobs SET joined = true WHERE id = $1", ids[2])
+    assert await store.refuse(ids, batch, "no") == {ids[3]}
+    assert await psql.value("SELECT ids FROM unpushed WHERE batch = $1", batch) == [ids[2]], "it was promised to run"
+    assert await store.refuse(ids, batch, "no") == {ids[3]}, "the second time says the same"
+    assert {i: look.state for i, look in (await store.look(ids)).items()} == {
+        ids[0]: "processing", ids[1]: "pending", ids[2]: "pending", ids[3]: "cancelled",
+    }  # fmt: skip
+
+
+async def test_a_refused_submit_waits_for_a_locked_row_and_says_so(store, psql):
+    ids = await insert(store)
+    await psql("BEGIN")
+    await psql("SELECT * FROM jobs FOR UPDATE")
+    with pytest.raises(StoreBusy):
+        await store.refuse(ids, uuid7(), "no")
+    await psql("ROLLBACK")
+    assert await store.refuse(ids, uuid7(), "no") == set(ids)
+
+
+async def test_marks_are_taken_by_one_sweep_at_a_time(store, psql):
+    ids = await insert(store, 3)
+    assert await store.take_marks(Q, age_seconds=5, limit=20) == []
+    await psql("UPDATE unpushed SET at = now() - interval '6 s'")
+    await psql("UPDATE jobs SET updated_at = now() - interval '1 h'")
+    [(batch, taken)] = await store.take_marks(Q, age_seconds=5, limit=20)
+    assert set(taken) == set(ids)
+    assert await store.take_marks(Q, age_seconds=5, limit=20) == []
+    assert await psql.value("SELECT min(now() - updated_at) < interval '1 min' FROM jobs")
+    await store.drop_marks([batch])
+    assert await psql("SELECT * FROM unpushed") == []
+
+
+async def test_waiting_jobs_come_in_pieces_of_bytes(store, psql):
+    ids = sorted(uuid7() for _ in range(5))
+    await store.insert(uuid7(), Q, [(i, "x", '{"a":"' + "x" * 1000 + '"}', 0) for i in ids], [])
+    await psql("UPDATE jobs SET run_at = now() + interval '1 h', extra = '\"k\":1' WHERE id = $1", ids[0])
+    first = await store.waiting(ids, after=None, bytes_max=1500)
+    assert [job_id for job_id, _, _ in first] == ids[:2]
+    assert first[0][1] > 3_000_000
+    assert first[0][2].extra == b'"k":1'
+    rest = await store.waiting(ids, after=ids[1], bytes_max=100_000)
+    assert [job_id for job_id, _, _ in rest] == ids[2:]
+    assert await store.waiting(ids, after=ids[4], bytes_max=1) == []
+
+
+async def test_pages_lose_no_row_where_a_thousand_were_made_in_one_microsecond(store, psql):
+    ids = await insert(store, 1000)
+    await psql("UPDATE jobs SET type = 'y' WHERE id = ANY ($1)", ids[:300])
+    seen: list[UUID] = []
+    before = None
+    more = True
+    while more:
+        page, more = await store.page(Q, job_type=None, state=None, before=before, limit=170)
+        seen += [row.id for row in page]
+        before = (page[-1].created_at, page[-1].id)
+    assert seen == sorted(ids, reverse=True)
+    pending, more = await store.page(Q, job_type="y", state=JobState.PENDING, before=None, limit=500)
+    assert (len(pending), more) == (300, False)
+    assert await store.page(Q, job_type="y", state=JobState.FAILED, before=None, limit=500) == ([], False)
+    assert await store.page("other", job_type=None, state=None, before=None, limit=500) == ([], False)
+
+
+async def test_text_that_postgres_cannot_keep_is_cleaned(store):
+    [job_id] = await insert(store)
+    token = uuid4()
+    await claim(store, [job_id], token)
+    huge = "t" * 10_000_000
+    ending = Ending(job_id, token, JobState.FAILED, "failed", 1, None, "E: \0 \ud800 x", huge)
+    assert await store.finish([ending]) == {job_id}
+    row = await store.get(job_id)
+    assert row.error_message == "E: \N{REPLACEMENT CHARACTER} ? x"
+    [run] = await store.runs(job_id)
+    assert len(run.traceback) == TRACEBACK_LENGTH_MAX
+    assert len(clean("é" * 99_999, ERROR_LENGTH_MAX)) == ERROR_LENGTH_MAX
+
+
+async def test_a_value_that_cannot_be_stored_refuses_the_statement_and_nothing_is_done(store):
+    [job_id] = await insert(store)
+    token = uuid4()
+    await claim(store, [job_id], token)
+    with pytest.raises(StoreRefused):
+        await store.finish([Ending(job_id, token, JobState.COMPLETED, "completed", 1, '"\0"')])
+    assert (await store.look([job_id]))[job_id].state == "processing"
+
+
+async def test_batches_in_opposite_order_do_not_deadlock(store):
+    ids = await insert(store, 200)
+    token = uuid4()
+    await claim(store, ids, token)
+
+    async def release(some: list[UUID]) -> None:
+        releases = [Release(job_id, token, "none", 0) for job_id in some]
+        await store.release(uuid7(), Q, releases)
+
+    async with trio.open_nursery() as both:
+        both.start_soon(release, ids)
+        both.start_soon(release, ids[::-1])
+    assert {look.state for look in (await store.look(ids)).values()} == {"pending"}
+
+
+async def test_cancelled_statements_lose_no_connection(store):
+    random = Random(3)
+
+    async def ask() -> None:
+        with trio.move_on_after(random.uniform(0, 0.004)):
+            await store.look([uuid4()])
+
+    for _ in range(40):
+        async with trio.open_nursery() as callers:
+            for _ in range(5):
+                callers.start_soon(ask)
+    with trio.fail_after(5):
+        async with trio.open_nursery() as callers:
+            for _ in range(12):
+                callers.start_soon(partial(store.look, [uuid4()]))
