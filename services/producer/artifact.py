@@ -10,7 +10,8 @@ from core.job import Artifact
 #: Shown in the page; everything else (HTML, SVG, ...) is saved, never shown.
 INLINE = frozenset({"application/pdf", "image/gif", "image/jpeg", "image/png", "image/webp", "text/plain"})
 SANDBOX = "sandbox; default-src 'none'; style-src 'unsafe-inline'"
-#: Browsers show no PDF in a sandbox. nosniff and the type keep it from being anything else.
+#: Not every browser shows a PDF in a sandbox (Chromium 156 does, older ones refuse). nosniff and the type keep it from
+#: being anything else.
 PDF = "default-src 'none'; object-src 'self'; style-src 'unsafe-inline'; frame-ancestors 'self'"
 
 _TYPE = re.compile(r"[\w.+-]+/[\w.+-]+(?:\s*;[\x20-\x7e]*)?", re.ASCII)
