@@ -145,8 +145,7 @@ class Claim:
                 await self._put_away(lease, known, looks, earlier)
             if not waiting:
                 break
-            earlier = [uuid4()]
-            await self._adopt(store, lease, waiting, earlier[0])
+            earlier = await self._adopt(store, lease, waiting)
         else:  # rows that neither exist nor can be made: the audit gives their tasks back
             log.error("%d tasks of a claim got no rows and go back", len(waiting))
         for token in spare:
@@ -183,18 +182,23 @@ class Claim:
 
         return await again(send)
 
-    async def _adopt(self, store: JobStore, lease: Lease, waiting: dict[UUID, Held], token: UUID) -> None:
-        """Foreign tasks without rows. One try, answered or not: the next claim tells whose the rows are."""
-        adopt = partial(store.adopt, token=token, queue=self._queue.name, owner=lease.id, worker=self._worker)
+    async def _adopt(self, store: JobStore, lease: Lease, waiting: dict[UUID, Held]) -> list[UUID]:
+        """Make rows for foreign tasks. One try, answered or not: the next claim tells whose the rows are.
+
+        Returns the tokens under which they may be ours now.
+        """
+        adopt = partial(store.adopt, queue=self._queue.name, owner=lease.id, worker=self._worker)
+        tokens = [uuid4()]
         try:
-            await adopt([(held.job_id, held.task) for held in waiting.values()])
+            await adopt([(held.job_id, held.task) for held in waiting.values()], tokens[0])
         except StoreUnavailable:
-            return
+            return tokens
         except StoreRefused:
             refused: list[tuple[int, bytes]] = []
             for held in list(waiting.values()):  # one of them has a value that Postgres does not take
+                tokens.append(uuid4())
                 try:
-                    await adopt([(held.job_id, held.task)])
+                    await adopt([(held.job_id, held.task)], tokens[-1])
                 except StoreUnavailable:
                     continue
                 except StoreRefused as error:
@@ -203,6 +207,7 @@ class Claim:
             if refused:
                 self.counts.invalid += len(refused)
                 await self._bury(lease, refused)
+        return tokens
 
     async def _put_away(self, lease: Lease, items: list[Held], looks: dict[UUID, Look], mine: Collection[UUID]) -> None:
         """Tasks whose rows this claim did not get; `mine` are the tokens of its earlier sends."""

@@ -1,0 +1,73 @@
+from collections.abc import AsyncIterator, Iterator
+from random import Random
+
+import pytest
+
+from core.queue import Keys, LeaseConnection, Queue, open_queue
+from core.retry import RetryPolicy
+from core.steps.claim import Claim
+from core.steps.lease import Lease
+from core.steps.marks import Ledger
+from core.steps.settle import Settle
+from core.steps.submit import Submit
+from core.store import JobStore, open_store
+from tests.support.proxy import Proxy, through
+
+
+@pytest.fixture
+def lease(redis_url: str, queue_name: str) -> Iterator[Lease]:
+    connection = LeaseConnection(redis_url, Keys(queue_name), seconds=3)
+    lease = Lease()
+    connection.register(lease.id, b"{}")
+    yield lease
+    connection.close()
+
+
+@pytest.fixture
+async def redis_proxy(nursery, redis_port: int) -> Proxy:
+    proxy = Proxy(redis_port)
+    await nursery.start(proxy.run)
+    return proxy
+
+
+@pytest.fixture
+async def postgres_proxy(nursery, postgres) -> Proxy:
+    proxy = Proxy(postgres.port)
+    await nursery.start(proxy.run)
+    return proxy
+
+
+@pytest.fixture
+async def far_queue(bridge, redis_proxy, redis_url, queue_name) -> AsyncIterator[Queue]:
+    """The queue behind the proxy."""
+    async with open_queue(bridge, through(redis_url, redis_proxy), queue_name) as queue:
+        yield queue
+
+
+@pytest.fixture
+async def far_store(bridge, postgres_proxy, postgres_dsn, database_schema, store) -> AsyncIterator[JobStore]:
+    """The rows behind the proxy."""
+    async with open_store(bridge, through(postgres_dsn, postgres_proxy), database_schema) as far:
+        yield far
+
+
+class Steps:
+    """A producer and a worker, step by step."""
+
+    def __init__(self, queue: Queue, store: JobStore | None) -> None:
+        self.ledger = Ledger()
+        self.submit = Submit(queue, store, self.ledger)
+        self.claim = Claim(queue, store, self.ledger, "w")
+        policy = RetryPolicy(base_seconds=0.01, cap_seconds=0.02)
+        self.settle = Settle(queue, store, self.ledger, policy, Random(1))
+
+
+@pytest.fixture
+def steps(queue, store) -> Steps:
+    return Steps(queue, store)
+
+
+@pytest.fixture
+def far_steps(far_queue, far_store) -> Steps:
+    """The same behind the proxies."""
+    return Steps(far_queue, far_store)

@@ -1,0 +1,261 @@
+import json
+from functools import partial
+from uuid import UUID, uuid4
+
+import pytest
+import trio
+from uuid_utils.compat import uuid7
+
+from core.errors import LeaseLost
+from core.outcome import Complete
+from core.steps.settle import Settled
+from core.wire import Submission
+from tests.support.invariants import check_rows, tasks_in_redis
+from tests.support.wait import until
+
+FIVE = [Submission("x", b'{"n":%d}' % number, 0) for number in range(5)]
+
+
+async def dead(queue) -> list[dict[str, str]]:
+    return [json.loads(entry) for entry in await queue._command("LRANGE", queue.keys.dead, 0, -1)]
+
+
+async def test_what_was_submitted_is_claimed_in_order_and_processing(steps, queue, psql, lease):
+    ids = await steps.submit.run_batch(FIVE)
+    held = await steps.claim.run_once(lease, 3)
+    assert sorted(item.job_id for item in held) == ids[:3]
+    assert set(lease.held) == {1, 2, 3}
+    rows = await psql("SELECT id FROM jobs WHERE state = 'processing'")
+    assert {row["id"] for row in rows} == set(ids[:3])
+    await check_rows(queue, psql)
+
+
+async def test_a_foreign_task_gets_an_id_and_a_row(steps, queue, psql, lease):
+    own = uuid4()
+    await queue.push(
+        [b'{"type":"x","payload":{"a" : 1},"more":[1]}', b'{"type":"x","job_id":"%b"}' % str(own).encode()]
+    )
+    held = {item.job_id: item for item in await steps.claim.run_once(lease, 10)}
+    assert len(held) == 2
+    assert own in held
+    [named] = set(held) - {own}
+    row = (await psql("SELECT * FROM jobs WHERE id = $1", named))[0]
+    assert (row["state"], row["payload"], row["extra"]) == ("processing", '{"a" : 1}', '"more":[1]')
+    assert await tasks_in_redis(queue) == set(held), "named in the flight before anything else"
+    assert held[named].token == row["token"]
+    await check_rows(queue, psql)
+
+
+async def test_two_thousand_equal_tasks_are_two_thousand_jobs(steps, queue, psql, lease):
+    await queue.push([b'{"type":"x"}'] * 2000)
+    claimed = 0
+    while claimed < 2000:
+        claimed += len(await steps.claim.run_once(lease, 1000))
+    assert await psql.value("SELECT count(*) FROM jobs") == 2000
+    await check_rows(queue, psql)
+
+
+async def test_what_is_no_task_is_buried_whole_and_its_neighbours_go_on(steps, queue, lease):
+    bad = [b"garbage", b"\xff\xfe", b'{"type":"x","job_id":"no"}', b'{"type":5}']
+    await queue.push([*bad[:2], *[b'{"type":"x"}'] * 496, *bad[2:]])
+    assert len(await steps.claim.run_once(lease, 500)) == 496
+    entries = await dead(queue)
+    assert [entry.get("task") for entry in entries] == ["garbage", None, '{"type":"x","job_id":"no"}', '{"type":5}']
+    assert entries[1]["task_base64"] == "//4="
+    assert all(entry["reason"] and entry["at"] for entry in entries)
+    assert steps.claim.counts.invalid == 4
+
+
+async def test_a_foreign_task_that_postgres_cannot_store_is_buried_alone(steps, queue, psql, lease, monkeypatch):
+    from core.errors import StoreRefused
+
+    adopt = steps.claim._store.adopt
+
+    async def refusing(tasks, *arguments, **options):
+        if any(task.type == "bad" for _, task in tasks):
+            raise StoreRefused("Postgres: no")
+        await adopt(tasks, *arguments, **options)
+
+    monkeypatch.setattr(steps.claim._store, "adopt", refusing)
+    await queue.push([b'{"type":"x"}', b'{"type":"bad"}', b'{"type":"x"}'])
+    assert len(await steps.claim.run_once(lease, 10)) == 2
+    assert [entry["reason"] for entry in await dead(queue)] == ["Postgres: no"]
+
+
+async def test_copies_are_dropped_wherever_the_job_is(steps, queue, lease, psql):
+    [running, ended] = await steps.submit.run_batch(FIVE[:2])
+    held = await steps.claim.run_once(lease, 2)
+    await steps.settle.run_batch([Settled(item, Complete(b"1"), 0.1) for item in held if item.job_id == ended])
+    copy = b'{"type":"x","job_id":"%b"}'
+    both = b'{"type":"x","job_id":"%b"}' % str(uuid7()).encode()
+    await queue.push([copy % str(running).encode(), copy % str(ended).encode(), both, both])
+    assert len(await steps.claim.run_once(lease, 10)) == 1
+    assert steps.claim.counts.copies == 3
+    assert await psql.value("SELECT state FROM jobs WHERE id = $1", ended) == "completed"
+
+
+async def test_a_job_of_another_queue_is_buried(steps, queue, store, lease):
+    job_id = uuid7()
+    await store.insert(uuid7(), "another", [(job_id, "x", "{}", 0)], [])
+    await queue.push([b'{"type":"x","job_id":"%b"}' % str(job_id).encode()])
+    assert await steps.claim.run_once(lease, 1) == []
+    assert [entry["reason"] for entry in await dead(queue)] == [f"job {job_id} belongs to queue another"]
+
+
+async def test_what_is_early_or_locked_waits_in_the_scheduled_set(steps, queue, psql, lease):
+    ids = await steps.submit.run_batch(FIVE)
+    await psql("UPDATE jobs SET run_at = now() + interval '1 hour' WHERE id = $1", ids[0])
+    await psql("BEGIN")
+    await psql("SELECT * FROM jobs WHERE id = $1 FOR UPDATE", ids[1])
+    assert {item.job_id for item in await steps.claim.run_once(lease, 10)} == set(ids[2:])
+    await psql("ROLLBACK")
+    due = await queue._command("ZRANGE", queue.keys.scheduled, 0, -1, "WITHSCORES")
+    assert len(due) in {2, 4}
+    await check_rows(queue, psql)
+
+
+async def test_a_claim_whose_answer_was_cut_is_repeated_and_loses_nothing(
+    far_steps, redis_proxy, queue, lease, nursery
+):
+    await queue.push([b'{"type":"x"}'] * 3)
+    await far_steps.claim._queue.depths()
+    redis_proxy.swallow_replies()
+    claimed: list[object] = []
+
+    async def claim() -> None:
+        claimed.extend(await far_steps.claim.run_once(lease, 3))
+
+    async with trio.open_nursery() as worker:
+        worker.start_soon(claim)
+        await redis_proxy.replies_swallowed.wait()
+        redis_proxy.heal()
+    assert len(claimed) == 3
+    assert (await queue.depths()).ready == 0
+    assert set(lease.held) == {1, 2, 3}
+
+
+async def test_a_claim_statement_whose_answer_was_cut_is_repeated_under_a_new_token(
+    far_steps, postgres_proxy, queue, psql, lease
+):
+    # asyncpg prepares a statement in a trip of its own: this one has to be known already.
+    await far_steps.submit.run_batch(FIVE[:1])
+    await far_steps.claim.run_once(lease, 1)
+    ids = await far_steps.submit.run_batch(FIVE)
+    postgres_proxy.swallow_replies()
+    claimed = []
+
+    async def claim() -> None:
+        claimed.extend(await far_steps.claim.run_once(lease, 5))
+
+    async with trio.open_nursery() as worker:
+        worker.start_soon(claim)
+        await postgres_proxy.replies_swallowed.wait()
+
+        async def processing() -> bool:
+            return await psql.value("SELECT count(*) FROM jobs WHERE state = 'processing'") == 6
+
+        await until(processing)
+        postgres_proxy.heal()
+    assert {item.job_id for item in claimed} == set(ids)
+    [token] = {item.token for item in claimed}
+    assert await psql.value("SELECT count(*) FROM jobs WHERE token = $1", token) == 5
+    await check_rows(queue, psql)
+
+
+async def test_the_audit_gives_back_what_a_lost_answer_left_in_the_flight(steps, queue, lease):
+    await queue.push([b'{"type":"x"}'] * 3)
+    await queue.claim(lease.id, start=1, count=2)  # nobody remembers
+    lease.next_number = 3
+    [held] = await steps.claim.run_once(lease, 1)
+    assert await steps.claim.audit(lease) == 2
+    assert await queue.numbers(lease.id) == {held.number}
+    assert (await queue.depths()).ready == 2
+
+
+async def test_the_audit_gives_back_rows_of_a_claim_that_arrived_too_late(steps, queue, store, psql, lease):
+    [job_id] = await steps.submit.run_batch(FIVE[:1])
+    late = uuid4()  # a statement that hung in the network while its repeat was answered, settled and given back
+    await store.claim([job_id], late, queue=queue.name, owner=lease.id, worker="w", earlier=[], done_claims=[])
+    assert await steps.claim.audit(lease) == 1
+    row = (await psql("SELECT * FROM jobs"))[0]
+    assert (row["state"], row["attempts"], row["interruptions"]) == ("pending", 0, 0)
+    await check_rows(queue, psql)
+
+
+async def test_the_audit_leaves_alone_what_is_held(steps, lease):
+    await steps.submit.run_batch(FIVE)
+    held = await steps.claim.run_once(lease, 5)
+    assert await steps.claim.audit(lease) == 0
+    assert set(lease.held) == {item.number for item in held}
+
+
+async def test_what_was_left_locked_by_an_unanswered_send_is_not_taken_for_a_copy(steps, queue, store, psql, lease):
+    # The first send got the row, its answer was lost; now somebody in psql holds the row and the repeat skips it.
+    [job_id] = await steps.submit.run_batch(FIVE[:1])
+    real = store.claim
+    sends: list[UUID] = []
+
+    async def first_is_lost(ids, token, **options):
+        rows = await real(ids, token, **options)
+        sends.append(token)
+        if len(sends) == 1:
+            await psql("BEGIN")
+            await psql("SELECT * FROM jobs FOR UPDATE")
+            from core.errors import StoreUnavailable
+
+            raise StoreUnavailable("its answer was lost")
+        return rows
+
+    steps.claim._store = _Wrapped(store, claim=first_is_lost)
+    assert await steps.claim.run_once(lease, 1) == []
+    await psql("ROLLBACK")
+    assert await steps.claim.audit(lease) == 2, "the task and the row"
+    await check_rows(queue, psql)
+    assert await psql.value("SELECT state FROM jobs WHERE id = $1", job_id) == "pending"
+
+
+class _Wrapped:
+    def __init__(self, inner: object, **instead: object) -> None:
+        self._inner = inner
+        self.__dict__.update(instead)
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._inner, name)
+
+
+async def test_a_lost_lease_claims_nothing(steps, queue, lease):
+    await queue.push([b'{"type":"x"}'])
+    await queue.end(lease.id)
+    with pytest.raises(LeaseLost):
+        await steps.claim.run_once(lease, 1)
+
+
+async def test_a_batch_of_own_jobs_costs_one_trip_to_redis_and_one_to_postgres(steps, lease, monkeypatch):
+    await steps.submit.run_batch(FIVE * 20)
+    trips: list[str] = []
+    run = type(steps.claim._queue._bridge).run
+
+    async def counted(self, unit, *arguments):
+        trips.append("x")
+        return await run(self, unit, *arguments)
+
+    monkeypatch.setattr(type(steps.claim._queue._bridge), "run", counted)
+    assert len(await steps.claim.run_once(lease, 100)) == 100
+    assert len(trips) == 2
+
+
+async def test_a_cancelled_claim_leaves_everything_to_the_audit(far_steps, steps, postgres_proxy, queue, psql, lease):
+    await far_steps.submit.run_batch(FIVE)
+    postgres_proxy.swallow_replies()
+    with trio.move_on_after(0.3):
+        await far_steps.claim.run_once(lease, 5)
+    postgres_proxy.heal()
+    await until(partial(_audited, steps, lease, queue, psql))
+    assert (await queue.depths()).ready == 5
+
+
+async def _audited(steps, lease, queue, psql) -> bool:
+    await steps.claim.audit(lease)
+    return (
+        not await queue.numbers(lease.id) and await psql.value("SELECT count(*) FROM jobs WHERE state = 'pending'") == 5
+    )

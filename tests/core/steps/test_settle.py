@@ -1,0 +1,232 @@
+import json
+from functools import partial
+from uuid import uuid4
+
+import pytest
+import trio
+
+from core.job import Artifact, JobState
+from core.outcome import Bury, Complete, GiveBack, Retry
+from core.steps.settle import Settled
+from core.steps.sweep import Sweep
+from core.store import Ending, Release
+from core.wire import Submission, decode_task
+from tests.core.steps.conftest import Steps
+from tests.support.invariants import check_nothing_left, check_rows, tasks_in_redis
+from tests.support.wait import until
+
+HUNDRED = [Submission("x", b"{}", 2) for _ in range(100)]
+
+
+async def states(psql) -> dict[str, int]:
+    return {row[0]: row[1] for row in await psql("SELECT state, count(*) FROM jobs GROUP BY 1")}
+
+
+async def take(steps, lease, count: int):
+    return [item for item in await steps.claim.run_once(lease, count)]  # noqa: C416
+
+
+async def test_ends_are_written_and_the_flight_is_empty(steps, queue, store, psql, lease):
+    await steps.submit.run_batch(HUNDRED)
+    held = await take(steps, lease, 100)
+    verdicts = [Complete(b'{"a":1}')] * 60 + [Bury("E: x", "failed", "trace")] * 40
+    await steps.settle.run_batch([Settled(item, verdict, 0.5) for item, verdict in zip(held, verdicts, strict=True)])
+    assert await states(psql) == {"completed": 60, "failed": 40}
+    assert await queue.numbers(lease.id) == set()
+    assert not lease.held
+    assert not lease.holds(held[0].job_id)
+    await steps.ledger.clear(store)
+    assert await psql("SELECT * FROM claimed") == []
+    assert await psql("SELECT * FROM unpushed") == []
+
+
+async def test_retries_and_what_goes_back_are_marked_until_redis_has_them(steps, queue, store, psql, lease):
+    await steps.submit.run_batch(HUNDRED[:3])
+    retried, interrupted, unstarted = await take(steps, lease, 3)
+    await steps.settle.run_batch(
+        [
+            Settled(retried, Retry("E: x", "failed", "trace"), 0.5),
+            Settled(interrupted, GiveBack(interrupted=True), 0.5),
+            Settled(unstarted, GiveBack(interrupted=False)),
+        ]
+    )
+    await check_rows(queue, psql)
+    ready = [decode_task(line) for line in await queue._command("LRANGE", queue.name, 0, -1)]
+    assert [(task.job_id, task.interruptions) for task in ready] == [(interrupted.job_id, 1), (unstarted.job_id, 0)]
+    [waiting] = await queue._command("ZRANGE", queue.keys.scheduled, 0, -1)
+    assert (decode_task(waiting).job_id, decode_task(waiting).attempts) == (retried.job_id, 1)
+    await steps.ledger.clear(store)
+    assert await psql("SELECT * FROM unpushed") == []
+
+
+async def test_a_retry_that_comes_back_at_once_is_no_copy(steps, queue, lease):
+    await steps.submit.run_batch(HUNDRED[:1])
+    [held] = await take(steps, lease, 1)
+    await steps.settle.run_batch([Settled(held, GiveBack(interrupted=False))])
+    [again] = await take(steps, lease, 1)
+    assert again.job_id == held.job_id
+    assert steps.claim.counts.copies == 0
+
+
+async def _prepare(store) -> None:
+    """asyncpg prepares a statement in a trip of its own: let the next send be the statement itself."""
+    await store.finish([Ending(uuid4(), uuid4(), JobState.COMPLETED, "completed", 0.0)])
+    await store.release(uuid4(), "q", [Release(uuid4(), uuid4(), "none", 0)])
+
+
+@pytest.mark.parametrize("server", ["postgres", "redis"])
+@pytest.mark.parametrize("kind", ["finish", "retry", "give back"])
+async def test_an_answer_that_was_cut_is_asked_for_again(
+    far_steps, far_store, redis_proxy, postgres_proxy, queue, psql, lease, server, kind
+):
+    await _prepare(far_store)
+    await far_steps.submit.run_batch(HUNDRED[:5])
+    held = await take(far_steps, lease, 5)
+    verdict = {"finish": Complete(b"1"), "retry": Retry("E", "failed"), "give back": GiveBack(interrupted=True)}[kind]
+    proxy = postgres_proxy if server == "postgres" else redis_proxy
+    proxy.swallow_replies()
+    async with trio.open_nursery() as worker:
+        worker.start_soon(far_steps.settle.run_batch, [Settled(item, verdict, 0.1) for item in held])
+        await proxy.replies_swallowed.wait()
+        await trio.sleep(0.05)  # it has taken effect
+        proxy.heal()
+    assert await queue.numbers(lease.id) == set()
+    assert not lease.held
+    await check_rows(queue, psql)
+    rows = await psql("SELECT state, attempts, interruptions FROM jobs")
+    expected = {"finish": ("completed", 0, 0), "retry": ("pending", 1, 0), "give back": ("pending", 0, 1)}[kind]
+    assert {tuple(row) for row in rows} == {expected}, "counted once"
+    if kind != "finish":
+        assert len(await tasks_in_redis(queue)) == 5
+
+
+async def test_a_locked_row_is_settled_when_it_is_free_and_the_others_at_once(steps, queue, psql, lease):
+    await steps.submit.run_batch(HUNDRED)
+    held = await take(steps, lease, 100)
+    await psql("BEGIN")
+    await psql("SELECT * FROM jobs WHERE id = $1 FOR UPDATE", held[50].job_id)
+
+    async def ninety_nine() -> bool:
+        return await queue.numbers(lease.id) == {held[50].number}
+
+    async with trio.open_nursery() as worker:
+        worker.start_soon(steps.settle.run_batch, [Settled(item, Complete(b"1"), 0.1) for item in held])
+        await until(ninety_nine)
+        await psql("ROLLBACK")
+    assert await states(psql) == {"completed": 100}
+    assert await queue.numbers(lease.id) == set()
+
+
+async def test_an_outcome_that_cannot_be_stored_becomes_a_failure_that_can(steps, psql, lease):
+    await steps.submit.run_batch(HUNDRED)
+    held = await take(steps, lease, 100)
+    batch = [Settled(item, Complete(b"1"), 0.1) for item in held]
+    batch[33] = Settled(held[33], Complete(b"1", [Artifact("x", "text/\0plain", b"")]), 0.1)
+    await steps.settle.run_batch(batch)
+    assert await states(psql) == {"completed": 99, "failed": 1}
+    assert "could not be stored" in await psql.value("SELECT error_message FROM jobs WHERE state = 'failed'")
+
+
+async def test_an_error_text_with_nul_harms_nobody(steps, psql, lease):
+    await steps.submit.run_batch(HUNDRED)
+    held = await take(steps, lease, 100)
+    batch = [Settled(item, Complete(b"1"), 0.1) for item in held]
+    batch[10] = Settled(held[10], Bury("E: \0 \ud800", "failed", "\0" * 100), 0.1)
+    batch[20] = Settled(held[20], Retry("E: \0", "failed", "\0"), 0.1)
+    await steps.settle.run_batch(batch)
+    assert await states(psql) == {"completed": 98, "failed": 1, "pending": 1}
+
+
+async def test_an_outcome_that_comes_too_late_is_refused(steps, queue, store, psql, lease):
+    # Somebody took the job from us, and it runs elsewhere.
+    await steps.submit.run_batch(HUNDRED[:2])
+    held = await take(steps, lease, 2)
+    await psql("UPDATE jobs SET token = gen_random_uuid()")
+    await steps.settle.run_batch([Settled(held[0], Complete(b"1"), 1), Settled(held[1], Retry("E", "failed"), 1)])
+    assert await states(psql) == {"processing": 2}
+    assert not lease.held
+
+
+async def test_an_outcome_of_a_job_that_waits_again_gives_its_task_back(steps, queue, psql, lease):
+    await steps.submit.run_batch(HUNDRED[:1])
+    [held] = await take(steps, lease, 1)
+    await psql("UPDATE jobs SET state = 'pending'")
+    await steps.settle.run_batch([Settled(held, Complete(b"1"), 1)])
+    assert (await queue.depths()).ready == 1
+
+
+async def test_redis_only_a_failed_job_is_a_dead_letter_and_a_retry_carries_its_counter(queue, lease):
+    steps = Steps(queue, None)
+    await steps.submit.run_batch([Submission("x", b'{"n":1}', 2)] * 3)
+    failed, retried, done = await take(steps, lease, 3)
+    await steps.settle.run_batch(
+        [
+            Settled(failed, Bury("E: x", "failed"), 1),
+            Settled(retried, Retry("E", "failed"), 1),
+            Settled(done, Complete(b"1"), 1),
+        ]
+    )
+    [entry] = await queue._command("LRANGE", queue.keys.dead, 0, -1)
+    assert json.loads(entry)["reason"] == "E: x"
+    assert json.loads(json.loads(entry)["task"])["attempts"] == 1
+
+    async def promoted() -> bool:
+        return await queue.promote() == 1
+
+    await until(promoted)
+    [again] = await take(steps, lease, 1)
+    assert (again.job_id, again.counters.attempts) == (retried.job_id, 1)
+    await steps.settle.run_batch([Settled(again, Complete(b"1"), 1)])
+    await queue.end(lease.id)
+    assert await queue.retire(lease.id)
+    await check_nothing_left(queue, dead=True)
+
+
+async def test_what_a_sweep_finds_is_pushed_with_its_counters_and_early_jobs_are_scheduled(steps, queue, store, psql):
+    ids = await steps.submit.run_batch(HUNDRED[:3])
+    await queue._command("DEL", queue.name)  # as if the push had been lost
+    await psql("UPDATE jobs SET attempts = 2, run_at = now() + interval '1 h' WHERE id = $1", ids[0])
+    await psql("UPDATE jobs SET state = 'cancelled' WHERE id = $1", ids[1])
+    await psql("UPDATE unpushed SET at = now() - interval '6 s'")
+    sweep = Sweep(queue, store)
+    assert not await sweep.run_once()
+    assert not await sweep.run_once()
+    [early] = await queue._command("ZRANGE", queue.keys.scheduled, 0, -1)
+    assert (decode_task(early).job_id, decode_task(early).attempts) == (ids[0], 2)
+    [due] = await queue._command("LRANGE", queue.name, 0, -1)
+    assert decode_task(due).job_id == ids[2]
+    assert await psql("SELECT * FROM unpushed") == []
+
+
+async def test_a_settle_costs_one_trip_to_postgres_and_one_to_redis(steps, lease, monkeypatch):
+    await steps.submit.run_batch(HUNDRED)
+    held = await take(steps, lease, 100)
+    trips: list[str] = []
+    run = type(steps.claim._queue._bridge).run
+
+    async def counted(self, unit, *arguments):
+        trips.append("x")
+        return await run(self, unit, *arguments)
+
+    monkeypatch.setattr(type(steps.claim._queue._bridge), "run", counted)
+    await steps.settle.run_batch([Settled(item, Complete(b"1"), 0.1) for item in held])
+    assert len(trips) == 2
+
+
+async def test_an_outage_is_waited_out(far_steps, redis_proxy, postgres_proxy, psql, lease, queue):
+    await far_steps.submit.run_batch(HUNDRED)
+    held = await take(far_steps, lease, 100)
+    redis_proxy.go_away()
+    postgres_proxy.go_away()
+    async with trio.open_nursery() as worker:
+        worker.start_soon(far_steps.settle.run_batch, [Settled(item, Complete(b"1"), 0.1) for item in held])
+        await trio.sleep(0.3)
+        assert len(lease.held) == 100, "nothing is acknowledged meanwhile"
+        postgres_proxy.heal()
+        await until(partial(_all_completed, psql))
+        redis_proxy.heal()
+    assert await queue.numbers(lease.id) == set()
+
+
+async def _all_completed(psql) -> bool:
+    return await states(psql) == {"completed": 100}

@@ -1,0 +1,107 @@
+from uuid import UUID
+
+import trio
+
+from core.errors import EnqueueFailed, PersistFailed
+from core.steps.submit import Submit
+from core.steps.sweep import Sweep
+from core.wire import Submission, decode_task
+from tests.support.invariants import check_rows, tasks_in_redis
+from tests.support.wait import until
+
+TEN = [Submission("x", b'{"n":%d}' % number, 3) for number in range(10)]
+
+
+async def test_a_batch_becomes_rows_a_mark_and_tasks_and_the_next_batch_takes_the_mark(steps, queue, psql):
+    ids = await steps.submit.run_batch(TEN)
+    assert all(isinstance(job_id, UUID) for job_id in ids)
+    tasks = [decode_task(line) for line in await queue._command("LRANGE", queue.name, 0, -1)]
+    assert [(task.job_id, task.payload, task.retries) for task in tasks] == [
+        (job_id, submission.payload, 3) for job_id, submission in zip(ids, TEN, strict=True)
+    ]
+    assert await psql.value("SELECT count(*) FROM unpushed") == 1
+    await steps.submit.run_batch(TEN)
+    assert await psql.value("SELECT count(*) FROM unpushed") == 1
+    await check_rows(queue, psql)
+
+
+async def test_without_postgres_each_task_has_an_id_all_the_same(queue):
+    from core.steps.marks import Ledger
+
+    ids = await Submit(queue, None, Ledger()).run_batch(TEN)
+    assert await tasks_in_redis(queue) == set(ids)
+
+
+async def test_an_insert_that_was_not_answered_is_refused_and_swept(far_steps, postgres_proxy, queue, store, psql):
+    # 116 of 119 cancelled inserts had committed. Then the row is there, and its mark: it will run, as 500 allows.
+    await far_steps.submit.run_batch(TEN[:1])
+    postgres_proxy.swallow_replies()
+    [answer] = await far_steps.submit.run_batch(TEN[1:2])
+    assert isinstance(answer, PersistFailed)
+    assert await psql.value("SELECT count(*) FROM jobs WHERE state = 'pending'") == 2
+    await check_rows(queue, psql)
+    await psql("UPDATE unpushed SET at = now() - interval '6 s'")
+    await Sweep(queue, store).run_once()
+    assert len(await tasks_in_redis(queue)) == 2
+    assert await psql("SELECT * FROM unpushed") == []
+
+
+async def test_a_push_that_never_arrived_is_refused_and_will_not_run(far_steps, redis_proxy, queue, psql):
+    await far_steps.submit.run_batch(TEN[:1])
+    redis_proxy.go_away()
+    [answer] = await far_steps.submit.run_batch(TEN[1:2])
+    assert isinstance(answer, EnqueueFailed)
+    assert await psql.value("SELECT count(*) FROM jobs WHERE state = 'cancelled'") == 1
+    assert len(await tasks_in_redis(queue)) == 1
+
+
+async def test_a_push_whose_answer_was_lost_is_refused_and_its_task_is_dropped_at_the_claim(
+    far_steps, redis_proxy, steps, lease, queue, psql
+):
+    await far_steps.submit.run_batch(TEN[:1])
+    [first] = await steps.claim.run_once(lease, 10)
+    redis_proxy.swallow_replies()
+    [answer] = await far_steps.submit.run_batch(TEN[1:2])
+    assert isinstance(answer, EnqueueFailed)
+    assert len(await tasks_in_redis(queue)) == 2, "it is there"
+    assert await steps.claim.run_once(lease, 10) == [], "and does not run"
+    assert steps.claim.counts.copies == 1
+    assert lease.held == {first.number: first}
+
+
+async def test_a_push_whose_answer_was_lost_and_whose_task_was_claimed_is_accepted(
+    far_steps, redis_proxy, steps, lease, psql
+):
+    # The job runs already, and fails once, before the producer looks: 500 "it will not run" would be a lie.
+    await far_steps.submit.run_batch(TEN[:1])
+    redis_proxy.swallow_replies()
+    answers: list[object] = []
+
+    async def submit() -> None:
+        answers.extend(await far_steps.submit.run_batch(TEN[1:2]))
+
+    async with trio.open_nursery() as producer:
+        producer.start_soon(submit)
+        await redis_proxy.replies_swallowed.wait()
+
+        async def claimed() -> bool:
+            return len(await steps.claim.run_once(lease, 10)) > 0 and len(lease.held) == 2
+
+        await until(claimed)
+    assert answers == [max(lease.held.values(), key=lambda held: held.number).job_id]
+
+
+async def test_postgres_dies_between_the_push_and_its_refusal(far_steps, redis_proxy, postgres_proxy, psql, queue):
+    await far_steps.submit.run_batch(TEN[:1])
+    redis_proxy.swallow_requests()
+    answers: list[object] = []
+
+    async def submit() -> None:
+        answers.extend(await far_steps.submit.run_batch(TEN[1:2]))
+
+    async with trio.open_nursery() as producer:
+        producer.start_soon(submit)
+        await redis_proxy.requests_swallowed.wait()
+        postgres_proxy.go_away()
+    assert isinstance(answers[0], EnqueueFailed)
+    await check_rows(queue, psql)  # nobody knows: the mark decides
