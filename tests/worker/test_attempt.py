@@ -1,0 +1,232 @@
+import sys
+import threading
+import traceback
+
+import pytest
+import trio
+from trio.testing import MockClock
+
+from core.errors import PermanentFailure
+from core.handlers import Handler
+from core.job import Job
+from core.outcome import Failed, Interrupted, Succeeded, TimedOut
+from services.worker.attempt import RESULT_BYTES_MAX, TRACEBACK_LENGTH_MAX, Attempt, failed
+
+
+def attempt(function, *, timeout: float | None = 5, is_async: bool = True) -> Attempt:
+    job = Job(id="1", type="x", payload={"n": 1}, attempt=1, retries=0, keeps_artifacts=True)
+    return Attempt(Handler("x", function, is_async, timeout), job, trio.CapacityLimiter(10))
+
+
+async def returns(job: Job) -> object:
+    job.attach("a", b"1")
+    return {"n": job.payload["n"]}
+
+
+async def raises(job: Job) -> object:
+    raise ValueError("no width")
+
+
+async def exits(job: Job) -> object:
+    sys.exit(3)
+
+
+async def interrupts(job: Job) -> object:
+    raise KeyboardInterrupt
+
+
+async def hangs(job: Job) -> object:
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(trio.sleep_forever)
+    return None
+
+
+async def child_fails(job: Job) -> object:
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(raises, job)
+    return None
+
+
+async def fails_while_cleaning_up(job: Job) -> object:
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(trio.sleep_forever)
+        nursery.start_soon(_cleans_up_badly)
+    return None
+
+
+async def _cleans_up_badly() -> None:
+    try:
+        await trio.sleep_forever()
+    finally:
+        raise ValueError("in cleanup")
+
+
+async def group_of_exits(job: Job) -> object:
+    raise BaseExceptionGroup("many", [SystemExit(1), ValueError("x")])
+
+
+class Unspeakable(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError("I have no words")
+
+
+async def unspeakable(job: Job) -> object:
+    raise Unspeakable
+
+
+async def swallows_its_timeout(job: Job) -> object:
+    try:
+        await trio.sleep_forever()
+    except trio.Cancelled:
+        return "done all the same"
+    return None
+
+
+@pytest.mark.parametrize(
+    ("function", "kind"),
+    [
+        (returns, Succeeded),
+        (raises, Failed),
+        (exits, Failed),
+        (interrupts, Failed),
+        (child_fails, Failed),
+        (hangs, TimedOut),
+        (fails_while_cleaning_up, Failed),
+        (group_of_exits, Failed),
+        (unspeakable, Failed),
+        (swallows_its_timeout, Succeeded),
+    ],
+)
+async def test_whatever_a_handler_does_becomes_an_outcome(function, kind, autojump_clock: MockClock):
+    assert isinstance(await attempt(function).run(), kind)
+
+
+@pytest.mark.parametrize("function", [hangs, fails_while_cleaning_up])
+async def test_shutdown_goes_through_a_handler_and_harms_nobody_else(function, autojump_clock: MockClock):
+    with trio.move_on_after(1) as shutdown:
+        await attempt(function).run()
+    assert shutdown.cancelled_caught
+
+
+async def test_who_is_interrupted_says_so_and_its_children_have_ended(autojump_clock: MockClock):
+    ended = trio.Event()
+
+    async def with_child(job: Job) -> object:
+        async def child() -> None:
+            try:
+                await trio.sleep_forever()
+            finally:
+                ended.set()
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(child)
+        return None
+
+    run = attempt(with_child, timeout=None)
+    async with trio.open_nursery() as nursery:
+
+        async def interrupt() -> None:
+            await trio.sleep(1)
+            run.interrupt()
+
+        nursery.start_soon(interrupt)
+        assert await run.run() == Interrupted()
+    assert ended.is_set()
+
+
+async def test_the_result_and_the_artifacts_come_along():
+    outcome = await attempt(returns).run()
+    assert isinstance(outcome, Succeeded)
+    assert outcome.result == b'{"n":1}'
+    assert [artifact.name for artifact in outcome.artifacts] == ["a"]
+
+
+@pytest.mark.parametrize(
+    ("result", "said"),
+    [
+        (object(), "the result is no JSON value"),
+        ("\ud800", "the result is no JSON value"),
+        ("x" * RESULT_BYTES_MAX, f"at most {RESULT_BYTES_MAX} are kept"),
+    ],
+)
+async def test_a_result_that_cannot_be_kept_is_a_failure_for_good(result, said):
+    async def function(job: Job) -> object:
+        return result
+
+    outcome = await attempt(function).run()
+    assert isinstance(outcome, Failed)
+    assert outcome.permanent
+    assert said in outcome.error
+
+
+async def test_an_error_is_told_with_its_class_and_the_frames_of_the_handler():
+    outcome = await attempt(raises).run()
+    assert isinstance(outcome, Failed)
+    assert outcome.error == "ValueError: no width"
+    assert outcome.traceback is not None
+    assert outcome.traceback.count("File ") == 1, outcome.traceback
+    assert "in raises" in outcome.traceback
+
+
+async def test_our_own_errors_are_told_by_their_text_alone_and_may_be_for_good():
+    async def function(job: Job) -> object:
+        raise PermanentFailure("payload.width: missing")
+
+    outcome = await attempt(function).run()
+    assert isinstance(outcome, Failed)
+    assert (outcome.error, outcome.permanent) == ("payload.width: missing", True)
+
+
+def test_a_traceback_of_ten_megabytes_is_cut():
+    try:
+        raise ValueError("x" * 10_000_000)
+    except ValueError as error:
+        outcome = failed(error)
+    assert outcome.traceback is not None
+    assert len(outcome.traceback) <= TRACEBACK_LENGTH_MAX
+    assert len(outcome.error) <= 4096
+    assert traceback  # the whole one would have been longer
+
+
+async def test_a_plain_function_runs_in_a_thread():
+    def function(job: Job) -> object:
+        assert threading.current_thread() is not threading.main_thread()
+        return job.id
+
+    run = attempt(function, is_async=False)
+    outcome = await run.run()
+    assert isinstance(outcome, Succeeded)
+    assert outcome.result == b'"1"'
+    await run.thread_ended.wait()
+
+
+async def test_sys_exit_in_a_thread_is_a_failure():
+    def function(job: Job) -> object:
+        sys.exit(1)
+
+    assert isinstance(await attempt(function, is_async=False).run(), Failed)
+
+
+async def test_a_thread_that_takes_too_long_fails_its_job_and_says_when_it_ends():
+    released = threading.Event()
+
+    def function(job: Job) -> object:
+        released.wait(10)
+        return None
+
+    run = attempt(function, timeout=0.05, is_async=False)
+    assert await run.run() == TimedOut(0.05)
+    assert not run.thread_ended.is_set()
+    released.set()
+    with trio.fail_after(5):
+        await run.thread_ended.wait()
+
+
+async def test_a_plain_function_that_is_interrupted_before_it_starts_leaves_no_thread():
+    def function(job: Job) -> object:
+        raise AssertionError("it must not run")
+
+    run = attempt(function, is_async=False)
+    run.interrupt()
+    assert await run.run() == Interrupted()
+    assert run.thread_ended.is_set()

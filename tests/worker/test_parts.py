@@ -1,0 +1,199 @@
+"""The small parts of a worker: buffer, outcomes, prefetch, upkeep, metrics, notifications."""
+
+import socket
+from functools import partial
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+import trio
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
+from prometheus_client.parser import text_string_to_metric_families as parse_text
+from trio.testing import MockClock, wait_all_tasks_blocked
+
+from core.errors import QueueUnavailable
+from core.outcome import Complete
+from core.steps.lease import Held, Lease
+from core.steps.settle import Settled
+from core.wire import Task
+from services.systemd import Notifier
+from services.worker.buffer import Buffer
+from services.worker.metrics import Counts, Gauges, WorkerCollector, collector_registry, wants_prometheus
+from services.worker.outcomes import WAITING_MAX, Outcomes
+from services.worker.prefetch import Prefetch
+from services.worker.upkeep import repeat
+
+LEASE = Lease()
+
+
+def held(number: int) -> Held:
+    return Held(LEASE, number, Task("x"), uuid4(), trio.current_time())
+
+
+async def test_a_buffer_is_first_in_first_out_and_wakes_who_waits():
+    buffer, taken = Buffer(), []
+
+    async def consume() -> None:
+        while (item := await buffer.take()) is not None:
+            taken.append(item.number)
+
+    async with trio.open_nursery() as consumers:
+        for _ in range(5):
+            consumers.start_soon(consume)
+        await wait_all_tasks_blocked()
+        assert buffer.idle == 5
+        buffer.extend([held(number) for number in range(20)])
+        await wait_all_tasks_blocked()
+        assert sorted(taken) == list(range(20))
+        assert buffer.idle == 5
+        buffer.close()
+    assert len(buffer) == 0
+
+
+async def test_a_drained_buffer_gives_back_everything_in_order():
+    buffer = Buffer()
+    buffer.extend([held(number) for number in range(3)])
+    assert buffer.waiting_since() is not None
+    assert [item.number for item in buffer.drain()] == [0, 1, 2]
+    assert buffer.waiting_since() is None
+
+
+class SlowSettle:
+    """Stands where Settle stands, and holds each batch until it is told to go on."""
+
+    def __init__(self) -> None:
+        self.batches: list[int] = []
+        self.go_on = trio.Event()
+
+    async def run_batch(self, batch: list[Settled]) -> None:
+        self.batches.append(len(batch))
+        await self.go_on.wait()
+
+
+async def test_outcomes_gather_while_a_batch_is_settled_and_hold_consumers_up_when_full():
+    settle = SlowSettle()
+    outcomes = Outcomes(settle, lambda: None)  # type: ignore[arg-type]
+    async with trio.open_nursery() as nursery:
+        await nursery.start(outcomes.run)
+        for number in range(WAITING_MAX + 501):
+            outcomes.put(Settled(held(number), Complete(b"1"), 0.1))
+            if number == 0:
+                await wait_all_tasks_blocked()
+        assert settle.batches == [1]
+        assert outcomes.full
+        with trio.move_on_after(0.02) as patience:
+            await outcomes.wait_for_room()
+        assert patience.cancelled_caught, "a consumer takes its next job only when there is room"
+        settle.go_on.set()
+        with trio.fail_after(5):
+            await outcomes.wait_for_room()
+            await outcomes.wait_empty()
+        assert sum(settle.batches) == WAITING_MAX + 501
+        assert max(settle.batches) == 500
+        nursery.cancel_scope.cancel()
+
+
+async def test_prefetch_follows_from_how_long_jobs_take(autojump_clock: MockClock):
+    prefetch, finished = Prefetch(), 0
+    for _ in range(20):  # 10,000 a second
+        await trio.sleep(0.1)
+        finished += 1000
+        ahead = prefetch.target(finished)
+    assert 500 <= ahead <= 1000
+    for _ in range(20):  # one in two seconds
+        await trio.sleep(2)
+        finished += 1
+        ahead = prefetch.target(finished)
+    assert ahead == 0
+    prefetch.reset(finished)
+    assert prefetch.target(finished) == 0
+
+
+async def test_a_loop_waits_out_an_outage_and_a_bug_ends_it(autojump_clock: MockClock):
+    calls = 0
+
+    async def run_once() -> bool:
+        nonlocal calls
+        calls += 1
+        if calls < 3:
+            raise QueueUnavailable("away")
+        if calls < 6:
+            return True  # there is more to do
+        raise ZeroDivisionError
+
+    beats: list[float] = []
+    with pytest.raises(ZeroDivisionError):
+        await repeat(run_once, every_seconds=60, beat=lambda: beats.append(trio.current_time()))
+    assert calls == 6
+    assert len(beats) == 6
+    assert trio.current_time() - beats[2] < 1, "a full piece is repeated at once"
+
+
+@pytest.mark.parametrize(
+    ("accept", "wanted"),
+    [
+        ("", False),
+        ("*/*", False),
+        ("text/html,application/xhtml+xml,*/*;q=0.8", False),
+        ("application/json, text/plain, */*", False),
+        ("text/plain;version=0.0.4;q=0.5,*/*;q=0.1", True),
+        ("application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5,*/*;q=0.1", True),
+    ],
+)
+def test_only_a_scraper_gets_prometheus_text(accept, wanted):
+    assert wants_prometheus(accept) == wanted
+
+
+@pytest.mark.parametrize("accept", ["text/plain;version=0.0.4", "application/openmetrics-text;version=1.0.0"])
+async def test_metrics_can_be_parsed_and_have_the_sums(accept):
+    from prometheus_client.exposition import choose_encoder
+
+    counts = Counts()
+    counts.of("send_email").done = 3
+    for seconds in (0.0005, 0.2, 4000.0):
+        counts.ran("send_email", seconds)
+    gauges = Gauges(ready=7, scheduled=1, dead=2, running=1, buffered=0, unsettled=0, threads_left=0, copies=5,
+                    invalid=1, concurrency=2)  # fmt: skip
+    encode, _ = choose_encoder(accept)
+    text = encode(collector_registry(WorkerCollector(counts, lambda: gauges, "q"))).decode()
+    families = {f.name: f for f in (parse_openmetrics if "openmetrics" in accept else parse_text)(text)}
+    samples = {
+        (s.name, s.labels.get("outcome"), s.labels.get("le")): s.value for f in families.values() for s in f.samples
+    }
+    assert samples["workqueue_ready_tasks", None, None] == 7
+    assert samples["workqueue_jobs_total", "done", None] == 3
+    assert samples["workqueue_dropped_copies_total", None, None] == 5
+    assert samples["workqueue_job_seconds_bucket", None, "0.001"] == 1
+    assert samples["workqueue_job_seconds_bucket", None, "+Inf"] == 3
+    assert samples["workqueue_job_seconds_count", None, None] == 3
+
+
+def test_types_are_counted_one_by_one_only_up_to_a_limit():
+    async def count() -> int:
+        counts = Counts()
+        for number in range(2000):
+            counts.of(f"type {number}").done += 1
+        return len(counts.types)
+
+    assert trio.run(count) == 501
+
+
+async def test_systemd_is_told_ready_stopping_and_that_the_loop_lives(tmp_path: Path, nursery):
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.bind(str(tmp_path / "notify"))
+        systemd.settimeout(5)
+        notifier = Notifier.from_environ({"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "90000"})
+        notifier.ready()
+        assert systemd.recv(100) == b"READY=1"
+        await nursery.start(notifier.feed_watchdog)
+        begun = trio.current_time()
+        for _ in range(3):
+            assert await trio.to_thread.run_sync(partial(systemd.recv, 100)) == b"WATCHDOG=1"
+        assert trio.current_time() - begun < 2
+        nursery.cancel_scope.cancel()
+        notifier.stopping()
+
+
+def test_without_systemd_nothing_is_sent():
+    Notifier.from_environ({}).ready()
+    Notifier("/nowhere/at/all").ready()
