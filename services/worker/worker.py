@@ -40,6 +40,7 @@ from services.worker.upkeep import repeat
 log = logging.getLogger(__name__)
 
 UNKNOWN_TYPE_DELAY_MS = 1000
+UNKNOWN_TYPE_PAUSE_SECONDS = 0.1
 RUNNING_SHOWN_MAX = 100
 FLUSH_SECONDS = 5.0  #: for what has ended, to be stored at a stop; beyond, the lease leaves it to others
 UNWIND_SECONDS = 5.0  #: for cancelled handlers to clean up; beyond, the process ends with them
@@ -78,11 +79,13 @@ class Worker:
         self._ledger = Ledger()
         self._claim = Claim(queue, store, self._ledger, self.name)
         policy = RetryPolicy(settings.retry_base_seconds, settings.retry_cap_seconds)
-        settle = Settle(queue, store, self._ledger, policy, Random())  # noqa: S311 - jitter, no secret
+        self._random = Random()  # noqa: S311 - jitter, no secret
+        settle = Settle(queue, store, self._ledger, policy, self._random)
         self._outcomes = Outcomes(settle, partial(self._beat, "settle"))
         self._peers = Peers(queue)
         self._prefetch = Prefetch()
         self._running: dict[UUID, Running] = {}
+        self._let_others_first = False
         self._threads = trio.CapacityLimiter(10_000)
         self._lease_thread = LeaseThread(
             partial(
@@ -236,6 +239,9 @@ class Worker:
                     audited_at = trio.current_time()
                     if given := await self._claim.audit(lease):
                         log.info("gave back %d jobs that an answer without a receiver had left with us", given)
+                if self._let_others_first:  # whoever knows the type should be at the list before us
+                    self._let_others_first = False
+                    await trio.sleep(UNKNOWN_TYPE_PAUSE_SECONDS)
                 if (count := self._room()) < 1:
                     with trio.move_on_after(1):
                         await self._buffer.wait_for_room()
@@ -247,7 +253,7 @@ class Worker:
             except LeaseLost:
                 self._lost_lease(lease)
             except (QueueUnavailable, StoreUnavailable):
-                await trio.sleep(0.2 + 0.6 * Random().random())  # noqa: S311 - jitter, no secret
+                await trio.sleep(self._random.uniform(0.2, 0.8))
 
     def _room(self) -> int:
         """How many jobs to claim now; under a backlog of outcomes none."""
@@ -319,7 +325,10 @@ class Worker:
                 known = await self._peers.know(held.task.type)
             except QueueUnavailable:
                 known = True  # nobody knows; it comes again
-            return NotStarted(UNKNOWN_TYPE_DELAY_MS) if known else Failed(f"unsupported task type: {held.task.type}")
+            if not known:
+                return Failed(f"unsupported task type: {held.task.type}")
+            self._let_others_first = True
+            return NotStarted(int(UNKNOWN_TYPE_DELAY_MS * self._random.uniform(0.5, 1.5)))
         try:
             payload = decode_payload(held.task.payload)
         except InvalidTask as error:

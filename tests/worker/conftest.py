@@ -1,0 +1,93 @@
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
+from typing import Any
+
+import pytest
+import trio
+
+from core.handlers import Registry
+from core.queue import Queue
+from core.settings import load_settings
+from core.steps.marks import Ledger
+from core.steps.submit import Submit
+from core.store import JobStore
+from core.wire import Submission
+from services.worker.worker import Worker
+from tests.support.wait import until_true
+
+Run = Callable[..., AbstractAsyncContextManager[Worker]]
+
+
+@pytest.fixture
+def registry() -> Registry:
+    """Handlers of this test alone."""
+    return Registry()
+
+
+@pytest.fixture(params=["redis only", "postgres"])
+def rows(request: pytest.FixtureRequest) -> JobStore | None:
+    """Each test twice: without rows and with them."""
+    found: JobStore | None = request.getfixturevalue("store") if request.param == "postgres" else None
+    return found
+
+
+@pytest.fixture
+def psql_if_rows(request: pytest.FixtureRequest) -> object:
+    """Somebody at a psql prompt, where there are rows."""
+    return request.getfixturevalue("psql") if request.node.callspec.params["rows"] == "postgres" else None
+
+
+@pytest.fixture
+def submit(queue: Queue, rows: JobStore | None) -> Callable[..., Any]:
+    """Accept `count` jobs of a type; returns their ids."""
+    step = Submit(queue, rows, Ledger())
+
+    async def submit(job_type: str, count: int = 1, *, retries: int = 0, payload: bytes = b"{}") -> list[Any]:
+        ids: list[Any] = []
+        while len(ids) < count:
+            ids += await step.run_batch([Submission(job_type, payload, retries)] * min(500, count - len(ids)))
+        return ids
+
+    return submit
+
+
+@pytest.fixture
+def run_worker(redis_url: str, queue: Queue, rows: JobStore | None, registry: Registry) -> Run:
+    """Start a worker on the queue of this test: `async with run_worker(worker_concurrency=5) as worker`."""
+
+    @asynccontextmanager
+    async def running(
+        *, registry: Registry = registry, queue: Queue = queue, store: JobStore | None = rows, **settings: object
+    ) -> AsyncIterator[Worker]:
+        environ = {
+            "REDIS_URL": redis_url, "QUEUE_NAME": queue.name, "RETRY_BASE_SECONDS": "0.02", "RETRY_CAP_SECONDS": "0.05",
+            "SHUTDOWN_GRACE": "5",
+        } | {name.upper(): str(value) for name, value in settings.items()}  # fmt: skip
+        worker = Worker(load_settings(environ), queue, store, registry)
+        stop, hurry, ready = trio.Event(), trio.Event(), trio.Event()
+        worker.stop, worker.hurry, worker.ended = stop, hurry, trio.Event()  # type: ignore[attr-defined]
+
+        async def run() -> None:
+            await worker.run(stop.wait, hurry.wait, ready.set)
+            worker.ended.set()  # type: ignore[attr-defined]
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(run)
+            with trio.fail_after(10):
+                await ready.wait()
+            yield worker
+            stop.set()
+            with trio.fail_after(20):
+                await worker.ended.wait()  # type: ignore[attr-defined]
+
+    return running
+
+
+async def finished(worker: Worker, count: int, *, seconds: float = 20) -> None:
+    """Until so many jobs have ended for good."""
+    await until_true(partial(_has, worker, count), seconds=seconds)
+
+
+def _has(worker: Worker, count: int) -> bool:
+    return worker.counts.done + worker.jobs_failed >= count and len(worker._outcomes) == 0
