@@ -47,4 +47,8 @@ async def open_bridge() -> AsyncIterator[Bridge]:
 
 def _log_stray_error(loop: Any, context: dict[str, Any]) -> None:
     """Instead of asyncio's default handler, which ended in a hang under trio-asyncio: a line, and we go on."""
-    log.warning("asyncio: %s", context.get("message"), exc_info=context.get("exception"))
+    error = context.get("exception")
+    if isinstance(error, OSError | TimeoutError):  # an outage, met by a task of a library's own; others tell of it
+        log.debug("asyncio: %s: %s", context.get("message"), error)
+    else:
+        log.warning("asyncio: %s", context.get("message"), exc_info=error)

@@ -119,14 +119,17 @@ class Worker:
             if not self._leased.is_set():
                 services.cancel_scope.cancel()
                 return
-            await self._start_upkeep(services)
-            ready()
-            await self._work(stop, hurry)
+            await services.start(self._outcomes.run)
+            async with trio.open_nursery() as upkeep:
+                await self._start_upkeep(upkeep)
+                ready()
+                await self._work(stop, hurry)
+                await self._flush()
+                upkeep.cancel_scope.cancel()
             await self._leave()
             services.cancel_scope.cancel()
 
-    async def _start_upkeep(self, services: trio.Nursery) -> None:
-        await services.start(self._outcomes.run)
+    async def _start_upkeep(self, upkeep: trio.Nursery) -> None:
         loops: list[tuple[str, Callable[[], Awaitable[bool | None]], float]] = [
             ("promote", Promote(self.queue).run_once, 0.1),
             ("publish", self._publish_soon, 1.0),
@@ -136,7 +139,7 @@ class Worker:
             loops.append(("sweep", Sweep(self.queue, self.store).run_once, 2.0))
             loops.append(("marks", partial(self._ledger.clear, self.store), 1.0))
         for name, run_once, every in loops:
-            await services.start(partial(repeat, run_once, every_seconds=every, beat=partial(self._beat, name)))
+            await upkeep.start(partial(repeat, run_once, every_seconds=every, beat=partial(self._beat, name)))
 
     async def _work(self, stop: Callable[[], Awaitable[None]], hurry: Callable[[], Awaitable[None]]) -> None:
         grace = self.settings.shutdown_grace
@@ -166,17 +169,21 @@ class Worker:
                       running.held.job_id, running.held.task.type)  # fmt: skip
             self._outcomes.put(self._judged(running.held, Interrupted(), self._seconds(running)))
         with trio.CancelScope(shield=True):
+            await self._flush()
             await self._leave()
         logging.shutdown()
         os._exit(1)
 
-    async def _leave(self) -> None:
-        """Store what has ended, give back the rest, and let go of the lease, last of all."""
+    async def _flush(self) -> None:
+        """Store what has ended and what goes back."""
         with trio.move_on_after(FLUSH_SECONDS, shield=True) as flush:
             await self._outcomes.wait_empty()
         if flush.cancelled_caught:
             log.warning("stopped with %d outcomes that could not be stored: others will run these jobs again",
                         len(self._outcomes))  # fmt: skip
+
+    async def _leave(self) -> None:
+        """Give back what an answer without a receiver left with us, and let go of the lease, last of all."""
         lease = self.lease
         if lease is None:
             return
