@@ -1,0 +1,191 @@
+"""Redis and Postgres go away under running jobs and come back: everything goes on by itself, and nothing is lost."""
+
+import signal
+from functools import partial
+from pathlib import Path
+
+import httpx
+import pytest
+import trio
+
+from core.bridge import open_bridge
+from core.queue import open_queue
+from core.steps.marks import Ledger
+from core.steps.submit import Submit
+from core.store import migrate, open_store
+from core.wire import Submission
+from services.local.postgres import run_postgres
+from services.local.process import free_port
+from services.local.valkey import run_valkey
+from tests.support.invariants import check_rows
+from tests.support.proxy import Proxy, through
+from tests.support.rows import open_psql
+from tests.support.wait import until, until_true
+from tests.worker.processes import ledger_counts, worker_process
+
+
+async def status_of(worker, path: str) -> int:
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{worker.port}", timeout=20) as client:
+        return (await client.get(path)).status_code
+
+
+async def has_status(worker, path: str, status: int) -> bool:
+    return await status_of(worker, path) == status
+
+
+async def test_a_restart_of_redis_is_ridden_out(
+    nursery, bridge, tmp_path: Path, postgres_dsn, store, psql, database_schema
+):
+    port, ledger = free_port(), tmp_path / "ledger"
+    folder = tmp_path / "valkey"
+    async with run_valkey(folder, port=port) as server:
+        url = server.url
+        variables = {"REDIS_URL": url, "DATABASE_URL": postgres_dsn, "DATABASE_SCHEMA": database_schema,
+                     "QUEUE_NAME": "q", "WORKER_CONCURRENCY": "5"}  # fmt: skip
+        async with open_queue(bridge, url, "q") as queue:
+            ids = await Submit(queue, store, Ledger()).run_batch([Submission("naps", b"{}", 0)] * 100)
+        context = worker_process(nursery, ledger, **variables)
+        worker = await context.__aenter__()
+        await until_true(lambda: len(ledger_counts(ledger)[1]) >= 10)
+    try:
+        await until(partial(has_status, worker, "/ready", 503))
+        assert await status_of(worker, "/health") == 200
+        await trio.sleep(1)
+        done_before = len(ledger_counts(ledger)[1])
+        async with run_valkey(folder, port=port):
+            back = trio.current_time()
+            await until_true(lambda: len(ledger_counts(ledger)[0]) > done_before + 5, seconds=20)
+            assert trio.current_time() - back < 8  # about 2 s on a quiet machine
+            await until(partial(has_status, worker, "/ready", 200))
+            await until(partial(all_completed, psql, 100), seconds=30)
+            assert await worker.terminate() < 10
+            async with open_queue(bridge, url, "q") as queue:
+                await check_rows(queue, psql)
+    finally:
+        await context.__aexit__(None, None, None)
+    starts, _ = ledger_counts(ledger)
+    assert starts == {str(job_id): 1 for job_id in ids}, "an outage runs no job twice"
+    assert "Traceback" not in worker.said, worker.said
+
+
+async def all_completed(psql, count: int) -> bool:
+    return await psql.value("SELECT count(*) FROM jobs WHERE state = 'completed'") == count
+
+
+async def test_a_restart_of_postgres_is_ridden_out(nursery, tmp_path: Path, redis_url, queue_name):
+    tmp_path.chmod(0o711)
+    for parent in tmp_path.parents:
+        if parent.name.startswith("pytest-"):
+            parent.chmod(0o711)
+    port, ledger = free_port(), tmp_path / "ledger"
+    folder = tmp_path / "postgres"
+    async with open_bridge() as bridge:
+        async with run_postgres(folder, port=port, durable=False) as server:
+            dsn = server.url
+            variables = {
+                "REDIS_URL": redis_url,
+                "DATABASE_URL": dsn,
+                "QUEUE_NAME": queue_name,
+                "WORKER_CONCURRENCY": "5",
+            }
+            await migrate(bridge, dsn, "workqueue")
+            async with (
+                open_queue(bridge, redis_url, queue_name) as queue,
+                open_store(bridge, dsn, "workqueue") as store,
+            ):
+                ids = await Submit(queue, store, Ledger()).run_batch([Submission("naps", b"{}", 0)] * 100)
+            context = worker_process(nursery, ledger, **variables)
+            worker = await context.__aenter__()
+            await until_true(lambda: len(ledger_counts(ledger)[1]) >= 10)
+        try:
+            await until(partial(has_status, worker, "/ready", 503))
+            await trio.sleep(0.5)
+            async with run_postgres(folder, port=port, durable=False):
+                await until(partial(has_status, worker, "/ready", 200))
+                async with open_psql(bridge, dsn, "workqueue") as psql:
+                    await until(partial(all_completed, psql, 100), seconds=30)
+                    assert await worker.terminate() < 10
+                    async with open_queue(bridge, redis_url, queue_name) as queue:
+                        await check_rows(queue, psql)
+        finally:
+            await context.__aexit__(None, None, None)
+    starts, _ = ledger_counts(ledger)
+    assert starts == {str(job_id): 1 for job_id in ids}, "an outage runs no job twice"
+    assert "Traceback" not in worker.said, worker.said
+
+
+@pytest.mark.parametrize("how", ["refuses", "hangs", "is slow"])
+async def test_a_bad_network_runs_no_job_twice(
+    nursery,
+    tmp_path: Path,
+    how,
+    redis_url,
+    redis_port,
+    postgres,
+    postgres_dsn,
+    database_schema,
+    queue,
+    store,
+    psql,
+    queue_name,
+):
+    ledger = tmp_path / "ledger"
+    proxies = [Proxy(redis_port), Proxy(postgres.port)]
+    for proxy in proxies:
+        await nursery.start(proxy.run)
+    variables = {
+        "REDIS_URL": through(redis_url, proxies[0]), "DATABASE_URL": through(postgres_dsn, proxies[1]),
+        "DATABASE_SCHEMA": database_schema, "QUEUE_NAME": queue_name, "WORKER_CONCURRENCY": "5",
+    }  # fmt: skip
+    ids = await Submit(queue, store, Ledger()).run_batch([Submission("naps", b'{"seconds":0.05}', 0)] * 200)
+    async with worker_process(nursery, ledger, **variables) as worker:
+        for round_ in range(3):
+            for proxy in proxies:
+                if how == "refuses":
+                    proxy.go_away()
+                elif how == "hangs":
+                    proxy.black_hole()
+                else:
+                    proxy.delay_seconds = 0.05
+                await trio.sleep(0.3 + 0.1 * round_)
+                proxy.heal()
+                await trio.sleep(0.2)
+        await until(partial(all_completed, psql, 200), seconds=60)
+        await worker.terminate()
+        await check_rows(queue, psql)
+        assert "Traceback" not in worker.said, worker.said
+    starts, _ = ledger_counts(ledger)
+    assert starts == {str(job_id): 1 for job_id in ids}
+
+
+async def test_a_kill_leaves_its_jobs_to_whoever_recovers_the_lease(
+    nursery, tmp_path: Path, redis_url, postgres_dsn, database_schema, queue, store, psql, queue_name
+):
+    ledger = tmp_path / "ledger"
+    variables = {"REDIS_URL": redis_url, "DATABASE_URL": postgres_dsn, "DATABASE_SCHEMA": database_schema,
+                 "QUEUE_NAME": queue_name}  # fmt: skip
+    await Submit(queue, store, Ledger()).run_batch([Submission("naps", b'{"seconds":30}', 0)] * 5)
+    async with worker_process(nursery, ledger, **variables) as worker:
+        await until_true(lambda: len(ledger_counts(ledger)[0]) == 2)
+        worker.process.send_signal(signal.SIGKILL)
+        await worker.process.wait()
+    await check_rows(queue, psql)
+
+
+async def test_a_lease_that_redis_has_lost_is_replaced_and_its_jobs_run_again(
+    nursery, tmp_path: Path, redis_url, postgres_dsn, database_schema, queue, store, psql, queue_name
+):
+    ledger = tmp_path / "ledger"
+    variables = {"REDIS_URL": redis_url, "DATABASE_URL": postgres_dsn, "DATABASE_SCHEMA": database_schema,
+                 "QUEUE_NAME": queue_name, "LEASE_SECONDS": "1"}  # fmt: skip
+    await Submit(queue, store, Ledger()).run_batch([Submission("naps", b'{"seconds":2}', 0)] * 2)
+    async with worker_process(nursery, ledger, **variables) as worker:
+        await until_true(lambda: len(ledger_counts(ledger)[0]) == 2)
+        await queue._command("DEL", queue.keys.leases)
+        await until_true(lambda: "is lost: 2 running jobs are cancelled" in worker.said)
+        await until(partial(all_completed, psql, 2), seconds=30)
+        await worker.terminate()
+    starts, ends = ledger_counts(ledger)
+    assert set(starts.values()) == {2}
+    assert set(ends.values()) == {1}
+    assert {row[0] for row in await psql("SELECT interruptions FROM jobs")} == {1}
