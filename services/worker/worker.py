@@ -42,6 +42,7 @@ log = logging.getLogger(__name__)
 UNKNOWN_TYPE_DELAY_MS = 1000
 UNKNOWN_TYPE_PAUSE_SECONDS = 0.1
 RUNNING_SHOWN_MAX = 100
+CLAIM_STOP_SECONDS = 1.0  #: for a claim that is under way at a stop
 FLUSH_SECONDS = 5.0  #: for what has ended, to be stored at a stop; beyond, the lease leaves it to others
 UNWIND_SECONDS = 5.0  #: for cancelled handlers to clean up; beyond, the process ends with them
 
@@ -86,6 +87,7 @@ class Worker:
         self._prefetch = Prefetch()
         self._running: dict[UUID, Running] = {}
         self._let_others_first = False
+        self._claiming = trio.CancelScope()  #: of the claim that is under way
         self._threads = trio.CapacityLimiter(10_000)
         self._lease_thread = LeaseThread(
             partial(
@@ -150,6 +152,7 @@ class Worker:
                         running.start_soon(self._consume, running, contextvars.copy_context())
                     claiming.start_soon(self._keep_claiming)
                     await stop()
+                    self._claiming.deadline = trio.current_time() + CLAIM_STOP_SECONDS
                     claiming.cancel_scope.cancel()
                 log.info("stopping: %d jobs run and get %g s, %d go back", len(self._running), grace, len(self._buffer))
                 self._buffer.close()
@@ -253,8 +256,12 @@ class Worker:
                     with trio.move_on_after(1):
                         await self._buffer.wait_for_room()
                     continue
-                held = await self._claim.run_once(lease, count)
-                self._buffer.extend(held)
+                # Shielded, so that a stop leaves no claim half done; bounded by _work, because an outage may last.
+                with trio.CancelScope(shield=True) as self._claiming:
+                    held = await self._claim.run_once(lease, count)
+                    self._buffer.extend(held)
+                if self._claiming.cancelled_caught:
+                    continue  # the audit gives back what it got
                 if not held:
                     await self.queue.wait_for_task()
             except LeaseLost:
