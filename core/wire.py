@@ -16,7 +16,8 @@ RETRIES_MAX = 1_000_000
 DEPTH_MAX = 500
 EMPTY_OBJECT = b"{}"
 
-Count = Annotated[int, Meta(ge=0, le=1_000_000_000)]
+#: Their sum + 1 is the number of a run, which has to fit into an int4 of Postgres.
+Count = Annotated[int, Meta(ge=0, le=500_000_000)]
 
 
 class Task(Struct, frozen=True):
@@ -155,10 +156,11 @@ def read_submission(body: bytes) -> Submission:
 def decode_payload(payload: bytes) -> dict[str, object]:
     """The payload as a handler gets it. Raises InvalidTask where it cannot be represented."""
     try:
-        decoded = _ANYTHING.decode(payload)
-    except msgspec.ValidationError:  # 1e999 is valid JSON; Python's own decoder makes it infinite
-        decoded = json.loads(payload)
-    except (msgspec.DecodeError, RecursionError) as error:
+        try:
+            decoded = _ANYTHING.decode(payload)
+        except msgspec.ValidationError:  # 1e999 is valid JSON; Python's own decoder makes it infinite
+            decoded = json.loads(payload)
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:  # ValueError: an integer of 5,000 digits
         raise InvalidTask(f"payload: {error}") from None
     if not isinstance(decoded, dict):
         raise InvalidTask("payload: expected an object")

@@ -42,7 +42,14 @@ def test_a_task_keeps_what_it_does_not_know(extra, attempts):
 
 
 @pytest.mark.parametrize(
-    "payload", [b'{"n": 12345678901234567890123, "x" : 1.50}', b'{"a":1,"a":2}', b'{"t":"\\u0000"}']
+    "payload",
+    [
+        b'{"n": 12345678901234567890123, "x" : 1.50}',
+        b'{"a":1,"a":2}',
+        b'{"t":"\\u0000"}',
+        b'{"b":1e999,"a":1' + b"0" * 5000 + b"}",
+        b'{"\\u00e9":"\\/ \xc3\xa9 \\ud83d\\ude00", "tab":\t[ ]\n}',
+    ],
 )
 def test_a_payload_travels_byte_for_byte(payload):
     line = b'{"type":"x","payload":' + payload + b"}"
@@ -82,7 +89,16 @@ def test_counters_and_id_are_read():
         b'{"type":"x","retries":1000001}',
         b'{"type":"x","retries":1' + b"0" * 30 + b"}",
         b'{"type":"x","retries":true}',
+        b'{"type":"x","retries":1' + b"0" * 5000 + b"}",
+        b'{"type":"x","retries":1e3}',
+        b'{"type":"x","retries":"3"}',
         b'{"type":"x","attempts":-1}',
+        b'{"type":"x","attempts":2147483638}',
+        b'{"type":"\\ud800"}',
+        b'{"type":"x","more":"\\ud800"}',
+        b'{"type":"x","payload":{"a":"\x00"}}',
+        b'{"type":"x","payload":{"a":01}}',
+        b"{'type':'x'}",
         b'{"type":"x","job_id":"no"}',
         b'{"type":"x","job_id":7}',
         b'{"type":"x","payload":{"a":NaN}}',
@@ -111,9 +127,14 @@ def test_what_is_no_task_is_refused(line):
         (b'{"type":"x","retries":"3"}', InvalidTask),
         (b'{"type":"x","retries":1000001}', InvalidTask),
         (b'{"type":"x","retries":1' + b"0" * 30 + b"}", InvalidTask),
+        (b'{"type":"x","retries":1' + b"0" * 5000 + b"}", InvalidTask),
         (b'{"type":"x","payload":[]}', InvalidTask),
         (b'{"type":"x","payload":7}', InvalidTask),
         (b'{"type":"x","payload":{"a":NaN}}', InvalidTask),
+        (b'{"type":"x","payload":{"a":-Infinity}}', InvalidTask),
+        (b'{"type":"x","payload":{"a":"\x00"}}', InvalidTask),
+        (b'{"type":"x\\u0000"}', InvalidTask),
+        (b'\xef\xbb\xbf{"type":"x"}', InvalidTask),
         (b'{"type":"x","payload":{"a":"\\ud800"}}', InvalidTask),
         (b'{"type":"x","payload":{"a":"\xc3("}}', InvalidTask),
         (b'{"type":"' + b"x" * 201 + b'"}', InvalidTask),
@@ -168,6 +189,30 @@ def test_any_bytes_are_a_task_or_refused(line):
             read(line)
         except InvalidTask:
             continue
+
+
+def test_the_largest_counters_of_a_task_together_number_a_run_that_postgres_can_keep():
+    # Postgres would refuse their sum in every statement that ends the job, whatever became of it.
+    line = b'{"type":"x","attempts":500000000,"recoveries":500000000,"interruptions":500000000}'
+    task = decode_task(line)
+    assert task.attempts + task.recoveries + task.interruptions + 1 < 2**31
+    with pytest.raises(InvalidTask):
+        decode_task(line.replace(b"500000000", b"1000000000", 1))
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        b'{"n":1' + b"0" * 5000 + b"}",  # more digits than Python turns into an integer
+        b'{"a":1e999,"n":1' + b"0" * 5000 + b"}",
+        b'{"a":1e999,"deep":' + b"[" * 50_000 + b"]" * 50_000 + b"}",
+        b'{"t":"\\ud800"}',
+        b"[]",
+    ],
+)
+def test_a_payload_that_no_handler_can_get_is_refused_and_nothing_else_is_raised(payload):
+    with pytest.raises(InvalidTask, match=r"^payload: "):
+        decode_payload(payload)
 
 
 def test_numbers_beyond_a_float_reach_the_handler():
