@@ -21,8 +21,8 @@ class Settings(Struct, frozen=True, kw_only=True):
 
     redis_url: str = "redis://localhost:6379"  #: put together from REDIS_ADDR and its companions where it is not set
     database_url: str | None = None
-    database_schema: Annotated[str, Meta(pattern="^[a-z_][a-z0-9_]{0,62}$")] = "workqueue"
-    queue_name: Annotated[str, Meta(pattern="^[A-Za-z0-9_.:-]{1,128}$")] = "workqueue:jobs"
+    database_schema: Annotated[str, Meta(pattern=r"^[a-z_][a-z0-9_]{0,62}\Z")] = "workqueue"
+    queue_name: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.:-]{1,128}\Z")] = "workqueue:jobs"
     allowed_origins: str | None = None
     host: Annotated[str, Meta(min_length=1)] = "127.0.0.1"
     producer_port: Port = 8080
@@ -50,6 +50,9 @@ class Settings(Struct, frozen=True, kw_only=True):
     def handler_modules(self) -> list[str]:
         return [part.strip() for part in (self.worker_handlers or "").split(",") if part.strip()]
 
+
+#: How msgspec's message spells the end of a pattern. `$` there would let a newline at the end pass.
+_END = r"\\Z"
 
 #: Never shown, not even where they are wrong.
 SECRET = frozenset({"redis_url", "redis_password", "database_url", "smtp_url"})
@@ -97,7 +100,7 @@ def _in_words(error: msgspec.ValidationError) -> str:
     if match := re.search(r"Expected `(?:int|float)` (>=|<=|>|<) ([\d.]+)", text):
         return f"must be {match[1]} {match[2]}"
     if match := re.search(r"matching regex '(.*)'", text):
-        return f"must match {match[1]}"
+        return f"must match {match[1].replace(_END, '$')}"
     return text
 
 
@@ -124,9 +127,14 @@ def _check_more(values: dict[str, object], faults: list[str]) -> None:
 def _url_fault(url: str, schemes: tuple[str, ...]) -> str | None:
     try:
         parts = urlsplit(url)
-        parts.port  # noqa: B018 - reading it raises where it is no port
+        address = parts.netloc.rpartition("@")[2]
+        # Postgres takes several hosts, separated by commas.
+        for host in address.split(",") if "postgresql" in schemes else [address]:
+            urlsplit(f"//{host}").port  # noqa: B018 - reading it raises where it is no port
     except ValueError:
         return f"cannot be parsed as a URL; must be {schemes[0]}://host:port..."
+    if parts.fragment:
+        return "has a #, which ends a URL's address; in a password or a path write it as %23"
     if parts.scheme not in schemes:
         return f"must start with {' or '.join(f'{scheme}://' for scheme in schemes)}"
     return None

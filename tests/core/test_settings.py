@@ -41,6 +41,9 @@ def test_all_faults_are_reported_at_once():
 def test_the_port_of_a_service_wins_over_port():
     settings = load_settings({"PORT": "9000", "WORKER_PORT": "9001"})
     assert (settings.producer_port, settings.worker_port) == (9000, 9001)
+    settings = load_settings({"PORT": "no", "PRODUCER_PORT": "1", "WORKER_PORT": "2"})
+    assert (settings.producer_port, settings.worker_port) == (1, 2), "PORT is asked only where it is needed"
+    assert faults(PORT="no") == ["PORT='no': must be a whole number"], "said once, though two services read it"
 
 
 @pytest.mark.parametrize(
@@ -69,6 +72,10 @@ def test_where_redis_is(environ, url):
         {"REDIS_ADDR": "user:geheim@h"},
         {"DATABASE_URL": "mysql://u:geheim@h/d"},
         {"DATABASE_URL": "postgresql://u:geheim@h:port/d"},
+        {"DATABASE_URL": "postgresql://h1:1,u:geheim@h2:port/d"},
+        {"DATABASE_URL": "postgresql://u:12#geheim@h/d"},  # a number before the #: all of it would be host and port
+        {"REDIS_URL": "redis://:12#geheim@h:1"},
+        {"REDIS_URL": "redis://u:geheim@h1:1,h2:2"},
         {"SMTP_URL": "http://u:geheim@h"},
     ],
 )
@@ -76,6 +83,31 @@ def test_a_wrong_url_shows_no_secret(environ):
     [fault] = faults(**environ)
     assert fault.startswith(f"{next(iter(environ))}=***: ")
     assert "geheim" not in fault
+
+
+def test_postgres_may_be_several_hosts():
+    url = "postgresql://u:p@h1:1,h2:2,[::1]:3/d?target_session_attrs=primary"
+    assert load_settings({"DATABASE_URL": url}).database_url == url
+
+
+@pytest.mark.parametrize("variable", ["QUEUE_NAME", "DATABASE_SCHEMA"])
+@pytest.mark.parametrize("name", ["a\n", "a b", "ä", "a;b", "{a}", "x" * 129])
+def test_a_name_by_which_things_are_found_follows_a_rule(variable, name):
+    [fault] = faults(**{variable: name})
+    assert fault.startswith(f"{variable}={name!r}: must match ^[")
+    assert fault.endswith("}$")
+
+
+@pytest.mark.parametrize("seconds", ["nan", "inf", "-1", "1e400", "10s", " 5", "1_0"])
+def test_seconds_are_a_bounded_number(seconds):
+    [fault] = faults(SHUTDOWN_GRACE=seconds)
+    assert fault.startswith(f"SHUTDOWN_GRACE={seconds!r}: ")
+
+
+@pytest.mark.parametrize("number", ["2.5", "two", "-1", "99999999999999999999", "9" * 5000])
+def test_a_number_of_jobs_is_whole_and_bounded_and_not_shown_at_length(number):
+    [fault] = faults(WORKER_CONCURRENCY=number)
+    assert len(fault) < 300
 
 
 @pytest.mark.parametrize("address", ["localhost", "localhost:", ":6379", "h:99999", "a b:1"])
@@ -99,6 +131,8 @@ def test_what_is_no_origin_is_refused(origins):
     [
         ("redis://:geheim@h:1/0", "redis://h:1/0"),
         ("postgresql://u:geheim@h/d?password=geheim", "postgresql://u@h/d"),
+        ("redis://u:p%40geheim@h:1", "redis://u@h:1"),
+        ("unix://u:geheim@/run/s?password=geheim", "unix://u@/run/s"),
         ("redis://h:1", "redis://h:1"),
     ],
 )
