@@ -1,0 +1,67 @@
+import { keepPreviousData, queryOptions } from "@tanstack/react-query";
+import { parseJson } from "../lib/json";
+import { getJson, nextCursor, request, WORKER } from "./client";
+import type {
+  Enqueued,
+  Job,
+  JobDetails,
+  JobFilter,
+  JobPage,
+  JobState,
+  Overview,
+  WorkerInfo,
+  WorkerMetrics,
+} from "./types";
+
+/** Every query of the page: key, fetcher and freshness, once. `live` false: the page is paused. */
+const EVERY_MS = 2_000;
+const TERMINAL: ReadonlySet<JobState> = new Set(["completed", "failed", "cancelled"]);
+
+export const overviewQuery = (live: boolean) =>
+  queryOptions({
+    queryKey: ["overview"],
+    queryFn: ({ signal }) => getJson<Overview>("/api/overview", signal),
+    refetchInterval: live ? EVERY_MS : false,
+  });
+
+export const jobsQuery = (filter: JobFilter, live: boolean, limit = 50) =>
+  queryOptions({
+    queryKey: ["jobs", filter, limit],
+    queryFn: async ({ signal }): Promise<JobPage> => {
+      const search = new URLSearchParams({ limit: String(limit) });
+      for (const [name, value] of Object.entries(filter)) if (value) search.set(name, value);
+      const response = await request(`/api/jobs?${search}`, { signal });
+      return { jobs: parseJson(await response.text()) as Job[], next: nextCursor(response.headers.get("Link")) };
+    },
+    refetchInterval: live ? EVERY_MS : false,
+    placeholderData: keepPreviousData, // changing the filter must not empty the page
+  });
+
+export const jobQuery = (id: string, live: boolean) =>
+  queryOptions({
+    queryKey: ["job", id],
+    queryFn: ({ signal }) => getJson<JobDetails>(`/api/jobs/${encodeURIComponent(id)}`, signal),
+    refetchInterval: (query) => (live && !(query.state.data && TERMINAL.has(query.state.data.status)) ? 1_000 : false),
+  });
+
+export const workersQuery = (live: boolean) =>
+  queryOptions({
+    queryKey: ["workers"],
+    queryFn: ({ signal }) => getJson<WorkerInfo[]>("/api/workers", signal),
+    refetchInterval: live ? EVERY_MS : false,
+  });
+
+/** One worker's own numbers, where VITE_WORKER_URL names it. */
+export const workerMetricsQuery = (live: boolean) =>
+  queryOptions({
+    queryKey: ["worker metrics"],
+    queryFn: ({ signal }) => getJson<WorkerMetrics>(`${WORKER}/metrics`, signal),
+    refetchInterval: live ? 10_000 : false,
+    enabled: WORKER !== "",
+  });
+
+/** `payload` is JSON text, sent as it was typed. */
+export async function enqueue(type: string, payload: string, retries: number): Promise<Enqueued> {
+  const body = `{"type":${JSON.stringify(type)},"retries":${retries},"payload":${payload}}`;
+  return (await (await request("/enqueue", { method: "POST", body })).json()) as Enqueued;
+}

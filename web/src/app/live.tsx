@@ -1,0 +1,16 @@
+import { createContext, type ReactNode, useContext, useEffect, useMemo, useState } from "react";
+
+type Live = { live: boolean; toggle: () => void };
+const LiveContext = createContext<Live>({ live: true, toggle: () => {} });
+
+/** Whether the page follows the server. Paused by a person; a hidden tab asks nothing either (TanStack Query's default). */
+export function LiveProvider({ children }: { children: ReactNode }) {
+  const [live, setLive] = useState(true);
+  const value = useMemo(() => ({ live, toggle: () => setLive((was) => !was) }), [live]);
+  useEffect(() => {
+    document.documentElement.dataset.live = String(live);
+  }, [live]);
+  return <LiveContext value={value}>{children}</LiveContext>;
+}
+
+export const useLive = () => useContext(LiveContext);

@@ -1,0 +1,80 @@
+import { expect, test } from "vitest";
+import { nextCursor } from "../api/client";
+import { jobsSearch } from "../app/router";
+import { payloadFault, retriesFault } from "../pages/Enqueue";
+import { ago, bytes, count, duration } from "./format";
+import { oneLine, parseJson, pretty } from "./json";
+import { rates, remember, type Sample } from "./rates";
+import { isState, shownState } from "./state";
+
+test.each([
+  [0.0041, "4 ms"],
+  [1.5, "1.50 s"],
+  [42.25, "42.3 s"],
+  [75, "1m 15s"],
+  [7_300, "2h 1m"],
+  [200_000, "2d 7h"],
+  [-3, "0 ms"],
+])("%s seconds are %s", (seconds, text) => {
+  expect(duration(seconds)).toBe(text);
+});
+
+test("ages, numbers and sizes are said as a person says them", () => {
+  expect([ago(-5_000), ago(59_000), ago(61_000), ago(7_200_000), ago(200_000_000)]).toEqual([
+    "now",
+    "59s ago",
+    "1m ago",
+    "2h ago",
+    "2d ago",
+  ]);
+  expect([count(1234567), count(null)]).toEqual(["1,234,567", "–"]);
+  expect([bytes(12), bytes(5604), bytes(2_500_000)]).toEqual(["12 B", "5.6 kB", "2.5 MB"]);
+});
+
+test("JSON is written as it was read", () => {
+  const text = '{"a":[1,2.5,true,null],"empty":{},"list":[],"text":"x\\n\\"","":1}';
+  expect(oneLine(parseJson(text))).toBe(text);
+  expect(pretty(parseJson('{"a":[1],"b":{}}'))).toBe('{\n  "a": [\n    1\n  ],\n  "b": {}\n}');
+});
+
+test("two states follow from run_at and attempts", () => {
+  const job = { status: "pending" as const, attempts: 0, run_at: null };
+  expect(shownState(job, 0)).toBe("pending");
+  expect(shownState({ ...job, run_at: "2030-01-01T00:00:00Z" }, Date.parse("2029-01-01"))).toBe("scheduled");
+  expect(shownState({ ...job, run_at: "2030-01-01T00:00:00Z" }, Date.parse("2031-01-01"))).toBe("pending");
+  expect(shownState({ ...job, attempts: 1 }, 0)).toBe("retrying");
+  expect(shownState({ ...job, status: "failed", attempts: 3 }, 0)).toBe("failed");
+  expect([isState("failed"), isState("retrying"), isState(null)]).toEqual([true, false, false]);
+});
+
+test("a rate is a difference, and a worker that ended makes none below zero", () => {
+  const overview = (done: number) => ({ jobs_done: done, jobs_failed: 0, waiting: 3 }) as never;
+  const samples: Sample[] = [];
+  remember(overview(10), 1_000, samples);
+  remember(overview(30), 3_000, samples);
+  remember(overview(30), 3_000, samples);
+  remember(overview(5), 5_000, samples);
+  expect(rates(samples)).toEqual({ times: [3, 5], done: [10, 0], failed: [0, 0], waiting: [3, 3] });
+});
+
+test("the URL is read with defaults, and what is wrong is dropped", () => {
+  expect(jobsSearch({ status: "failed", type: "x", cursor: "c", more: 1 })).toEqual({
+    status: "failed",
+    type: "x",
+    cursor: "c",
+  });
+  expect(jobsSearch({ status: "nonsense", type: "", cursor: ["a"] })).toEqual({});
+  expect(jobsSearch({ type: 7 })).toEqual({ type: "7" });
+});
+
+test("the next page's cursor is read from the Link header", () => {
+  expect(nextCursor('</api/jobs?limit=50&cursor=a%2Bb>; rel="next"')).toBe("a+b");
+  expect(nextCursor(null)).toBeUndefined();
+});
+
+test("a payload is an object and retries are a number", () => {
+  expect([payloadFault('{"a":1}'), retriesFault("3")]).toEqual([null, null]);
+  expect(payloadFault("[1]")).toBe("A payload is a JSON object.");
+  expect(payloadFault("{")).not.toBeNull();
+  expect([retriesFault("1.5"), retriesFault("-1"), retriesFault(""), retriesFault("9999999")]).not.toContain(null);
+});

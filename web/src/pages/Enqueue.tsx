@@ -1,0 +1,209 @@
+import { useMutation, useQuery } from "@tanstack/react-query";
+import { Link } from "@tanstack/react-router";
+import { useState } from "react";
+import { API } from "../api/client";
+import { enqueue, jobQuery, overviewQuery, workersQuery } from "../api/queries";
+import type { Enqueued } from "../api/types";
+import { useLive } from "../app/live";
+import { useNow } from "../lib/now";
+import { shownState } from "../lib/state";
+import { Card, Copy, ErrorBox } from "../ui/parts";
+import { State } from "../ui/State";
+
+// A red square of 8 x 8, so that the example works as it is.
+const PICTURE =
+  "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAgAAAAICAIAAABLbSncAAAAEklEQVR4nGP4z8CAFWEXHbQSACj/P8Fu7N9hAAAAAElFTkSuQmCC";
+
+const EXAMPLES: Record<string, unknown> = {
+  send_email: { to: "someone@example.com", subject: "Welcome!", body: "Hello from WorkQueue." },
+  resize_image: { image: PICTURE, width: 64, height: 64 },
+  generate_pdf: {
+    title: "Report",
+    paragraphs: ["First things first."],
+    table: [
+      ["name", "jobs"],
+      ["send_email", 12],
+      ["resize_image", 3],
+    ],
+  },
+};
+
+const exampleOf = (type: string) => JSON.stringify(EXAMPLES[type] ?? {}, null, 2);
+
+/** What is wrong with the text of a payload; null: nothing. The text itself is sent, so big integers survive. */
+export function payloadFault(text: string): string | null {
+  try {
+    const value: unknown = JSON.parse(text);
+    return value !== null && typeof value === "object" && !Array.isArray(value) ? null : "A payload is a JSON object.";
+  } catch (error) {
+    return error instanceof Error ? error.message : "No JSON.";
+  }
+}
+
+/** What is wrong with the number of retries; null: nothing. */
+export function retriesFault(text: string): string | null {
+  return /^\d{1,7}$/.test(text) && Number(text) <= 1_000_000 ? null : "A whole number from 0 to 1,000,000.";
+}
+
+export function EnqueuePage() {
+  const { live } = useLive();
+  const workers = useQuery(workersQuery(live));
+  const overview = useQuery(overviewQuery(live));
+  const [type, setType] = useState("send_email");
+  const [payload, setPayload] = useState(exampleOf("send_email"));
+  const [retries, setRetries] = useState("3");
+  const submit = useMutation({ mutationFn: () => enqueue(type.trim(), payload, Number(retries)) });
+  const faults = {
+    type: type.trim() ? null : "A type says which handler runs.",
+    payload: payloadFault(payload),
+    retries: retriesFault(retries),
+  };
+  const types = [...new Set([...Object.keys(EXAMPLES), ...(workers.data?.flatMap((worker) => worker.types) ?? [])])];
+  const choose = (chosen: string) => {
+    // The example of another type is replaced, what a person wrote is not.
+    if (Object.keys(EXAMPLES).some((known) => payload === exampleOf(known)) || payload.trim() === "{}")
+      setPayload(exampleOf(chosen));
+    setType(chosen);
+  };
+  const isWrong = Object.values(faults).some(Boolean);
+  const compact = isWrong ? payload : JSON.stringify(JSON.parse(payload));
+  const task = `{"type":${JSON.stringify(type)},"retries":${retries || 0},"payload":${compact}}`;
+  const quoted = task.replaceAll("'", "'\\''");
+  return (
+    <div className="page">
+      <div className="title">
+        <h1>Enqueue</h1>
+      </div>
+      <div className="columns even">
+        <form
+          className="card form"
+          onSubmit={(event) => {
+            event.preventDefault();
+            if (!isWrong) submit.mutate();
+          }}
+        >
+          <Field id="job-type" label="Type" fault={faults.type}>
+            <input
+              id="job-type"
+              list="types"
+              value={type}
+              maxLength={200}
+              onChange={(event) => choose(event.target.value)}
+              autoComplete="off"
+              spellCheck={false}
+            />
+            <datalist id="types">
+              {types.map((known) => (
+                <option key={known} value={known} />
+              ))}
+            </datalist>
+          </Field>
+          <p className="examples">
+            {Object.keys(EXAMPLES).map((known) => (
+              <button
+                type="button"
+                key={known}
+                className="quiet"
+                onClick={() => {
+                  setType(known);
+                  setPayload(exampleOf(known));
+                }}
+              >
+                {known}
+              </button>
+            ))}
+          </p>
+          <Field id="payload" label="Payload (JSON)" fault={faults.payload}>
+            <textarea
+              id="payload"
+              rows={14}
+              value={payload}
+              onChange={(event) => setPayload(event.target.value)}
+              spellCheck={false}
+              aria-invalid={faults.payload !== null}
+            />
+          </Field>
+          <Field id="retries" label="Retries" fault={faults.retries}>
+            <input
+              id="retries"
+              inputMode="numeric"
+              value={retries}
+              onChange={(event) => setRetries(event.target.value)}
+            />
+          </Field>
+          <button type="submit" className="button primary" disabled={isWrong || submit.isPending}>
+            {submit.isPending ? "Enqueuing…" : "Enqueue"}
+          </button>
+          {submit.error && <ErrorBox error={submit.error} />}
+          {submit.data && <Outcome answer={submit.data} />}
+        </form>
+        <div>
+          <Card title="The same from a terminal">
+            <Command text={`curl -X POST ${API || window.location.origin}/enqueue -d '${quoted}'`} />
+          </Card>
+          <Card title="Or straight into Redis">
+            <Command text={`redis-cli RPUSH ${overview.data?.queue_name ?? "workqueue:jobs"} '${quoted}'`} />
+          </Card>
+        </div>
+      </div>
+    </div>
+  );
+}
+
+function Field({
+  id,
+  label,
+  fault,
+  children,
+}: {
+  id: string;
+  label: string;
+  fault: string | null;
+  children: React.ReactNode;
+}) {
+  return (
+    <div className="field">
+      <label htmlFor={id}>{label}</label>
+      {children}
+      {fault && (
+        <p className="fault" role="status">
+          {fault}
+        </p>
+      )}
+    </div>
+  );
+}
+
+function Command({ text }: { text: string }) {
+  return (
+    <p className="command">
+      <code>{text.length > 2000 ? `${text.slice(0, 2000)}…` : text}</code>
+      <Copy text={text} />
+    </p>
+  );
+}
+
+/** What became of it, followed until it has ended. */
+function Outcome({ answer }: { answer: Enqueued }) {
+  return (
+    <output className="outcome">
+      {answer.job_id ? <Followed id={answer.job_id} /> : <>Queued. Without Postgres jobs have no page.</>}
+    </output>
+  );
+}
+
+function Followed({ id }: { id: string }) {
+  const { live } = useLive();
+  const now = useNow();
+  const { data } = useQuery(jobQuery(id, live));
+  return (
+    <>
+      Queued{" "}
+      <Link to="/jobs/$id" params={{ id }} className="mono">
+        {id}
+      </Link>{" "}
+      {data && <State state={shownState(data, now)} />}
+      {data?.error_message && <span className="faint"> {data.error_message}</span>}
+    </>
+  );
+}

@@ -1,0 +1,177 @@
+import { useQuery } from "@tanstack/react-query";
+import { getRouteApi, Link } from "@tanstack/react-router";
+import { useState } from "react";
+import { API } from "../api/client";
+import { jobQuery } from "../api/queries";
+import type { Artifact, JobDetails, Run } from "../api/types";
+import { useLive } from "../app/live";
+import { between, bytes, duration } from "../lib/format";
+import { pretty } from "../lib/json";
+import { useNow } from "../lib/now";
+import { type ShownState, shownState } from "../lib/state";
+import { Ago, Card, Copy, ErrorBox, Json, Skeleton } from "../ui/parts";
+import { State, StateMark } from "../ui/State";
+
+const route = getRouteApi("/jobs/$id");
+
+export function JobPage() {
+  const { id } = route.useParams();
+  const { live } = useLive();
+  const { data, error, dataUpdatedAt, refetch } = useQuery(jobQuery(id, live));
+  return (
+    <div className="page">
+      {error && <ErrorBox error={error} updatedAt={dataUpdatedAt} retry={() => void refetch()} />}
+      {data ? <JobView job={data} /> : !error && <Skeleton rows={10} />}
+      {!data && error && (
+        <p>
+          <Link to="/jobs">All jobs</Link>
+        </p>
+      )}
+    </div>
+  );
+}
+
+/** Draws what it is given. */
+export function JobView({ job }: { job: JobDetails }) {
+  const now = useNow();
+  const facts: [string, React.ReactNode][] = [
+    ["queue", job.queue],
+    ["created", <Ago key="c" time={job.created_at} />],
+    ["attempts", `${job.attempts} of ${job.retries + 1}`],
+    ["worker", job.worker ?? "–"],
+  ];
+  if (job.run_at) facts.push(["runs again", <Until key="r" time={job.run_at} />]);
+  if (job.recoveries) facts.push(["worker died", `${job.recoveries} times`]);
+  if (job.interruptions) facts.push(["interrupted", `${job.interruptions} times`]);
+  return (
+    <>
+      <div className="title job-title">
+        <h1>
+          <Link to="/jobs">Jobs</Link> / {job.type} <State state={shownState(job, now)} />
+        </h1>
+      </div>
+      <dl className="facts">
+        <div>
+          <dt>id</dt>
+          <dd className="mono">
+            {job.id} <Copy text={job.id} label="Copy the id" />
+          </dd>
+        </div>
+        {facts.map(([name, value]) => (
+          <div key={name}>
+            <dt>{name}</dt>
+            <dd>{value}</dd>
+          </div>
+        ))}
+      </dl>
+      <div className="columns even">
+        <div>
+          <Card title="Attempts" aside={`${job.runs.length} ${job.runs.length === 1 ? "run" : "runs"}`}>
+            <Runs runs={job.runs} createdAt={job.created_at} />
+          </Card>
+          {job.artifacts.map((artifact) => (
+            <ArtifactCard key={artifact.name} id={job.id} artifact={artifact} />
+          ))}
+        </div>
+        <div>
+          <Card title="Payload" aside={<Copy text={pretty(job.payload)} />}>
+            <Json value={job.payload} />
+          </Card>
+          <Card title="Result" {...(job.status === "completed" ? { aside: <Copy text={pretty(job.result)} /> } : {})}>
+            {job.status === "completed" ? (
+              <Json value={job.result} />
+            ) : (
+              <p className="note">{job.error_message ?? "Not there yet. It appears here when the job completes."}</p>
+            )}
+          </Card>
+        </div>
+      </div>
+    </>
+  );
+}
+
+function Until({ time }: { time: string }) {
+  const now = useNow();
+  const seconds = (Date.parse(time) - now) / 1000;
+  return <>{seconds > 0 ? `in ${duration(Math.ceil(seconds))}` : "now"}</>;
+}
+
+const SHAPE: Record<string, ShownState> = {
+  completed: "completed",
+  running: "processing",
+  interrupted: "retrying",
+  cancelled: "cancelled",
+};
+
+/** All runs on one time axis: from the job's creation to the end of the last. */
+function Runs({ runs, createdAt }: { runs: Run[]; createdAt: string }) {
+  const now = useNow();
+  const failed = runs.filter((run) => run.error).at(-1)?.number ?? null;
+  const [open, setOpen] = useState<number | null | undefined>(undefined);
+  const opened = open === undefined ? failed : open;
+  if (runs.length === 0) return <p className="note">It has not been started yet.</p>;
+  const begin = Date.parse(createdAt);
+  const end = Math.max(...runs.map((run) => (run.ended_at ? Date.parse(run.ended_at) : now)), begin + 1);
+  const place = (time: string | null) => (((time ? Date.parse(time) : now) - begin) / (end - begin)) * 100;
+  return (
+    <ol className="runs">
+      {runs.map((run) => {
+        const left = Math.max(0, Math.min(99.5, place(run.started_at)));
+        const width = Math.max(0.5, place(run.ended_at) - left);
+        const seconds = between(run.started_at, run.ended_at ?? new Date(now).toISOString());
+        const isOpen = opened === run.number;
+        return (
+          <li key={run.number} className={isOpen ? "open" : undefined}>
+            <button
+              type="button"
+              aria-expanded={isOpen}
+              disabled={!run.error}
+              onClick={() => setOpen(isOpen ? null : run.number)}
+            >
+              <StateMark state={SHAPE[run.outcome] ?? "failed"} />
+              <span className="run-name">run {run.number}</span>
+              <svg className="axis" viewBox="0 0 100 10" preserveAspectRatio="none" aria-hidden="true">
+                <rect className="waited" x="0" y="4.5" width={left} height="1" />
+                <rect className={SHAPE[run.outcome] ?? "failed"} x={left} y="1" width={width} height="8" rx="0.4" />
+              </svg>
+              <span className="run-outcome">{run.outcome}</span>
+              <span className="number">{seconds === null ? "–" : duration(seconds)}</span>
+            </button>
+            {isOpen && (
+              <div className="trace">
+                <p className="trace-error">
+                  {run.error} <Copy text={run.traceback ?? run.error ?? ""} />
+                </p>
+                <p className="faint">{run.worker ?? "no worker"}</p>
+                {run.traceback && (
+                  // biome-ignore lint/a11y/noNoninteractiveTabindex: what scrolls must be reachable by keyboard
+                  <pre tabIndex={0}>{run.traceback}</pre>
+                )}
+              </div>
+            )}
+          </li>
+        );
+      })}
+    </ol>
+  );
+}
+
+function ArtifactCard({ id, artifact }: { id: string; artifact: Artifact }) {
+  const url = `${API}/api/jobs/${encodeURIComponent(id)}/artifact?name=${encodeURIComponent(artifact.name)}`;
+  const kind = artifact.content_type.split(";")[0];
+  return (
+    <Card
+      title={artifact.name}
+      aside={
+        <>
+          {kind}, {bytes(artifact.bytes)} <a href={url}>Open</a>
+        </>
+      }
+    >
+      {kind && ["image/png", "image/jpeg", "image/gif", "image/webp"].includes(kind) && (
+        <img className="artifact" src={url} alt={`What the job made: ${artifact.name}`} />
+      )}
+      {kind === "application/pdf" && API === "" && <iframe className="artifact" src={url} title={artifact.name} />}
+    </Card>
+  );
+}

@@ -1,0 +1,160 @@
+import { QueryClient, QueryClientProvider } from "@tanstack/react-query";
+import { createMemoryHistory, createRouter, RouterProvider } from "@tanstack/react-router";
+import { cleanup, render, screen } from "@testing-library/react";
+import userEvent from "@testing-library/user-event";
+import { afterEach, expect, test, vi } from "vitest";
+import { LiveProvider } from "../app/live";
+import { router } from "../app/router";
+
+afterEach(() => {
+  cleanup();
+  vi.unstubAllGlobals();
+});
+
+const OVERVIEW = {
+  queue_name: "workqueue:jobs",
+  version: "1.2.3",
+  waiting: 5,
+  scheduled: 0,
+  dead: 0,
+  redis: { ok: true, ms: 0.3, error: null },
+  postgres: { ok: true, ms: 1.1, error: null },
+  workers: 0,
+  concurrency: 0,
+  running: 0,
+  jobs_done: 0,
+  jobs_failed: 0,
+};
+
+const JOB = {
+  id: "0199c2f4-7d1e-7b52-8c0a-4f1d22aa9e31",
+  type: "send_email",
+  status: "failed",
+  queue: "workqueue:jobs",
+  retries: 2,
+  attempts: 3,
+  recoveries: 0,
+  interruptions: 0,
+  payload: { to: "a@example.com" },
+  error_message: "ValueError: no",
+  created_at: "2026-11-24T12:00:00Z",
+  updated_at: "2026-11-24T12:00:09Z",
+  run_at: null,
+  worker: "host.1",
+  started_at: "2026-11-24T12:00:08Z",
+  finished_at: "2026-11-24T12:00:09Z",
+};
+
+const DETAILS = {
+  ...JOB,
+  result: null,
+  artifacts: [{ name: "a.png", content_type: "image/png", bytes: 75 }],
+  runs: [1, 2, 3].map((number) => ({
+    number,
+    worker: "host.1",
+    started_at: `2026-11-24T12:00:0${number}Z`,
+    ended_at: `2026-11-24T12:00:0${number + 1}Z`,
+    outcome: "failed",
+    error: `ValueError: run ${number}`,
+    traceback: `Traceback of run ${number}`,
+  })),
+};
+
+type Answers = Record<string, () => Response>;
+
+/** The page at `path`, with a server that answers by the beginning of the path. */
+function show(path: string, answers: Answers) {
+  const all: Answers = {
+    "/api/overview": () => Response.json(OVERVIEW),
+    "/api/workers": () => Response.json([]),
+    "/api/jobs": () => Response.json([]),
+    ...answers,
+  };
+  const fetched = vi.fn(async (url: string, _init?: RequestInit) => {
+    const key = Object.keys(all)
+      .sort((a, b) => b.length - a.length)
+      .find((start) => url.startsWith(start));
+    return (key && all[key]?.()) || new Response("not found", { status: 404 });
+  });
+  vi.stubGlobal("fetch", fetched);
+  const client = new QueryClient({ defaultOptions: { queries: { retry: false } } });
+  const history = createMemoryHistory({ initialEntries: [path] });
+  const page = createRouter({ routeTree: router.routeTree, history });
+  render(
+    <QueryClientProvider client={client}>
+      <LiveProvider>
+        <RouterProvider router={page as unknown as typeof router} />
+      </LiveProvider>
+    </QueryClientProvider>,
+  );
+  return fetched;
+}
+
+test("the filter of the URL reaches the server, and the rows are shown", async () => {
+  const fetched = show("/jobs?status=failed&type=send_email", { "/api/jobs": () => Response.json([JOB]) });
+  expect(await screen.findByText("ValueError: no")).toBeTruthy();
+  expect(fetched.mock.calls.map(([url]) => url)).toContain("/api/jobs?limit=50&status=failed&type=send_email");
+});
+
+test("where there is nothing yet it says what to do", async () => {
+  show("/jobs", {});
+  expect(await screen.findByText("No job yet")).toBeTruthy();
+  expect(screen.getByText(/curl -X POST/)).toBeTruthy();
+});
+
+test("where a filter hides everything it can be removed", async () => {
+  show("/jobs?status=cancelled", {});
+  expect(await screen.findByText("Remove the filter")).toBeTruthy();
+});
+
+test("without Postgres it says what works and what to set", async () => {
+  show("/jobs", { "/api/overview": () => Response.json({ ...OVERVIEW, postgres: null }) });
+  expect(await screen.findByText("DATABASE_URL")).toBeTruthy();
+});
+
+test("the server's own words are shown", async () => {
+  show("/jobs", { "/api/jobs": () => new Response("failed to list jobs", { status: 500 }) });
+  expect((await screen.findByRole("alert")).textContent).toContain("failed to list jobs");
+});
+
+test("a job shows its runs, and the last error is open", async () => {
+  show(`/jobs/${JOB.id}`, { "/api/jobs/": () => Response.json(DETAILS) });
+  expect(await screen.findByText("Traceback of run 3")).toBeTruthy();
+  await userEvent.click(screen.getByRole("button", { name: /run 1/ }));
+  expect(await screen.findByText("Traceback of run 1")).toBeTruthy();
+  expect(screen.getByAltText("What the job made: a.png").getAttribute("src")).toBe(
+    `/api/jobs/${JOB.id}/artifact?name=a.png`,
+  );
+});
+
+test("tasks that wait for nobody are said on the overview", async () => {
+  show("/", {});
+  expect((await screen.findByRole("alert")).textContent).toContain("no worker lives");
+});
+
+test("a wrong payload cannot be sent, a right one is sent as it was typed", async () => {
+  const fetched = show("/enqueue", {
+    "/enqueue": () => Response.json({ status: "queued", type: "x", retries: 3, queue_name: "q", job_id: JOB.id }),
+    "/api/jobs/": () => Response.json({ ...DETAILS, status: "completed", result: 1, error_message: null }),
+  });
+  const payload = await screen.findByLabelText("Payload (JSON)");
+  const send = screen.getAllByRole("button", { name: "Enqueue" }).at(-1) as HTMLButtonElement;
+  await userEvent.clear(payload);
+  await userEvent.type(payload, "[[1]");
+  expect(send.disabled).toBe(true);
+  await userEvent.clear(payload);
+  await userEvent.type(payload, '{{"n": 12345678901234567890}');
+  expect(send.disabled).toBe(false);
+  await userEvent.click(send);
+  expect(await screen.findByText(JOB.id)).toBeTruthy();
+  const sent = fetched.mock.calls.find(([url]) => url === "/enqueue")?.[1]?.body;
+  expect(sent).toBe('{"type":"send_email","retries":3,"payload":{"n": 12345678901234567890}}');
+  expect(await screen.findByText("completed")).toBeTruthy();
+});
+
+test("p pauses and says how old the page is", async () => {
+  show("/workers", {});
+  expect(await screen.findByText("No worker lives")).toBeTruthy();
+  await userEvent.keyboard("p");
+  expect(await screen.findByText(/paused, from/)).toBeTruthy();
+});

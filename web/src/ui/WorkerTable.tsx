@@ -1,0 +1,100 @@
+import { Link } from "@tanstack/react-router";
+import type { WorkerInfo } from "../api/types";
+import { count, duration } from "../lib/format";
+import { Empty } from "./parts";
+
+const SQUARES = 48;
+
+export function WorkerTable({ workers, short = false }: { workers: WorkerInfo[]; short?: boolean }) {
+  if (workers.length === 0)
+    return (
+      <Empty title="No worker lives">
+        <p>
+          Start one: <code>workqueue worker</code>
+        </p>
+      </Empty>
+    );
+  return (
+    <div className="table-scroll">
+      <table className="workers">
+        <thead>
+          <tr>
+            <th scope="col">Worker</th>
+            <th scope="col">Slots</th>
+            <th scope="col" className="number">
+              Done
+            </th>
+            <th scope="col" className="number">
+              Failed
+            </th>
+            {!short && (
+              <>
+                <th scope="col" className="number">
+                  Up
+                </th>
+                <th scope="col" className="number">
+                  Renewed
+                </th>
+              </>
+            )}
+          </tr>
+        </thead>
+        <tbody>
+          {workers.map((worker) => (
+            <tr key={worker.id}>
+              <td>
+                <strong>{worker.name}</strong> <span className="faint">{worker.version}</span>
+                {!short && <div className="faint">{worker.types.join(", ")}</div>}
+              </td>
+              <td>
+                <Slots worker={worker} />
+                {!short && <Running worker={worker} />}
+              </td>
+              <td className="number">{count(worker.jobs_done)}</td>
+              <td className="number">{count(worker.jobs_failed)}</td>
+              {!short && (
+                <>
+                  <td className="number">{duration(worker.uptime_seconds)}</td>
+                  <td className="number">{duration(worker.seen_seconds_ago)} ago</td>
+                </>
+              )}
+            </tr>
+          ))}
+        </tbody>
+      </table>
+    </div>
+  );
+}
+
+/** One square a slot: how many are taken is seen at a look. */
+function Slots({ worker }: { worker: WorkerInfo }) {
+  const busy = worker.running.length;
+  const shown = Math.min(worker.concurrency, SQUARES);
+  return (
+    <div className="slots" role="img" aria-label={`${busy} of ${worker.concurrency} slots are taken`}>
+      {Array.from({ length: shown }, (_, slot) => (
+        // biome-ignore lint/suspicious/noArrayIndexKey: squares have no identity
+        <i key={slot} className={slot < Math.round((busy / worker.concurrency) * shown) ? "busy" : undefined} />
+      ))}
+      <span className="faint">
+        {busy} of {worker.concurrency}
+      </span>
+    </div>
+  );
+}
+
+function Running({ worker }: { worker: WorkerInfo }) {
+  return (
+    <ul className="running">
+      {worker.running.slice(0, 10).map((job) => (
+        <li key={job.job_id}>
+          <Link to="/jobs/$id" params={{ id: job.job_id }}>
+            {job.type}
+          </Link>{" "}
+          <span className="faint">for {duration(job.seconds)}</span>
+        </li>
+      ))}
+      {worker.running.length > 10 && <li className="faint">and {worker.running.length - 10} more</li>}
+    </ul>
+  );
+}
