@@ -9,6 +9,7 @@ from core.errors import ArtifactRefused
 
 ARTIFACT_BYTES_MAX = 10 * 1024 * 1024
 ARTIFACTS_MAX = 100
+ARTIFACTS_BYTES_MAX = 64 * 1024 * 1024  #: of one job together: they travel in the statement that ends it
 
 
 class JobState(StrEnum):
@@ -80,7 +81,7 @@ class Job:
         return list(self._artifacts.values())
 
     def attach(self, name: str, content: bytes, content_type: str = "application/octet-stream") -> None:
-        """Keep `content` (at most 10 MiB) beside the job's row; the same name again replaces it.
+        """Keep `content` (at most 10 MiB, 64 MiB in all) beside the job's row; the same name again replaces it.
 
         Raises ArtifactRefused without Postgres, for an unusable name and for too much.
         """
@@ -90,8 +91,11 @@ class Job:
             raise ArtifactRefused(f"artifact {name!r}: a name has 1 to 200 printable characters and no '/'")
         if len(content) > ARTIFACT_BYTES_MAX:
             raise ArtifactRefused(f"artifact {name!r}: {len(content)} bytes, at most {ARTIFACT_BYTES_MAX} are kept")
-        if not content_type.isascii() or not content_type.isprintable() or len(content_type) > 200:
+        if not content_type or not content_type.isascii() or not content_type.isprintable() or len(content_type) > 200:
             raise ArtifactRefused(f"artifact {name!r}: {content_type!r} is no content type")
         if len(self._artifacts) >= ARTIFACTS_MAX and name not in self._artifacts:
             raise ArtifactRefused(f"artifact {name!r}: a job keeps at most {ARTIFACTS_MAX} artifacts")
+        others = sum(len(artifact.content) for other, artifact in self._artifacts.items() if other != name)
+        if others + len(content) > ARTIFACTS_BYTES_MAX:
+            raise ArtifactRefused(f"artifact {name!r}: a job keeps at most {ARTIFACTS_BYTES_MAX} bytes of artifacts")
         self._artifacts[name] = Artifact(name, content_type, bytes(content))

@@ -10,11 +10,12 @@ from msgspec import Struct
 from core.errors import StoreUnavailable
 from core.job import Artifact, JobState
 from core.store import sql
-from core.store.pool import Pool
+from core.store.pool import STATEMENT_SECONDS, Pool
 from core.wire import Task
 
 ERROR_LENGTH_MAX = 4 * 1024
 TRACEBACK_LENGTH_MAX = 64 * 1024
+ARTIFACT_BYTES_PER_SECOND = 4 * 1024 * 1024  #: what a slow way to Postgres manages; more artifacts get more time
 PAGE_BYTES_MAX = 16 * 1024 * 1024  #: of payloads in one page of jobs
 
 
@@ -215,6 +216,7 @@ class JobStore:
             [artifact.content_type for _, artifact in kept],
             [artifact.content for _, artifact in kept],
             done_claims,
+            seconds=STATEMENT_SECONDS + sum(len(artifact.content) for _, artifact in kept) / ARTIFACT_BYTES_PER_SECOND,
         )
         return {row[0] for row in rows}
 
