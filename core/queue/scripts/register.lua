@@ -4,6 +4,7 @@
 -- ARGV[1] lease     ARGV[2] JSON about the worker
 -- Returns 1, or 0 when the lease was there already. O(log n).
 redis.call('ZREMRANGEBYRANK', KEYS[1], 1, 0) -- a write that changes nothing: under out-of-memory the rest is allowed now
+redis.call('HLEN', KEYS[2]) -- fails on a key of another type, before anything is done
 local now = redis.call('TIME')
 local added = redis.call('ZADD', KEYS[1], 'NX', now[1] * 1000 + math.floor(now[2] / 1000), ARGV[1])
 if added == 1 then

@@ -6,6 +6,7 @@ local score = redis.call('ZSCORE', KEYS[1], ARGV[1])
 if not score or tonumber(score) <= 0 then
   return 0
 end
+redis.call('HLEN', KEYS[2]) -- fails on a key of another type, before anything is done
 redis.call('ZREMRANGEBYRANK', KEYS[1], 1, 0) -- changes nothing: under out-of-memory the rest is allowed now
 local now = redis.call('TIME')
 redis.call('ZADD', KEYS[1], 'XX', now[1] * 1000 + math.floor(now[2] / 1000), ARGV[1])

@@ -10,6 +10,7 @@ local fields = redis.call('HLEN', KEYS[3])
 if fields > 1 or (fields == 1 and redis.call('HEXISTS', KEYS[3], 'at') == 0) then
   return 0
 end
+redis.call('HLEN', KEYS[2]) -- fails on a key of another type, before anything is done
 redis.call('ZREM', KEYS[1], ARGV[1])
 redis.call('HDEL', KEYS[2], ARGV[1])
 redis.call('DEL', KEYS[3])

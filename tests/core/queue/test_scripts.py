@@ -1,0 +1,119 @@
+"""Every script, given keys that are missing or of another type: it does what its header says, or nothing at all."""
+
+from uuid import uuid4
+
+import pytest
+
+from core.queue import scripts
+from core.queue.outages import KeyOfAnotherType
+from core.queue.scripts import Script
+
+#: Script -> its keys, by their names in Keys, and arguments (LEASE: one that lives, or has ended; it holds task 1).
+CALLS: dict[str, tuple[Script, list[str], list[object], bool]] = {
+    "register": (scripts.REGISTER, ["leases", "workers"], ["another", "{}"], True),
+    "renew": (scripts.RENEW, ["leases", "workers"], ["LEASE", '{"new":1}'], True),
+    "fence": (scripts.FENCE, ["leases"], ["LEASE", "SCORE"], True),
+    "end": (scripts.END, ["leases"], ["LEASE"], True),
+    "retire": (scripts.RETIRE, ["leases", "workers", "flight", "started"], ["LEASE"], False),
+    "claim": (scripts.CLAIM, ["ready", "front", "leases", "flight"], ["LEASE", 5, 1000, 7], True),
+    "name_ids": (scripts.NAME_IDS, ["leases", "flight"], ["LEASE", 1, "named"], True),
+    "back": (scripts.BACK, ["ready", "scheduled", "flight"], [1, 0, "", 2, 50, "later"], True),
+    "bury": (scripts.BURY, ["dead", "flight"], [10, 1, "entry"], True),
+    "promote": (scripts.PROMOTE, ["ready", "scheduled"], [10, 1000], True),
+    "schedule": (scripts.SCHEDULE, ["scheduled"], [5, "task"], True),
+}
+MISSING = {  # what each answers on a server that has none of its keys
+    "register": 1, "renew": 0, "fence": 0, "end": 0, "retire": 1, "claim": [-1], "name_ids": [0], "back": [0, 0],
+    "bury": [0, 0], "promote": 0, "schedule": 1,
+}  # fmt: skip
+EACH_KEY = [(name, key) for name, (_, keys, _, _) in CALLS.items() for key in keys]
+
+
+class Redis:
+    """The keys of one queue, filled as in the middle of work; and all that is in them."""
+
+    def __init__(self, queue, lease) -> None:
+        self.queue = queue
+        self.lease = lease
+        keys = queue.keys
+        self.keys = {
+            "ready": keys.ready, "front": keys.front, "leases": keys.leases, "workers": keys.workers,
+            "scheduled": keys.scheduled, "dead": keys.dead, "flight": keys.flight(lease), "started": keys.started(lease),
+        }  # fmt: skip
+
+    async def __call__(self, *parts):
+        return await self.queue._command(*parts)
+
+    async def fill(self, *, lives: bool) -> None:
+        await self("RPUSH", self.keys["ready"], "r1", "r2")
+        await self("RPUSH", self.keys["front"], "f1")
+        await self("ZADD", self.keys["leases"], 1_700_000_000_000 if lives else -1, str(self.lease))
+        await self("HSET", self.keys["workers"], str(self.lease), "{}")
+        await self("ZADD", self.keys["scheduled"], 1, "due")
+        await self("RPUSH", self.keys["dead"], "d1")
+        await self("SADD", self.keys["started"], 1)
+        if lives:
+            await self("HSET", self.keys["flight"], "at", 1, 1, "t1", 2, "t2")
+        else:
+            await self("HSET", self.keys["flight"], "at", 1)
+
+    async def run(self, name: str):
+        script, keys, arguments, _ = CALLS[name]
+        given = {"LEASE": str(self.lease), "SCORE": "1700000000000"}
+        return await self.queue._script(
+            script,
+            [self.keys[key] for key in keys],
+            [given.get(a, a) if isinstance(a, str) else a for a in arguments],
+        )
+
+    async def everything(self) -> dict[str, object]:
+        """DUMP would differ by encoding; so each type is read in its own way."""
+        reads = {
+            b"list": ("LRANGE", 0, -1), b"zset": ("ZRANGE", 0, -1, "WITHSCORES"), b"hash": ("HGETALL",),
+            b"set": ("SMEMBERS",), b"string": ("GET",), b"none": ("EXISTS",),
+        }  # fmt: skip
+        found: dict[str, object] = {}
+        for name, key in self.keys.items():
+            command, *rest = reads[await self("TYPE", key)]
+            found[name] = await self(command, key, *rest)
+        return found
+
+
+@pytest.fixture
+def redis(queue):
+    return Redis(queue, uuid4())
+
+
+@pytest.mark.parametrize("name", CALLS)
+async def test_every_script_works_on_keys_that_are_all_there(redis, name):
+    await redis.fill(lives=CALLS[name][3])
+    before = await redis.everything()
+    assert await redis.run(name)
+    after = await redis.everything()
+    touched = {key for key in before if before[key] != after[key]}
+    assert touched
+    assert touched <= set(CALLS[name][1]), "and on no key that is not among its KEYS"
+
+
+@pytest.mark.parametrize("name", CALLS)
+async def test_keys_that_are_missing_are_no_error(redis, name):
+    assert await redis.run(name) == MISSING[name]
+
+
+@pytest.mark.parametrize(("name", "key"), EACH_KEY)
+async def test_one_key_that_is_missing_is_no_error(redis, name, key):
+    await redis.fill(lives=CALLS[name][3])
+    await redis("DEL", redis.keys[key])
+    await redis.run(name)
+
+
+@pytest.mark.parametrize(("name", "key"), [each for each in EACH_KEY if each[1] != "started"])  # only ever deleted
+async def test_a_key_of_another_type_stops_a_script_before_it_has_done_anything(redis, name, key):
+    # Redis does not roll back: what a script had written before it failed would stay.
+    await redis.fill(lives=CALLS[name][3])
+    await redis("DEL", redis.keys[key])
+    await redis("SET", redis.keys[key], "of another type")
+    before = await redis.everything()
+    with pytest.raises(KeyOfAnotherType):
+        await redis.run(name)
+    assert await redis.everything() == before
