@@ -38,7 +38,8 @@ class Redis:
         keys = queue.keys
         self.keys = {
             "ready": keys.ready, "front": keys.front, "leases": keys.leases, "workers": keys.workers,
-            "scheduled": keys.scheduled, "dead": keys.dead, "flight": keys.flight(lease), "started": keys.started(lease),
+            "scheduled": keys.scheduled, "dead": keys.dead, "flight": keys.flight(lease),
+            "started": keys.started(lease),
         }  # fmt: skip
 
     async def __call__(self, *parts):

@@ -1,0 +1,223 @@
+"""Which errors are an outage: something to wait for, never the end of a worker. On real servers where they can be made."""
+
+from functools import partial
+from uuid import uuid4
+
+import pytest
+import trio
+from redis import ResponseError, exceptions
+from redis._parsers.base import BaseParser
+
+from core.errors import QueueUnavailable
+from core.queue import Keys, LeaseConnection, open_queue
+from core.queue.outages import KeyOfAnotherType, outage
+from services.local.valkey import run_valkey
+from tests.support.proxy import Proxy, through
+from tests.support.wait import until
+
+REPLIES = [
+    "BUSY Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE.",
+    "CLUSTERDOWN The cluster is down",
+    "LOADING Redis is loading the dataset in memory",
+    "MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.",
+    "MISCONF Redis is configured to save RDB snapshots, but it is currently unable to persist on disk.",
+    "MOVED 3999 127.0.0.1:6381",
+    "NOAUTH Authentication required.",
+    "NOPERM this user has no permissions to run the 'rpush' command",
+    "NOREPLICAS Not enough good replicas to write.",
+    "OOM command not allowed when used memory > 'maxmemory'.",
+    "READONLY You can't write against a read only replica.",
+    "TRYAGAIN Multiple keys request during rehashing of slot",
+    "UNBLOCKED force unblock from blocking operation, instance state changed (master -> replica?)",
+    "WRONGPASS invalid username-password pair or user is disabled.",
+    # As Redis 6.2 tells what a command inside of a script met:
+    "ERR Error running script (call to f_1): @user_script:1: @user_script: 1: -OOM command not allowed",
+    "ERR Error running script (call to f_1): @user_script:1: @user_script: 1: -READONLY You can't write",
+    "ERR Error running script (call to f_1): @user_script:1: @user_script: 1: -MISCONF Redis is configured",
+    "ERR max number of clients reached",
+]
+
+
+@pytest.mark.parametrize("reply", REPLIES, ids=lambda reply: reply.split()[0])
+def test_what_passes_by_itself_or_an_operator_mends_is_an_outage(reply):
+    failure = outage(BaseParser.parse_error(reply))
+    assert type(failure) is QueueUnavailable
+    assert str(failure).startswith("Redis: ")
+
+
+@pytest.mark.parametrize("reply", REPLIES, ids=lambda reply: reply.split()[0])
+def test_it_is_one_in_a_pipeline_too(reply):
+    error = BaseParser.parse_error(reply)
+    error.args = (f"Command # 1 (LLEN q) of pipeline caused error: {error.args}", *error.args[1:])  # as redis-py does
+    assert isinstance(outage(error), QueueUnavailable)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        exceptions.ConnectionError("Connection closed by server."),
+        exceptions.TimeoutError("Timeout reading from h:1"),
+        exceptions.MaxConnectionsError("Too many connections"),
+        ConnectionResetError(104, "Connection reset by peer"),
+        TimeoutError(),
+    ],
+)
+def test_a_connection_that_breaks_is_an_outage(error):
+    assert isinstance(outage(error), QueueUnavailable)
+
+
+def test_a_key_of_another_type_says_what_to_do():
+    for reply in (
+        "WRONGTYPE Operation against a key holding the wrong kind of value",
+        "ERR Error running script (call to f_1): @user_script:1: WRONGTYPE Operation against a key",
+    ):
+        failure = outage(BaseParser.parse_error(reply))
+        assert isinstance(failure, KeyOfAnotherType)
+        assert "QUEUE_NAME" in str(failure)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ResponseError("unknown command 'FOO'"),
+        ResponseError("value is not an integer or out of range"),
+        ResponseError("BUSYGROUP Consumer Group name already exists"),
+        exceptions.DataError("Invalid input of type: 'NoneType'"),
+        KeyError("a bug"),
+    ],
+)
+def test_a_bug_of_ours_is_none(error):
+    assert outage(error) is None
+
+
+# --- on real servers
+
+
+async def test_a_server_that_runs_a_script_for_too_long_is_an_outage_for_every_command(bridge, tmp_path, nursery):
+    async with run_valkey(tmp_path, durable=False) as server, open_queue(bridge, server.url, "q") as queue:
+        await queue._command("CONFIG", "SET", "busy-reply-threshold", "20")
+        async with open_queue(bridge, server.url, "q") as other:
+
+            async def run_forever() -> None:
+                with pytest.raises((ResponseError, QueueUnavailable)):  # killed
+                    await other._command("EVAL", "while true do end", 0)
+
+            nursery.start_soon(run_forever)
+
+            async def busy() -> bool:
+                try:
+                    await queue.push([b"x"])
+                except QueueUnavailable as error:
+                    return "BUSY" in str(error)
+                return False
+
+            await until(busy)
+            for ask in (queue.depths, queue.workers, queue.check, queue.promote, queue.wait_for_task):
+                with pytest.raises(QueueUnavailable, match="BUSY"):
+                    await ask()
+            connection = LeaseConnection(server.url, queue.keys, seconds=3)
+            with pytest.raises(QueueUnavailable, match="BUSY"):
+                await trio.to_thread.run_sync(connection.renew, uuid4(), b"{}")
+            connection.close()
+            await queue._command("SCRIPT", "KILL")
+            await until(partial(_answers, queue))
+
+
+async def test_a_server_without_its_replicas_refuses_and_is_used_again(bridge, tmp_path):
+    async with run_valkey(tmp_path, durable=False) as server, open_queue(bridge, server.url, "q") as queue:
+        await queue.push([b"1"])
+        await queue._command("CONFIG", "SET", "min-replicas-to-write", "1")
+        with pytest.raises(QueueUnavailable, match="NOREPLICAS"):
+            await queue.push([b"2"])
+        with pytest.raises(QueueUnavailable, match="NOREPLICAS"):
+            await queue.promote()
+        await queue._command("CONFIG", "SET", "min-replicas-to-write", "0")
+        await queue.push([b"2"])
+        assert (await queue.depths()).ready == 2
+
+
+async def test_a_wrong_password_and_a_user_without_rights_are_an_outage(bridge, tmp_path, redis_url):
+    async with run_valkey(tmp_path, durable=False) as server, open_queue(bridge, server.url, "q") as queue:
+        await queue._command("ACL", "SETUSER", "reader", "on", ">pw", "~*", "+@read", "+@connection")
+        reader = f"redis://reader:pw@127.0.0.1:{server.port}"
+        async with open_queue(bridge, reader, "q") as other:
+            assert (await other.depths()).ready == 0
+            with pytest.raises(QueueUnavailable, match="no permissions"):
+                await other.push([b"x"])
+            with pytest.raises(QueueUnavailable, match="no permissions"):
+                await other.workers()
+        async with open_queue(bridge, reader.replace("pw", "wrong"), "q") as other:
+            with pytest.raises(QueueUnavailable, match="WRONGPASS|invalid username-password"):
+                await other.depths()
+
+
+async def test_a_waiting_worker_that_is_unblocked_or_cut_off_waits_again(queue):
+    clients = [line for line in await _clients(queue) if b"cmd=blmove" in line]
+    assert not clients
+    for how in ("UNBLOCK", "KILL"):
+        failures: list[QueueUnavailable] = []
+
+        async def wait(failures: list[QueueUnavailable] = failures) -> None:
+            while not failures:
+                try:
+                    await queue.wait_for_task()
+                except QueueUnavailable as error:
+                    failures.append(error)
+
+        async with trio.open_nursery() as waiting:
+            waiting.start_soon(wait)
+
+            async def blocked(how: str = how) -> bool:
+                for line in await _clients(queue):
+                    if b"cmd=blmove" in line and b"flags=b" in line:
+                        client = line.split()[0].removeprefix(b"id=")
+                        if how == "UNBLOCK":
+                            return bool(await queue._command("CLIENT", "UNBLOCK", client, "ERROR"))
+                        return bool(await queue._command("CLIENT", "KILL", "ID", client))
+                return False
+
+            await until(blocked)
+    await queue.push([b"task"])
+    await queue.wait_for_task()
+    assert await queue._command("LLEN", queue.keys.front) == 1
+
+
+async def _clients(queue) -> list[bytes]:
+    answer = await queue._command("CLIENT", "LIST")
+    return (answer if isinstance(answer, bytes) else str(answer).encode()).splitlines()
+
+
+@pytest.mark.parametrize("how", ["hangs", "is gone"])
+def test_a_lease_connection_gives_up_in_its_time(portal, redis_url, redis_port, queue_name, how):
+    # It is used from a thread of its own, which must not hang with Redis.
+    proxy = Proxy(redis_port)
+
+    async def start() -> None:
+        await portal._nursery.start(proxy.run)
+
+    portal.call(start)
+    connection = LeaseConnection(through(redis_url, proxy), Keys(queue_name), seconds=0.3)
+    lease = uuid4()
+    connection.register(lease, b"{}")
+    trio.from_thread.run_sync(proxy.black_hole if how == "hangs" else proxy.go_away, trio_token=portal.token)
+    for _ in range(2):
+        with pytest.raises(QueueUnavailable):
+            connection.renew(lease, b"{}")
+    trio.from_thread.run_sync(proxy.heal, trio_token=portal.token)
+
+    def renewed() -> bool:
+        try:
+            return connection.renew(lease, b"{}")
+        except QueueUnavailable:
+            return False
+
+    assert any(renewed() for _ in range(20))
+    connection.close()
+
+
+async def _answers(queue) -> bool:
+    try:
+        await queue.depths()
+    except QueueUnavailable:
+        return False
+    return True
