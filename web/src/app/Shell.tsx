@@ -39,7 +39,7 @@ export function Shell() {
     "g o": () => void navigate({ to: "/" }),
     "g j": () => void navigate({ to: "/jobs" }),
     "g w": () => void navigate({ to: "/workers" }),
-    "g e": () => void navigate({ to: "/enqueue" }),
+    "g e": () => void navigate({ to: "/new" }),
     p: toggle,
     "?": () => help.current?.showModal(),
   });
@@ -63,7 +63,7 @@ export function Shell() {
             {room.to === "/workers" && overview.data && <span className="badge">{count(overview.data.workers)}</span>}
           </Link>
         ))}
-        <Link to="/enqueue" className="room phone-only">
+        <Link to="/new" className="room phone-only">
           <Icon name="plus" />
           Enqueue
         </Link>
@@ -78,7 +78,7 @@ export function Shell() {
       </nav>
       <header className="top">
         <Following updatedAt={overview.dataUpdatedAt} failed={overview.isError} />
-        <Link to="/enqueue" className="button primary desktop-only">
+        <Link to="/new" className="button primary desktop-only">
           <Icon name="plus" />
           Enqueue
         </Link>

@@ -56,7 +56,7 @@ const workers = createRoute({
 });
 const enqueue = createRoute({
   getParentRoute: () => root,
-  path: "/enqueue",
+  path: "/new", // not /enqueue: there the API answers, and a reload would meet it
   component: lazyRouteComponent(() => import("../pages/Enqueue"), "EnqueuePage"),
 });
 

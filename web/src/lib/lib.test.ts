@@ -55,6 +55,13 @@ test("a rate is a difference, and a worker that ended makes none below zero", ()
   remember(overview(30), 3_000, samples);
   remember(overview(5), 5_000, samples);
   expect(rates(samples)).toEqual({ times: [3, 5], done: [10, 0], failed: [0, 0], waiting: [3, 3] });
+  const steady = Array.from({ length: 6 }, (_, at) => ({
+    at: at * 1_000,
+    done: 3 * Math.floor(at / 3),
+    failed: 0,
+    waiting: 0,
+  }));
+  expect(rates(steady).done.slice(2)).toEqual([1, 1, 1]);
 });
 
 test("the URL is read with defaults, and what is wrong is dropped", () => {

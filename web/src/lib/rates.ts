@@ -15,11 +15,14 @@ export function remember(overview: Overview, at: number, into: Sample[] = sample
   if (into.length > KEPT) into.splice(0, into.length - KEPT);
 }
 
-/** Jobs per second between samples. */
+/** Workers publish their sums every few seconds: a rate over a shorter time would jump between zero and double. */
+const WINDOW = 3;
+
+/** Jobs per second, over WINDOW samples. */
 export function rates(from: readonly Sample[] = samples): Rates {
   const result: Rates = { times: [], done: [], failed: [], waiting: [] };
   for (let index = 1; index < from.length; index++) {
-    const before = from[index - 1] as Sample;
+    const before = from[Math.max(0, index - WINDOW)] as Sample;
     const after = from[index] as Sample;
     const seconds = (after.at - before.at) / 1000;
     if (seconds <= 0) continue;

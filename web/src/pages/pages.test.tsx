@@ -133,7 +133,7 @@ test("tasks that wait for nobody are said on the overview", async () => {
 });
 
 test("a wrong payload cannot be sent, a right one is sent as it was typed", async () => {
-  const fetched = show("/enqueue", {
+  const fetched = show("/new", {
     "/enqueue": () => Response.json({ status: "queued", type: "x", retries: 3, queue_name: "q", job_id: JOB.id }),
     "/api/jobs/": () => Response.json({ ...DETAILS, status: "completed", result: 1, error_message: null }),
   });

@@ -2,6 +2,8 @@ import { useEffect, useEffectEvent, useRef } from "react";
 import uPlot from "uplot";
 import "uplot/dist/uPlot.min.css";
 
+const HEIGHT = 140;
+
 export type Line = { label: string; colour: string; dash?: number[]; values: number[] };
 
 function variable(name: string): string {
@@ -27,7 +29,7 @@ export function Chart({ times, lines, label }: { times: number[]; lines: Line[];
     plot.current = new uPlot(
       {
         width: element.clientWidth,
-        height: 150,
+        height: HEIGHT,
         legend: { show: false },
         cursor: { y: false },
         scales: { y: { range: (_plot, _low, high) => [0, Math.max(1, high * 1.1)] } },
@@ -35,6 +37,7 @@ export function Chart({ times, lines, label }: { times: number[]; lines: Line[];
           {
             ...axis,
             space: 80,
+            size: 26,
             values: (_plot, values) => values.map((at) => new Date(at * 1000).toLocaleTimeString()),
           },
           { ...axis, size: 42 },
@@ -56,7 +59,7 @@ export function Chart({ times, lines, label }: { times: number[]; lines: Line[];
   });
 
   const resize = useEffectEvent(() => {
-    if (place.current) plot.current?.setSize({ width: place.current.clientWidth, height: 150 });
+    if (place.current) plot.current?.setSize({ width: place.current.clientWidth, height: HEIGHT });
   });
 
   useEffect(() => {
@@ -78,9 +81,19 @@ export function Chart({ times, lines, label }: { times: number[]; lines: Line[];
     };
   }, []);
 
+  const hasData = times.length >= 2;
+  useEffect(() => {
+    if (hasData) resize(); // it was hidden, so it had no width
+  }, [hasData]);
+
   useEffect(() => {
     plot.current?.setData([times, ...lines.map((line) => line.values)]);
   }, [times, lines]);
 
-  return <div className="chart" ref={place} role="img" aria-label={label} />;
+  return (
+    <div className="chart" role="img" aria-label={label}>
+      {times.length < 2 && <p className="note">Waiting for the first answers…</p>}
+      <div ref={place} hidden={times.length < 2} />
+    </div>
+  );
 }

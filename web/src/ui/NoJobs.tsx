@@ -22,7 +22,7 @@ export function NoJobs({ stored }: { stored: boolean }) {
         <code>{curl}</code>
         <Copy text={curl} />
       </p>
-      <Link to="/enqueue" className="button primary">
+      <Link to="/new" className="button primary">
         Enqueue one
       </Link>
     </Empty>
