@@ -22,8 +22,8 @@ OUTAGES: tuple[type[Exception], ...] = (
 )
 
 #: First words of error replies, of those that redis-py has no class for, that pass by themselves or that an operator,
-#: not a programmer, has to mend. They stand at the beginning, or in quotes where redis-py tells of a pipeline, or behind
-#: a dash where Redis 6.2 tells what a command of a script met.
+#: not a programmer, has to mend. They stand at the beginning, or in quotes where redis-py tells of a pipeline, or
+#: behind a dash where Redis 6.2 tells what a command of a script met.
 PASSING = re.compile(
     r"(?:^|\(['\"]|-)"
     r"(?:BUSY|CLUSTERDOWN|LOADING|MASTERDOWN|MISCONF|NOAUTH|NOPERM|NOREPLICAS|OOM|READONLY|TRYAGAIN|UNBLOCKED|UNKILLABLE"

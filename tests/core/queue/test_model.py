@@ -28,7 +28,8 @@ class QueueMachine(RuleBasedStateMachine):
             self.connection.register(lease, b"{}")
         self.ready: list[bytes] = []
         self.front: list[bytes] = []
-        self.scheduled: set[bytes] = set()
+        self.scheduled: set[bytes] = set()  # in an hour
+        self.due: list[bytes] = []
         self.dead = 0
         self.flights: list[dict[int, bytes]] = [{}, {}]
         self.next = [1, 1]
@@ -111,12 +112,55 @@ class QueueMachine(RuleBasedStateMachine):
             self.ready = given + self.ready
 
     @rule(worker=st.integers(0, 1), data=st.data())
+    def name_ids(self, worker: int, data: st.DataObject) -> None:
+        numbers = sorted(data.draw(st.sets(st.sampled_from([*self.flights[worker], 10_000]))))
+        if numbers:
+            named = [(number, b"named " + self.flights[worker].get(number, b"")) for number in numbers]
+            answer = self.portal.call(self.queue.name_ids, self.leases[worker], named)
+            assert answer == [number != 10_000 for number in numbers]
+            self.flights[worker] |= {number: task for number, task in named if number != 10_000}
+            if (last := self.last[worker]) is not None:
+                last[2].update({number: task for number, task in named if number in last[2]})
+
+    @rule(worker=st.integers(0, 1), data=st.data())
     def bury(self, worker: int, data: st.DataObject) -> None:
         if self.flights[worker]:
             number = data.draw(st.sampled_from(list(self.flights[worker])))
             self.portal.call(self.queue.bury, self.leases[worker], [(number, b"dead")])
             del self.flights[worker][number]
             self.dead += 1
+
+    @rule(count=st.integers(1, 3))
+    def schedule(self, count: int) -> None:
+        tasks = [b"task %d" % number for number in range(self.pushed, self.pushed + count)]
+        self.pushed += count
+        # Due for ever so long, each a day after the one before: promoted in this order, before everything else.
+        self.portal.call(
+            self.queue.schedule, [(-86_400_000 * (1000 - len(self.due) - i), task) for i, task in enumerate(tasks)]
+        )
+        self.due += tasks
+
+    @rule()
+    def promote(self) -> None:
+        assert self.portal.call(self.queue.promote) == len(self.due)
+        self.ready += self.due
+        self.due = []
+
+    @rule(worker=st.integers(0, 1))
+    def end_and_take_a_new_lease(self, worker: int) -> None:
+        """What the old one holds is given back first, as a worker does that stops."""
+        lease, flight = self.leases[worker], self.flights[worker]
+        if not flight:
+            assert not self.portal.call(self.queue.retire, lease), "it lives"
+        self.portal.call(self.queue.end, lease)
+        assert self.portal.call(self.queue.retire, lease) == (not flight)
+        if flight:
+            self.portal.call(self.queue.back, lease, [(number, 0, b"") for number in flight])
+            self.ready = [flight[number] for number in sorted(flight)] + self.ready
+            assert self.portal.call(self.queue.retire, lease)
+        self.leases[worker] = uuid4()
+        self.connection.register(self.leases[worker], b"{}")
+        self.flights[worker], self.next[worker], self.last[worker] = {}, 1, None
 
     @invariant()
     def nothing_is_lost(self) -> None:
@@ -125,9 +169,10 @@ class QueueMachine(RuleBasedStateMachine):
         depths = self.portal.call(self.queue.depths)
         assert (depths.ready, depths.scheduled, depths.dead) == (
             len(self.ready) + len(self.front),
-            len(self.scheduled),
+            len(self.scheduled) + len(self.due),
             self.dead,
         )
+        assert set(self.portal.call(self.queue.workers)) == set(self.leases)
         for lease, flight in zip(self.leases, self.flights, strict=True):
             assert self.portal.call(self.queue.numbers, lease) == set(flight)
 

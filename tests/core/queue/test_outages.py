@@ -1,4 +1,4 @@
-"""Which errors are an outage: something to wait for, never the end of a worker. On real servers where they can be made."""
+"""Which errors are an outage: something to wait for, never the end of a worker. Made by real servers where possible."""
 
 from functools import partial
 from uuid import uuid4
@@ -147,7 +147,7 @@ async def test_a_wrong_password_and_a_user_without_rights_are_an_outage(bridge, 
             with pytest.raises(QueueUnavailable, match="no permissions"):
                 await other.workers()
         async with open_queue(bridge, reader.replace("pw", "wrong"), "q") as other:
-            with pytest.raises(QueueUnavailable, match="WRONGPASS|invalid username-password"):
+            with pytest.raises(QueueUnavailable, match=r"WRONGPASS|invalid username-password"):
                 await other.depths()
 
 

@@ -38,7 +38,7 @@ async def postgres_proxy(nursery, postgres) -> Proxy:
 
 
 @pytest.fixture
-async def far_queue(bridge, redis_proxy, redis_url, queue_name) -> AsyncIterator[Queue]:
+async def far_queue(impatient, bridge, redis_proxy, redis_url, queue_name) -> AsyncIterator[Queue]:
     """The queue behind the proxy."""
     async with open_queue(bridge, through(redis_url, redis_proxy), queue_name) as queue:
         yield queue
