@@ -73,7 +73,9 @@ async def _apply(pool: Pool, dsn: str, schema: str, migration: Migration) -> boo
                 await connection.execute(
                     "SELECT pg_advisory_xact_lock(hashtextextended('workqueue.migrate.' || $1, 0))", schema
                 )
-                await connection.execute(f'CREATE SCHEMA IF NOT EXISTS "{schema}"')
+                if not await connection.fetchval("SELECT 1 FROM pg_namespace WHERE nspname = $1", schema):
+                    # Asked first: Postgres wants the right to create one even where it is there already.
+                    await connection.execute(f'CREATE SCHEMA IF NOT EXISTS "{schema}"')
                 await connection.execute(_HISTORY)
                 # Asked of the table itself: that locks it, and only then does Postgres drop what it remembers of the
                 # catalogue from before our wait (to_regclass still said that there is no such table).

@@ -13,6 +13,7 @@ from core.job import TRANSITIONS, Artifact, JobState
 from core.store import Counters, Ending, Release
 from core.store.jobs import ERROR_LENGTH_MAX, TRACEBACK_LENGTH_MAX, clean
 from core.wire import Task
+from tests.support.wait import until
 
 Q = "q"
 OWNER = uuid4()
@@ -35,6 +36,40 @@ async def test_a_claim_takes_exactly_the_states_of_the_table(store, psql, state)
     [job_id] = await insert(store)
     await psql("UPDATE jobs SET state = $2, token = gen_random_uuid() WHERE id = $1", job_id, state)
     assert (job_id in await claim(store, [job_id])) == (JobState.PROCESSING in TRANSITIONS[state])
+
+
+@pytest.mark.parametrize("state", JobState)
+@pytest.mark.parametrize("end", [JobState.COMPLETED, JobState.FAILED, JobState.CANCELLED])
+async def test_a_job_ends_only_out_of_the_states_of_the_table_in_which_a_worker_has_it(store, psql, state, end):
+    # Every other way into an end is a person's or the sweep's, and has a statement of its own.
+    [job_id], token = await insert(store), uuid4()
+    await psql("UPDATE jobs SET state = $2, token = $3 WHERE id = $1", job_id, state, token)
+    done = await store.finish([Ending(job_id, token, end, "x", 1.0, None, "E")])
+    assert (job_id in done) == (state is JobState.PROCESSING)
+    assert end in TRANSITIONS[JobState.PROCESSING]
+    assert (await store.look([job_id]))[job_id].state == (end if done else state)
+
+
+@pytest.mark.parametrize("state", JobState)
+@pytest.mark.parametrize("counter", ["attempts", "interruptions", "none"])
+async def test_only_a_job_that_is_processing_goes_back(store, psql, state, counter):
+    [job_id], token, mark = await insert(store), uuid4(), uuid7()
+    await psql("UPDATE jobs SET state = $2, token = $3 WHERE id = $1", job_id, state, token)
+    back = await store.release(mark, Q, [Release(job_id, token, counter, 0, "x", 1.0, "E")])
+    assert back == ({job_id: JobState.PENDING} if state is JobState.PROCESSING else {})
+    assert len(await psql("SELECT * FROM unpushed WHERE batch = $1", mark)) == len(back)
+    assert len(await store.runs(job_id)) == len(back)
+
+
+@pytest.mark.parametrize("state", JobState)
+async def test_only_a_job_that_is_pending_is_refused(store, psql, state):
+    [job_id] = await insert(store)
+    await psql("UPDATE jobs SET state = $2, token = gen_random_uuid() WHERE id = $1", job_id, state)
+    refused = await store.refuse([job_id], uuid7(), "no")
+    assert (job_id in refused) == (state in {JobState.PENDING, JobState.CANCELLED})
+    assert JobState.CANCELLED in TRANSITIONS[JobState.PENDING]
+    expected = JobState.CANCELLED if refused else state
+    assert (await store.look([job_id]))[job_id].state == expected
 
 
 async def test_a_claim_is_noted_in_its_own_statement(store, psql):
@@ -209,6 +244,37 @@ async def test_a_refused_submit_waits_for_a_locked_row_and_says_so(store, psql):
     assert await store.refuse(ids, uuid7(), "no") == set(ids)
 
 
+async def test_a_row_that_is_joined_while_a_refused_submit_waits_for_it_keeps_its_mark(store, psql):
+    # A repeat under the same idempotency key was answered 200: without its mark the job would be pending for ever.
+    ids, batch = sorted(uuid7() for _ in range(3)), uuid7()
+    await store.insert(batch, Q, [(job_id, "x", "{}", 0) for job_id in ids], [])
+    await psql("BEGIN")
+    await psql("UPDATE jobs SET joined = true WHERE id = $1", ids[0])
+    await psql("UPDATE jobs SET updated_at = now() WHERE id = $1", ids[1])  # a sweep came by
+    refused: set[UUID] = set()
+
+    async def refuse() -> None:
+        refused.update(await store.refuse(ids, batch, "no"))
+
+    async with trio.open_nursery() as producer:
+        producer.start_soon(refuse)
+        await until(partial(_waits_for_a_lock, psql))
+        await psql("COMMIT")
+    assert refused == set(ids[1:])
+    assert await psql.value("SELECT ids FROM unpushed WHERE batch = $1", batch) == [ids[0]]
+
+
+async def _waits_for_a_lock(psql) -> bool:
+    schema = await psql.value("SELECT current_schema()")
+    return bool(
+        await psql.value(
+            "SELECT count(*) FROM pg_locks JOIN pg_class ON pg_class.oid = relation JOIN pg_namespace n"
+            " ON n.oid = relnamespace WHERE n.nspname = $1 AND locktype = 'tuple'",
+            schema,
+        )
+    )
+
+
 async def test_marks_are_taken_by_one_sweep_at_a_time(store, psql):
     ids = await insert(store, 3)
     assert await store.take_marks(Q, age_seconds=5, limit=20) == []
@@ -288,6 +354,106 @@ async def test_batches_in_opposite_order_do_not_deadlock(store):
         both.start_soon(release, ids)
         both.start_soon(release, ids[::-1])
     assert {look.state for look in (await store.look(ids)).values()} == {"pending"}
+
+
+async def test_two_workers_adopt_the_same_foreign_tasks_in_opposite_order(store):
+    # Copies of 300 tasks went to two workers: each row is made once, and each worker learns which are its own.
+    tasks = [(job_id, Task("x", job_id=job_id)) for job_id in (uuid7() for _ in range(300))]
+    owners, tokens = [uuid4(), uuid4()], [uuid4(), uuid4()]
+    async with trio.open_nursery() as both:
+        for owner, token, mine in zip(owners, tokens, (tasks, tasks[::-1]), strict=True):
+            both.start_soon(partial(store.adopt, mine, token, queue=Q, owner=owner, worker="w"))
+    looks = await store.look([job_id for job_id, _ in tasks])
+    assert len(looks) == 300
+    assert {look.token for look in looks.values()} <= set(tokens)
+    for owner, token in zip(owners, tokens, strict=True):
+        owned = {job_id for job_id, look in looks.items() if look.token == token}
+        assert await store.owned(owner) == ({token: owned} if owned else {})
+
+
+async def test_claims_in_opposite_order_share_the_rows(store):
+    ids = await insert(store, 300)
+    got: list[set[UUID]] = []
+
+    async def take(some: list[UUID]) -> None:
+        got.append(set(await claim(store, some)))
+
+    async with trio.open_nursery() as workers:
+        for some in (ids, ids[::-1], ids[100:] + ids[:100]):
+            workers.start_soon(take, some)
+    assert set().union(*got) == set(ids)
+    assert sum(map(len, got)) == 300, "each by one"
+
+
+async def test_marks_of_several_sweeps_at_once_are_shared(store, psql):
+    for _ in range(30):
+        await insert(store)
+    await psql("UPDATE unpushed SET at = now() - interval '6 s'")
+    taken: list[UUID] = []
+
+    async def sweep() -> None:
+        taken.extend(batch for batch, _ in await store.take_marks(Q, age_seconds=5, limit=20))
+
+    async with trio.open_nursery() as workers:
+        for _ in range(4):
+            workers.start_soon(sweep)
+    assert len(taken) == len(set(taken))
+    assert len(taken) <= 30
+    await sweep()
+    assert len(set(taken)) == len(taken) == 30
+
+
+async def test_a_mark_of_another_queue_is_left_to_its_workers(store, psql):
+    await insert(store)
+    await psql("UPDATE unpushed SET at = now() - interval '6 s', queue = 'other'")
+    assert await store.take_marks(Q, age_seconds=5, limit=20) == []
+
+
+async def test_the_largest_counters_still_give_a_run_a_number(store):
+    job_id, token, most = uuid4(), uuid4(), 500_000_000
+    await store.adopt([(job_id, Task("x", b"{}", 0, most, most, most, job_id))], token, queue=Q, owner=OWNER, worker="")
+    assert await store.finish([Ending(job_id, token, JobState.FAILED, "failed", 1, None, "E")]) == {job_id}
+    assert [run.number for run in await store.runs(job_id)] == [3 * most + 1]
+
+
+async def test_a_release_that_is_repeated_counts_once_and_adds_to_its_mark(store, psql):
+    ids, token, mark = await insert(store, 2), uuid4(), uuid7()
+    await claim(store, ids, token)
+    first, second = (Release(job_id, token, "attempts", 50_000, "failed", 1, "E") for job_id in ids)
+    assert await store.release(mark, Q, [first]) == {ids[0]: JobState.PENDING}
+    assert await store.release(mark, Q, [first, second]) == {ids[1]: JobState.PENDING}, "the other one was locked"
+    assert await psql.value("SELECT ids FROM unpushed WHERE batch = $1", mark) == ids
+    assert {(await store.get(job_id)).attempts for job_id in ids} == {1}
+    assert {len(await store.runs(job_id)) for job_id in ids} == {1}
+    assert 49_000 < (await store.look(ids))[ids[0]].delay_ms <= 50_000
+
+
+async def test_claims_that_are_settled_go_with_any_statement(store, psql):
+    for ride in (
+        lambda done: claim(store, [], done=done),
+        lambda done: store.finish([], done),
+        lambda done: store.release(uuid7(), Q, [], done),
+        lambda done: store.drop_marks([], done),
+    ):
+        [job_id], token = await insert(store), uuid4()
+        await claim(store, [job_id], token)
+        assert await psql.value("SELECT count(*) FROM claimed") == 1
+        await ride([token])
+        assert await psql.value("SELECT count(*) FROM claimed") == 0
+
+
+async def test_a_completed_job_forgets_its_last_failure(store):
+    [job_id], token = await insert(store), uuid4()
+    await claim(store, [job_id], token)
+    await store.release(uuid7(), Q, [Release(job_id, token, "attempts", 0, "failed", 1, "E: 1")])
+    await claim(store, [job_id], token := uuid4())
+    await store.finish([Ending(job_id, token, JobState.COMPLETED, "completed", 2.0, '{"a":1}')])
+    row = await store.get(job_id)
+    assert (row.state, row.attempts, row.error_message, row.result, row.run_at) == (
+        "completed", 1, None, '{"a":1}', None,
+    )  # fmt: skip
+    assert 1.9 < (row.finished_at - row.started_at).total_seconds() < 2.1
+    assert [run.number for run in await store.runs(job_id)] == [1], "a run that completed stands in the row"
 
 
 async def test_cancelled_statements_lose_no_connection(store):

@@ -2,16 +2,18 @@
 
 import subprocess
 import sys
+from urllib.parse import urlsplit
 
 import pytest
 
-from core.errors import StoreUnavailable
+from core.errors import StoreRefused, StoreUnavailable
 from core.store import migrate
-from core.store.migrate import migrations
+from core.store.migrate import Migration, migrations
 from services.local.process import free_port
 from tests.cli.support import environ
 from tests.support.rows import open_psql
 
+MODULE = sys.modules[migrate.__module__]  # the package gives its name to the function
 NUMBERS = [migration.number for migration in migrations()]
 COLUMNS = """
 SELECT table_name, column_name, data_type, is_nullable, column_default FROM information_schema.columns
@@ -61,6 +63,41 @@ def test_ten_processes_at_once(postgres_dsn, database_schema):
     said = [process.communicate(timeout=60) for process in processes]
     assert [process.returncode for process in processes] == [0] * 10, said
     assert sum(out.count("migrated: 0001_initial") for out, _ in said) == 1
+
+
+async def test_a_role_that_owns_the_schema_needs_no_right_to_make_one(bridge, postgres_dsn, database_schema):
+    role = f"r_{database_schema}"[:60]
+    async with open_psql(bridge, postgres_dsn, "public") as psql:
+        await psql(f"CREATE ROLE {role} LOGIN PASSWORD 'pw'")
+        await psql(f"CREATE SCHEMA {database_schema} AUTHORIZATION {role}")
+    address = urlsplit(postgres_dsn)
+    dsn = f"postgresql://{role}:pw@{address.hostname}:{address.port}{address.path}"
+    assert len(await migrate(bridge, dsn, database_schema)) == len(NUMBERS)
+    with pytest.raises(StoreUnavailable, match="permission denied"):
+        await migrate(bridge, dsn, f"{database_schema[:50]}_other")
+
+
+async def test_a_migration_that_fails_leaves_nothing(bridge, postgres_dsn, database_schema, monkeypatch):
+    broken = migrations()[0].text + "; SELECT 1 / 0"
+    monkeypatch.setattr(MODULE, "migrations", lambda: [Migration(1, "broken", broken)])
+    with pytest.raises(StoreRefused, match="division by zero"):
+        await migrate(bridge, postgres_dsn, database_schema)
+    async with open_psql(bridge, postgres_dsn, database_schema) as psql:
+        assert await psql("SELECT 1 FROM pg_namespace WHERE nspname = $1", database_schema) == []
+    monkeypatch.undo()
+    assert len(await migrate(bridge, postgres_dsn, database_schema)) == len(NUMBERS)
+
+
+async def test_somebody_who_holds_the_lock_for_too_long_is_told_of(bridge, postgres_dsn, database_schema, monkeypatch):
+    monkeypatch.setattr(MODULE, "LOCK_SECONDS", 1)
+    async with open_psql(bridge, postgres_dsn, "public") as psql:
+        await psql("BEGIN")
+        key = "hashtextextended('workqueue.migrate.' || $1, 0)"
+        await psql(f"SELECT pg_advisory_xact_lock({key})", database_schema)
+        with pytest.raises(StoreUnavailable, match=r"lock timeout.*0001_initial"):
+            await migrate(bridge, postgres_dsn, database_schema)
+        await psql("ROLLBACK")
+    assert len(await migrate(bridge, postgres_dsn, database_schema)) == len(NUMBERS)
 
 
 async def test_a_schema_that_is_newer_is_left_as_it_is(bridge, psql, postgres_dsn, database_schema):

@@ -1,0 +1,105 @@
+-- Made by the test beside it from the migrations: UPDATE_SCHEMA=1 pytest tests/core/store/test_schema.py
+
+CREATE TABLE artifacts (
+    job_id uuid NOT NULL,
+    name text NOT NULL,
+    content_type text NOT NULL,
+    bytes bytea NOT NULL STORAGE EXTERNAL,
+    CONSTRAINT artifacts_pkey PRIMARY KEY (job_id, name),
+    CONSTRAINT artifacts_job_id_fkey FOREIGN KEY (job_id) REFERENCES jobs(id) ON DELETE CASCADE
+);
+
+CREATE TABLE claimed (
+    token uuid NOT NULL,
+    queue text NOT NULL,
+    owner uuid NOT NULL,
+    ids uuid[] NOT NULL,
+    at timestamp with time zone NOT NULL DEFAULT now(),
+    CONSTRAINT claimed_pkey PRIMARY KEY (token)
+);
+CREATE INDEX claimed_owner ON claimed USING btree (owner);
+
+CREATE TABLE idempotency (
+    queue text NOT NULL,
+    key_hash bytea NOT NULL,
+    body_hash bytea NOT NULL,
+    job_id uuid NOT NULL,
+    expires_at timestamp with time zone NOT NULL,
+    CONSTRAINT idempotency_pkey PRIMARY KEY (queue, key_hash)
+);
+CREATE INDEX idempotency_expires ON idempotency USING btree (expires_at);
+CREATE INDEX idempotency_job ON idempotency USING btree (job_id);
+
+CREATE TABLE jobs (
+    id uuid NOT NULL,
+    queue text NOT NULL,
+    type text NOT NULL,
+    payload text NOT NULL,
+    extra text,
+    retries integer NOT NULL,
+    attempts integer NOT NULL DEFAULT 0,
+    recoveries integer NOT NULL DEFAULT 0,
+    interruptions integer NOT NULL DEFAULT 0,
+    state text NOT NULL,
+    joined boolean NOT NULL DEFAULT false,
+    token uuid,
+    run_at timestamp with time zone,
+    cancel_at timestamp with time zone,
+    error_message text,
+    result text,
+    worker text,
+    started_at timestamp with time zone,
+    finished_at timestamp with time zone,
+    failed_at timestamp with time zone,
+    created_at timestamp with time zone NOT NULL DEFAULT now(),
+    updated_at timestamp with time zone NOT NULL DEFAULT now(),
+    CONSTRAINT jobs_pkey PRIMARY KEY (id),
+    CONSTRAINT jobs_attempts_check CHECK ((attempts >= 0)),
+    CONSTRAINT jobs_check CHECK (((state <> 'processing'::text) OR (token IS NOT NULL))),
+    CONSTRAINT jobs_interruptions_check CHECK ((interruptions >= 0)),
+    CONSTRAINT jobs_recoveries_check CHECK ((recoveries >= 0)),
+    CONSTRAINT jobs_retries_check CHECK ((retries >= 0)),
+    CONSTRAINT jobs_state_check CHECK ((state = ANY (ARRAY['pending'::text, 'processing'::text, 'completed'::text, 'failed'::text, 'cancelled'::text])))
+) WITH (fillfactor=45, autovacuum_vacuum_scale_factor=0.02, autovacuum_vacuum_cost_delay=0, autovacuum_vacuum_insert_scale_factor=0.2);
+CREATE INDEX jobs_created ON jobs USING btree (created_at, id);
+CREATE INDEX jobs_failed ON jobs USING btree (failed_at, id) WHERE (failed_at IS NOT NULL);
+CREATE INDEX jobs_failed_created ON jobs USING btree (created_at, id) WHERE (failed_at IS NOT NULL);
+CREATE INDEX jobs_run_at ON jobs USING btree (run_at) WHERE (run_at IS NOT NULL);
+CREATE INDEX jobs_type_created ON jobs USING btree (type, created_at, id);
+CREATE INDEX jobs_updated ON jobs USING brin (updated_at);
+
+CREATE TABLE marks (
+    queue text NOT NULL,
+    run text,
+    n bigint NOT NULL DEFAULT 0,
+    at timestamp with time zone NOT NULL DEFAULT now(),
+    CONSTRAINT marks_pkey PRIMARY KEY (queue)
+);
+
+CREATE TABLE migrations (
+    number integer NOT NULL,
+    name text NOT NULL,
+    at timestamp with time zone NOT NULL DEFAULT now(),
+    CONSTRAINT migrations_pkey PRIMARY KEY (number)
+);
+
+CREATE TABLE runs (
+    job_id uuid NOT NULL,
+    number integer NOT NULL,
+    worker text,
+    started_at timestamp with time zone,
+    ended_at timestamp with time zone NOT NULL DEFAULT now(),
+    outcome text NOT NULL,
+    error text,
+    traceback text,
+    CONSTRAINT runs_pkey PRIMARY KEY (job_id, number),
+    CONSTRAINT runs_job_id_fkey FOREIGN KEY (job_id) REFERENCES jobs(id) ON DELETE CASCADE
+);
+
+CREATE TABLE unpushed (
+    batch uuid NOT NULL,
+    queue text NOT NULL,
+    ids uuid[] NOT NULL,
+    at timestamp with time zone NOT NULL DEFAULT now(),
+    CONSTRAINT unpushed_pkey PRIMARY KEY (batch)
+);
