@@ -15,7 +15,8 @@ export function WorkerTable({ workers, short = false }: { workers: WorkerInfo[];
       </Empty>
     );
   return (
-    <div className="table-scroll">
+    // biome-ignore lint/a11y/noNoninteractiveTabindex: what scrolls must be reachable by keyboard
+    <section className="table-scroll" aria-label="Workers and their slots" tabIndex={0}>
       <table className="workers">
         <thead>
           <tr>
@@ -62,7 +63,7 @@ export function WorkerTable({ workers, short = false }: { workers: WorkerInfo[];
           ))}
         </tbody>
       </table>
-    </div>
+    </section>
   );
 }
 

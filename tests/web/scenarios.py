@@ -1,0 +1,241 @@
+"""What a person does in a browser: `python -m tests.web.scenarios NAME BASE [more]`.
+
+Processes of their own, because Playwright's synchronous API and trio-asyncio do not share one.
+"""
+
+import json
+import shutil
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+AXE = Path(__file__).parents[2] / "web/node_modules/axe-core/axe.min.js"
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+         "--disable-component-update", "--disable-sync"]  # fmt: skip
+CHROMIUM = next(
+    (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None
+)
+
+
+@contextmanager
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        try:
+            yield opened
+        finally:
+            opened.close()
+
+
+@contextmanager
+def watched(opened: Browser, base: str, **options: object) -> Iterator[Page]:
+    """A page that may say nothing on the console and ask nobody but us (and Chromium's own PDF viewer)."""
+    page = opened.new_page(**options)  # type: ignore[arg-type]
+    faults: list[str] = []
+    page.on("console", lambda message: faults.append(message.text) if message.type in {"error", "warning"} else None)
+    page.on("pageerror", lambda error: faults.append(str(error)))
+    page.on(
+        "request",
+        lambda request: (
+            None
+            if request.url.startswith((base, "data:", "blob:", "chrome-extension:", "chrome:"))
+            else faults.append(request.url)
+        ),
+    )
+    page.set_default_timeout(15_000)
+    yield page
+    page.close()
+    assert not faults, faults
+
+
+def enqueue_and_see_it_completed(base: str) -> None:
+    with browser() as opened, watched(opened, base) as page:
+        page.goto(f"{base}/")
+        page.get_by_role("link", name="Enqueue").first.click()
+        page.get_by_role("button", name="resize_image").click()
+        page.locator("form button[type=submit]").click()
+        outcome = page.locator("output.outcome")
+        expect(outcome).to_contain_text("completed")
+        outcome.get_by_role("link").click()
+        expect(page.get_by_role("heading", level=1)).to_contain_text("resize_image")
+        picture = page.get_by_role("img", name="What the job made: image.png")
+        expect(picture).to_be_visible()
+        page.wait_for_function("document.querySelector('img.artifact').naturalWidth === 64")
+        expect(page.locator("pre.json").nth(1)).to_contain_text('"width": 64')
+
+
+def a_pdf_is_shown_and_a_failure_says_why(base: str) -> None:
+    with browser() as opened, watched(opened, base) as page:
+        page.goto(f"{base}/new")
+        page.get_by_role("button", name="generate_pdf").click()
+        page.locator("form button[type=submit]").click()
+        expect(page.locator("output.outcome")).to_contain_text("completed")
+        page.locator("output.outcome").get_by_role("link").click()
+        frame = page.locator("iframe.artifact")
+        expect(frame).to_be_visible()
+        source = frame.get_attribute("src")
+        answer = page.request.get(f"{base}{source}")
+        assert answer.body().startswith(b"%PDF"), answer.body()[:20]
+
+        page.goto(f"{base}/new")
+        page.get_by_label("Type").fill("send_email")
+        page.get_by_label("Payload (JSON)").fill('{"subject": "Hi"}')
+        page.locator("form button[type=submit]").click()
+        expect(page.locator("output.outcome")).to_contain_text("failed")
+        page.locator("output.outcome").get_by_role("link").click()
+        expect(page.locator(".trace-error")).to_contain_text("payload.to: missing")
+
+        page.goto(f"{base}/new")
+        page.get_by_label("Payload (JSON)").fill('{"to": ')
+        expect(page.locator("form button[type=submit]")).to_be_disabled()
+        expect(page.locator(".fault")).to_be_visible()
+
+
+def the_list_follows_filters_and_is_walked_by_keys(base: str) -> None:
+    with browser() as opened, watched(opened, base) as page:
+        for number in range(60):
+            body = {"type": "send_email", "payload": {"to": f"a{number}@example.com", "subject": "Hi"}}
+            assert page.request.post(f"{base}/enqueue", data=body).ok
+        page.goto(f"{base}/")
+        expect(page.get_by_role("heading", name="Overview")).to_be_visible()
+        page.keyboard.press("g")
+        page.keyboard.press("j")
+        expect(page).to_have_url(f"{base}/jobs")
+        rows = page.locator("table.jobs tbody tr")
+        expect(rows).to_have_count(50)
+        before = rows.first.get_attribute("id")
+        page.request.post(f"{base}/enqueue", data={"type": "generate_pdf", "payload": {"title": "new"}})
+        expect(rows.first).not_to_have_attribute("id", before or "")  # it follows by itself
+        page.get_by_role("link", name="Older").click()
+        expect(page.get_by_role("link", name="Newest")).to_be_visible()
+        expect(rows.first).to_be_visible()
+        page.get_by_role("link", name="completed").click()
+        page.get_by_label("Type").fill("generate_pdf")
+        page.get_by_label("Type").press("Enter")
+        expect(page).to_have_url(f"{base}/jobs?status=completed&type=generate_pdf")
+        expect(rows.first).to_contain_text("generate_pdf")
+        page.reload()  # the URL is the page's state
+        expect(rows.first).to_contain_text("generate_pdf")
+        page.locator("h1").first.click(force=True)
+        page.locator("body").press("j")
+        page.locator("body").press("Enter")
+        expect(page.get_by_role("heading", level=1)).to_contain_text("generate_pdf")
+        page.go_back()
+        page.keyboard.press("p")
+        expect(page.locator(".following")).to_contain_text("paused")
+        page.keyboard.press("?")
+        expect(page.get_by_role("dialog")).to_be_visible()
+
+
+def every_page_is_accessible_at_both_widths_and_in_both_schemes(base: str) -> None:
+    rules = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]}
+    with browser() as opened:
+        page = opened.new_page()
+        failed = page.request.post(f"{base}/enqueue", data={"type": "generate_pdf"}).json()["job_id"]
+        done = page.request.post(f"{base}/enqueue", data={"type": "generate_pdf", "payload": {"title": "x"}}).json()[
+            "job_id"
+        ]
+        page.close()
+        faults = []
+        for scheme in ("light", "dark"):
+            for width, height in ((1440, 900), (360, 740)):
+                # axe is put into the page, which its Content-Security-Policy would not allow anybody else.
+                page = opened.new_page(
+                    viewport={"width": width, "height": height},
+                    color_scheme=scheme,
+                    bypass_csp=True,  # type: ignore[arg-type]
+                )
+                for path in (
+                    "/",
+                    "/jobs",
+                    f"/jobs/{failed}",
+                    f"/jobs/{done}",
+                    "/workers",
+                    "/new",
+                    "/jobs?type=nothing",
+                ):
+                    page.goto(f"{base}{path}")
+                    page.locator("h1").first.wait_for(state="attached")
+                    expect(page.locator(".skeleton")).to_have_count(0)
+                    page.add_script_tag(path=AXE)
+                    found = page.evaluate("(rules) => axe.run(document, rules)", rules)
+                    for violation in found["violations"]:
+                        nodes = [node["html"][:120] for node in violation["nodes"]][:3]
+                        faults.append(f"{path} {scheme} {width}: {violation['id']}: {violation['help']}: {nodes}")
+                    wide = "document.documentElement.scrollWidth > document.documentElement.clientWidth"
+                    if page.evaluate(wide):
+                        faults.append(f"{path} {scheme} {width}: wider than the screen")
+                page.close()
+        assert not faults, "\n".join(faults)
+
+
+def the_api_can_be_browsed(base: str) -> None:
+    with browser() as opened, watched(opened, base) as page:
+        page.goto(f"{base}/docs")
+        expect(page.get_by_text("Accept a job")).to_be_visible()
+
+
+class _Page(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Type", "text/html")
+        self.end_headers()
+        self.wfile.write(b"<!doctype html><title>another site</title>")
+
+    def log_message(self, *_: object) -> None: ...
+
+
+def other_sites_may_ask_exactly_where_they_are_allowed(base: str, worker: str, *ports: str) -> None:
+    """ALLOWED_ORIGINS names the first two of three origins."""
+    ask = """async ([url, options]) => {
+        try {
+            const answer = await fetch(url, options);
+            return [answer.status, await answer.text(), answer.headers.get("Link")];
+        } catch (error) { return "refused"; }
+    }"""
+    json_post = {"method": "POST", "headers": {"Content-Type": "application/json"}, "body": '{"type":"send_email"}'}
+    with browser() as opened:
+        for index, port in enumerate(ports):
+            server = ThreadingHTTPServer(("127.0.0.1", int(port)), _Page)
+            threading.Thread(target=server.serve_forever, daemon=True).start()
+            page = opened.new_page()
+            page.goto(f"http://localhost:{port}/")
+            answers = {
+                "list": page.evaluate(ask, [f"{base}/api/jobs?limit=1", {}]),
+                "post": page.evaluate(ask, [f"{base}/enqueue", json_post]),
+                "error": page.evaluate(ask, [f"{base}/api/jobs/no-id", {}]),
+                "metrics": page.evaluate(ask, [f"{worker}/metrics", {}]),
+                "lost": page.evaluate(ask, [f"{worker}/nothing/here", {}]),
+            }
+            if index < 2:
+                assert answers["list"][0] == 200, answers
+                assert 'rel="next"' in answers["list"][2], answers
+                assert answers["post"][0] == 200, answers
+                assert answers["error"][:2] == [400, "not a job id"], answers
+                assert json.loads(answers["metrics"][1])["queue_name"], answers
+                assert answers["lost"][:2] == [404, "not found"], answers
+            else:
+                assert set(map(str, answers.values())) == {"refused"}, answers
+            page.close()
+            server.shutdown()
+
+
+SCENARIOS: dict[str, Callable[..., None]] = {
+    function.__name__: function
+    for function in (
+        enqueue_and_see_it_completed,
+        a_pdf_is_shown_and_a_failure_says_why,
+        the_list_follows_filters_and_is_walked_by_keys,
+        every_page_is_accessible_at_both_widths_and_in_both_schemes,
+        the_api_can_be_browsed,
+        other_sites_may_ask_exactly_where_they_are_allowed,
+    )
+}
+
+if __name__ == "__main__":
+    SCENARIOS[sys.argv[1]](*sys.argv[2:])

@@ -1,0 +1,85 @@
+"""The page in a real Chromium, on a real producer and a real worker."""
+
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from uuid import uuid4
+
+import httpx
+import pytest
+
+from services.local.mail import run_mail_catcher
+from services.local.process import free_port
+from services.producer.page import FOLDER
+from tests.cli.support import environ
+from tests.web.scenarios import CHROMIUM, SCENARIOS
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.xdist_group("browser"),
+    pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium: apt-get install -y chromium"),
+    pytest.mark.skipif(not (FOLDER / "index.html").exists(), reason="the page is not built: it needs Node >= 20.19"),
+]
+
+
+class System:
+    """Where everything is."""
+
+    def __init__(self) -> None:
+        self.producer_port = free_port()
+        self.worker_port = free_port()
+        self.other_sites = [free_port() for _ in range(3)]
+        self.base = f"http://127.0.0.1:{self.producer_port}"
+        self.worker = f"http://127.0.0.1:{self.worker_port}"
+
+
+@pytest.fixture(scope="module")
+def system(valkey, postgres, portal, tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
+    found = System()
+    folder: Path = tmp_path_factory.mktemp("page")
+    with portal.running(run_mail_catcher(folder)) as catcher:
+        variables = environ(
+            REDIS_URL=valkey.url, DATABASE_URL=postgres.url, DATABASE_SCHEMA=f"page_{uuid4().hex[:12]}",
+            QUEUE_NAME=f"page:{uuid4().hex}", SMTP_URL=catcher.url, WORKER_CONCURRENCY="4",
+            PRODUCER_PORT=str(found.producer_port), WORKER_PORT=str(found.worker_port),
+            ALLOWED_ORIGINS=",".join(f"http://localhost:{port}" for port in found.other_sites[:2]),
+        )  # fmt: skip
+        with (folder / "log").open("wb") as log:
+            processes = [
+                subprocess.Popen([sys.executable, "-m", "services.cli", name], env=variables, stdout=log, stderr=log)
+                for name in ("producer", "worker")
+            ]
+        try:
+            deadline = time.monotonic() + 30
+            for url in (f"{found.base}/ready", f"{found.worker}/ready"):
+                while not _is_ready(url):
+                    assert time.monotonic() < deadline, (folder / "log").read_text()
+                    time.sleep(0.05)
+            yield found
+        finally:
+            for process in processes:
+                process.terminate()
+            for process in processes:
+                process.wait(30)
+
+
+def _is_ready(url: str) -> bool:
+    try:
+        return httpx.get(url, timeout=5).status_code == 200
+    except httpx.HTTPError:
+        return False
+
+
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_a_person_sees_that(name: str, system: System):
+    more = [system.worker, *map(str, system.other_sites)] if name.startswith("other_sites") else []
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.web.scenarios", name, system.base, *more],
+        capture_output=True,
+        text=True,
+        timeout=150,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-4000:]
