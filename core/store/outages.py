@@ -23,6 +23,7 @@ OUTAGES: tuple[type[BaseException], ...] = (
     exceptions.InvalidSchemaNameError,
     exceptions.FeatureNotSupportedError,  # a cached plan whose table was changed
     exceptions.InterfaceError,  # the connection was closed under us
+    exceptions.InternalClientError,  # the same, and asyncpg has heard the server's last words but not seen the end yet
     OSError,
     TimeoutError,
 )

@@ -49,7 +49,11 @@ class Pool:
 
         async def unit() -> list[asyncpg.Record]:  # asyncio from here on: borrow, work and give back are one piece
             async with self._pool.acquire(timeout=seconds) as connection:
-                rows: list[asyncpg.Record] = await connection.fetch(statement, *arguments, timeout=seconds)
+                try:
+                    rows: list[asyncpg.Record] = await connection.fetch(statement, *arguments, timeout=seconds)
+                except asyncpg.InternalClientError:
+                    connection.terminate()  # its server said goodbye while it lay in the pool: not for the next one
+                    raise
                 return rows
 
         return await self.run(unit, seconds)
