@@ -65,9 +65,10 @@ class Claim:
     async def _take(self, lease: Lease, count: int) -> dict[int, bytes]:
         """The same claim again until it is answered: Redis tells a repeated one by its start number."""
         start, count = lease.next_number, min(count, CLAIM_MAX)
-        tasks = await again(partial(self._queue.claim, lease.id, start=start, count=count))
-        lease.next_number = start + count  # after an empty answer too, or a late send of this claim could still take
-        return tasks
+        # After an empty answer too, or a late send of this claim could still take. Before the send: a cancelled claim
+        # may have filled all of its numbers, and one of another size must not put its tasks in their place.
+        lease.next_number = start + count
+        return await again(partial(self._queue.claim, lease.id, start=start, count=count))
 
     # --- decode and name
 

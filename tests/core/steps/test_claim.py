@@ -244,6 +244,24 @@ async def test_a_batch_of_own_jobs_costs_one_trip_to_redis_and_one_to_postgres(s
     assert len(trips) == 2
 
 
+async def test_a_claim_after_a_cancelled_one_takes_nothing_away_from_it(far_steps, steps, redis_proxy, queue, lease):
+    # Ten tasks went into the flight and nobody heard of it; then the worker has room for three. Under the same
+    # numbers, the three would take the places of others in the flight.
+    tasks = [b'{"type":"x","payload":{"n":%d}}' % number for number in range(20)]
+    await queue.push(tasks)
+    await far_steps.claim._queue.depths()
+    redis_proxy.swallow_replies()
+    async with trio.open_nursery() as worker:
+        worker.start_soon(far_steps.claim.run_once, lease, 10)
+        await redis_proxy.replies_swallowed.wait()
+        worker.cancel_scope.cancel()
+    claimed = [item for count in (3, 3, 9) for item in await steps.claim.run_once(lease, count)]
+    assert await steps.claim.audit(lease) == 10
+    while more := await steps.claim.run_once(lease, 9):
+        claimed += more
+    assert sorted(json.loads(item.task.payload)["n"] for item in claimed) == list(range(20))
+
+
 async def test_a_cancelled_claim_leaves_everything_to_the_audit(far_steps, steps, postgres_proxy, queue, psql, lease):
     await far_steps.submit.run_batch(FIVE)
     postgres_proxy.swallow_replies()
