@@ -1,0 +1,79 @@
+"""What the deployment files promise fits the settings' defaults, and the tools that read them have no complaint."""
+
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from core.settings import Settings
+from services.worker.worker import CLAIM_STOP_SECONDS, FLUSH_SECONDS, UNWIND_SECONDS
+
+ROOT = Path(__file__).parents[2]
+UNITS = sorted((ROOT / "deploy/systemd").glob("*.service"))
+DEFAULTS = Settings()
+STOP_SECONDS = DEFAULTS.shutdown_grace + CLAIM_STOP_SECONDS + UNWIND_SECONDS + 2 * FLUSH_SECONDS
+
+
+def setting(unit: Path, name: str) -> str:
+    found = re.findall(rf"^{name}=(.*)$", unit.read_text("utf-8"), re.MULTILINE)
+    assert len(found) == 1, f"{unit.name}: {name}"
+    return str(found[0])
+
+
+@pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.name)
+def test_a_unit_fits_the_defaults(unit: Path):
+    assert setting(unit, "Type") == "notify"
+    assert float(setting(unit, "WatchdogSec")) == DEFAULTS.stall_limit + 15
+    assert setting(unit, "KillSignal") == "SIGTERM"
+    assert setting(unit, "Restart") == "on-failure"
+    assert setting(unit, "NoNewPrivileges") == "yes"
+    if "worker" in unit.name:
+        assert float(setting(unit, "TimeoutStopSec")) > STOP_SECONDS
+    else:
+        assert float(setting(unit, "TimeoutStopSec")) > 10
+
+
+@pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="there is no systemd-analyze: apt-get install systemd")
+@pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.name)
+def test_systemd_has_no_complaint(unit: Path, tmp_path: Path):
+    copy = tmp_path / unit.name
+    text = unit.read_text("utf-8").replace("/opt/workqueue/bin/workqueue", "/bin/true")
+    copy.write_text(text, "utf-8")
+    done = subprocess.run(["systemd-analyze", "verify", str(copy)], capture_output=True, text=True, check=False)
+    said = [line for line in (done.stdout + done.stderr).splitlines() if unit.name in line]
+    assert said == []
+    command = ["systemd-analyze", "security", "--offline=yes", "--threshold=25", str(copy)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+
+
+def test_the_containers_stop_as_late_as_the_units():
+    text = (ROOT / "compose.yaml").read_text("utf-8")
+    graces = [int(found) for found in re.findall(r"stop_grace_period: (\d+)s", text)]
+    assert len(graces) == 2
+    assert max(graces) > STOP_SECONDS
+    assert "noeviction" in text
+    assert "--appendonly" in text
+    assert all(port.startswith("127.0.0.1:") for port in re.findall(r'ports: \["([^"]*)"\]', text))
+
+
+@pytest.mark.skipif(not shutil.which("docker"), reason="there is no docker command")
+def test_compose_reads_its_file():
+    command = ["docker", "compose", "-f", str(ROOT / "compose.yaml"), "config", "--format", "json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if "is not a docker command" in done.stderr or "unknown" in done.stderr:
+        pytest.skip("docker has no compose plugin")
+    assert done.returncode == 0, done.stderr
+    services = json.loads(done.stdout)["services"]
+    assert set(services) == {"redis", "postgres", "producer", "worker"}
+    assert all("healthcheck" in service for service in services.values())
+
+
+def test_the_image_runs_without_a_shell_and_without_rights():
+    text = (ROOT / "Dockerfile").read_text("utf-8")
+    assert 'ENTRYPOINT ["workqueue"]' in text
+    assert "USER workqueue" in text
+    assert "--require-hashes" in text
