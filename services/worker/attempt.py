@@ -1,11 +1,14 @@
 """One run of one job, as a value. Nothing a handler does may leave this module as an exception of its own."""
 
+import inspect
 import traceback
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from types import TracebackType
 from typing import cast
 
 import msgspec
+import outcome
 import trio
 
 from core.errors import PermanentFailure, WorkQueueError
@@ -16,6 +19,11 @@ from core.outcome import Failed, Interrupted, Outcome, Succeeded, TimedOut
 RESULT_BYTES_MAX = 1024 * 1024
 ERROR_LENGTH_MAX = 4 * 1024
 TRACEBACK_LENGTH_MAX = 64 * 1024
+
+#: Files whose frames stand above a handler's own in every traceback.
+MACHINERY = frozenset(
+    {__file__, inspect.unwrap(trio.to_thread.run_sync).__code__.co_filename, outcome.Value.unwrap.__code__.co_filename}
+)
 
 _encode = msgspec.json.Encoder().encode
 
@@ -99,16 +107,24 @@ def failed(error: BaseException) -> Failed:
     """A failure as it is kept: `Class: text` (our own errors: the text alone) and the traceback, both bounded."""
     text = _text(error)
     name = type(error).__name__
-    shown = text if isinstance(error, WorkQueueError) else f"{name}: {text}" if text else name
-    frames = error.__traceback__.tb_next.tb_next if error.__traceback__ and error.__traceback__.tb_next else None
+    if isinstance(error, WorkQueueError):  # said on purpose: where in our code helps nobody
+        return Failed(text[:ERROR_LENGTH_MAX], None, permanent=isinstance(error, PermanentFailure))
     try:
-        lines = "".join(traceback.format_exception(type(error), error, frames, limit=-50))
+        lines = "".join(traceback.format_exception(type(error), error, _own_frames(error.__traceback__), limit=-50))
     except Exception as broken:  # noqa: BLE001 - an exception that cannot be shown must not hide the failure
         lines = f"{name} (its traceback cannot be shown: {type(broken).__name__})"
     if len(lines) > TRACEBACK_LENGTH_MAX:
         half = TRACEBACK_LENGTH_MAX // 2 - 10
         lines = f"{lines[:half]}\n...\n{lines[-half:]}"
-    return Failed(shown[:ERROR_LENGTH_MAX], lines, permanent=isinstance(error, PermanentFailure))
+    shown = f"{name}: {text}" if text else name
+    return Failed(shown[:ERROR_LENGTH_MAX], lines)
+
+
+def _own_frames(frames: TracebackType | None) -> TracebackType | None:
+    """Without the frames between us and the handler: they are the same each time."""
+    while frames is not None and frames.tb_next is not None and frames.tb_frame.f_code.co_filename in MACHINERY:
+        frames = frames.tb_next
+    return frames
 
 
 def _text(error: BaseException) -> str:

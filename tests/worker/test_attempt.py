@@ -175,6 +175,7 @@ async def test_our_own_errors_are_told_by_their_text_alone_and_may_be_for_good()
     outcome = await attempt(function).run()
     assert isinstance(outcome, Failed)
     assert (outcome.error, outcome.permanent) == ("payload.width: missing", True)
+    assert outcome.traceback is None, "a user's mistake has no traceback"
 
 
 def test_a_traceback_of_ten_megabytes_is_cut():
@@ -186,6 +187,16 @@ def test_a_traceback_of_ten_megabytes_is_cut():
     assert len(outcome.traceback) <= TRACEBACK_LENGTH_MAX
     assert len(outcome.error) <= 4096
     assert traceback  # the whole one would have been longer
+
+
+async def test_an_error_in_a_thread_shows_only_the_frames_of_the_handler():
+    def function(job: Job) -> object:
+        raise ValueError("no width")
+
+    outcome = await attempt(function, is_async=False).run()
+    assert isinstance(outcome, Failed)
+    assert outcome.traceback is not None
+    assert outcome.traceback.count("File ") == 1, outcome.traceback
 
 
 async def test_a_plain_function_runs_in_a_thread():
