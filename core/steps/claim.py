@@ -151,7 +151,7 @@ class Claim:
             log.error("%d tasks of a claim got no rows and go back", len(waiting))
         for token in spare:
             self._ledger.settled(token)
-        return claimed
+        return sorted(claimed, key=lambda held: held.number)  # first in, first out: rows come in an order of their own
 
     async def _send_claim(
         self, store: JobStore, lease: Lease, ids: list[UUID], earlier: list[UUID]

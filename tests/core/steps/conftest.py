@@ -1,8 +1,10 @@
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from random import Random
+from typing import Any
 
 import pytest
 
+from core.bridge import Bridge
 from core.queue import Keys, LeaseConnection, Queue, open_queue
 from core.retry import RetryPolicy
 from core.steps.claim import Claim
@@ -14,13 +16,23 @@ from core.store import JobStore, open_store
 from tests.support.proxy import Proxy, through
 
 
-@pytest.fixture
-def lease(redis_url: str, queue_name: str) -> Iterator[Lease]:
-    connection = LeaseConnection(redis_url, Keys(queue_name), seconds=3)
+def registered(redis_url: str, queue_name: str) -> Lease:
     lease = Lease()
+    connection = LeaseConnection(redis_url, Keys(queue_name), seconds=3)
     connection.register(lease.id, b"{}")
-    yield lease
     connection.close()
+    return lease
+
+
+@pytest.fixture
+def lease(redis_url: str, queue_name: str) -> Lease:
+    return registered(redis_url, queue_name)
+
+
+@pytest.fixture
+def other(redis_url: str, queue_name: str) -> Lease:
+    """Another worker's."""
+    return registered(redis_url, queue_name)
 
 
 @pytest.fixture
@@ -71,3 +83,22 @@ def steps(queue, store) -> Steps:
 def far_steps(far_queue, far_store) -> Steps:
     """The same behind the proxies."""
     return Steps(far_queue, far_store)
+
+
+class Trips:
+    """How often the bridge was crossed since the fixture was made."""
+
+    count = 0
+
+
+@pytest.fixture
+def trips(steps: Steps, monkeypatch: pytest.MonkeyPatch) -> Trips:
+    counted = Trips()
+    run = Bridge.run
+
+    async def counting(self: Bridge, unit: Any, *arguments: Any) -> Any:
+        counted.count += 1
+        return await run(self, unit, *arguments)
+
+    monkeypatch.setattr(Bridge, "run", counting)
+    return counted

@@ -12,7 +12,6 @@ import trio
 
 from core.errors import QueueUnavailable, StoreUnavailable
 from core.outcome import Bury, Complete, GiveBack, Retry, Verdict
-from core.queue import Keys, LeaseConnection
 from core.steps.lease import Held, Lease
 from core.steps.settle import Settled
 from core.steps.sweep import Sweep
@@ -133,25 +132,15 @@ async def play(chaos: Chaos, make, leases, proxies, quiet, sweep: Sweep | None =
         world.cancel_scope.cancel()
 
 
-@pytest.fixture
-def leases(redis_url, queue_name) -> list[Lease]:
-    connection = LeaseConnection(redis_url, Keys(queue_name), seconds=3)
-    leases = [Lease(), Lease()]
-    for lease in leases:
-        connection.register(lease.id, b"{}")
-    connection.close()
-    return leases
-
-
 @pytest.mark.usefixtures("_quick_marks")
 @pytest.mark.parametrize("seed", range(SEEDS))
-async def test_with_postgres(far_queue, far_store, redis_proxy, postgres_proxy, leases, queue, psql, seed):
+async def test_with_postgres(far_queue, far_store, redis_proxy, postgres_proxy, lease, other, queue, psql, seed):
     async def quiet() -> bool:
         return not await psql("SELECT FROM jobs WHERE state IN ('pending', 'processing') LIMIT 1")
 
     chaos = Chaos(Random(seed))
     make = partial(Steps, far_queue, far_store)
-    await play(chaos, make, leases, [redis_proxy, postgres_proxy], quiet, Sweep(far_queue, far_store))
+    await play(chaos, make, [lease, other], [redis_proxy, postgres_proxy], quiet, Sweep(far_queue, far_store))
     print(f"seed {seed}: {len(chaos.accepted)} accepted, {chaos.refused} refused, {len(chaos.runs)} ran")
     states = {row["id"]: row["state"] for row in await psql("SELECT id, state FROM jobs")}
     cancelled = {job_id for job_id, state in states.items() if state == "cancelled"}
@@ -164,12 +153,12 @@ async def test_with_postgres(far_queue, far_store, redis_proxy, postgres_proxy, 
 
 
 @pytest.mark.parametrize("seed", range(SEEDS))
-async def test_with_redis_only(far_queue, redis_proxy, leases, queue, seed):
+async def test_with_redis_only(far_queue, redis_proxy, lease, other, queue, seed):
     async def quiet() -> bool:
         await trio.sleep(0.05)
         return not await tasks_in_redis(queue)
 
     chaos = Chaos(Random(seed))
-    await play(chaos, partial(Steps, far_queue, None), leases, [redis_proxy], quiet)
+    await play(chaos, partial(Steps, far_queue, None), [lease, other], [redis_proxy], quiet)
     print(f"seed {seed}: {len(chaos.accepted)} accepted, {chaos.refused} refused, {len(chaos.runs)} ran")
     assert chaos.accepted <= chaos.ended, "accepted and never run to its end"

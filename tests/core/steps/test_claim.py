@@ -7,9 +7,10 @@ import trio
 from uuid_utils.compat import uuid7
 
 from core.errors import LeaseLost
-from core.outcome import Complete
+from core.outcome import Complete, GiveBack
 from core.steps.settle import Settled
 from core.wire import Submission
+from tests.core.steps.conftest import Steps
 from tests.support.invariants import check_rows, tasks_in_redis
 from tests.support.wait import until
 
@@ -23,11 +24,23 @@ async def dead(queue) -> list[dict[str, str]]:
 async def test_what_was_submitted_is_claimed_in_order_and_processing(steps, queue, psql, lease):
     ids = await steps.submit.run_batch(FIVE)
     held = await steps.claim.run_once(lease, 3)
-    assert sorted(item.job_id for item in held) == ids[:3]
+    assert [item.job_id for item in held] == ids[:3]
     assert set(lease.held) == {1, 2, 3}
     rows = await psql("SELECT id FROM jobs WHERE state = 'processing'")
     assert {row["id"] for row in rows} == set(ids[:3])
     await check_rows(queue, psql)
+
+
+async def test_a_batch_is_in_the_order_of_the_list_whatever_its_ids_are(steps, queue, lease):
+    # Own jobs, foreign ones with ids that sort otherwise, and some without: first in, first out all the same.
+    ids = await steps.submit.run_batch(FIVE)
+    lines = await queue._command("LRANGE", queue.name, 0, -1)
+    await queue._command("DEL", queue.name)
+    for line in reversed(lines):
+        await queue.push([line, b'{"type":"x","job_id":"%b"}' % str(uuid4()).encode(), b'{"type":"x"}'])
+    held = await steps.claim.run_once(lease, 100)
+    assert [item.number for item in held] == list(range(1, 16))
+    assert [item.job_id for item in held][::3] == ids[::-1]
 
 
 async def test_a_foreign_task_gets_an_id_and_a_row(steps, queue, psql, lease):
@@ -230,18 +243,100 @@ async def test_a_lost_lease_claims_nothing(steps, queue, lease):
         await steps.claim.run_once(lease, 1)
 
 
-async def test_a_batch_of_own_jobs_costs_one_trip_to_redis_and_one_to_postgres(steps, lease, monkeypatch):
+async def test_a_batch_of_own_jobs_costs_one_trip_to_redis_and_one_to_postgres(steps, lease, trips):
     await steps.submit.run_batch(FIVE * 20)
-    trips: list[str] = []
-    run = type(steps.claim._queue._bridge).run
-
-    async def counted(self, unit, *arguments):
-        trips.append("x")
-        return await run(self, unit, *arguments)
-
-    monkeypatch.setattr(type(steps.claim._queue._bridge), "run", counted)
+    before = trips.count
     assert len(await steps.claim.run_once(lease, 100)) == 100
-    assert len(trips) == 2
+    assert trips.count - before == 2
+
+
+async def test_foreign_tasks_cost_four_trips_more_however_many_they_are(steps, queue, lease, trips):
+    await queue.push([b'{"type":"x"}'] * 500)
+    before = trips.count
+    assert len(await steps.claim.run_once(lease, 500)) == 500
+    assert trips.count - before == 6, "claim, name, claim rows, look, adopt, claim rows"
+
+
+async def test_a_job_that_runs_in_another_worker_is_a_copy(steps, queue, store, psql, lease, other):
+    [job_id] = await steps.submit.run_batch(FIVE[:1])
+    [held] = await steps.claim.run_once(lease, 1)
+    theirs = Steps(queue, store)
+    await queue.push([b'{"type":"x","job_id":"%b"}' % str(job_id).encode()] * 2)
+    assert await theirs.claim.run_once(other, 5) == []
+    assert theirs.claim.counts.copies == 2
+    await steps.settle.run_batch([Settled(held, GiveBack(interrupted=True), 0.1)])
+    [again] = await theirs.claim.run_once(other, 5)
+    assert (again.job_id, again.counters.interruptions) == (job_id, 1)
+    await check_rows(queue, psql)
+
+
+async def test_the_row_wins_over_what_a_task_says_of_itself(steps, queue, lease, psql):
+    [job_id] = await steps.submit.run_batch(FIVE[:1])
+    await queue._command("DEL", queue.name)
+    await queue.push([b'{"type":"x","attempts":9,"recoveries":9,"job_id":"%b"}' % str(job_id).encode()])
+    [held] = await steps.claim.run_once(lease, 1)
+    assert (held.counters.attempts, held.counters.recoveries) == (0, 0)
+
+
+async def test_copies_of_foreign_tasks_in_two_workers_become_one_job_each(steps, queue, store, psql, lease, other):
+    ids = [uuid4() for _ in range(100)]
+    tasks = [b'{"type":"x","job_id":"%b"}' % str(job_id).encode() for job_id in ids]
+    await queue.push(tasks + tasks[::-1])
+    theirs = Steps(queue, store)
+    got: list[UUID] = []
+
+    async def claim(some: Steps, mine) -> None:
+        got.extend(item.job_id for item in await some.claim.run_once(mine, 100))
+
+    async with trio.open_nursery() as workers:
+        workers.start_soon(claim, steps, lease)
+        workers.start_soon(claim, theirs, other)
+    assert sorted(got) == sorted(ids)
+    assert steps.claim.counts.copies + theirs.claim.counts.copies == 100
+    assert len(await tasks_in_redis(queue)) == 100
+    await check_rows(queue, psql)
+
+
+async def test_an_adoption_whose_answer_was_cut_is_taken_over_by_the_claim_after_it(
+    far_steps, postgres_proxy, queue, psql, lease
+):
+    await queue.push([b'{"type":"x"}'])
+    await far_steps.claim.run_once(lease, 1)  # every statement is prepared
+    await queue.push([b'{"type":"x"}'] * 5)
+    adopt, once = far_steps.claim._store.adopt, []
+
+    async def cut_off(*arguments, **options):
+        if not once:
+            once.append(1)
+            postgres_proxy.swallow_replies()
+            nursery.start_soon(_heal_when, postgres_proxy, psql, 6)
+        await adopt(*arguments, **options)
+
+    far_steps.claim._store.adopt = cut_off
+    async with trio.open_nursery() as nursery:
+        held = await far_steps.claim.run_once(lease, 10)
+    assert len(held) == 5
+    assert await psql.value("SELECT count(*) FROM jobs") == 6
+    assert {item.token for item in held} <= {row["token"] for row in await psql("SELECT token FROM claimed")}
+    await check_rows(queue, psql)
+
+
+async def _heal_when(proxy, psql, rows: int) -> None:
+    async def there() -> bool:
+        return await psql.value("SELECT count(*) FROM jobs") == rows
+
+    await until(there)
+    proxy.heal()
+
+
+async def test_redis_only_an_id_twice_in_one_worker_is_a_copy(queue, lease):
+    steps = Steps(queue, None)
+    job_id = str(uuid4()).encode()
+    await queue.push([b'{"type":"x","job_id":"%b"}' % job_id] * 3 + [b'{"type":"x"}'])
+    assert len(await steps.claim.run_once(lease, 2)) == 1
+    assert [str(item.job_id).encode() == job_id for item in await steps.claim.run_once(lease, 2)] == [False]
+    assert steps.claim.counts.copies == 2
+    assert len(await queue.numbers(lease.id)) == 2
 
 
 async def test_a_claim_after_a_cancelled_one_takes_nothing_away_from_it(far_steps, steps, redis_proxy, queue, lease):

@@ -7,8 +7,8 @@ import trio
 
 from core.job import Artifact, JobState
 from core.outcome import Bury, Complete, GiveBack, Retry
+from core.retry import RetryPolicy
 from core.steps.settle import Settled
-from core.steps.sweep import Sweep
 from core.store import Ending, Release
 from core.wire import Submission, decode_task
 from tests.core.steps.conftest import Steps
@@ -182,35 +182,75 @@ async def test_redis_only_a_failed_job_is_a_dead_letter_and_a_retry_carries_its_
     await check_nothing_left(queue, dead=True)
 
 
-async def test_what_a_sweep_finds_is_pushed_with_its_counters_and_early_jobs_are_scheduled(steps, queue, store, psql):
-    ids = await steps.submit.run_batch(HUNDRED[:3])
-    await queue._command("DEL", queue.name)  # as if the push had been lost
-    await psql("UPDATE jobs SET attempts = 2, run_at = now() + interval '1 h' WHERE id = $1", ids[0])
-    await psql("UPDATE jobs SET state = 'cancelled' WHERE id = $1", ids[1])
-    await psql("UPDATE unpushed SET at = now() - interval '6 s'")
-    sweep = Sweep(queue, store)
-    assert not await sweep.run_once()
-    assert not await sweep.run_once()
-    [early] = await queue._command("ZRANGE", queue.keys.scheduled, 0, -1)
-    assert (decode_task(early).job_id, decode_task(early).attempts) == (ids[0], 2)
-    [due] = await queue._command("LRANGE", queue.name, 0, -1)
-    assert decode_task(due).job_id == ids[2]
-    assert await psql("SELECT * FROM unpushed") == []
-
-
-async def test_a_settle_costs_one_trip_to_postgres_and_one_to_redis(steps, lease, monkeypatch):
+async def test_a_settle_costs_one_trip_to_postgres_and_one_to_redis(steps, lease, trips):
     await steps.submit.run_batch(HUNDRED)
     held = await take(steps, lease, 100)
-    trips: list[str] = []
-    run = type(steps.claim._queue._bridge).run
-
-    async def counted(self, unit, *arguments):
-        trips.append("x")
-        return await run(self, unit, *arguments)
-
-    monkeypatch.setattr(type(steps.claim._queue._bridge), "run", counted)
+    before = trips.count
     await steps.settle.run_batch([Settled(item, Complete(b"1"), 0.1) for item in held])
-    assert len(trips) == 2
+    assert trips.count - before == 2
+
+
+@pytest.mark.parametrize(
+    ("verdict", "where"),
+    [
+        (Complete(b"1"), (0, 0, 0)),
+        (Bury("E", "failed"), (0, 0, 1)),
+        (Retry("E", "failed"), (0, 1, 0)),
+        (GiveBack(interrupted=True), (1, 0, 0)),
+    ],
+    ids=["complete", "bury", "retry", "give back"],
+)
+async def test_redis_only_an_answer_that_was_cut_is_asked_for_again(far_queue, redis_proxy, queue, lease, verdict,
+                                                                    where):  # fmt: skip
+    steps = Steps(far_queue, None)
+    await steps.submit.run_batch(HUNDRED[:1])
+    [held] = await take(steps, lease, 1)
+    await steps.settle._queue.numbers(lease.id)  # connected
+    steps.settle._policy = RetryPolicy(base_seconds=3600)
+    redis_proxy.swallow_replies()
+    async with trio.open_nursery() as worker:
+        worker.start_soon(steps.settle.run_batch, [Settled(held, verdict, 0.1)])
+        await redis_proxy.replies_swallowed.wait()
+        redis_proxy.heal()
+    depths = await queue.depths()
+    assert (depths.ready, depths.scheduled, depths.dead) == where
+    assert await queue.numbers(lease.id) == set()
+    assert not lease.held
+
+
+async def test_retries_wait_behind_everything_that_is_ready(steps, queue, lease):
+    # A delay of 0 would mean the head of the list: a job that fails at once would starve all others.
+    steps.settle._policy = RetryPolicy(base_seconds=0)
+    await steps.submit.run_batch(HUNDRED[:3])
+    [held] = await take(steps, lease, 1)
+    await steps.settle.run_batch([Settled(held, Retry("E", "failed"), 0.1)])
+
+    async def promoted() -> bool:
+        return await queue.promote() == 1
+
+    await until(promoted)
+    assert [item.job_id for item in await take(steps, lease, 3)][-1] == held.job_id
+
+
+async def test_outcomes_of_two_leases_are_settled_side_by_side(steps, queue, psql, lease, other):
+    # Its lease was lost and a new one taken while jobs of the old one still ended.
+    await steps.submit.run_batch(HUNDRED[:6])
+    old, new = await take(steps, lease, 3), await take(steps, other, 3)
+    verdicts = [Complete(b"1"), Retry("E", "failed"), GiveBack(interrupted=False)] * 2
+    await steps.settle.run_batch(
+        [Settled(item, verdict, 0.1) for item, verdict in zip(old + new, verdicts, strict=True)]
+    )
+    assert await states(psql) == {"completed": 2, "pending": 4}
+    assert await queue.numbers(lease.id) == await queue.numbers(other.id) == set()
+    await check_rows(queue, psql)
+
+
+async def test_a_foreign_task_with_the_largest_counters_ends_like_any_other(steps, queue, psql, lease):
+    most = b'{"type":"x","attempts":500000000,"recoveries":500000000,"interruptions":500000000}'
+    await queue.push([most, most])
+    done, failed = await take(steps, lease, 2)
+    await steps.settle.run_batch([Settled(done, Complete(b"1"), 0.1), Settled(failed, Bury("E", "failed"), 0.1)])
+    assert await states(psql) == {"completed": 1, "failed": 1}
 
 
 async def test_an_outage_is_waited_out(far_steps, redis_proxy, postgres_proxy, psql, lease, queue):

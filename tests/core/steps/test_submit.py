@@ -1,8 +1,10 @@
+import contextlib
 from uuid import UUID
 
 import trio
+from uuid_utils.compat import uuid7
 
-from core.errors import EnqueueFailed, PersistFailed
+from core.errors import EnqueueFailed, PersistFailed, StoreUnavailable
 from core.steps.submit import Submit
 from core.steps.sweep import Sweep
 from core.wire import Submission, decode_task
@@ -105,3 +107,57 @@ async def test_postgres_dies_between_the_push_and_its_refusal(far_steps, redis_p
         postgres_proxy.go_away()
     assert isinstance(answers[0], EnqueueFailed)
     await check_rows(queue, psql)  # nobody knows: the mark decides
+
+
+async def test_one_bad_value_among_a_hundred_is_refused_alone(steps, queue, psql):
+    # Nothing that read_submission lets through is bad; a row may have more rules than it knows one day.
+    batch = [*TEN * 5, Submission("x", b'{"a":"\0"}', 3), *TEN * 4, Submission("x", b"{}", 2**40)]
+    answers = await steps.submit.run_batch(batch)
+    assert [index for index, answer in enumerate(answers) if isinstance(answer, PersistFailed)] == [50, 91]
+    accepted = {answer for answer in answers if isinstance(answer, UUID)}
+    assert len(accepted) == 90
+    assert await tasks_in_redis(queue) == accepted
+    await check_rows(queue, psql)
+
+
+async def test_a_batch_costs_one_trip_to_postgres_and_one_to_redis(steps, trips):
+    await steps.submit.run_batch(TEN * 50)
+    assert trips.count == 2
+    await steps.submit.run_batch(TEN * 50)
+    assert trips.count == 4, "the marks of the first ride along"
+
+
+async def test_a_refused_push_whose_refusal_was_not_answered_is_asked_once_and_the_mark_decides(
+    far_steps, redis_proxy, postgres_proxy, queue, store, psql
+):
+    await far_steps.submit.run_batch(TEN[:1])
+    with contextlib.suppress(StoreUnavailable):
+        await far_steps.submit._store.refuse([], uuid7(), "prepared")
+    redis_proxy.go_away()
+    postgres_proxy.delay_seconds = 0.05
+    answers: list[object] = []
+
+    async def submit() -> None:
+        answers.extend(await far_steps.submit.run_batch(TEN[1:3]))
+
+    async with trio.open_nursery() as producer:
+        producer.start_soon(submit)
+
+        async def inserted() -> bool:
+            return await psql.value("SELECT count(*) FROM jobs") == 3
+
+        await until(inserted)
+        await trio.sleep(0.06)  # the insert is answered
+        postgres_proxy.swallow_replies()
+        await postgres_proxy.replies_swallowed.wait()
+        postgres_proxy.go_away()
+    assert all(isinstance(answer, EnqueueFailed) for answer in answers)
+    await check_rows(queue, psql)
+    await psql("UPDATE unpushed SET at = now() - interval '6 s'")
+    await Sweep(queue, store).run_once()
+    assert (
+        await psql.value("SELECT count(*) FROM jobs WHERE state = 'pending'")
+        + await psql.value("SELECT count(*) FROM jobs WHERE state = 'cancelled'")
+        == 3
+    )
+    await check_rows(queue, psql)
