@@ -158,9 +158,8 @@ async def _deliver(client: aiosmtplib.SMTP, envelope: Envelope) -> dict[str, str
 
 
 async def _quit(client: aiosmtplib.SMTP) -> None:
-    with suppress(
-        aiosmtplib.SMTPException, OSError
-    ):  # the message was taken: a rude farewell is no reason to repeat it
+    """The message was taken by now: a rude farewell is no reason to send it again."""
+    with suppress(aiosmtplib.SMTPException, OSError):
         await client.quit(timeout=QUIT_SECONDS)
 
 
