@@ -29,7 +29,7 @@ _CONTROL = {code: f"\\x{code:02x}" for code in [*range(32), 127, *range(128, 160
 
 
 class _Lines(logging.Formatter):
-    """`2026-11-20T09:30:00.123Z warning services.producer.health: Redis is away: ...`"""
+    """`2026-11-20T09:30:00.123Z warning services.health: Redis is away: ...`"""
 
     def __init__(self) -> None:
         super().__init__("%(asctime)s %(level)s %(name)s: %(message)s")

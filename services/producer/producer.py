@@ -16,8 +16,8 @@ from core.steps.marks import Ledger
 from core.steps.submit import BATCH_BYTES_MAX, BATCH_MAX, Accepted, Submit, size
 from core.store import JobStore, migrate, open_store
 from core.wire import Submission
+from services.health import Dependency
 from services.http.answers import Refused
-from services.producer.health import Dependency
 
 ENTER_SECONDS = 5.0  #: how long a request waits for room in the Batcher
 WAITING_MAX = 1000

@@ -13,7 +13,7 @@ from msgspec import UNSET, Raw, Struct, UnsetType
 from core.job import JobState
 from core.queue import Depths
 from core.store import ArtifactHead, JobRow, Run
-from services.producer.health import DependencyHealth
+from services.health import DependencyHealth
 
 RUNNING_MAX = 100
 

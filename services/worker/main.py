@@ -11,9 +11,10 @@ import trio
 from core.bridge import Bridge, open_bridge
 from core.errors import InvalidSettings, StoreUnavailable
 from core.handlers import Registry, registry
-from core.queue import open_queue
-from core.settings import Settings
+from core.queue import check_url, open_queue
+from core.settings import Settings, without_password
 from core.store import migrate, open_store
+from services.health import Dependency
 from services.http.listener import open_listener
 from services.signals import Stop
 from services.systemd import Notifier
@@ -32,6 +33,7 @@ async def main(settings: Settings, notifier: Notifier | None = None) -> None:
     Raises InvalidSettings for handlers that cannot be imported, PortTaken where nobody could reach the metrics.
     """
     notifier = notifier or Notifier(None)
+    check_url(settings.redis_url)
     load_handlers(settings, registry)
     listener = open_listener(settings.host, settings.worker_port, "WORKER_PORT")
     stop = Stop()
@@ -49,8 +51,13 @@ async def main(settings: Settings, notifier: Notifier | None = None) -> None:
             worker = Worker(settings, queue, store, registry)
             async with trio.open_nursery() as serving:
                 serving.start_soon(serve, worker, listener)
+                redis = _dependency("Redis", "REDIS_URL", settings.redis_url)
+                serving.start_soon(redis.watch, queue.depths, queue.check)
                 await serving.start(notifier.feed_watchdog)
                 if await _unless_stopped(stop, partial(_migrate, settings, bridge)):
+                    if store is not None and settings.database_url is not None:
+                        postgres = _dependency("Postgres", "DATABASE_URL", settings.database_url)
+                        serving.start_soon(postgres.watch, store.check, trio.lowlevel.checkpoint)
                     await worker.run(stop.first.wait, stop.second.wait, partial(_ready, worker, notifier))
                 notifier.stopping()
                 serving.cancel_scope.cancel()
@@ -68,6 +75,11 @@ def load_handlers(settings: Settings, into: Registry) -> None:
             faults.append(f"WORKER_HANDLERS={settings.worker_handlers!r}: cannot import {module}: {error}")
     if faults:
         raise InvalidSettings(faults)
+
+
+def _dependency(name: str, variable: str, url: str) -> Dependency:
+    """What is watched, and what a person should do when it is away."""
+    return Dependency(name, f"Start it, or point {variable} (now {without_password(url)}) to one that runs")
 
 
 async def _migrate(settings: Settings, bridge: Bridge) -> None:

@@ -17,7 +17,7 @@ async def repeat(
 ) -> None:
     """Call `run_once` every so often, at once again while it returns True (its limit was reached, there is more to do).
 
-    An outage waits: the connection's own watch has said it. Anything else is a bug and ends the process.
+    An outage waits: services/health.py has said it. Anything else is a bug and ends the process.
     """
     task_status.started()
     while True:

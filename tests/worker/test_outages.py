@@ -1,5 +1,6 @@
 """Redis and Postgres go away under running jobs and come back: everything goes on by itself, and nothing is lost."""
 
+import re
 import signal
 from functools import partial
 from pathlib import Path
@@ -189,3 +190,67 @@ async def test_a_lease_that_redis_has_lost_is_replaced_and_its_jobs_run_again(
     assert set(starts.values()) == {2}
     assert set(ends.values()) == {1}
     assert {row[0] for row in await psql("SELECT interruptions FROM jobs")} == {1}
+
+
+async def test_an_outage_is_said_once_when_it_comes_and_once_when_it_goes(
+    nursery, tmp_path: Path, redis_url, redis_port, postgres, postgres_dsn, database_schema, queue_name, store
+):
+    proxies = {"Redis": Proxy(redis_port), "Postgres": Proxy(postgres.port)}
+    for proxy in proxies.values():
+        await nursery.start(proxy.run)
+    variables = {
+        "REDIS_URL": through(redis_url, proxies["Redis"]), "DATABASE_URL": through(postgres_dsn, proxies["Postgres"]),
+        "DATABASE_SCHEMA": database_schema, "QUEUE_NAME": queue_name,
+    }  # fmt: skip
+    async with worker_process(nursery, tmp_path / "ledger", **variables) as worker:
+        await until_true(lambda: "Redis answers" in worker.said and "Postgres answers" in worker.said)
+        for name, proxy in proxies.items():
+            proxy.go_away()
+            await until_true(partial(_says, worker, rf"warning services.health: {name}: "))
+            await trio.sleep(2.5)
+            proxy.heal()
+            await until_true(partial(_says, worker, rf"info services.health: {name} is well again after"))
+            assert len(re.findall(rf"services.health: {name}: ", worker.said)) == 1, worker.said
+        await worker.terminate()
+        assert postgres_dsn.split(":")[2].split("@")[0] not in worker.said
+
+
+def _says(worker, pattern: str) -> bool:
+    return re.search(pattern, worker.said) is not None
+
+
+async def test_a_task_moved_for_a_worker_that_was_stopped_is_started_by_another(
+    nursery, tmp_path: Path, redis_url, queue, queue_name
+):
+    # The only worker that waits is frozen by SIGSTOP; Redis moves the task for it all the same. It lies in the front
+    # list, which every claim takes first.
+    ledger = tmp_path / "ledger"
+    variables = {"REDIS_URL": redis_url, "QUEUE_NAME": queue_name}
+    async with worker_process(nursery, ledger, **variables) as frozen:
+        await trio.sleep(0.3)
+        frozen.process.send_signal(signal.SIGSTOP)
+        await queue.push([b'{"type":"quick"}'])
+        async with worker_process(nursery, ledger, **variables):
+            ready = trio.current_time()
+            await until_true(lambda: len(ledger_counts(ledger)[0]) == 1)
+            assert trio.current_time() - ready < 3  # 1.5 s on a quiet machine
+        frozen.process.send_signal(signal.SIGCONT)
+
+
+async def test_copies_in_two_workers_run_once(
+    nursery, tmp_path: Path, redis_url, postgres_dsn, database_schema, queue, store, psql, queue_name
+):
+    ledger = tmp_path / "ledger"
+    variables = {"REDIS_URL": redis_url, "DATABASE_URL": postgres_dsn, "DATABASE_SCHEMA": database_schema,
+                 "QUEUE_NAME": queue_name, "WORKER_CONCURRENCY": "5"}  # fmt: skip
+    async with worker_process(nursery, ledger, **variables), worker_process(nursery, ledger, **variables):
+        ids = await Submit(queue, store, Ledger()).run_batch([Submission("naps", b'{"seconds":0.3}', 0)] * 5)
+        for _ in range(4):
+            await queue.push([b'{"type":"naps","job_id":"%b"}' % str(job_id).encode() for job_id in ids])
+        await until(partial(all_completed, psql, 5))
+
+        async def drained() -> bool:
+            return (await queue.depths()).ready == 0
+
+        await until(drained)
+    assert ledger_counts(ledger)[0] == {str(job_id): 1 for job_id in ids}
