@@ -14,6 +14,7 @@ from core.store.outages import outage
 T = TypeVar("T")
 
 STATEMENT_SECONDS = 5.0  #: a statement without an answer by then has failed; nobody knows whether it took effect
+RELEASE_SECONDS = 1.0  #: how long Postgres may take to confirm that it broke off a statement; then we hang up
 CONNECTIONS_MAX = 6
 SERVER_SETTINGS = {
     "application_name": "workqueue",
@@ -48,13 +49,15 @@ class Pool:
         """
 
         async def unit() -> list[asyncpg.Record]:  # asyncio from here on: borrow, work and give back are one piece
-            async with self._pool.acquire(timeout=seconds) as connection:
-                try:
-                    rows: list[asyncpg.Record] = await connection.fetch(statement, *arguments, timeout=seconds)
-                except asyncpg.InternalClientError:
-                    connection.terminate()  # its server said goodbye while it lay in the pool: not for the next one
-                    raise
-                return rows
+            connection = await self._pool.acquire(timeout=seconds)
+            try:
+                rows: list[asyncpg.Record] = await connection.fetch(statement, *arguments, timeout=seconds)
+            except asyncpg.InternalClientError:
+                connection.terminate()  # its server said goodbye while it lay in the pool: not for the next one
+                raise
+            finally:
+                await self._pool.release(connection, timeout=RELEASE_SECONDS)
+            return rows
 
         return await self.run(unit, seconds)
 

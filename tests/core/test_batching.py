@@ -138,3 +138,84 @@ async def test_nobody_waits_for_a_batcher_that_has_ended(autojump_clock: MockClo
             callers.start_soon(caller)
         await wait_all_tasks_blocked()
         services.cancel_scope.cancel()
+
+
+async def test_a_batcher_that_has_ended_takes_nothing(autojump_clock: MockClock):
+    async def flush(items: list[int]) -> list[int]:
+        return items
+
+    batcher: Batcher[int, int] = Batcher(flush, batch_max=1, waiting_max=10)
+    async with trio.open_nursery() as services:
+        await services.start(batcher.run)
+        assert await batcher.submit(1) == 1
+        services.cancel_scope.cancel()
+    with pytest.raises(trio.BrokenResourceError):
+        await batcher.submit(2)
+
+
+async def test_who_hangs_up_during_the_trip_costs_nobody_else_anything(autojump_clock: MockClock):
+    # 99 of 100 clients are answered; the trip itself is not broken off.
+    done: list[int] = []
+
+    async def flush(items: list[int]) -> list[int]:
+        await trio.sleep(1)
+        done.extend(items)
+        return items
+
+    batcher: Batcher[int, int] = Batcher(flush, batch_max=100, waiting_max=100)
+    answered: list[int] = []
+
+    async def caller(item: int) -> None:
+        with trio.move_on_after(0.5 if item == 42 else 100):
+            answered.append(await batcher.submit(item))
+
+    async with trio.open_nursery() as services:
+        async with trio.open_nursery() as callers:
+            for item in range(100):
+                callers.start_soon(caller, item)
+            await wait_all_tasks_blocked()
+            await services.start(batcher.run)
+        services.cancel_scope.cancel()
+    assert sorted(done) == list(range(100))
+    assert sorted(answered) == [item for item in range(100) if item != 42]
+
+
+async def test_a_flush_that_answers_for_too_few_fails_all_rather_than_leave_one_waiting(autojump_clock: MockClock):
+    async def flush(items: list[int]) -> list[int]:
+        return items[1:]
+
+    batcher: Batcher[int, int] = Batcher(flush, batch_max=10, waiting_max=10)
+    failed: list[int] = []
+
+    async def caller(item: int) -> None:
+        with pytest.raises(BatchFailed):
+            await batcher.submit(item)
+        failed.append(item)
+
+    async with trio.open_nursery() as services:
+        async with trio.open_nursery() as callers:
+            for item in range(3):
+                callers.start_soon(caller, item)
+            await wait_all_tasks_blocked()
+            await services.start(batcher.run)
+        services.cancel_scope.cancel()
+    assert sorted(failed) == [0, 1, 2]
+
+
+async def test_the_order_of_the_callers_is_the_order_of_the_batch(autojump_clock: MockClock):
+    trips: list[list[int]] = []
+
+    async def flush(items: list[int]) -> list[int]:
+        trips.append(items)
+        return items
+
+    batcher: Batcher[int, int] = Batcher(flush, batch_max=4, waiting_max=3, bytes_max=3, size=lambda item: 1)
+    async with trio.open_nursery() as services:
+        async with trio.open_nursery() as callers:
+            for item in range(10):  # three in the channel, the others at its door
+                callers.start_soon(batcher.submit, item)
+                await wait_all_tasks_blocked()
+            await services.start(batcher.run)
+        services.cancel_scope.cancel()
+    assert [item for trip in trips for item in trip] == list(range(10))
+    assert max(map(len, trips)) <= 3

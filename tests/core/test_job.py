@@ -1,7 +1,6 @@
 import pytest
 
 from core.errors import ArtifactRefused
-from core.handlers import Registry
 from core.job import ARTIFACT_BYTES_MAX, ARTIFACTS_MAX, TERMINAL, TRANSITIONS, Artifact, Job, JobState, sources_of
 
 
@@ -60,27 +59,3 @@ def test_what_could_not_be_a_header_is_no_content_type(content_type):
 def test_without_postgres_artifacts_are_refused_with_the_variable_to_set():
     with pytest.raises(ArtifactRefused, match="only with DATABASE_URL"):
         job(keeps_artifacts=False).attach("a", b"")
-
-
-def test_a_later_registration_wins_and_kinds_are_told_apart():
-    registry = Registry()
-
-    @registry.handler("a", timeout=5)
-    def first(job: Job) -> object: ...
-
-    @registry.handler("a")
-    async def second(job: Job) -> object: ...
-
-    registry.handler("b")(first)
-    found, plain = registry.get("a"), registry.get("b")
-    assert found is not None
-    assert plain is not None
-    assert (found.function, found.is_async, found.timeout_seconds) == (second, True, None)
-    assert not plain.is_async
-    assert registry.types == ["a", "b"]
-
-
-@pytest.mark.parametrize(("job_type", "timeout"), [("", None), ("x" * 201, None), ("x", 0), ("x", -1)])
-def test_a_handler_that_cannot_be_is_refused(job_type, timeout):
-    with pytest.raises(ValueError, match="handler"):
-        Registry().handler(job_type, timeout=timeout)

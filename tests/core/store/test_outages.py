@@ -1,5 +1,6 @@
 """Which errors are an outage, which ask to be repeated, which refuse one value, and which are a bug."""
 
+import contextlib
 from functools import partial
 from uuid import uuid4
 
@@ -117,6 +118,22 @@ async def test_a_database_that_hangs_costs_a_bounded_time_and_is_used_again(brid
         with pytest.raises(StoreUnavailable):
             await far.check()  # 3 s
         assert trio.current_time() - begun < 8
+        proxy.heal()
+        await until(partial(_answers, far))
+
+
+async def test_a_statement_that_is_cancelled_while_the_database_hangs_ends_soon(bridge, store, postgres, postgres_dsn,
+                                                                               database_schema, nursery):  # fmt: skip
+    # A worker that stops must not wait for it, and its connections must not be used up.
+    proxy = Proxy(postgres.port)
+    await nursery.start(proxy.run)
+    async with open_store(bridge, through(postgres_dsn, proxy), database_schema) as far:
+        await far.look([uuid4()])
+        proxy.black_hole()
+        begun = trio.current_time()
+        with trio.move_on_after(0.2), contextlib.suppress(StoreUnavailable):
+            await far.look([uuid4()])
+        assert trio.current_time() - begun < 2.5
         proxy.heal()
         await until(partial(_answers, far))
 
