@@ -1,0 +1,38 @@
+"""The examples run as they are."""
+
+import msgspec
+import pytest
+import trio
+
+from core.errors import PermanentFailure
+from core.handlers import registry
+from core.job import Job
+from core.outcome import Failed, Succeeded
+from examples import handlers
+from services.worker.attempt import Attempt
+
+
+async def run(job_type: str, payload: dict[str, object], *, attempt: int = 1, retries: int = 0) -> object:
+    found = registry.get(job_type)
+    assert found is not None
+    job = Job(id="1", type=job_type, payload=payload, attempt=attempt, retries=retries, keeps_artifacts=True)
+    return await Attempt(found, job, trio.CapacityLimiter(1)).run()
+
+
+async def test_children_of_a_handler_live_inside_of_its_job():
+    outcome = await run("fan_out", {"names": ["ann", "bob", "cecilia"]})
+    assert isinstance(outcome, Succeeded)
+    assert sorted(msgspec.json.decode(outcome.result)) == ["ann", "bob", "cecilia"]
+    with pytest.raises(PermanentFailure):
+        await handlers.fan_out(Job(id="1", type="fan_out", payload={}, attempt=1, retries=0))
+
+
+async def test_a_plain_function_runs_as_well():
+    outcome = await run("checksum", {"text": "hello"})
+    assert isinstance(outcome, Succeeded)
+    assert outcome.result.startswith(b'{"sha256":"2cf24dba5fb0a30e')
+
+
+async def test_the_flaky_one_fails_until_its_last_attempt():
+    assert isinstance(await run("flaky", {}, attempt=1, retries=1), Failed)
+    assert isinstance(await run("flaky", {}, attempt=2, retries=1), Succeeded)
