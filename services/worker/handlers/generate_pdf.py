@@ -1,14 +1,14 @@
 """`generate_pdf`: a document with a title, paragraphs and a table. Runs in a thread."""
 
 import base64
-import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib.resources import as_file, files
 from typing import Annotated
 
 from fontTools.ttLib import TTFont  # type: ignore[import-untyped]
 from fpdf import FPDF
-from fpdf.fonts import FontFace
+from fpdf.errors import FPDFException
+from fpdf.fonts import FontFace, TTFFont
 from msgspec import Meta, Struct
 
 from core.errors import ArtifactRefused, PermanentFailure
@@ -22,7 +22,11 @@ COLUMNS_MAX = 50
 PAGES_MAX = 500
 RESULT_PDF_BYTES_MAX = 256 * 1024  #: without Postgres a document up to this stands in the result
 REPLACEMENT = "?"
+FAMILY = "Noto"
 FONT = "files/NotoSans[wdth,wght].ttf"  #: Latin, Greek, Cyrillic and more; SIL Open Font License
+
+#: Up to so many columns of a table -> size of its letters in points. Above the first, the page is turned.
+LETTERS = {8: 9, 20: 7, COLUMNS_MAX: 5}
 
 HEAD = FontFace(emphasis="", fill_color=(232, 236, 241))
 
@@ -72,6 +76,7 @@ def _check(document: Document) -> None:
 
 def _texts(document: Document) -> Iterator[str]:
     yield document.title
+    yield document.author or ""
     yield from document.paragraphs
     for row in document.table:
         yield from map(_cell, row)
@@ -87,8 +92,7 @@ def _cell(value: Scalar) -> str:
 
 def make(document: Document) -> tuple[bytes, int, int]:
     """The PDF, its number of pages, and how many characters were replaced. Raises PermanentFailure beyond PAGES_MAX."""
-    with as_file(files("fontpkg_noto_sans").joinpath(FONT)) as font, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # fpdf2 and fontTools warn of what a reader of the document does not see
+    with as_file(files("fontpkg_noto_sans").joinpath(FONT)) as font:
         known = _characters(str(font))
         replaced = sum(1 for text in _texts(document) for character in text if _is_missing(character, known))
 
@@ -96,35 +100,56 @@ def make(document: Document) -> tuple[bytes, int, int]:
             return "".join(REPLACEMENT if _is_missing(character, known) else character for character in text)
 
         pdf = _Pdf(format="A4")
-        pdf.set_title(shown(document.title))
-        if document.author:
-            pdf.set_author(shown(document.author))
-        pdf.add_font("Noto", "", str(font))  # as it is: a bold instance of a variable font takes seconds to make
-        pdf.add_page()
-        pdf.set_font("Noto", "", 20)
-        pdf.multi_cell(0, 10, shown(document.title), new_x="LMARGIN", new_y="NEXT")
-        pdf.ln(4)
-        pdf.set_font("Noto", "", 11)
-        for paragraph in document.paragraphs:
-            pdf.multi_cell(0, 6, shown(paragraph), new_x="LMARGIN", new_y="NEXT")
-            pdf.ln(3)
-        if document.table:
-            pdf.set_font("Noto", "", 9)
-            with pdf.table(headings_style=HEAD) as table:
-                for row in document.table:
-                    cells = table.row()
-                    for value in row:
-                        cells.cell(shown(_cell(value)))
-        return bytes(pdf.output()), pdf.pages_count, replaced
+        pdf.add_font(FAMILY, "", str(font))  # as it is: a bold instance of a variable font takes seconds to make
+        try:
+            _write(pdf, document, shown)
+            return bytes(pdf.output()), pdf.pages_count, replaced
+        finally:
+            pdf.close_fonts()
+
+
+def _write(pdf: FPDF, document: Document, shown: Callable[[str], str]) -> None:
+    pdf.alias_nb_pages(None)  # type: ignore[arg-type]  # else a text with {nb} in it would show a number
+    pdf.set_title(shown(document.title))
+    if document.author:
+        pdf.set_author(shown(document.author))
+    pdf.add_page()
+    pdf.set_font(FAMILY, "", 20)
+    pdf.multi_cell(0, 10, shown(document.title), new_x="LMARGIN", new_y="NEXT")
+    pdf.ln(4)
+    pdf.set_font(FAMILY, "", 11)
+    for paragraph in document.paragraphs:
+        pdf.multi_cell(0, 6, shown(paragraph), new_x="LMARGIN", new_y="NEXT")
+        pdf.ln(3)
+    if document.table:
+        _add_table(pdf, [[shown(_cell(value)) for value in row] for row in document.table])
+
+
+def _add_table(pdf: FPDF, rows: list[list[str]]) -> None:
+    columns = len(rows[0])
+    if columns > min(LETTERS):
+        pdf.add_page(orientation="landscape")
+    pdf.set_font(FAMILY, "", next(size for most, size in LETTERS.items() if columns <= most))
+    try:
+        with pdf.table(headings_style=HEAD) as table:
+            for row in rows:
+                table.row(row)
+    except (ValueError, FPDFException) as error:  # a row higher than a page, a character wider than its column
+        raise wrong("table", f"does not fit on a page: {error}") from None
 
 
 class _Pdf(FPDF):
-    """Refuses to grow without bound."""
+    """Refuses to grow without bound, and leaves no file open where it failed."""
 
     def add_page(self, *arguments: object, **options: object) -> None:
         if self.pages_count >= PAGES_MAX:
             raise PermanentFailure(f"the document would have more than {PAGES_MAX} pages")
         super().add_page(*arguments, **options)  # type: ignore[arg-type]
+
+    def close_fonts(self) -> None:
+        for font in self.fonts.values():
+            if isinstance(font, TTFFont):
+                font.close()
 
 
 def _characters(font: str) -> frozenset[int]:

@@ -73,6 +73,7 @@ async def test_a_statement_that_an_operator_cancels_is_an_outage(store, psql):
             outcomes.append(error)
 
     async def cancelled() -> bool:
+        await psql("SELECT pg_stat_clear_snapshot()")  # or this transaction would always see the same
         waiting = "SELECT pid FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%cancelled%'"
         return bool(await psql(f"SELECT pg_cancel_backend(pid) FROM ({waiting}) AS waiting"))
 

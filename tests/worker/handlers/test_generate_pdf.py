@@ -3,7 +3,8 @@ import io
 import pytest
 from pypdf import PdfReader
 
-from core.errors import PermanentFailure
+from core.errors import ArtifactRefused, PermanentFailure
+from services.worker.handlers import generate_pdf
 from services.worker.handlers.generate_pdf import GeneratePdf
 from tests.worker.handlers.support import job
 
@@ -35,8 +36,38 @@ def test_title_paragraphs_and_table_are_in_the_document():
 
 
 def test_what_the_font_does_not_have_is_counted():
-    _, _, result = generated({"title": "日本"})
-    assert result["replaced"] == 2
+    text, _, result = generated({"title": "日本 ok", "author": "本", "paragraphs": ["bell \a"], "table": [["語"]]})
+    assert result["replaced"] == 5
+    assert "?? ok" in text
+
+
+def test_a_text_is_shown_as_it_is_written():
+    written = "page {nb}, **bold**, __under__, <b>html</b>, \\n"
+    text, _, _ = generated({"title": "x", "paragraphs": [written], "table": [[written]]})
+    assert text.count(written) == 2
+
+
+def test_who_wrote_it_stands_in_the_documents_properties():
+    _, reader, _ = generated({"title": "x", "author": "Ünal Çelik"})
+    assert reader.metadata is not None
+    assert reader.metadata.author == "Ünal Çelik"
+
+
+@pytest.mark.parametrize("columns", [1, 8, 9, 20, 21, 50])
+def test_a_table_of_any_width_stays_on_its_page(columns):
+    rows = [[f"{row}W{column}" for column in range(columns)] for row in range(30)]
+    text, reader, _ = generated({"title": "x", "table": rows})
+    shown = "".join(text.split())  # narrow cells break their text
+    assert shown.startswith("x")
+    assert sum(shown.count(letter) for letter in "W") >= 30 * columns
+    page = reader.pages[-1].mediabox
+    assert (page.width > page.height) == (columns > 8)
+
+
+def test_the_head_of_a_table_stands_on_each_of_its_pages():
+    _, reader, _ = generated({"title": "x", "table": [["the head"], *[["row"]] * 200]})
+    assert len(reader.pages) > 2
+    assert all("the head" in page.extract_text() for page in reader.pages)
 
 
 def test_long_texts_run_over_pages():
@@ -54,12 +85,29 @@ def test_long_texts_run_over_pages():
         ({"title": "x", "table": [["a"] * 51]}, "payload.table: at most 50 columns"),
         ({"title": "x", "table": [["a"] * 50] * 401}, "payload.table: at most 20000 cells"),
         ({"title": "x", "paragraphs": ["y" * 1024] * 1024}, "payload.paragraphs: at most 1048576 characters"),
+        ({"title": "x", "paragraphs": ["\n" * 25_000]}, "the document would have more than 500 pages"),
+        ({"title": "x", "table": [["a"], ["word " * 5000]]}, "payload.table: does not fit on a page"),
+        ({"title": "x", "table": [["⸻"] * 50]}, "payload.table: does not fit on a page"),
+        ({"title": "x", "table": [[["a"]]]}, "payload.table[0][0]: expected"),
+        ({"title": ""}, "payload.title: expected a string of length >= 1"),
     ],
 )
 def test_a_wrong_payload_fails_for_good_and_names_the_field(payload, sentence):
     with pytest.raises(PermanentFailure) as caught:
         GeneratePdf()(job(payload))
     assert str(caught.value).startswith(sentence)
+
+
+def test_a_document_that_no_artifact_can_hold_fails_for_good(monkeypatch):
+    monkeypatch.setattr(generate_pdf, "ARTIFACT_BYTES_MAX", 1000)
+    with pytest.raises(PermanentFailure, match=r"the document has \d+ bytes, at most 1000 are kept"):
+        GeneratePdf()(job({"title": "x"}))
+
+
+def test_without_postgres_a_large_document_is_refused_and_says_why(monkeypatch):
+    monkeypatch.setattr(generate_pdf, "RESULT_PDF_BYTES_MAX", 1000)
+    with pytest.raises(ArtifactRefused, match="artifacts are stored only with DATABASE_URL"):
+        GeneratePdf()(job({"title": "x"}, keeps_artifacts=False))
 
 
 def test_without_postgres_a_small_document_stands_in_the_result():

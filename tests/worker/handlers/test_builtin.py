@@ -1,0 +1,93 @@
+"""What the worker registers, and runs as the worker runs it."""
+
+import threading
+
+import pytest
+import trio
+
+from core.bridge import Bridge
+from core.handlers import Registry
+from core.job import Job
+from core.outcome import Failed, Outcome, Succeeded
+from core.settings import load_settings
+from services.worker.attempt import Attempt
+from services.worker.handlers import builtin_handlers
+from tests.worker.handlers.support import job
+
+
+@pytest.fixture
+def registry(bridge: Bridge) -> Registry:
+    registry = Registry()
+    builtin_handlers(load_settings({}), bridge, registry)
+    return registry
+
+
+async def run(registry: Registry, job_type: str, payload: dict[str, object]) -> Outcome:
+    handler = registry.get(job_type)
+    assert handler is not None
+    return await Attempt(handler, job(payload), trio.CapacityLimiter(1)).run()
+
+
+async def test_three_types_are_built_in(registry):
+    assert registry.types == ["generate_pdf", "resize_image", "send_email"]
+    assert {job_type: registry.get(job_type).is_async for job_type in registry.types} == {
+        "generate_pdf": False,  # in a thread
+        "resize_image": False,
+        "send_email": True,
+    }
+
+
+async def test_a_type_that_a_user_has_registered_stays_the_users(bridge):
+    registry = Registry()
+
+    @registry.handler("send_email", timeout=5)
+    async def mine(job: Job) -> object:
+        return job.id
+
+    builtin_handlers(load_settings({}), bridge, registry)
+    handler = registry.get("send_email")
+    assert handler is not None
+    assert handler.function is mine
+    assert handler.timeout_seconds == 5
+
+
+@pytest.mark.parametrize(
+    ("job_type", "sentence"),
+    [
+        ("send_email", "payload.to: missing"),
+        ("resize_image", "payload.width: missing: give width, height or both"),
+        ("generate_pdf", "payload.title: missing"),
+    ],
+)
+async def test_a_payload_without_what_is_needed_is_never_retried(registry, job_type, sentence):
+    outcome = await run(registry, job_type, {"unknown": 1})
+    assert isinstance(outcome, Failed)
+    assert outcome.error == sentence
+    assert outcome.permanent
+
+
+async def test_a_mail_without_a_server_is_retried(registry):
+    outcome = await run(registry, "send_email", {"to": "a@b.c", "subject": "x"})
+    assert isinstance(outcome, Failed)
+    assert "SMTP_URL is not set" in outcome.error
+    assert not outcome.permanent
+
+
+async def test_the_loop_goes_on_while_a_document_is_made(registry):
+    """A thread that has the interpreter gives it back every 5 ms."""
+    ticks = 0
+    threads = threading.active_count()
+
+    async def tick() -> None:
+        nonlocal ticks
+        while True:
+            await trio.sleep(0.005)
+            ticks += 1
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(tick)
+        outcome = await run(registry, "generate_pdf", {"title": "x", "paragraphs": ["word " * 2000] * 5})
+        nursery.cancel_scope.cancel()
+    assert isinstance(outcome, Succeeded)
+    assert threading.active_count() >= threads
+    assert ticks >= 5
