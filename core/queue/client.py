@@ -38,6 +38,14 @@ class Depths(Struct, frozen=True):
     dead: int
 
 
+class Inspection(Struct, frozen=True):
+    """What Redis says of a lease that is to be recovered."""
+
+    score: int | None  #: 0 = fenced, -1 = ended clean, above = it lives; None: Redis knows no such lease
+    numbers: set[int]  #: of the tasks in its flight
+    noted: set[int]  #: suspects whose start was noted
+
+
 class Queue:
     """One queue. Cancelling any method leaves the command's effect unknown, unless it says more."""
 
@@ -140,6 +148,55 @@ class Queue:
         keys = [self.keys.leases, self.keys.workers, self.keys.flight(lease), self.keys.started(lease)]
         return bool(await self._script(scripts.RETIRE, keys, [str(lease)]))
 
+    async def lease_scores(self) -> dict[UUID, int]:
+        """Lease -> its score (Keys.leases says what it means)."""
+        leases = await self._command("ZRANGE", self.keys.leases, 0, -1, "WITHSCORES")
+        return {UUID(lease.decode()): int(float(score)) for lease, score in _pairs(leases)}
+
+    async def published_leases(self) -> set[UUID]:
+        """The leases whose workers ever said something of themselves and that nobody has retired."""
+        return {UUID(lease.decode()) for lease in await self._command("HKEYS", self.keys.workers)}
+
+    async def fence(self, lease: UUID, score: int) -> bool:
+        """Fence a lease whose score is still this one. False: it is not; nothing was done."""
+        return bool(await self._script(scripts.FENCE, [self.keys.leases], [str(lease), score]))
+
+    async def note_start(self, lease: UUID, number: int) -> bool:
+        """Note that a suspect is about to start; False: the lease is lost. May be repeated."""
+        keys = [self.keys.leases, self.keys.started(lease)]
+        return bool(await self._script(scripts.NOTE_START, keys, [str(lease), number]))
+
+    async def inspect(self, lease: UUID) -> Inspection:
+        """What is there of a lease, all of it at one moment."""
+
+        async def unit() -> list[Any]:
+            pipeline: Any = self._commands.pipeline(transaction=True)
+            pipeline.execute_command("ZSCORE", self.keys.leases, str(lease))
+            pipeline.execute_command("HKEYS", self.keys.flight(lease))
+            pipeline.execute_command("SMEMBERS", self.keys.started(lease))
+            answers: list[Any] = await pipeline.execute()
+            return answers
+
+        score, fields, noted = await self._run(unit, COMMAND_SECONDS)
+        numbers = {int(field) for field in fields if field != b"at"}
+        return Inspection(None if score is None else int(float(score)), numbers, {int(number) for number in noted})
+
+    async def flight_tasks(self, lease: UUID, numbers: Sequence[int]) -> dict[int, bytes]:
+        """Number -> task, of those that are in the flight. Tasks are large: ask for few at a time."""
+        tasks = await self._command("HMGET", self.keys.flight(lease), *numbers)
+        return {number: task for number, task in zip(numbers, tasks, strict=True) if task is not None}
+
+    # --- what Redis remembers
+
+    async def tick(self) -> tuple[str, int | None]:
+        """The run id of this Redis, and the mark that it remembers; None: it has none."""
+        run, mark = await self._script(scripts.TICK, [self.keys.mark], [])
+        return run.decode(), None if mark is None else int(mark)
+
+    async def set_mark(self, seen: int | None, new: int) -> bool:
+        """Move the mark on from the one that was seen; False: it is another one by now."""
+        return bool(await self._script(scripts.SET_MARK, [self.keys.mark], ["" if seen is None else seen, new]))
+
     async def workers(self) -> dict[UUID, tuple[bytes, float]]:
         """Lease that lives -> (what its worker published last, seconds since on Redis's clock)."""
 
@@ -219,6 +276,11 @@ class Queue:
                     raise failure from error
                 raise
         raise QueueUnavailable(f"Redis: no answer within {seconds:g} s")
+
+
+def _pairs(values: Sequence[Any]) -> list[tuple[Any, Any]]:
+    """What Redis lists flat."""
+    return list(zip(values[::2], values[1::2], strict=True))
 
 
 def _flat(rows: Sequence[tuple[Any, ...]]) -> list[Any]:

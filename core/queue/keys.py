@@ -35,6 +35,11 @@ class Keys(Struct, frozen=True):
         """List of dead letters: JSON of task or task_base64, reason, at."""
         return f"{{{self.ready}}}:dead"
 
+    @property
+    def mark(self) -> str:
+        """String: ms of Postgres's clock up to which this Redis is known to remember (steps/loss.py)."""
+        return f"{{{self.ready}}}:mark"
+
     def flight(self, lease: UUID) -> str:
         """Hash: number -> task that this lease has claimed; `at` = start of its last claim."""
         return f"{{{self.ready}}}:flight:{lease}"

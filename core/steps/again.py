@@ -12,17 +12,33 @@ T = TypeVar("T")
 
 FIRST_PAUSE_SECONDS = 0.05
 LONGEST_PAUSE_SECONDS = 1.0
+TRIP_SECONDS = 15.0  #: longer than any trip lasts: a few parts of 5 s at most
+
+#: A sign of life, given before each trip: `alive(seconds)` = I may be silent for so long from now on.
+Alive = Callable[[float], None]
 
 
-async def again(trip: Callable[[], Awaitable[T]]) -> T:
-    """Make `trip` until Redis or Postgres answers it, with pauses that grow to a second, and jitter.
+def unwatched(seconds: float) -> None:
+    """For whoever runs steps and is not watched."""
 
-    Bounded by its caller's scope alone: an outage may last. Cancelled: the last send may have taken effect.
-    """
-    pause = FIRST_PAUSE_SECONDS
-    while True:
-        try:
-            return await trip()
-        except (QueueUnavailable, StoreUnavailable):
-            await trio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - jitter, no secret
-            pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
+
+class Again:
+    """Makes trips until they are answered, and shows before each try that somebody is still trying."""
+
+    def __init__(self, alive: Alive = unwatched) -> None:
+        self.alive = alive
+
+    async def __call__(self, trip: Callable[[], Awaitable[T]], *, seconds: float = TRIP_SECONDS) -> T:
+        """Make `trip` until Redis or Postgres answers it, with pauses that grow to a second, and jitter.
+
+        `seconds`: how long one try may last. Bounded by the caller's scope alone: an outage may last. Cancelled: the
+        last send may have taken effect.
+        """
+        pause = FIRST_PAUSE_SECONDS
+        while True:
+            self.alive(seconds)
+            try:
+                return await trip()
+            except (QueueUnavailable, StoreUnavailable):
+                await trio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - jitter, no secret
+                pause = min(pause * 2, LONGEST_PAUSE_SECONDS)

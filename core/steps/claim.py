@@ -15,7 +15,7 @@ from uuid_utils.compat import uuid4, uuid7
 from core.errors import InvalidTask, StoreRefused, StoreUnavailable
 from core.job import TERMINAL, JobState
 from core.queue import Queue
-from core.steps.again import again
+from core.steps.again import Again
 from core.steps.lease import Held, Lease
 from core.steps.marks import Ledger, Leftovers
 from core.store import Counters, JobStore, Look, Release
@@ -42,11 +42,14 @@ class Claim:
     Mutable state: the counts, and the lease's numbers and holdings (steps/lease.py).
     """
 
-    def __init__(self, queue: Queue, store: JobStore | None, ledger: Ledger, worker: str) -> None:
+    def __init__(
+        self, queue: Queue, store: JobStore | None, ledger: Ledger, worker: str, again: Again | None = None
+    ) -> None:
         self._queue = queue
         self._store = store
         self._ledger = ledger
         self._worker = worker
+        self._again = again or Again()
         self.counts = Copies()
 
     async def run_once(self, lease: Lease, count: int) -> list[Held]:
@@ -68,7 +71,7 @@ class Claim:
         # After an empty answer too, or a late send of this claim could still take. Before the send: a cancelled claim
         # may have filled all of its numbers, and one of another size must not put its tasks in their place.
         lease.next_number = start + count
-        return await again(partial(self._queue.claim, lease.id, start=start, count=count))
+        return await self._again(partial(self._queue.claim, lease.id, start=start, count=count))
 
     # --- decode and name
 
@@ -98,7 +101,7 @@ class Claim:
     async def _name(self, lease: Lease, tasks: list[tuple[int, Task]], now: float) -> list[Held]:
         """Before a row is made or the task enters any set: 2,000 equal tasks that failed became one member."""
         named = [(number, encode_task(task)) for number, task in tasks]
-        answers = await again(partial(self._queue.name_ids, lease.id, named))
+        answers = await self._again(partial(self._queue.name_ids, lease.id, named))
         return [
             Held(lease, number, task, task.job_id, now)
             for (number, task), ours in zip(tasks, answers, strict=True)
@@ -115,13 +118,13 @@ class Claim:
                 unique[held.job_id] = held
         if copies:
             self.counts.copies += len(copies)
-            await again(partial(self._queue.ack, lease.id, copies))
+            await self._again(partial(self._queue.ack, lease.id, copies))
         return list(unique.values())
 
     async def _bury(self, lease: Lease, entries: list[tuple[int, bytes]]) -> None:
         for _, entry in entries:
             log.warning("a task was moved to the dead letters: %.200s", entry.decode())
-        dropped = await again(partial(self._queue.bury, lease.id, entries))
+        dropped = await self._again(partial(self._queue.bury, lease.id, entries))
         if dropped:
             log.error("dead letters are full: the oldest %d were dropped", dropped)
 
@@ -140,7 +143,7 @@ class Claim:
                 held.token, held.counters = token, counters
                 claimed.append(held)
             if waiting:
-                looks = await again(partial(store.look, list(waiting)))
+                looks = await self._again(partial(store.look, list(waiting)))
                 spare.difference_update(look.token for look in looks.values() if look.token)
                 known = [waiting.pop(job_id) for job_id in list(waiting) if job_id in looks]
                 await self._put_away(lease, known, looks, earlier)
@@ -181,7 +184,7 @@ class Claim:
             self._ledger.put_back(Leftovers(riding.marks, []))
             return token, rows
 
-        return await again(send)
+        return await self._again(send)
 
     async def _adopt(self, store: JobStore, lease: Lease, waiting: dict[UUID, Held]) -> list[UUID]:
         """Make rows for foreign tasks. One try, answered or not: the next claim tells whose the rows are.
@@ -228,9 +231,9 @@ class Claim:
                 back.append((held.number, look.delay_ms or LOCKED_DELAY_MS, b""))
         if copies:
             self.counts.copies += len(copies)
-            await again(partial(self._queue.ack, lease.id, copies))
+            await self._again(partial(self._queue.ack, lease.id, copies))
         if back:
-            await again(partial(self._queue.back, lease.id, back))
+            await self._again(partial(self._queue.back, lease.id, back))
         if strange:
             self.counts.invalid += len(strange)
             await self._bury(lease, strange)

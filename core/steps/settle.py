@@ -16,7 +16,7 @@ from core.job import JobState
 from core.outcome import Bury, Complete, GiveBack, Retry, Verdict
 from core.queue import Queue
 from core.retry import RetryPolicy, backoff
-from core.steps.again import again
+from core.steps.again import Again
 from core.steps.claim import dead_letter
 from core.steps.lease import Held, Lease
 from core.steps.marks import Ledger, Leftovers
@@ -25,6 +25,7 @@ from core.wire import encode_task
 
 log = logging.getLogger(__name__)
 
+FINISH_SECONDS = 60.0  #: longer than a finish with artifacts of 64 MiB lasts
 LOCKED_SECONDS = 0.5  #: pause before what somebody has locked is tried again
 
 
@@ -44,13 +45,20 @@ class Settle:
     """
 
     def __init__(
-        self, queue: Queue, store: JobStore | None, ledger: Ledger, policy: RetryPolicy, random: Random
+        self,
+        queue: Queue,
+        store: JobStore | None,
+        ledger: Ledger,
+        policy: RetryPolicy,
+        random: Random,
+        again: Again | None = None,
     ) -> None:
         self._queue = queue
         self._store = store
         self._ledger = ledger
         self._policy = policy
         self._random = random
+        self._again = again or Again()
 
     async def run_batch(self, batch: Sequence[Settled]) -> None:
         """Carry out the verdicts and drop the tasks from their leases."""
@@ -79,7 +87,7 @@ class Settle:
                 for settled in items
                 if isinstance(settled.verdict, Bury)
             ]
-            dropped = await again(partial(self._queue.bury, lease.id, entries))
+            dropped = await self._again(partial(self._queue.bury, lease.id, entries))
             if dropped:
                 log.error("dead letters are full: the oldest %d were dropped", dropped)
             self._drop(items)
@@ -87,7 +95,7 @@ class Settle:
     async def _release_in_redis(self, waits: Sequence[Settled]) -> None:
         for lease, items in _by_lease(waits):
             tasks = [(settled.held.number, self._delay_ms(settled), self._new_text(settled)) for settled in items]
-            await again(partial(self._queue.back, lease.id, tasks))
+            await self._again(partial(self._queue.back, lease.id, tasks))
             self._drop(items)
 
     def _new_text(self, settled: Settled) -> bytes:
@@ -147,14 +155,14 @@ class Settle:
             return done
 
         try:
-            return await again(partial(send, ends))
+            return await self._again(partial(send, ends), seconds=FINISH_SECONDS)
         except StoreRefused as error:
             if len(ends) > 1:  # one of them has a value that Postgres does not take: one by one
                 return {job_id for settled in ends for job_id in await self._send_finish(store, [settled])}
             [settled] = ends
             log.error("job %s: its outcome cannot be stored and becomes a failure: %s", settled.held.job_id, error)
             failure = Bury(f"the outcome could not be stored: {error}", "failed")
-            return await again(partial(send, [Settled(settled.held, failure, settled.seconds)]))
+            return await self._again(partial(send, [Settled(settled.held, failure, settled.seconds)]))
 
     async def _release(self, store: JobStore, waits: Sequence[Settled]) -> None:
         mark = uuid7()
@@ -198,7 +206,7 @@ class Settle:
             self._ledger.put_back(Leftovers(riding.marks, []))
             return rows
 
-        return await again(send)
+        return await self._again(send)
 
     async def _judge_the_rest(
         self, store: JobStore, left: dict[UUID, Settled], wanted: dict[UUID, JobState]
@@ -209,7 +217,7 @@ class Settle:
         """
         acked: list[Held] = []
         back: list[Held] = []
-        looks = await again(partial(store.look, list(left)))
+        looks = await self._again(partial(store.look, list(left)))
         for job_id, settled in list(left.items()):
             look = looks.get(job_id)
             mine = look is not None and look.token == settled.held.token
@@ -231,14 +239,14 @@ class Settle:
         all_back = True
         for lease, group in _by_lease(items):
             tasks = [(settled.held.number, delays[settled.held.job_id], self._new_text(settled)) for settled in group]
-            answers = await again(partial(self._queue.back, lease.id, tasks))
+            answers = await self._again(partial(self._queue.back, lease.id, tasks))
             all_back = all_back and all(answers.values())
             self._drop(group)
         return all_back
 
     async def _give_tasks_back(self, items: Sequence[Held]) -> None:
         for held in items:
-            await again(partial(self._queue.back, held.lease.id, [(held.number, 0, b"")]))
+            await self._again(partial(self._queue.back, held.lease.id, [(held.number, 0, b"")]))
             self._drop_held(held)
 
     # --- leaving the flight
@@ -248,7 +256,7 @@ class Settle:
         for held in items:
             leases.setdefault(held.lease.id, []).append(held)
         for lease_id, group in leases.items():
-            await again(partial(self._queue.ack, lease_id, [held.number for held in group]))
+            await self._again(partial(self._queue.ack, lease_id, [held.number for held in group]))
             for held in group:
                 self._drop_held(held)
 

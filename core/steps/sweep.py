@@ -1,15 +1,17 @@
 """Sweep: push again what was marked and is perhaps not in Redis; and promote what is due."""
 
 import logging
+from typing import Protocol
 from uuid import UUID
 
 import trio
 
 from core.queue import Queue
 from core.queue.client import PROMOTE_MAX, PUSH_BYTES_MAX
+from core.steps.again import TRIP_SECONDS, Alive, unwatched
 from core.steps.marks import ANSWER_SECONDS
 from core.store import JobStore
-from core.wire import encode_task
+from core.wire import Task, encode_task
 
 log = logging.getLogger(__name__)
 
@@ -22,9 +24,10 @@ class Sweep:
     """One for each worker; several at once share the marks (SKIP LOCKED). What it pushes too often is dropped at
     the claim: a task is a hint, the row decides."""
 
-    def __init__(self, queue: Queue, store: JobStore) -> None:
+    def __init__(self, queue: Queue, store: JobStore, alive: Alive = unwatched) -> None:
         self._queue = queue
         self._store = store
+        self._alive = alive
 
     async def run_once(self) -> bool:
         """Take old marks, push what is still pending, drop the marks; True: there may be more.
@@ -39,26 +42,40 @@ class Sweep:
         ids = sorted({job_id for _, batch_ids in taken for job_id in batch_ids})
         pushed = 0
         for begin in range(0, len(ids), PIECE_MAX):
-            pushed += await self._push(ids[begin : begin + PIECE_MAX])
+            pushed += await push_waiting(self._queue, self._waiting, ids[begin : begin + PIECE_MAX])
         if pushed:
             log.info("swept %d jobs into Redis whose push was not known to have arrived", pushed)
         if trio.current_time() - sent <= ANSWER_SECONDS:
             await self._store.drop_marks([batch for batch, _ in taken])
         return len(taken) == MARKS_MAX
 
-    async def _push(self, ids: list[UUID]) -> int:
-        after: UUID | None = None
-        pushed = 0
-        while piece := await self._store.waiting(ids, after=after, bytes_max=PUSH_BYTES_MAX):
-            due = [encode_task(task) for _, delay_ms, task in piece if delay_ms == 0]
-            early = [(delay_ms, encode_task(task)) for _, delay_ms, task in piece if delay_ms > 0]
-            if due:
-                await self._queue.push(due)
-            if early:
-                await self._queue.schedule(early)
-            pushed += len(piece)
-            after = piece[-1][0]
-        return pushed
+    async def _waiting(self, ids: list[UUID], *, after: UUID | None, bytes_max: int) -> list[tuple[UUID, int, Task]]:
+        self._alive(TRIP_SECONDS)
+        return await self._store.waiting(ids, after=after, bytes_max=bytes_max)
+
+
+class Fetch(Protocol):
+    """JobStore.waiting, or something around it."""
+
+    async def __call__(
+        self, ids: list[UUID], *, after: UUID | None, bytes_max: int
+    ) -> list[tuple[UUID, int, Task]]: ...
+
+
+async def push_waiting(queue: Queue, fetch: Fetch, ids: list[UUID]) -> int:
+    """Put into Redis what of `ids` is still pending, each part once; returns how many. Raises what its trips raise."""
+    after: UUID | None = None
+    pushed = 0
+    while piece := await fetch(ids, after=after, bytes_max=PUSH_BYTES_MAX):
+        due = [encode_task(task) for _, delay_ms, task in piece if delay_ms == 0]
+        early = [(delay_ms, encode_task(task)) for _, delay_ms, task in piece if delay_ms > 0]
+        if due:
+            await queue.push(due)
+        if early:
+            await queue.schedule(early)
+        pushed += len(piece)
+        after = piece[-1][0]
+    return pushed
 
 
 class Promote:

@@ -16,6 +16,7 @@ from core.wire import Task
 ERROR_LENGTH_MAX = 4 * 1024
 TRACEBACK_LENGTH_MAX = 64 * 1024
 ARTIFACT_BYTES_PER_SECOND = 4 * 1024 * 1024  #: what a slow way to Postgres manages; more artifacts get more time
+RECONCILE_SECONDS = 600.0  #: a look at every row that there is
 PAGE_BYTES_MAX = 16 * 1024 * 1024  #: of payloads in one page of jobs
 
 
@@ -65,6 +66,14 @@ class Release(Struct, frozen=True):
     seconds: float | None = None  #: None: it was not started
     error: str | None = None
     traceback: str | None = None
+
+
+class Known(Struct, frozen=True):
+    """What Redis was last known to be and to remember; ms on Postgres's clock."""
+
+    run: str | None  #: its run id; None: nothing known yet
+    n: int  #: the mark that it was given last
+    now_ms: int  #: when this was asked
 
 
 class JobRow(Struct, frozen=True):
@@ -255,6 +264,50 @@ class JobStore:
         """(id, delay in ms, task) of what is still pending, in the order of ids; [] at the end."""
         rows = await self._pool.fetch(sql.WAITING_JOBS, ids, after, bytes_max)
         return [(row["id"], row["delay_ms"] or 0, _task(row)) for row in rows]
+
+    # --- recovery
+
+    async def recover(
+        self, owner: UUID, queue: str, batch: UUID, *, blameless: bool, noted: Sequence[UUID], max_recoveries: int
+    ) -> dict[UUID, JobState]:
+        """Take the jobs of an owner that is gone back; id -> state. May be repeated: `marked` tells what waits."""
+        rows = await self._pool.fetch(sql.RECOVER_JOBS, owner, queue, batch, blameless, noted, max_recoveries)
+        return {row["id"]: JobState(row["state"]) for row in rows}
+
+    async def marked(self, batch: UUID) -> list[UUID]:
+        """The jobs of one mark; [] where there is none."""
+        rows = await self._pool.fetch(sql.GET_MARK, batch)
+        return list(rows[0]["ids"]) if rows else []
+
+    async def owners(self, queue: str) -> set[UUID]:
+        """Who has claims on their way, dead or alive."""
+        return {row["owner"] for row in await self._pool.fetch(sql.GET_OWNERS, queue)}
+
+    # --- loss of Redis
+
+    async def known(self, queue: str) -> Known:
+        """What Redis was last known to be and to remember."""
+        [row] = await self._pool.fetch(sql.GET_KNOWN, queue)
+        return Known(row["run"], row["n"], row["now_ms"])
+
+    async def reconcile(self, queue: str, known: Known, run: str, mark: int | None) -> int | None:
+        """Mark what is pending and may be missing in Redis; how many. None: somebody else did, or it is too soon."""
+        seconds = RECONCILE_SECONDS
+        [row] = await self._pool.fetch_slowly(sql.RECONCILE_JOBS, queue, known.run, known.n, run, mark, seconds=seconds)
+        return int(row["marked"]) if row["guarded"] else None
+
+    async def advance(self, queue: str, run: str, known: Known) -> None:
+        """Redis remembers `known.now_ms` now."""
+        await self._pool.fetch(sql.ADVANCE_KNOWN, queue, run, known.n, known.now_ms)
+
+    async def pending(self, queue: str, *, after: UUID | None, limit: int) -> list[UUID]:
+        """What is pending, in the order of ids, behind `after`."""
+        rows = await self._pool.fetch_slowly(sql.PENDING_IDS, queue, after, limit, seconds=RECONCILE_SECONDS)
+        return [row["id"] for row in rows]
+
+    async def mark(self, batch: UUID, queue: str, ids: Sequence[UUID]) -> None:
+        """Have the sweep push what is still pending of these. May be repeated."""
+        await self._pool.fetch(sql.MARK_JOBS, batch, queue, ids)
 
     # --- what the API shows
 

@@ -61,6 +61,28 @@ class Pool:
 
         return await self.run(unit, seconds)
 
+    async def fetch_slowly(self, statement: str, *arguments: object, seconds: float) -> list[asyncpg.Record]:
+        """The same for a statement that may look at every row: the server lets it take `seconds` as well.
+
+        Cancelled or without an answer: the server may go on with it to its end.
+        """
+
+        async def unit() -> list[asyncpg.Record]:
+            connection = await self._pool.acquire(timeout=STATEMENT_SECONDS)
+            is_as_before = False
+            try:
+                await connection.execute(f"SET statement_timeout = '{int(seconds)}s'", timeout=STATEMENT_SECONDS)
+                rows: list[asyncpg.Record] = await connection.fetch(statement, *arguments, timeout=seconds)
+                await connection.execute("RESET statement_timeout", timeout=STATEMENT_SECONDS)
+                is_as_before = True
+            finally:
+                if not is_as_before:
+                    connection.terminate()
+                await self._pool.release(connection, timeout=RELEASE_SECONDS)
+            return rows
+
+        return await self.run(unit, seconds + 2 * STATEMENT_SECONDS)
+
     async def run(self, unit: Callable[[], Awaitable[T]], seconds: float) -> T:
         """Run an asyncio unit of database work, bounded, its errors translated."""
         with trio.move_on_after(seconds + 1):  # asyncpg's own limits come first; they close the connection properly

@@ -37,7 +37,7 @@ class Attempt:
     def __init__(self, handler: Handler, job: Job, limiter: trio.CapacityLimiter) -> None:
         """`limiter` of the threads has room for every consumer."""
         self._handler = handler
-        self._job = job
+        self.job = job
         self._limiter = limiter
         self._scope = trio.CancelScope()
         self.thread_ended = trio.Event()
@@ -74,12 +74,12 @@ class Attempt:
 
     async def _call(self) -> object:
         if self._handler.is_async:
-            return await cast("Callable[[Job], Awaitable[object]]", self._handler.function)(self._job)
+            return await cast("Callable[[Job], Awaitable[object]]", self._handler.function)(self.job)
         token = trio.lowlevel.current_trio_token()
 
         def in_thread() -> object:
             try:
-                return self._handler.function(self._job)
+                return self._handler.function(self.job)
             finally:
                 _tell(token, self.thread_ended)
 
@@ -100,7 +100,7 @@ class Attempt:
             return Failed(
                 f"the result has {len(text)} bytes of JSON, at most {RESULT_BYTES_MAX} are kept", permanent=True
             )
-        return Succeeded(text, self._job.artifacts)
+        return Succeeded(text, self.job.artifacts)
 
 
 def failed(error: BaseException) -> Failed:

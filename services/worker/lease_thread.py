@@ -9,20 +9,23 @@ import trio
 
 from core.errors import QueueUnavailable
 from core.queue import LeaseConnection
+from core.steps.again import Alive, unwatched
 from core.steps.lease import Lease
 
 log = logging.getLogger(__name__)
 
 START_TERMS = 0.6  #: a lease whose last renewal was sent longer ago (in terms) starts no job
 RENEWALS_PER_TERM = 5
+GAP_TERMS = 2 / RENEWALS_PER_TERM  #: between two renewals that succeeded; beyond, we were away ourselves
+LOOK_SECONDS = 1.0
 
 
 class LeaseThread:
     """Takes a lease, renews it five times a term, and takes a new one when Redis says that it is lost.
 
     Silence is not a loss: only Redis's word is. A renewal counts from the moment at which it was *sent*.
-    Mutable state: `_renewed_at` and `_published`, single attributes that one side writes and the other reads; the
-    lease objects change on the Trio thread alone, through `run_sync_soon`, which never waits for a blocked loop.
+    Mutable state: single attributes that one side writes and the other reads; the lease objects change on the Trio
+    thread alone, through `run_sync_soon`, which never waits for a blocked loop.
     """
 
     def __init__(
@@ -32,14 +35,21 @@ class LeaseThread:
         term_seconds: float,
         took: Callable[[Lease], None],
         lost: Callable[[Lease], None],
+        look: Callable[[], None],
+        alive: Alive = unwatched,
     ) -> None:
-        """`took` and `lost` are called on the Trio thread."""
+        """`took` and `lost` are called on the Trio thread; `look` here, about each second: a worker that makes no
+        progress must not keep its lease for ever. `alive` is our own sign of life."""
         self._connect = connect
         self._term = term_seconds
         self._took = took
         self._lost = lost
+        self._look = look
+        self._alive = alive
         self._stop = threading.Event()
         self._renewed_at = float("-inf")
+        self._succeeded_at = float("-inf")
+        self._steady_since = float("inf")
         self._published = b"{}"
         self._ended = trio.Event()
 
@@ -50,6 +60,12 @@ class LeaseThread:
     def is_fresh(self) -> bool:
         """May a job be started? A worker that wakes from a freeze must not start what was given to another."""
         return time.monotonic() - self._renewed_at < START_TERMS * self._term
+
+    def steady_since(self) -> float:
+        """Since when (time.monotonic()) every renewal has succeeded, without a gap; inf while they do not."""
+        if time.monotonic() - self._succeeded_at > GAP_TERMS * self._term:
+            return float("inf")
+        return self._steady_since
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Keep a lease until cancelled. The thread ends after the trip that is under way, bounded by its timeout."""
@@ -71,10 +87,14 @@ class LeaseThread:
     def _keep(self, token: trio.lowlevel.TrioToken) -> None:
         connection = self._connect()
         lease: Lease | None = None
-        pause = 0.0
+        next_at = time.monotonic()
         try:
-            while not self._stop.wait(pause):
-                lease, pause = self._trip(connection, lease, token)
+            while not self._stop.wait(max(0.0, min(next_at - time.monotonic(), LOOK_SECONDS))):
+                self._alive(self._term + 2 * LOOK_SECONDS)
+                self._look()
+                if time.monotonic() >= next_at:
+                    lease, pause = self._trip(connection, lease, token)
+                    next_at = time.monotonic() + pause
         except trio.RunFinishedError:
             pass  # the loop has ended before us
         finally:
@@ -89,7 +109,7 @@ class LeaseThread:
             if lease is None:
                 new = Lease()  # fresh for each send: a late one must not revive a lease that is long retired
                 connection.register(new.id, self._published)
-                self._renewed_at = sent
+                self._succeeded(sent)
                 token.run_sync_soon(self._took, new)
                 return new, self._term / RENEWALS_PER_TERM
             if not connection.renew(lease.id, self._published):
@@ -97,7 +117,17 @@ class LeaseThread:
                 token.run_sync_soon(self._lost, lease)
                 return None, 0.0
         except QueueUnavailable:
+            self._steady_since = float("inf")
             return lease, min(1.0, self._term / RENEWALS_PER_TERM)
-        if time.monotonic() - sent <= self._term / RENEWALS_PER_TERM:  # a slower one counts as failed
-            self._renewed_at = sent
+        self._succeeded(sent)
         return lease, self._term / RENEWALS_PER_TERM
+
+    def _succeeded(self, sent: float) -> None:
+        now = time.monotonic()
+        if now - sent > self._term / RENEWALS_PER_TERM:  # a slower one counts as failed
+            self._steady_since = float("inf")
+            return
+        if self._steady_since == float("inf") or now - self._succeeded_at > GAP_TERMS * self._term:
+            self._steady_since = now
+        self._succeeded_at = now
+        self._renewed_at = sent

@@ -74,6 +74,12 @@ class Gauges(Struct, frozen=True):
     copies: int
     invalid: int
     concurrency: int
+    recovered_leases: int = 0
+    recovered_jobs: int = 0
+    poisoned_jobs: int = 0
+    reconciled_jobs: int = 0
+    blocked: int = 0
+    blocked_seconds: float = 0.0
 
 
 class WorkerCollector(Collector):
@@ -117,13 +123,20 @@ class WorkerCollector(Collector):
             family = GaugeMetricFamily(name, text, labels=["queue"])
             family.add_metric([self._queue], value)
             yield family
-        for name, text, value in (
+        counters: tuple[tuple[str, str, float], ...] = (
             ("workqueue_dropped_copies", "Copies of tasks that were dropped at the claim", now.copies),
             ("workqueue_invalid_tasks", "Tasks that were moved to the dead letters because they are none", now.invalid),
             ("workqueue_given_back", "Jobs given back without a verdict", self._counts.given_back),
-        ):
+            ("workqueue_recovered_leases", "Leases of dead workers that were recovered here", now.recovered_leases),
+            ("workqueue_recovered_jobs", "Jobs of dead workers that were given back here", now.recovered_jobs),
+            ("workqueue_poisoned_jobs", "Jobs that failed because their workers died", now.poisoned_jobs),
+            ("workqueue_reconciled_jobs", "Jobs pushed again after a loss of Redis", now.reconciled_jobs),
+            ("workqueue_loop_blocked", "How often a handler blocked the event loop", now.blocked),
+            ("workqueue_loop_blocked_seconds", "For how long handlers blocked the event loop", now.blocked_seconds),
+        )
+        for name, text, count in counters:
             family_ = CounterMetricFamily(name, text, labels=["queue"])
-            family_.add_metric([self._queue], value)
+            family_.add_metric([self._queue], count)
             yield family_
 
 

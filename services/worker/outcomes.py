@@ -1,12 +1,12 @@
 """From the consumers to the store: outcomes gather while a batch is being settled."""
 
 from collections import deque
-from collections.abc import Callable
 
 import trio
 
 from core.outcome import Complete, Verdict
 from core.steps.settle import Settle, Settled
+from services.worker.beats import Beats
 
 BATCH_MAX = 500
 BATCH_BYTES_MAX = 4 * 1024 * 1024
@@ -20,9 +20,11 @@ class Outcomes:
     Mutable state: the deque and its size in bytes, filled by consumers, emptied by `run`.
     """
 
-    def __init__(self, settle: Settle, beat: Callable[[], None]) -> None:
+    def __init__(self, settle: Settle, beats: Beats, name: str) -> None:
+        """`name` of the service that `run` is."""
         self._settle = settle
-        self._beat = beat
+        self._beats = beats
+        self._name = name
         self._waiting: deque[Settled] = deque()
         self._bytes = 0
         self._under_way = 0
@@ -50,18 +52,19 @@ class Outcomes:
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Settle batches until cancelled. Lasts through outages, holding what it has."""
-        task_status.started()
-        while True:
-            self._beat()
-            if not self._waiting:
-                with trio.move_on_after(1):
-                    await self._come.park()
-                continue
-            batch = self._next_batch()
-            self._under_way = len(batch)
-            await self._settle.run_batch(batch)
-            self._under_way = 0
-            self._gone.unpark_all()
+        with self._beats.service(self._name) as alive:
+            task_status.started()
+            while True:
+                alive(2.0)
+                if not self._waiting:
+                    with trio.move_on_after(1):
+                        await self._come.park()
+                    continue
+                batch = self._next_batch()
+                self._under_way = len(batch)
+                await self._settle.run_batch(batch)
+                self._under_way = 0
+                self._gone.unpark_all()
 
     async def wait_empty(self) -> None:
         """Until everything handed over so far is settled."""

@@ -18,6 +18,7 @@ class Published(Struct):
     host: str = ""
     pid: int = 0
     version: str = ""
+    protocol: int = 1
     concurrency: int = 0
     types: list[str] = []
     running: list["RunningJob"] = []

@@ -6,28 +6,33 @@ from collections.abc import Awaitable, Callable
 import trio
 
 from core.errors import QueueUnavailable, StoreUnavailable
+from core.steps.again import TRIP_SECONDS
+from services.worker.beats import Beats
 
 
 async def repeat(
     run_once: Callable[[], Awaitable[bool | None]],
     *,
     every_seconds: float,
-    beat: Callable[[], None],
+    name: str,
+    beats: Beats,
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Call `run_once` every so often, at once again while it returns True (its limit was reached, there is more to do).
 
     An outage waits: services/health.py has said it. Anything else is a bug and ends the process.
     """
-    task_status.started()
-    while True:
-        beat()  # proof of progress
-        try:
-            more = await run_once()
-        except (QueueUnavailable, StoreUnavailable):
-            more = False
-            await trio.sleep(random.uniform(0.2, 1.0))  # noqa: S311 - jitter, no secret
-        if more:
-            await trio.lowlevel.checkpoint()
-        else:
-            await trio.sleep(every_seconds * random.uniform(0.8, 1.2))  # noqa: S311 - N workers must not march in step
+    with beats.service(name) as alive:
+        task_status.started()
+        while True:
+            alive(TRIP_SECONDS)
+            try:
+                more = await run_once()
+            except (QueueUnavailable, StoreUnavailable):
+                more = False
+                await trio.sleep(random.uniform(0.2, 1.0))  # noqa: S311 - jitter, no secret
+            alive(2 * every_seconds)
+            if more:
+                await trio.lowlevel.checkpoint()
+            else:  # N workers must not march in step
+                await trio.sleep(every_seconds * random.uniform(0.8, 1.2))  # noqa: S311 - jitter, no secret

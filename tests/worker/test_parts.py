@@ -17,6 +17,7 @@ from core.steps.lease import Held, Lease
 from core.steps.settle import Settled
 from core.wire import Task
 from services.systemd import Notifier
+from services.worker.beats import Beats
 from services.worker.buffer import Buffer
 from services.worker.metrics import Counts, Gauges, WorkerCollector, collector_registry, wants_prometheus
 from services.worker.outcomes import WAITING_MAX, Outcomes
@@ -72,7 +73,7 @@ class SlowSettle:
 
 async def test_outcomes_gather_while_a_batch_is_settled_and_hold_consumers_up_when_full():
     settle = SlowSettle()
-    outcomes = Outcomes(settle, lambda: None)  # type: ignore[arg-type]
+    outcomes = Outcomes(settle, Beats(), "settle")  # type: ignore[arg-type]
     async with trio.open_nursery() as nursery:
         await nursery.start(outcomes.run)
         for number in range(WAITING_MAX + 501):
@@ -111,22 +112,25 @@ async def test_prefetch_follows_from_how_long_jobs_take(autojump_clock: MockCloc
 
 async def test_a_loop_waits_out_an_outage_and_a_bug_ends_it(autojump_clock: MockClock):
     calls = 0
+    called_at: list[float] = []
 
     async def run_once() -> bool:
         nonlocal calls
         calls += 1
+        called_at.append(trio.current_time())
         if calls < 3:
             raise QueueUnavailable("away")
         if calls < 6:
             return True  # there is more to do
         raise ZeroDivisionError
 
-    beats: list[float] = []
+    beats = Beats(trio.current_time)
     with pytest.raises(ZeroDivisionError):
-        await repeat(run_once, every_seconds=60, beat=lambda: beats.append(trio.current_time()))
+        await repeat(run_once, every_seconds=60, name="mine", beats=beats)
     assert calls == 6
-    assert len(beats) == 6
-    assert trio.current_time() - beats[2] < 1, "a full piece is repeated at once"
+    assert called_at[5] - called_at[2] < 1, "a full piece is repeated at once"
+    await trio.sleep(1000)
+    assert beats.silent(0) == {}, "what has ended is not waited for"
 
 
 @pytest.mark.parametrize(

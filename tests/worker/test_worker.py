@@ -157,7 +157,7 @@ async def test_an_unknown_type_goes_back_uncounted_while_another_worker_knows_it
 
     async with run_worker(registry=registry, worker_concurrency=5) as ignorant:
         async with run_worker(registry=other, worker_concurrency=1) as knowing:
-            await until_true(lambda: len(ignorant.beats) > 3)
+            await until_true(lambda: ignorant.can_claim)
             ids = await submit("mystery", 20)
             await finished(knowing, 20, seconds=30)
         assert (ignorant.jobs_failed, ignorant.counts.retried) == (0, 0)
@@ -256,10 +256,10 @@ async def test_a_plain_function_that_hangs_keeps_its_place_and_is_counted(regist
     async with run_worker(worker_concurrency=1) as worker:
         await finished(worker, 1)
         assert worker.counts.failed == 1
-        assert worker.threads_left == 1
+        assert worker.consumers.threads_left == 1
         assert (await worker.gauges()).threads_left == 1
         release.set()
-        await until_true(lambda: worker.threads_left == 0)
+        await until_true(lambda: worker.consumers.threads_left == 0)
 
 
 async def test_a_result_and_its_artifacts_are_kept_or_refused_with_a_reason(registry, submit, run_worker, rows):

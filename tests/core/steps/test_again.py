@@ -5,7 +5,7 @@ import trio
 from trio.testing import MockClock
 
 from core.errors import LeaseLost, QueueUnavailable, StoreBusy, StoreUnavailable
-from core.steps.again import LONGEST_PAUSE_SECONDS, again
+from core.steps.again import LONGEST_PAUSE_SECONDS, Again
 
 
 async def test_a_trip_is_repeated_with_pauses_that_grow_to_a_second(autojump_clock: MockClock):
@@ -17,7 +17,7 @@ async def test_a_trip_is_repeated_with_pauses_that_grow_to_a_second(autojump_clo
             raise (QueueUnavailable, StoreUnavailable, StoreBusy)[len(tries) % 3]("away")
         return "there"
 
-    assert await again(trip) == "there"
+    assert await Again()(trip) == "there"
     pauses = [after - before for before, after in pairwise(tries)]
     assert pauses[0] <= 0.05
     assert all(0.5 <= pause <= LONGEST_PAUSE_SECONDS for pause in pauses[6:])
@@ -28,7 +28,7 @@ async def test_what_is_no_outage_is_not_repeated(autojump_clock: MockClock):
         raise LeaseLost("lost")
 
     with pytest.raises(LeaseLost):
-        await again(trip)
+        await Again()(trip)
 
 
 async def test_it_can_be_cancelled_while_it_waits(autojump_clock: MockClock):
@@ -36,5 +36,5 @@ async def test_it_can_be_cancelled_while_it_waits(autojump_clock: MockClock):
         raise QueueUnavailable("away")
 
     with trio.move_on_after(60) as scope:
-        await again(trip)
+        await Again()(trip)
     assert scope.cancelled_caught

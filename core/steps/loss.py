@@ -1,0 +1,61 @@
+"""Loss: notice that Redis was replaced, flushed or set back, and mark what it may have lost."""
+
+import logging
+
+from msgspec import Struct
+
+from core.queue import Queue
+from core.steps.again import TRIP_SECONDS, Alive, unwatched
+from core.store import JobStore
+from core.store.jobs import RECONCILE_SECONDS
+
+log = logging.getLogger(__name__)
+
+
+class Losses(Struct):
+    """What was noticed since the start."""
+
+    noticed: int = 0
+    jobs: int = 0  #: marked to be pushed again
+
+
+class Loss:
+    """Compares what Redis remembers with what Postgres knows that it did. Mutable state: the counts.
+
+    A mark, ms of Postgres's clock, moves on in both, in Redis first: a Redis that lost its last seconds shows an older
+    one, an empty one none, another server another run id. Rows that became pending since that mark (less a minute) are
+    marked, and the sweep pushes them. Rows are never compared with the list: a foreign program may have taken a task.
+    """
+
+    def __init__(self, queue: Queue, store: JobStore, alive: Alive = unwatched) -> None:
+        self._queue = queue
+        self._store = store
+        self._alive = alive
+        self.counts = Losses()
+
+    async def run_once(self) -> None:
+        """Look once. Raises QueueUnavailable, StoreUnavailable. Every worker does; the first one marks."""
+        name = self._queue.name
+        known = await self._store.known(name)  # before Redis: what Postgres knows was in Redis before
+        run, mark = await self._queue.tick()
+        if run != known.run or mark is None or mark < known.n:
+            self._alive(RECONCILE_SECONDS)
+            marked = await self._store.reconcile(name, known, run, mark)
+            self._alive(TRIP_SECONDS)
+            if marked is None:
+                return  # somebody else is at it, or it is too soon: meanwhile the mark stays
+            if known.run is not None:
+                self.counts.noticed += 1
+                self.counts.jobs += marked
+                log.log(
+                    logging.WARNING if marked else logging.INFO,
+                    "%s: %d pending jobs are pushed again", _what(run != known.run, mark), marked,
+                )  # fmt: skip
+        if await self._queue.set_mark(mark, known.now_ms):
+            await self._store.advance(name, run, known)
+
+
+def _what(is_another: bool, mark: int | None) -> str:
+    if mark is None:
+        return "Redis has lost its data"
+    return "Redis was started anew, and may have lost its last seconds" if is_another else "Redis was set back"

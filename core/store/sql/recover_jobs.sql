@@ -1,0 +1,47 @@
+-- Recover: the jobs of an owner that is gone wait again, with a mark, or end where their worker died too often.
+-- $1 uuid owner (lease)    $2 text queue    $3 uuid batch of the mark
+-- $4 bool blameless: it ended clean or Redis lost it, so nobody is blamed
+-- $5 uuid[] suspects whose start was noted (a suspect that was not may have been a neighbour only)
+-- $6 int at so many deaths of its worker a job fails
+-- Returns id, state. Waits for locked rows (lock_timeout), and may be repeated with the same batch: what an answer
+-- that was lost had said stands in the mark.
+WITH owned AS (
+    SELECT token, ids FROM claimed WHERE owner = $1
+), locked AS (
+    SELECT jobs.id, NOT $4::bool AND (jobs.recoveries = 0 OR jobs.id = ANY ($5)) AS blamed
+    FROM (SELECT token, unnest(ids) AS id FROM owned) AS given
+    JOIN jobs ON jobs.id = given.id AND jobs.token = given.token
+    WHERE jobs.state = 'processing'
+    ORDER BY jobs.id FOR UPDATE OF jobs
+), recovered AS (
+    UPDATE jobs SET
+        state = CASE WHEN jobs.cancel_at IS NOT NULL THEN 'cancelled'
+                     WHEN jobs.recoveries + locked.blamed::int >= $6 THEN 'failed'
+                     ELSE 'pending' END,
+        recoveries = jobs.recoveries + locked.blamed::int,
+        interruptions = jobs.interruptions + $4::bool::int,
+        error_message = CASE WHEN jobs.cancel_at IS NULL AND jobs.recoveries + locked.blamed::int >= $6
+                             THEN format('its worker died %s times while it ran', jobs.recoveries + locked.blamed::int)
+                             ELSE jobs.error_message END,
+        run_at = NULL,
+        finished_at = CASE WHEN jobs.cancel_at IS NOT NULL OR jobs.recoveries + locked.blamed::int >= $6 THEN now() END,
+        failed_at = CASE WHEN jobs.cancel_at IS NULL AND jobs.recoveries + locked.blamed::int >= $6 THEN now() END,
+        updated_at = now()
+    FROM locked WHERE jobs.id = locked.id
+    RETURNING jobs.id, jobs.state, jobs.worker, jobs.started_at, locked.blamed,
+              jobs.attempts + jobs.recoveries + jobs.interruptions AS number
+), ended AS (
+    INSERT INTO runs (job_id, number, worker, started_at, outcome, error)
+    SELECT id, number, worker, started_at,
+           CASE WHEN blamed THEN 'worker died' ELSE 'interrupted' END,
+           CASE WHEN blamed THEN 'its worker died or lost its lease' ELSE 'interrupted: its worker stopped, or Redis lost its lease' END
+    FROM recovered WHERE blamed OR $4
+    ON CONFLICT (job_id, number) DO NOTHING
+), mark AS (
+    INSERT INTO unpushed (batch, queue, ids)
+    SELECT $3, $2, array_agg(id ORDER BY id) FROM recovered WHERE state = 'pending' HAVING count(*) > 0
+    ON CONFLICT (batch) DO UPDATE SET ids = unpushed.ids || excluded.ids
+), done AS ( -- what a late claim adds under another token is not in `owned`, and stays for the next recovery
+    DELETE FROM claimed USING owned WHERE claimed.token = owned.token
+)
+SELECT id, state FROM recovered

@@ -1,0 +1,117 @@
+"""Claiming: one task that keeps the buffer filled, and never claims more than there is room for."""
+
+import logging
+from random import Random
+
+import trio
+
+from core.errors import LeaseLost, QueueUnavailable, StoreUnavailable
+from core.queue import Queue
+from core.steps.again import TRIP_SECONDS
+from core.steps.claim import AUDIT_SECONDS, CLAIM_MAX, Claim
+from core.steps.lease import Lease
+from services.worker.beats import Beats
+from services.worker.buffer import Buffer
+from services.worker.consumers import Consumers
+from services.worker.leases import Leases
+from services.worker.metrics import Counts
+from services.worker.outcomes import Outcomes
+from services.worker.prefetch import STALE_SECONDS, Prefetch
+
+log = logging.getLogger(__name__)
+
+SERVICE = "claim"
+UNKNOWN_TYPE_PAUSE_SECONDS = 0.1
+STOP_SECONDS = 1.0  #: for a claim that is under way at a stop
+
+
+class Claiming:
+    """From Redis into the buffer.
+
+    Mutable state: the scope of the claim that is under way, and when the flight was audited last.
+    """
+
+    def __init__(
+        self,
+        queue: Queue,
+        claim: Claim,
+        leases: Leases,
+        buffer: Buffer,
+        consumers: Consumers,
+        outcomes: Outcomes,
+        counts: Counts,
+        beats: Beats,
+        random: Random,
+    ) -> None:
+        self._queue = queue
+        self._claim = claim
+        self._leases = leases
+        self._buffer = buffer
+        self._consumers = consumers
+        self._outcomes = outcomes
+        self._counts = counts
+        self._beats = beats
+        self._random = random
+        self._prefetch = Prefetch()
+        self._under_way = trio.CancelScope()
+        self._audited_at = trio.current_time()
+
+    async def run(self) -> None:
+        """Claim until cancelled; a claim that is under way then may end, if it does within STOP_SECONDS."""
+        with self._beats.service(SERVICE) as alive:
+            while True:
+                alive(2.0)
+                with trio.move_on_after(1):
+                    await self._leases.wait()
+                if (lease := self._leases.current) is None:
+                    continue
+                alive(TRIP_SECONDS)
+                try:
+                    await self._run_once(lease)
+                except LeaseLost:
+                    self._leases.lose(lease)
+                except (QueueUnavailable, StoreUnavailable):
+                    await trio.sleep(self._random.uniform(0.2, 0.8))
+
+    def end_soon(self) -> None:
+        """A stop: the claim that is under way gets STOP_SECONDS."""
+        self._under_way.deadline = trio.current_time() + STOP_SECONDS
+
+    async def _run_once(self, lease: Lease) -> None:
+        if trio.current_time() - self._audited_at > AUDIT_SECONDS:
+            self._audited_at = trio.current_time()
+            if given := await self._claim.audit(lease):
+                log.info("gave back %d jobs that an answer without a receiver had left with us", given)
+        if self._consumers.let_others_first:  # whoever knows the type should be at the list before us
+            self._consumers.let_others_first = False
+            await trio.sleep(UNKNOWN_TYPE_PAUSE_SECONDS)
+        if (count := self._room()) < 1:
+            with trio.move_on_after(1):
+                await self._buffer.wait_for_room()
+            return
+        # Shielded, so that a stop leaves no claim half done; bounded by `end_soon`, because an outage may last.
+        with trio.CancelScope(shield=True) as self._under_way:
+            held = await self._claim.run_once(lease, count)
+            self._buffer.extend(held)
+        if self._under_way.cancelled_caught:
+            return  # the audit gives back what it got
+        if not held:
+            await self._queue.wait_for_task()
+
+    def _room(self) -> int:
+        """How many jobs to claim now; under a backlog of outcomes none."""
+        if self._outcomes.full:
+            return 0
+        idle = self._buffer.idle
+        ahead = self._prefetch.target(self._counts.finished)
+        waiting = len(self._buffer)
+        if waiting > ahead // 2 and waiting >= idle:
+            return 0  # half of it is still there: a larger batch is cheaper
+        return min(idle + ahead - waiting, CLAIM_MAX)
+
+    async def give_back_stale(self) -> None:
+        """What waits too long behind a long job goes back, where an idle worker may take it."""
+        since = self._buffer.waiting_since()
+        if since is not None and trio.current_time() - since > STALE_SECONDS and not self._buffer.idle:
+            self._prefetch.reset(self._counts.finished)
+            self._consumers.put_back(self._buffer.drain())
