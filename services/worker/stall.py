@@ -120,7 +120,8 @@ class Stall:
 
     def _replace(self, silent: dict[str, float]) -> None:
         def report() -> None:
-            shown = ", ".join(f"{name} for {seconds + self._limit:.0f} s" for name, seconds in silent.items())
+            names = {LOOP: silent[LOOP]} if LOOP in silent else silent  # where the loop stands still, all of them do
+            shown = ", ".join(f"{name} for {seconds:.0f} s" for name, seconds in names.items())
             sys.stderr.write(f"no progress in {shown}; running: {self._describe()}. This worker ends to be replaced\n")
             sys.stderr.flush()
             faulthandler.dump_traceback(all_threads=True)

@@ -1,10 +1,14 @@
 """Handlers for worker processes of the tests; each run leaves a line in the file that LEDGER names."""
 
 import os
+import signal
 import time
 
 import trio
 
+from core.queue import LeaseConnection, Queue
+from core.steps.claim import Claim
+from core.steps.settle import Settle
 from workqueue import Job, handler
 
 LEDGER = os.environ.get("LEDGER", os.devnull)
@@ -44,4 +48,57 @@ async def stubborn(job: Job) -> object:
 def thread(job: Job) -> object:
     note("start", job)
     time.sleep(60)
+    return None
+
+
+@handler("kills")
+async def kills(job: Job) -> object:
+    note("start", job)
+    os.kill(os.getpid(), signal.SIGKILL)
+    await trio.sleep(10)
+    return None
+
+
+@handler("blocks")
+async def blocks(job: Job) -> object:
+    note("start", job)
+    seconds = job.payload.get("seconds", 2)
+    assert isinstance(seconds, int | float)
+    time.sleep(seconds)  # noqa: ASYNC251 - what nobody should do
+    note("end", job)
+    return job.attempt
+
+
+@handler("blocks_in_a_child")
+async def blocks_in_a_child(job: Job) -> object:
+    note("start", job)
+
+    async def child() -> None:
+        time.sleep(2)  # noqa: ASYNC251 - what nobody should do
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(child)
+    return None
+
+
+def freeze(service: str) -> None:
+    """Stand in for a bug: one service of the worker stops, and nothing else does."""
+    if service == "claim":
+        Claim.run_once = _forever  # type: ignore[method-assign]
+    elif service == "settle":
+        Settle.run_batch = _forever  # type: ignore[method-assign]
+    elif service == "promote":
+        Queue.promote = _forever  # type: ignore[method-assign]
+    else:
+        LeaseConnection.renew = lambda *_: time.sleep(3600)  # type: ignore[assignment,method-assign,return-value]
+
+
+async def _forever(*_: object) -> None:
+    await trio.sleep_forever()
+
+
+@handler("freezes")
+async def freezes(job: Job) -> object:
+    note("start", job)
+    freeze(str(job.payload["service"]))
     return None

@@ -4,7 +4,7 @@
 -- At most every 10 s. Marks of 500 jobs each, old enough for the sweep at once.
 -- Returns guarded (1: done, 0: somebody else, or too soon), marked.
 WITH guard AS (
-    INSERT INTO marks (queue, run) VALUES ($1, $4)
+    INSERT INTO marks (queue, run, at) VALUES ($1, $4, 'epoch') -- the first look ever is no loss
     ON CONFLICT (queue) DO UPDATE SET run = excluded.run, at = now()
     WHERE marks.run IS NOT DISTINCT FROM $2 AND marks.n = $3 AND marks.at < now() - interval '10 seconds'
     RETURNING 1

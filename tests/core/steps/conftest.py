@@ -1,4 +1,5 @@
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from functools import partial
 from random import Random
 from typing import Any
 
@@ -33,6 +34,12 @@ def lease(redis_url: str, queue_name: str) -> Lease:
 def other(redis_url: str, queue_name: str) -> Lease:
     """Another worker's."""
     return registered(redis_url, queue_name)
+
+
+@pytest.fixture
+def registered_lease(redis_url: str, queue_name: str) -> Callable[[], Lease]:
+    """Takes another lease with each call."""
+    return partial(registered, redis_url, queue_name)
 
 
 @pytest.fixture

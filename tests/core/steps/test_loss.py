@@ -1,0 +1,203 @@
+"""Redis is flushed, replaced, set back or restarted: what was accepted comes back, and only that."""
+
+import json
+from uuid import UUID
+
+import pytest
+import trio
+
+from core.outcome import Complete
+from core.queue import Queue, open_queue
+from core.steps.loss import Loss
+from core.steps.settle import Settled
+from core.steps.sweep import Sweep
+from core.store import JobStore
+from core.wire import Submission
+from services.local.valkey import run_valkey
+from tests.core.steps.conftest import Steps
+
+
+@pytest.fixture
+async def server(tmp_path):
+    """A Redis that may be flushed: nobody else uses it."""
+    async with run_valkey(tmp_path, durable=False) as server:
+        yield server
+
+
+@pytest.fixture
+async def own_queue(bridge, server, queue_name):
+    async with open_queue(bridge, server.url, queue_name) as queue:
+        yield queue
+
+
+@pytest.fixture
+def loss(own_queue, store) -> Loss:
+    return Loss(own_queue, store)
+
+
+async def accepted(queue: Queue, store: JobStore, count: int) -> list[UUID]:
+    steps = Steps(queue, store)
+    ids: list[UUID] = []
+    for begin in range(0, count, 500):
+        answers = await steps.submit.run_batch([Submission("x", b"{}", 0)] * min(500, count - begin))
+        ids += [job_id for job_id in answers if isinstance(job_id, UUID)]
+        await steps.ledger.clear(store)
+    assert len(ids) == count
+    return ids
+
+
+async def sweep(queue: Queue, store: JobStore) -> None:
+    while await Sweep(queue, store).run_once():
+        pass
+
+
+async def ready(queue: Queue) -> list[UUID]:
+    return [UUID(json.loads(text)["job_id"]) for text in await queue._command("LRANGE", queue.keys.ready, 0, -1)]
+
+
+async def later(psql) -> None:
+    """As if the last reconcile had been longer ago than its pause."""
+    await psql("UPDATE marks SET at = at - interval '11 seconds'")
+
+
+async def begun(loss: Loss, queue: Queue, store: JobStore, psql) -> None:
+    """The first look ever, which marks whatever is pending, because nothing is known."""
+    await loss.run_once()
+    await psql("DELETE FROM unpushed")
+    await later(psql)
+
+
+async def test_as_long_as_nothing_is_lost_nothing_is_done(loss, own_queue, store, psql):
+    await begun(loss, own_queue, store, psql)
+    await accepted(own_queue, store, 10)
+    for _ in range(3):
+        await loss.run_once()
+    assert await psql("SELECT * FROM unpushed") == []
+    known = await store.known(own_queue.name)
+    run, mark = await own_queue.tick()
+    assert (known.run, known.n) == (run, mark)
+    assert loss.counts.noticed == 0
+
+
+async def test_what_was_pending_comes_back_after_a_flush(loss, own_queue, store, psql):
+    await begun(loss, own_queue, store, psql)
+    ids = await accepted(own_queue, store, 1200)
+    await loss.run_once()
+    await own_queue._command("FLUSHALL")
+    await loss.run_once()
+    assert loss.counts.jobs == 1200
+    await sweep(own_queue, store)  # at once: these marks are old enough from the start
+    assert sorted(await ready(own_queue)) == ids
+    assert await psql("SELECT * FROM unpushed") == []
+    await loss.run_once()
+    assert await psql("SELECT * FROM unpushed") == [], "once"
+
+
+async def test_what_is_finished_is_not_started_again(loss, own_queue, store, psql, server, queue_name):
+    from tests.core.steps.conftest import registered
+
+    await begun(loss, own_queue, store, psql)
+    ids = await accepted(own_queue, store, 10)
+    steps = Steps(own_queue, store)
+    held = await steps.claim.run_once(registered(server.url, queue_name), 4)
+    await steps.settle.run_batch([Settled(item, Complete(b"1"), 0.1) for item in held])
+    await own_queue._command("FLUSHALL")
+    await loss.run_once()
+    await sweep(own_queue, store)
+    assert sorted(await ready(own_queue)) == ids[4:]
+
+
+async def test_an_empty_replacement_is_noticed(bridge, loss, own_queue, store, psql, tmp_path_factory, queue_name):
+    await begun(loss, own_queue, store, psql)
+    ids = await accepted(own_queue, store, 10)
+    async with (
+        run_valkey(tmp_path_factory.mktemp("other"), durable=False) as other,
+        open_queue(bridge, other.url, queue_name) as replacement,
+    ):
+        await Loss(replacement, store).run_once()
+        await sweep(replacement, store)
+        assert sorted(await ready(replacement)) == ids
+
+
+async def test_only_what_changed_since_the_mark_is_pushed_after_a_restart(loss, own_queue, store, psql):
+    """Another run id, and the mark is there: at most the last seconds are missing."""
+    await begun(loss, own_queue, store, psql)
+    old, recent = await accepted(own_queue, store, 5), await accepted(own_queue, store, 3)
+    await psql("UPDATE jobs SET updated_at = now() - interval '1 hour' WHERE id = ANY ($1)", old)
+    await loss.run_once()
+    await psql("UPDATE marks SET run = 'another'")
+    await loss.run_once()
+    [mark] = await psql("SELECT ids FROM unpushed")
+    assert mark["ids"] == recent
+
+
+async def test_a_redis_that_was_set_back_is_noticed(loss, own_queue, store, psql):
+    """Its append-only file was cut: the same server, an older mark."""
+    await begun(loss, own_queue, store, psql)
+    _, before = await own_queue.tick()
+    await trio.sleep(0.01)
+    ids = await accepted(own_queue, store, 5)
+    await loss.run_once()
+    await own_queue._command("SET", own_queue.keys.mark, before)
+    await own_queue._command("DEL", own_queue.keys.ready)
+    await loss.run_once()
+    await sweep(own_queue, store)
+    assert sorted(await ready(own_queue)) == ids
+
+
+async def test_at_most_every_ten_seconds_and_the_mark_waits_meanwhile(loss, own_queue, store, psql):
+    await begun(loss, own_queue, store, psql)
+    ids = await accepted(own_queue, store, 5)
+    await own_queue._command("FLUSHALL")
+    await loss.run_once()
+    await own_queue._command("FLUSHALL")
+    await psql("DELETE FROM unpushed")
+    await loss.run_once()
+    assert await psql("SELECT * FROM unpushed") == []
+    assert (await own_queue.tick())[1] is None, "else the second loss would be forgotten"
+    await later(psql)
+    await loss.run_once()
+    [mark] = await psql("SELECT ids FROM unpushed")
+    assert mark["ids"] == ids
+
+
+async def test_of_several_workers_one_marks(own_queue, store, psql, loss):
+    await begun(loss, own_queue, store, psql)
+    await accepted(own_queue, store, 5)
+    await own_queue._command("FLUSHALL")
+    async with trio.open_nursery() as nursery:
+        for _ in range(5):
+            nursery.start_soon(Loss(own_queue, store).run_once)
+    assert len(await psql("SELECT * FROM unpushed")) == 1
+
+
+async def test_what_a_foreign_program_took_is_pushed_again_once_by_a_loss(loss, own_queue, store, psql):
+    """It reports nothing, so nobody can tell. Its rows stay pending until a person acts; no scan pushes them."""
+    await begun(loss, own_queue, store, psql)
+    ids = await accepted(own_queue, store, 100)
+    for _ in range(100):
+        await own_queue._command("RPOP", own_queue.keys.ready)
+    for _ in range(3):
+        await loss.run_once()
+    await sweep(own_queue, store)
+    assert await ready(own_queue) == []
+    await own_queue._command("FLUSHALL")
+    await loss.run_once()
+    await sweep(own_queue, store)
+    assert sorted(await ready(own_queue)) == ids
+
+
+async def test_a_loss_just_after_a_sweep_finds_what_it_pushed(loss, own_queue, store, psql):
+    """The row is old; only the sweep's touch says that its task came into Redis a moment ago."""
+    await begun(loss, own_queue, store, psql)
+    [job_id] = await accepted(own_queue, store, 1)
+    await own_queue._command("DEL", own_queue.keys.ready)
+    await psql("UPDATE jobs SET updated_at = now() - interval '1 hour'")
+    await store.mark(job_id, own_queue.name, [job_id])
+    await loss.run_once()
+    await sweep(own_queue, store)
+    await own_queue._command("DEL", own_queue.keys.ready)  # the file is cut just behind the mark
+    await psql("UPDATE marks SET run = 'another'")
+    await loss.run_once()
+    await sweep(own_queue, store)
+    assert await ready(own_queue) == [job_id]

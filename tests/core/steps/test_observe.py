@@ -1,0 +1,115 @@
+"""No clock judges a lease but the observer's own, and only while the observer itself could renew."""
+
+import pytest
+
+from core.errors import QueueUnavailable
+from core.queue import LeaseConnection
+from core.steps.observe import Observe
+
+TERM = 15.0
+
+
+class Clock:
+    """The observer's clock, and since when its own renewals have succeeded."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+        self.steady_since = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def observe(queue, other, clock) -> Observe:
+    """`other` is the observer's own lease."""
+    return Observe(
+        queue, term_seconds=TERM, mine=lambda: other.id, steady_since=lambda: clock.steady_since, clock=clock
+    )
+
+
+def renew(redis_url, queue, lease) -> bool:
+    connection = LeaseConnection(redis_url, queue.keys, seconds=3)
+    try:
+        return connection.renew(lease.id, b"{}")
+    finally:
+        connection.close()
+
+
+async def test_a_lease_that_stands_still_for_a_term_is_fenced_and_recovered(observe, queue, lease, other, clock):
+    assert await observe.run_once() == []
+    clock.now += TERM - 0.1
+    assert await observe.run_once() == []
+    clock.now += 0.2
+    assert await observe.run_once() == [lease.id]
+    scores = await queue.lease_scores()
+    assert scores[lease.id] == 0
+    assert scores[other.id] > 0, "one's own is never fenced"
+
+
+async def test_a_lease_that_moves_lives_however_seldom(observe, queue, redis_url, lease, clock):
+    for _ in range(5):
+        assert await observe.run_once() == []
+        clock.now += TERM - 0.1
+        assert renew(redis_url, queue, lease)
+
+
+async def test_a_jump_of_rediss_clock_kills_nobody(observe, queue, lease, clock):
+    """The score is compared with what it was, never with a time."""
+    await queue._command("ZADD", queue.keys.leases, 1, str(lease.id))  # as if its clock had stood in 1970
+    assert await observe.run_once() == []
+    clock.now += TERM - 0.1
+    assert await observe.run_once() == []
+    assert (await queue.lease_scores())[lease.id] == 1
+
+
+async def test_whoever_was_away_itself_observes_anew(observe, queue, lease, clock):
+    await observe.run_once()
+    clock.now += TERM + 1
+    clock.steady_since = clock.now - 0.5  # our own renewals succeed again since half a second
+    assert await observe.run_once() == [], "it may have been Redis, or we, who were away"
+    clock.now += TERM - 0.1
+    assert await observe.run_once() == []
+    clock.now += 0.2
+    assert await observe.run_once() == [lease.id]
+
+
+async def test_nobody_is_fenced_while_ones_own_renewals_fail(observe, queue, lease, clock):
+    clock.steady_since = float("inf")
+    for _ in range(5):
+        assert await observe.run_once() == []
+        clock.now += TERM
+    assert (await queue.lease_scores())[lease.id] > 0
+
+
+async def test_an_outage_of_the_observer_forgets_what_was_seen(observe, far_queue, redis_proxy, lease, clock):
+    observe._queue = far_queue
+    await observe.run_once()
+    clock.now += TERM - 1
+    redis_proxy.go_away()
+    with pytest.raises(QueueUnavailable):
+        await observe.run_once()
+    redis_proxy.heal()
+    clock.now += 2
+    assert await observe.run_once() == []
+
+
+async def test_a_lease_that_is_renewed_in_the_last_moment_is_not_fenced(queue, redis_url, lease):
+    score = (await queue.lease_scores())[lease.id]
+    await queue._command("ZADD", queue.keys.leases, score - 1, str(lease.id))
+    assert renew(redis_url, queue, lease)
+    assert not await queue.fence(lease.id, score - 1)
+    assert (await queue.lease_scores())[lease.id] > 0
+
+
+async def test_what_others_fenced_or_ended_is_recovered_at_the_second_look(observe, queue, lease, registered_lease):
+    ended = registered_lease()
+    await queue.fence(lease.id, (await queue.lease_scores())[lease.id])
+    await queue.end(ended.id)
+    assert await observe.run_once() == [], "they are at it themselves"
+    assert await observe.run_once() == sorted([lease.id, ended.id])

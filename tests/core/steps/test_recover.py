@@ -1,0 +1,369 @@
+"""A worker is gone: what it held goes back in order, once, and blames whom it should. Also with recoverers that die."""
+
+import json
+from functools import partial
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+import trio
+
+from core.bridge import Bridge
+from core.outcome import Complete, GiveBack, Retry
+from core.queue import Queue
+from core.steps.lease import Held, Lease
+from core.steps.recover import Orphans, Recover
+from core.steps.settle import Settled
+from core.steps.sweep import Sweep
+from core.store import JobStore
+from core.store.pool import Pool
+from core.wire import Submission
+from tests.core.steps.conftest import Steps
+from tests.support.invariants import check_rows
+from tests.support.proxy import Proxy
+
+MAX = 3
+
+
+@pytest.fixture(params=["redis only", "postgres"])
+def rows(request: pytest.FixtureRequest) -> JobStore | None:
+    found: JobStore | None = request.getfixturevalue("store") if request.param == "postgres" else None
+    return found
+
+
+@pytest.fixture
+def parts(queue: Queue, rows: JobStore | None) -> Steps:
+    return Steps(queue, rows)
+
+
+@pytest.fixture
+def recover(queue: Queue, rows: JobStore | None) -> Recover:
+    return Recover(queue, rows, max_recoveries=MAX)
+
+
+async def submitted(parts: Steps, count: int) -> list[UUID]:
+    ids = await parts.submit.run_batch([Submission("x", b"{}", 2)] * count)
+    return [job_id for job_id in ids if isinstance(job_id, UUID)]
+
+
+async def fence(queue: Queue, lease: Lease) -> None:
+    assert await queue.fence(lease.id, (await queue.lease_scores())[lease.id])
+
+
+async def ready(queue: Queue) -> list[dict[str, Any]]:
+    return [json.loads(text) for text in await queue._command("LRANGE", queue.keys.ready, 0, -1)]
+
+
+def ids_of(items: list[Held]) -> list[UUID]:
+    return [held.job_id for held in items]
+
+
+async def test_a_dead_workers_jobs_go_back_in_order_to_the_head(parts, recover, queue, lease, other):
+    ids = await submitted(parts, 50)
+    assert len(await parts.claim.run_once(lease, 30)) == 30
+    await fence(queue, lease)
+    await recover.run_once(lease.id)
+    again = await parts.claim.run_once(other, 50)
+    assert ids_of(again) == ids, "first in, first out, as if nobody had taken them"
+    assert [held.counters.recoveries for held in again] == [1] * 30 + [0] * 20
+    assert [held.counters.attempts for held in again] == [0] * 50
+    assert recover.counts.jobs == 30
+    assert lease.id not in await queue.lease_scores()
+    assert await queue._command("EXISTS", queue.keys.flight(lease.id), queue.keys.started(lease.id)) == 0
+    await recover.run_once(lease.id)
+    assert await ready(queue) == [], "a second time nothing is left to do"
+
+
+async def test_a_lease_that_lives_keeps_what_it_has(parts, recover, queue, lease, other):
+    await submitted(parts, 5)
+    held = await parts.claim.run_once(lease, 5)
+    await recover.run_once(lease.id)
+    assert await parts.claim.run_once(other, 5) == []
+    await parts.settle.run_batch([Settled(item, Complete(b"1"), 0.1) for item in held])
+
+
+@pytest.mark.parametrize("end", ["ended", "absent"])
+async def test_nobody_is_blamed_where_a_lease_ended_clean_or_redis_lost_it(parts, recover, queue, lease, other, end):
+    await submitted(parts, 3)
+    await parts.claim.run_once(lease, 3)
+    if end == "ended":
+        await queue.end(lease.id)
+    else:
+        await queue._command("ZREM", queue.keys.leases, str(lease.id))
+    await recover.run_once(lease.id)
+    again = await parts.claim.run_once(other, 3)
+    assert [(held.counters.recoveries, held.counters.interruptions) for held in again] == [(0, 1)] * 3
+
+
+async def die(parts: Steps, recover: Recover, queue: Queue, lease: Lease, *, starting: set[UUID]) -> None:
+    """A worker claims everything there is, starts these, and dies."""
+    held = await parts.claim.run_once(lease, 100)
+    for item in held:
+        if item.job_id in starting and item.counters.recoveries:
+            assert await queue.note_start(lease.id, item.number)
+    await fence(queue, lease)
+    await recover.run_once(lease.id)
+
+
+async def test_a_killer_ends_after_three_deaths_and_its_neighbours_are_not_blamed(
+    parts, recover, queue, rows, registered_lease
+):
+    killer, *neighbours = await submitted(parts, 100)
+    for _ in range(MAX):
+        await die(parts, recover, queue, registered_lease(), starting={killer})
+    held = await parts.claim.run_once(registered_lease(), 100)
+    assert sorted(ids_of(held)) == neighbours
+    assert {item.counters.recoveries for item in held} == {1}, "they were beside it once, and then only waited"
+    assert recover.counts.failed == 1
+    if rows is None:
+        [entry] = [json.loads(text) for text in await queue._command("LRANGE", queue.keys.dead, 0, -1)]
+        assert entry["reason"] == "its worker died 3 times while it ran"
+        assert json.loads(entry["task"])["job_id"] == str(killer)
+    else:
+        row = await rows.get(killer)
+        assert (row.state, row.recoveries, row.attempts) == ("failed", 3, 0)
+        assert row.error_message == "its worker died 3 times while it ran"
+        runs = await rows.runs(killer)
+        assert [(run.number, run.outcome) for run in runs] == [
+            (1, "worker died"),
+            (2, "worker died"),
+            (3, "worker died"),
+        ]
+
+
+async def test_failures_and_deaths_are_counted_apart(parts, recover, queue, registered_lease):
+    """Two retries, one death in between: three failures end it, as if the death had not been."""
+    await submitted(parts, 1)
+    lease = registered_lease()
+    for _ in range(2):
+        [held] = await claimed(parts, queue, lease, 1)
+        await parts.settle.run_batch([Settled(held, Retry("E: no", "failed"), 0.1)])
+    [held] = await claimed(parts, queue, lease, 1)
+    assert (held.counters.attempts, held.counters.recoveries) == (2, 0)
+    await fence(queue, lease)
+    await recover.run_once(lease.id)
+    [held] = await claimed(parts, queue, registered_lease(), 1)
+    assert (held.counters.attempts, held.counters.recoveries, held.counters.run) == (2, 1, 4)
+
+
+async def claimed(parts: Steps, queue: Queue, lease: Lease, count: int) -> list[Held]:
+    with trio.fail_after(5):
+        while True:
+            await queue.promote()
+            if held := await parts.claim.run_once(lease, count):
+                return held
+            await trio.sleep(0.01)
+
+
+async def test_a_late_outcome_of_the_old_run_is_refused(store, steps, queue, lease, other, psql):
+    [job_id] = await submitted(steps, 1)
+    [zombie] = await steps.claim.run_once(lease, 1)
+    await fence(queue, lease)
+    await Recover(queue, store, max_recoveries=MAX).run_once(lease.id)
+    [successor] = await steps.claim.run_once(other, 1)
+    await steps.settle.run_batch([Settled(zombie, Complete(b'"old"'), 0.1)])
+    assert (await store.get(job_id)).state == "processing", "the token refuses it"
+    await steps.settle.run_batch([Settled(successor, Complete(b'"new"'), 0.1)])
+    assert (await store.get(job_id)).result == '"new"'
+    await check_rows(queue, psql)
+
+
+async def test_a_job_that_a_person_wanted_to_end_ends(store, steps, queue, lease, psql):
+    [job_id] = await submitted(steps, 1)
+    await steps.claim.run_once(lease, 1)
+    await psql("UPDATE jobs SET cancel_at = now()")
+    await fence(queue, lease)
+    await Recover(queue, store, max_recoveries=MAX).run_once(lease.id)
+    assert (await store.get(job_id)).state == "cancelled"
+
+
+async def test_what_was_in_no_flight_is_pushed_once(store, steps, queue, lease, other, psql):
+    """Its flight was lost with Redis's last second; the rows know better."""
+    ids = await submitted(steps, 10)
+    await steps.claim.run_once(lease, 10)
+    await steps.ledger.clear(store)
+    await queue._command("DEL", queue.keys.flight(lease.id))
+    await fence(queue, lease)
+    await Recover(queue, store, max_recoveries=MAX).run_once(lease.id)
+    assert len(await ready(queue)) == 10
+    assert ids_of(await steps.claim.run_once(other, 10)) == ids
+    assert await psql("SELECT * FROM unpushed") == []
+
+
+async def test_malformed_tasks_of_a_flight_go_back_as_they_are(parts, recover, queue, lease, other):
+    await queue._command("HSET", queue.keys.flight(lease.id), 1, "{", 2, '{"type":"x"}', "at", 1)
+    await fence(queue, lease)
+    await recover.run_once(lease.id)
+    [held] = await parts.claim.run_once(other, 10)
+    assert held.task.type == "x"
+    assert (await queue.depths()).dead == 1
+
+
+class Killed(Exception):
+    """Stands for the end of a process, between two trips."""
+
+
+class Mortal(Bridge):
+    """A bridge whose process dies at its n-th crossing: before it, or after it took effect."""
+
+    def __init__(self, bridge: Bridge, crossings: int, *, after: bool) -> None:
+        super().__init__(bridge._loop)
+        self._left = crossings
+        self._after = after
+
+    async def run(self, unit, *args):
+        self._left -= 1
+        if self._left < 0:
+            if self._after:
+                await super().run(unit, *args)
+            raise Killed
+        return await super().run(unit, *args)
+
+
+def mortal(queue: Queue, store: JobStore | None, bridge: Bridge) -> tuple[Queue, JobStore | None]:
+    mortal_queue = Queue(bridge, queue._commands, queue._blocking, queue.keys)
+    return mortal_queue, None if store is None else JobStore(Pool(bridge, store._pool._pool))
+
+
+@pytest.mark.parametrize("after", [False, True])
+async def test_the_recoverer_may_die_after_each_step(rows, bridge, queue, registered_lease, after):
+    parts = Steps(queue, rows)
+    for crossings in range(12):
+        ids = await submitted(parts, 3)
+        lease, other = registered_lease(), registered_lease()
+        await parts.claim.run_once(lease, 3)
+        await queue._command("HDEL", queue.keys.flight(lease.id), 2) if rows is not None else None
+        await fence(queue, lease)
+        died = False
+        try:
+            await Recover(*mortal(queue, rows, Mortal(bridge, crossings, after=after)), max_recoveries=MAX).run_once(
+                lease.id
+            )
+        except Killed:
+            died = True
+        await Recover(queue, rows, max_recoveries=MAX).run_once(lease.id)
+        if rows is not None:  # what was in no flight waits for the sweep where its recoverer died before the push
+            await swept(queue, rows)
+        held = await parts.claim.run_once(other, 10)
+        assert sorted(ids_of(held)) == ids, f"killed at crossing {crossings}"
+        assert {item.counters.recoveries for item in held} == {1}
+        await parts.settle.run_batch([Settled(item, Complete(b"1"), 0.1) for item in held])
+        assert await queue.retire(lease.id)
+        if not died:
+            return
+    raise AssertionError("a recovery takes fewer trips than this")
+
+
+async def swept(queue: Queue, store: JobStore) -> None:
+    await store._pool.fetch("UPDATE unpushed SET at = 'epoch'")
+    await Sweep(queue, store).run_once()
+
+
+async def test_two_recoverers_at_once_give_each_job_back_once(rows, queue, registered_lease):
+    parts = Steps(queue, rows)
+    ids = await submitted(parts, 200)
+    lease, other = registered_lease(), registered_lease()
+    await parts.claim.run_once(lease, 200)
+    await fence(queue, lease)
+    async with trio.open_nursery() as nursery:
+        for _ in range(3):
+            nursery.start_soon(Recover(queue, rows, max_recoveries=MAX).run_once, lease.id)
+    held = await parts.claim.run_once(other, 500)
+    assert sorted(ids_of(held)) == ids
+    assert {item.counters.recoveries for item in held} == {1}
+
+
+async def test_a_reply_that_is_lost_costs_nothing(
+    far_queue, far_store, redis_proxy: Proxy, postgres_proxy: Proxy, steps, queue, psql, registered_lease, nursery
+):
+    """The answer of each trip in turn is swallowed, after the server has acted."""
+    for swallowed in range(4):
+        ids = await submitted(steps, 3)
+        lease, other = registered_lease(), registered_lease()
+        await steps.claim.run_once(lease, 3)
+        await fence(queue, lease)
+        proxy = (redis_proxy, postgres_proxy)[swallowed % 2]
+        proxy.swallow_replies()
+        async with trio.open_nursery() as recovering:
+            recovering.start_soon(Recover(far_queue, far_store, max_recoveries=MAX).run_once, lease.id)
+            await proxy.replies_swallowed.wait()
+            proxy.heal()
+        await swept(queue, far_store)
+        held = await steps.claim.run_once(other, 10)
+        assert sorted(ids_of(held)) == ids
+        assert {item.counters.recoveries for item in held} == {1}
+        await steps.settle.run_batch([Settled(item, Complete(b"1"), 0.1) for item in held])
+        await check_rows(queue, psql)
+
+
+# --- orphans
+
+
+async def test_rows_whose_owner_is_no_lease_are_found_in_two_looks(store, steps, queue, lease, other, psql):
+    now = [100.0]
+    ids = await submitted(steps, 5)
+    await steps.claim.run_once(lease, 5)
+    orphans = Orphans(queue, store, term_seconds=10, clock=lambda: now[0])
+    assert await orphans.run_once() == []
+    await queue._command("DEL", queue.keys.leases, queue.keys.workers, queue.keys.flight(lease.id))
+    assert await orphans.run_once() == []
+    now[0] += 1.9
+    assert await orphans.run_once() == [], "a lease that is being taken just now may look absent for a moment"
+    now[0] += 0.2
+    assert await orphans.run_once() == [lease.id]
+    await Recover(queue, store, max_recoveries=MAX).run_once(lease.id)
+    await queue._command("DEL", queue.keys.ready)
+    await steps.ledger.clear(store)
+    assert await orphans.run_once() == []
+    assert {row["state"] for row in await psql("SELECT state FROM jobs")} == {"pending"}
+    assert {row["id"] for row in await psql("SELECT id FROM jobs")} == set(ids)
+
+
+async def test_a_claim_that_arrives_after_the_recovery_is_found(store, steps, queue, lease, psql):
+    """Its statement was on its way when its worker died, and commits long after."""
+    [job_id] = await submitted(steps, 1)
+    await steps.claim.run_once(lease, 1)
+    await fence(queue, lease)
+    recover = Recover(queue, store, max_recoveries=MAX)
+    await recover.run_once(lease.id)
+    claim = partial(store.claim, queue=queue.name, owner=lease.id, worker="w", earlier=[], done_claims=[])
+    assert await claim([job_id], uuid4())
+    orphans = Orphans(queue, store, term_seconds=0)
+    await orphans.run_once()
+    await trio.sleep(0.01)
+    assert await orphans.run_once() == [lease.id]
+    await recover.run_once(lease.id)
+    assert (await store.get(job_id)).state == "pending"
+    await check_rows(queue, psql)
+
+
+async def test_a_flight_whose_lease_was_evicted_is_found_without_rows(queue, steps, registered_lease):
+    parts = Steps(queue, None)
+    lease = registered_lease()
+    ids = await submitted_in_redis(parts, queue, 3)
+    await parts.claim.run_once(lease, 3)
+    await queue._command("DEL", queue.keys.leases)
+    orphans = Orphans(queue, None, term_seconds=0)
+    await orphans.run_once()
+    await trio.sleep(0.01)
+    assert await orphans.run_once() == [lease.id]
+    await Recover(queue, None, max_recoveries=MAX).run_once(lease.id)
+    assert [UUID(task["job_id"]) for task in await ready(queue)] == ids
+    assert await orphans.run_once() == []
+
+
+async def submitted_in_redis(parts: Steps, queue: Queue, count: int) -> list[UUID]:
+    await parts.submit.run_batch([Submission("x", b"{}", 2)] * count)
+    return [UUID(task["job_id"]) for task in await ready(queue)]
+
+
+async def test_a_job_given_back_by_a_zombie_is_not_lost(store, steps, queue, lease, other, psql):
+    """The zombie gives it back by itself, and then its lease is recovered: one task, one row."""
+    [job_id] = await submitted(steps, 1)
+    [held] = await steps.claim.run_once(lease, 1)
+    await fence(queue, lease)
+    await steps.settle.run_batch([Settled(held, GiveBack(interrupted=True), 0.1)])
+    await Recover(queue, store, max_recoveries=MAX).run_once(lease.id)
+    [again] = await steps.claim.run_once(other, 10)
+    assert (again.job_id, again.counters.interruptions, again.counters.recoveries) == (job_id, 1, 0)
+    await check_rows(queue, psql)
