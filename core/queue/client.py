@@ -27,6 +27,7 @@ CLAIM_BYTES_MAX = 8 * 1024 * 1024
 PUSH_BYTES_MAX = 4 * 1024 * 1024
 PROMOTE_MAX = 1000
 DEAD_LETTERS_MAX = 10_000
+TASKS_MAX = 500  #: read at a time
 ARGUMENTS_MAX = 3000  #: of one script call
 
 
@@ -236,6 +237,22 @@ class Queue:
 
         ready, front, scheduled, dead = await self._run(unit, COMMAND_SECONDS)
         return Depths(ready + front, scheduled, dead)
+
+    async def tasks(self) -> AsyncIterator[list[bytes]]:
+        """Every task that is anywhere in this queue, in pieces. Work goes on meanwhile, so it is no exact picture."""
+        for key in (self.keys.front, self.keys.ready):
+            begin = 0
+            while piece := await self._command("LRANGE", key, begin, begin + TASKS_MAX - 1):
+                yield piece
+                begin += len(piece)
+        begin = 0
+        while piece := await self._command("ZRANGE", self.keys.scheduled, begin, begin + TASKS_MAX - 1):
+            yield piece
+            begin += len(piece)
+        for lease in await self.published_leases() | set(await self.lease_scores()):
+            numbers = sorted(await self.numbers(lease))
+            for begin in range(0, len(numbers), TASKS_MAX):
+                yield list((await self.flight_tasks(lease, numbers[begin : begin + TASKS_MAX])).values())
 
     async def check(self) -> None:
         """Raise QueueUnavailable, with a sentence for an operator, unless Redis would take a task and keep it."""

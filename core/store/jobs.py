@@ -305,10 +305,6 @@ class JobStore:
         rows = await self._pool.fetch_slowly(sql.PENDING_IDS, queue, after, limit, seconds=RECONCILE_SECONDS)
         return [row["id"] for row in rows]
 
-    async def mark(self, batch: UUID, queue: str, ids: Sequence[UUID]) -> None:
-        """Have the sweep push what is still pending of these. May be repeated."""
-        await self._pool.fetch(sql.MARK_JOBS, batch, queue, ids)
-
     # --- what the API shows
 
     async def page(

@@ -112,6 +112,29 @@ def migrate() -> None:
 
 
 @main.command()
+@click.option("--dry-run", is_flag=True, help="Only say what is missing.")
+def reconcile(dry_run: bool) -> None:
+    """Push every pending job that is missing in Redis.
+
+    Workers notice a loss of Redis by themselves; this is for when you know better. It pushes what a foreign program
+    has taken as well: nobody can tell the two apart.
+    """
+    import trio
+
+    from services.cli.progress import open_progress
+    from services.cli.reconcile import reconcile_now
+
+    settings = _settings()
+    with open_progress() as progress:
+        done = trio.run(lambda: reconcile_now(settings, dry_run=dry_run, progress=progress))
+    click.echo(f"pending rows      {done.pending:>10,}")
+    click.echo(f"missing in Redis  {done.missing:>10,}")
+    click.echo("nothing was pushed: --dry-run" if dry_run else f"pushed again      {done.pushed:>10,}")
+    if done.processing:
+        click.echo(f"{done.processing:,} jobs belong to workers that are gone: any running worker recovers them")
+
+
+@main.command()
 @click.argument("job_type", metavar="TYPE")
 @click.option("--payload", default="{}", metavar="JSON", help="A JSON object; @FILE reads a file, - standard input.")
 @click.option("--retries", type=click.IntRange(0, 1_000_000), default=0, show_default=True, help="Further attempts.")

@@ -6,14 +6,14 @@ from services.local.process import free_port
 from tests.cli.support import workqueue
 
 
-@pytest.mark.parametrize("command", [[], ["up"], ["producer"], ["worker"], ["enqueue"], ["migrate"]])
+@pytest.mark.parametrize("command", [[], ["up"], ["producer"], ["worker"], ["enqueue"], ["migrate"], ["reconcile"]])
 def test_every_command_has_help(command):
     done = workqueue(*command, "--help")
     assert (done.returncode, done.stderr) == (0, "")
     assert "Usage: workqueue" in done.stdout
 
 
-@pytest.mark.parametrize("command", ["up", "producer", "worker", "migrate"])
+@pytest.mark.parametrize("command", ["up", "producer", "worker", "migrate", "reconcile"])
 def test_wrong_settings_are_a_line_each_and_status_2(command):
     done = workqueue(command, WORKER_CONCURRENCY="many", QUEUE_NAME="a b", DATABASE_URL="mysql://u:geheim@h/d")
     assert done.returncode == 2

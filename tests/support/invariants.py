@@ -41,7 +41,7 @@ async def check_nothing_left(queue: Queue, psql: Psql | None = None, *, dead: bo
     left = [*map(bytes, names), *await queue._command("KEYS", queue.name)]
     assert set(left) <= kept, f"keys are left: {left}"
     if psql is not None:
-        # A mark of jobs that have ended may wait for the next sweep: the first look for a loss marks all that is pending.
+        # A mark of jobs that have ended may wait for the next sweep: the first look for a loss marks what is pending.
         marked = "SELECT 1 FROM unpushed JOIN jobs ON jobs.id = ANY (unpushed.ids) WHERE jobs.state = 'pending'"
         assert await psql(marked) == []
         assert await psql("SELECT * FROM claimed") == []

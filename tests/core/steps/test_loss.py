@@ -193,7 +193,8 @@ async def test_a_loss_just_after_a_sweep_finds_what_it_pushed(loss, own_queue, s
     [job_id] = await accepted(own_queue, store, 1)
     await own_queue._command("DEL", own_queue.keys.ready)
     await psql("UPDATE jobs SET updated_at = now() - interval '1 hour'")
-    await store.mark(job_id, own_queue.name, [job_id])
+    mark = "INSERT INTO unpushed (batch, queue, ids, at) VALUES ($1, $2, $3, 'epoch')"
+    await psql(mark, job_id, own_queue.name, [job_id])
     await loss.run_once()
     await sweep(own_queue, store)
     await own_queue._command("DEL", own_queue.keys.ready)  # the file is cut just behind the mark

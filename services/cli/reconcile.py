@@ -1,0 +1,40 @@
+"""`workqueue reconcile`."""
+
+import trio
+
+from core.bridge import open_bridge
+from core.errors import InvalidSettings
+from core.queue import check_url, open_queue
+from core.settings import Settings
+from core.steps.reconcile import Reconcile, Reconciled
+from core.store import open_store
+from services.cli.progress import Progress
+
+SHOWN_SECONDS = 0.2
+
+
+async def reconcile_now(settings: Settings, *, dry_run: bool, progress: Progress) -> Reconciled:
+    """Push what is pending and missing in Redis. Raises InvalidSettings, QueueUnavailable, StoreUnavailable."""
+    if settings.database_url is None:
+        raise InvalidSettings(["DATABASE_URL is not set: without rows there is nothing to compare Redis with"])
+    check_url(settings.redis_url)
+    async with (
+        open_bridge() as bridge,
+        open_queue(bridge, settings.redis_url, settings.queue_name) as queue,
+        open_store(bridge, settings.database_url, settings.database_schema) as store,
+        trio.open_nursery() as nursery,
+    ):
+        await queue.check()
+        await store.check()
+        reconcile = Reconcile(queue, store)
+
+        async def show() -> None:
+            while True:
+                counts = reconcile.counts
+                progress(f"{counts.pending} pending rows, {counts.missing} missing in Redis")
+                await trio.sleep(SHOWN_SECONDS)
+
+        nursery.start_soon(show)
+        done = await reconcile.run(dry_run=dry_run)
+        nursery.cancel_scope.cancel()
+    return done
