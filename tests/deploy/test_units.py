@@ -9,12 +9,13 @@ from pathlib import Path
 import pytest
 
 from core.settings import Settings
-from services.worker.worker import CLAIM_STOP_SECONDS, FLUSH_SECONDS, UNWIND_SECONDS
+from services.worker import claiming
+from services.worker.worker import FLUSH_SECONDS, UNWIND_SECONDS
 
 ROOT = Path(__file__).parents[2]
 UNITS = sorted((ROOT / "deploy/systemd").glob("*.service"))
 DEFAULTS = Settings()
-STOP_SECONDS = DEFAULTS.shutdown_grace + CLAIM_STOP_SECONDS + UNWIND_SECONDS + 2 * FLUSH_SECONDS
+STOP_SECONDS = DEFAULTS.shutdown_grace + claiming.STOP_SECONDS + UNWIND_SECONDS + 2 * FLUSH_SECONDS
 
 
 def setting(unit: Path, name: str) -> str:
