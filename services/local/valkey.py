@@ -25,12 +25,14 @@ class Server(Struct, frozen=True):
 
 
 @asynccontextmanager
-async def run_valkey(folder: Path, *, port: int | None = None, durable: bool = True) -> AsyncIterator[Server]:
+async def run_valkey(
+    folder: Path, *, port: int | None = None, durable: bool = True, sync: str = "everysec"
+) -> AsyncIterator[Server]:
     """A Valkey whose data lies in `folder`, until the block ends.
 
-    `port`: None takes the one of the last time if it is free. `durable`: append-only file, synced each second;
-    without it nothing is kept, for tests. A server that a killed parent left in this folder is ended first.
-    Raises LocalServerError.
+    `port`: None takes the one of the last time if it is free. `durable`: append-only file, synced each second
+    (`sync`: or always); without it nothing is kept, for tests. A server that a killed parent left in this folder is
+    ended first. Raises LocalServerError.
     """
     binary = _binary()
     folder.mkdir(parents=True, exist_ok=True)
@@ -42,7 +44,7 @@ async def run_valkey(folder: Path, *, port: int | None = None, durable: bool = T
     for remaining in range(TRIES - 1, -1, -1):
         port = fixed or _last_port(folder)
         config.touch(0o600)
-        config.write_text(_config(folder, port, password, durable=durable), "utf-8")
+        config.write_text(_config(folder, port, password, durable=durable, sync=sync), "utf-8")
         try:
             async with run_server(
                 "Valkey",
@@ -86,7 +88,7 @@ def _secret(file: Path) -> str:
     return file.read_text("ascii")
 
 
-def _config(folder: Path, port: int, password: str, *, durable: bool) -> str:
+def _config(folder: Path, port: int, password: str, *, durable: bool, sync: str) -> str:
     return "\n".join(
         [
             "bind 127.0.0.1",
@@ -94,7 +96,7 @@ def _config(folder: Path, port: int, password: str, *, durable: bool) -> str:
             f"requirepass {password}",
             f'dir "{folder.resolve()}"',
             f"appendonly {'yes' if durable else 'no'}",
-            "appendfsync everysec",
+            f"appendfsync {sync}",
             'save ""',
             "maxmemory-policy noeviction",
             "daemonize no",
