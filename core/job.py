@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from enum import StrEnum
+from uuid import UUID
 
 from msgspec import Struct
 
@@ -52,25 +53,30 @@ class Job:
     Mutable state: the artifacts, changed by `attach` alone.
     """
 
-    __slots__ = ("_artifacts", "_keeps_artifacts", "attempt", "id", "payload", "retries", "type")
+    __slots__ = ("_artifacts", "_id", "_keeps_artifacts", "attempt", "payload", "retries", "type")
 
     def __init__(
         self,
         *,
-        id: str,
+        id: UUID | str,
         type: str,
         payload: dict[str, object],
         attempt: int,
         retries: int,
         keeps_artifacts: bool = False,
     ) -> None:
-        self.id = id  #: UUID as text
+        self._id = id
         self.type = type
         self.payload = payload
         self.attempt = attempt  #: number of this run, 1 on the first
         self.retries = retries
         self._keeps_artifacts = keeps_artifacts
         self._artifacts: dict[str, Artifact] = {}
+
+    @property
+    def id(self) -> str:
+        """UUID as text."""
+        return str(self._id)  # made when somebody asks: it takes as long as decoding the task
 
     def __repr__(self) -> str:
         return f"<Job {self.id} {self.type} run {self.attempt}>"

@@ -2,21 +2,20 @@
 
 import msgspec
 import pytest
-import trio
 
 from core.errors import PermanentFailure
 from core.handlers import registry
 from core.job import Job
 from core.outcome import Failed, Succeeded
 from examples import handlers
-from services.worker.attempt import Attempt
+from tests.support.attempts import run_attempt
 
 
 async def run(job_type: str, payload: dict[str, object], *, attempt: int = 1, retries: int = 0) -> object:
     found = registry.get(job_type)
     assert found is not None
     job = Job(id="1", type=job_type, payload=payload, attempt=attempt, retries=retries, keeps_artifacts=True)
-    return await Attempt(found, job, trio.CapacityLimiter(1)).run()
+    return await run_attempt(found, job)
 
 
 async def test_children_of_a_handler_live_inside_of_its_job():

@@ -109,8 +109,8 @@ class Queue:
     async def ack(self, lease: UUID, numbers: Sequence[int]) -> int:
         """Remove tasks from the flight; returns how many were there. May be repeated."""
         acked = 0
-        for part in _parts(numbers, 1):
-            acked += int(await self._command("HDEL", self.keys.flight(lease), *part))
+        for part in _parts(runs_of(numbers), 2):
+            acked += int(await self._script(scripts.ACK, [self.keys.flight(lease)], _flat(part)))
         return acked
 
     async def back(self, lease: UUID, tasks: Sequence[tuple[int, int, bytes]]) -> dict[int, bool]:
@@ -293,6 +293,22 @@ class Queue:
                     raise failure from error
                 raise
         raise QueueUnavailable(f"Redis: no answer within {seconds:g} s")
+
+
+def runs_of(numbers: Sequence[int]) -> list[tuple[int, int]]:
+    """(first, last) of each run without gaps, in order."""
+    runs: list[tuple[int, int]] = []
+    first = last = None
+    for number in sorted(numbers):
+        if last is not None and first is not None and number <= last + 1:
+            last = number
+            continue
+        if last is not None and first is not None:
+            runs.append((first, last))
+        first = last = number
+    if last is not None and first is not None:
+        runs.append((first, last))
+    return runs
 
 
 def _pairs(values: Sequence[Any]) -> list[tuple[Any, Any]]:

@@ -109,13 +109,13 @@ class Claim:
         ]
 
     async def _without_copies(self, lease: Lease, items: list[Held]) -> list[Held]:
-        unique: dict[UUID, Held] = {}
+        unique: dict[int, Held] = {}
         copies: list[int] = []
         for held in items:
-            if held.job_id in unique or lease.holds(held.job_id):
+            if held.key in unique or lease.holds(held.job_id):
                 copies.append(held.number)
             else:
-                unique[held.job_id] = held
+                unique[held.key] = held
         if copies:
             self.counts.copies += len(copies)
             await self._again(partial(self._queue.ack, lease.id, copies))

@@ -22,6 +22,7 @@ log = logging.getLogger(__name__)
 
 SERVICE = "claim"
 UNKNOWN_TYPE_PAUSE_SECONDS = 0.1
+GIVE_BACK_SECONDS = 1.0
 STOP_SECONDS = 1.0  #: for a claim that is under way at a stop
 
 
@@ -85,9 +86,11 @@ class Claiming:
         if self._consumers.let_others_first:  # whoever knows the type should be at the list before us
             self._consumers.let_others_first = False
             await trio.sleep(UNKNOWN_TYPE_PAUSE_SECONDS)
+        if self._is_stale():
+            await self._give_back()
         if (count := self._room()) < 1:
-            with trio.move_on_after(1):
-                await self._buffer.wait_for_room()
+            with trio.move_on_after(STALE_SECONDS / 2 if len(self._buffer) else 1):
+                await self._buffer.wait_for_room(self._ahead() // 2)
             return
         # Shielded, so that a stop leaves no claim half done; bounded by `end_soon`, because an outage may last.
         with trio.CancelScope(shield=True) as self._under_way:
@@ -103,15 +106,25 @@ class Claiming:
         if self._outcomes.full:
             return 0
         idle = self._buffer.idle
-        ahead = self._prefetch.target(self._counts.finished)
+        ahead = self._ahead()
         waiting = len(self._buffer)
         if waiting > ahead // 2 and waiting >= idle:
             return 0  # half of it is still there: a larger batch is cheaper
         return min(idle + ahead - waiting, CLAIM_MAX)
 
-    async def give_back_stale(self) -> None:
-        """What waits too long behind a long job goes back, where an idle worker may take it."""
+    def _ahead(self) -> int:
+        return self._prefetch.target(self._counts.finished)
+
+    def _is_stale(self) -> bool:
         since = self._buffer.waiting_since()
-        if since is not None and trio.current_time() - since > STALE_SECONDS and not self._buffer.idle:
-            self._prefetch.reset(self._counts.finished)
-            self._consumers.put_back(self._buffer.drain())
+        return since is not None and trio.current_time() - since > STALE_SECONDS and not self._buffer.idle
+
+    async def _give_back(self) -> None:
+        """What waits too long behind a long job goes back, where an idle worker may take it.
+
+        Between two claims, and the next one waits until it is back: else it would take what stands behind it.
+        """
+        self._prefetch.reset(self._counts.finished)
+        self._consumers.put_back(self._buffer.drain())
+        with trio.move_on_after(GIVE_BACK_SECONDS):
+            await self._outcomes.wait_empty()

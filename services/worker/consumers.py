@@ -2,10 +2,10 @@
 
 import contextvars
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
+from itertools import islice
 from random import Random
-from uuid import UUID
 
 import trio
 
@@ -20,9 +20,11 @@ from core.steps.settle import Settled
 from core.wire import decode_payload
 from services.worker.attempt import Attempt
 from services.worker.buffer import Buffer
+from services.worker.failure_log import FailureLog
 from services.worker.metrics import Counts
 from services.worker.outcomes import Outcomes
 from services.worker.peers import Peers, RunningJob
+from services.worker.slot import WATCH_SECONDS, Slot
 
 log = logging.getLogger(__name__)
 
@@ -31,25 +33,10 @@ LAST_CHANCE_DELAY_MS = 1000
 RUNNING_SHOWN_MAX = 100
 
 
-class Running:
-    """A job that runs now."""
-
-    __slots__ = ("attempt", "held", "started_at")
-
-    def __init__(self, held: Held, attempt: Attempt) -> None:
-        self.held = held
-        self.attempt = attempt
-        self.started_at = trio.current_time()
-
-    @property
-    def seconds(self) -> float:
-        return trio.current_time() - self.started_at
-
-
 class Consumers:
-    """Takes jobs from the buffer, runs them and puts what follows into the outcomes.
+    """Takes jobs from the buffer, runs each in a slot and puts what follows into the outcomes.
 
-    Mutable state: the jobs that run, how many of them are at their last chance, and the threads that outlived theirs.
+    Mutable state: the slots, how many of their jobs are at their last chance, and the threads that outlived theirs.
     """
 
     def __init__(
@@ -78,93 +65,127 @@ class Consumers:
         self._again = Again()
         self._peers = Peers(queue)
         self._threads = trio.CapacityLimiter(10_000)
-        self._running: dict[UUID, Running] = {}
+        self._failures = FailureLog()
+        self._slots: list[Slot] = []
         self._last_chances = 0
         self.threads_left = 0
         self.let_others_first = False  #: a task of a type that others know came by: they should be at the list first
 
     def __len__(self) -> int:
-        return len(self._running)
+        return sum(slot.attempt is not None for slot in self._slots)
 
     def start(self, nursery: trio.Nursery, count: int) -> None:
         """Start `count` consumers; every job runs in a task of this nursery."""
-        for _ in range(count):
-            nursery.start_soon(self._consume, nursery, contextvars.copy_context())
+        self._slots = [Slot(self._take, self._ended, self._wait_for_thread, self._threads) for _ in range(count)]
+        for slot in self._slots:
+            nursery.start_soon(self._consume, slot, nursery, contextvars.copy_context())
+
+    async def watch(self) -> None:
+        """See to the timeouts of what runs, and to failures that were too many to be told one by one."""
+        try:
+            while True:
+                for slot in self._slots:
+                    slot.watch()
+                self._failures.tell_rest()
+                await trio.sleep(WATCH_SECONDS)
+        finally:
+            self._failures.tell_rest(at_once=True)
 
     def interrupt(self, lease: Lease) -> None:
         """The lease is lost: cancel its jobs. Their outcomes are refused, or give the rows back."""
-        for running in self._running.values():
-            if running.held.lease is lease:
-                running.attempt.interrupt()
+        for slot, held in self._running():
+            if held.lease is lease:
+                slot.interrupt()
 
     def put_back(self, items: list[Held]) -> None:
         """Give back what has not started."""
         for held in items:
             self._counts.given_back += 1
-            self._outcomes.put(self._judged(held, NotStarted(), None))
+            self._put(held, NotStarted())
 
     def abandon(self) -> None:
         """The last resort at a stop: what does not let itself be cancelled is given back and ends with the process."""
-        for running in self._running.values():
+        for slot, held in self._running():
             log.error("job %s (%s) ignores its cancellation: it is given back and ends with the process",
-                      running.held.job_id, running.held.task.type)  # fmt: skip
-            self._outcomes.put(self._judged(running.held, Interrupted(), running.seconds))
+                      held.job_id, held.task.type)  # fmt: skip
+            self._put(held, Interrupted(), slot.seconds)
 
     def shown(self) -> list[RunningJob]:
         """What runs now, for people; at most RUNNING_SHOWN_MAX."""
-        shown = list(self._running.values())[:RUNNING_SHOWN_MAX]
-        return [RunningJob(str(run.held.job_id), run.held.task.type, round(run.seconds, 1)) for run in shown]
+        running = islice(self._running(), RUNNING_SHOWN_MAX)
+        return [RunningJob(str(held.job_id), held.task.type, round(slot.seconds, 1)) for slot, held in running]
 
     def described(self) -> str:
         """The same in words; may be called from any thread."""
-        shown = [f"job {run.held.job_id} ({run.held.task.type})" for run in list(self._running.values())[:5]]
+        shown = [f"job {held.job_id} ({held.task.type})" for _, held in islice(self._running(), 5)]
         return ", ".join(shown) or "no jobs"
 
-    async def _consume(self, nursery: trio.Nursery, context: contextvars.Context) -> None:
-        """Run jobs one after the other until the buffer is closed."""
-        clean = dict(context)
-        while (held := await self._buffer.take()) is not None:
-            await self._run(held)
-            if dict(contextvars.copy_context()) != clean:
-                # A handler set context variables: they must not reach the next job, so another task goes on.
-                context.copy().run(nursery.start_soon, self._consume, nursery, context)
-                return
+    def _running(self) -> Iterator[tuple[Slot, Held]]:
+        for slot in self._slots:
+            if (attempt := slot.attempt) is not None:
+                yield slot, attempt.held
 
-    async def _run(self, held: Held) -> None:
+    async def _consume(self, slot: Slot, nursery: trio.Nursery, context: contextvars.Context) -> None:
+        if await slot.serve():  # a job left context variables: another task goes on, in a context without them
+            context.copy().run(nursery.start_soon, self._consume, slot, nursery, context)
+
+    # --- before a job starts
+
+    async def _take(self) -> Attempt | None:
+        """The next job that may start; None once the buffer is closed. Whatever may not start goes back or ends."""
+        while True:
+            if self._outcomes.full:
+                await self._outcomes.wait_for_room()
+            held = self._buffer.pop() or await self._buffer.take()
+            if held is None:
+                return None
+            prepared: Attempt | Outcome | None = None
+            if not held.counters.recoveries and not held.lease.lost and self._may_start():
+                prepared = self._prepare(held)
+            if prepared is None:
+                prepared = await self._prepare_carefully(held)
+            if isinstance(prepared, Attempt):
+                return prepared
+            self._put(held, prepared)
+
+    def _prepare(self, held: Held, *, is_last_chance: bool = False) -> Attempt | Outcome | None:
+        """None: no handler is known here."""
+        task = held.task
+        handler = self._registry.get(task.type)
+        if handler is None:
+            return None
+        try:
+            payload = decode_payload(task.payload)
+        except InvalidTask as error:
+            return Failed(str(error), permanent=True)
+        job = Job(
+            id=held.job_id,
+            type=task.type,
+            payload=payload,
+            attempt=held.counters.run,
+            retries=task.retries,
+            keeps_artifacts=self._keeps_artifacts,
+        )
+        return Attempt(handler, job, held, is_last_chance=is_last_chance)
+
+    async def _prepare_carefully(self, held: Held) -> Attempt | Outcome:
+        """The same for a job that something has to be asked or waited for. Cancelled: it goes back."""
         is_last_chance = held.counters.recoveries >= self._last_chance
         if is_last_chance and self._last_chances:  # if this worker dies, one of them alone is to blame
-            self._outcomes.put(self._judged(held, NotStarted(LAST_CHANCE_DELAY_MS), None))
-            await self._outcomes.wait_for_room()
-            return
+            return NotStarted(LAST_CHANCE_DELAY_MS)
         self._last_chances += is_last_chance
+        prepared: Attempt | Outcome = NotStarted()
         try:
-            await self._run_alone(held)
-        finally:
-            self._last_chances -= is_last_chance
-
-    async def _run_alone(self, held: Held) -> None:
-        try:
-            prepared = await self._prepare(held)
+            prepared = await self._checked(held, is_last_chance)
         except trio.Cancelled:
-            self._outcomes.put(self._judged(held, NotStarted(), None))
+            self._put(held, NotStarted())
             raise
-        if not isinstance(prepared, Attempt):
-            self._outcomes.put(self._judged(held, prepared, None))
-            await self._outcomes.wait_for_room()
-            return
-        running = self._running[held.job_id] = Running(held, prepared)
-        outcome: Outcome = Interrupted()  # if we are cancelled: the grace is over
-        try:
-            outcome = await prepared.run()
         finally:
-            del self._running[held.job_id]
-            self._outcomes.put(self._judged(held, outcome, running.seconds))
-        if not prepared.thread_ended.is_set():
-            await self._wait_for_thread(held, prepared)
-        await self._outcomes.wait_for_room()
+            if not isinstance(prepared, Attempt):
+                self._last_chances -= is_last_chance
+        return prepared
 
-    async def _prepare(self, held: Held) -> Attempt | Outcome:
-        """What has to be true before a job starts; else its outcome."""
+    async def _checked(self, held: Held, is_last_chance: bool) -> Attempt | Outcome:
         if held.counters.recoveries and not await self._note_start(held):
             return NotStarted()
         # An outage, or we woke from a freeze: the lease thread finds out which, and has no event to tell by.
@@ -172,22 +193,7 @@ class Consumers:
             await trio.sleep(0.1)
         if held.lease.lost:
             return NotStarted()
-        handler = self._registry.get(held.task.type)
-        if handler is None:
-            return await self._without_handler(held)
-        try:
-            payload = decode_payload(held.task.payload)
-        except InvalidTask as error:
-            return Failed(str(error), permanent=True)
-        job = Job(
-            id=str(held.job_id),
-            type=held.task.type,
-            payload=payload,
-            attempt=held.counters.run,
-            retries=held.task.retries,
-            keeps_artifacts=self._keeps_artifacts,
-        )
-        return Attempt(handler, job, self._threads)
+        return self._prepare(held, is_last_chance=is_last_chance) or await self._without_handler(held)
 
     async def _note_start(self, held: Held) -> bool:
         """A worker has died of this job or beside it: note that it starts, or it could not be blamed again."""
@@ -203,33 +209,39 @@ class Consumers:
         self.let_others_first = True
         return NotStarted(int(UNKNOWN_TYPE_DELAY_MS * self._random.uniform(0.5, 1.5)))
 
-    async def _wait_for_thread(self, held: Held, attempt: Attempt) -> None:
-        """A thread that outlives its job keeps its place, and is counted."""
-        log.warning("job %s (%s) has ended, its thread goes on and keeps its place", held.job_id, held.task.type)
-        self.threads_left += 1
-        try:
-            await attempt.thread_ended.wait()
-        finally:
-            self.threads_left -= 1
+    # --- after it has ended
 
-    def _judged(self, held: Held, outcome: Outcome, seconds: float | None) -> Settled:
-        """What follows from an outcome; counted here, once."""
+    def _ended(self, attempt: Attempt, outcome: Outcome, seconds: float) -> None:
+        self._last_chances -= attempt.is_last_chance
+        self._put(attempt.held, outcome, seconds)
+
+    def _put(self, held: Held, outcome: Outcome, seconds: float | None = None) -> None:
+        """What follows from an outcome: counted and told here, once, and handed over."""
+        task = held.task
+        verdict = judge(outcome, failures=held.counters.attempts, retries=task.retries)
+        counts = self._counts.of(task.type)
         if seconds is not None:
-            self._counts.ran(held.task.type, seconds)
-        verdict = judge(outcome, failures=held.counters.attempts, retries=held.task.retries)
-        counts = self._counts.of(held.task.type)
+            self._counts.finished += 1
+            counts.ran(seconds)
         match verdict:
             case Complete():
                 self._counts.done += 1
                 counts.done += 1
-            case Bury(error):
+            case Bury():
                 self._counts.failed += 1
                 counts.failed += 1
-                log.error("job %s (%s) failed: %s", held.job_id, held.task.type, error,
-                          extra={"traceback": verdict.traceback})  # fmt: skip
-            case Retry(error):
+                self._failures.tell(logging.ERROR, "failed", held, verdict)
+            case Retry():
                 self._counts.retried += 1
                 counts.retried += 1
-                log.warning("job %s (%s) failed and will be retried: %s", held.job_id, held.task.type, error,
-                            extra={"traceback": verdict.traceback})  # fmt: skip
-        return Settled(held, verdict, seconds)
+                self._failures.tell(logging.WARNING, "failed and will be retried", held, verdict)
+        self._outcomes.put(Settled(held, verdict, seconds))
+
+    async def _wait_for_thread(self, attempt: Attempt, ended: trio.Event) -> None:
+        """A thread that outlives its job keeps its place, and is counted."""
+        log.warning("job %s (%s) has ended, its thread goes on and keeps its place", attempt.job.id, attempt.job.type)
+        self.threads_left += 1
+        try:
+            await ended.wait()
+        finally:
+            self.threads_left -= 1

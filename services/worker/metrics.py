@@ -26,6 +26,11 @@ class TypeCounts:
         self.seconds = 0.0
         self.buckets = [0] * (len(BUCKETS_SECONDS) + 1)
 
+    def ran(self, seconds: float) -> None:
+        """A run has ended, however."""
+        self.seconds += seconds
+        self.buckets[bisect_left(BUCKETS_SECONDS, seconds)] += 1
+
 
 class Counts:
     """Own sums, because a call into prometheus-client for each job costs more than the job.
@@ -48,13 +53,6 @@ class Counts:
             name = job_type if len(self.types) < TYPES_MAX else OTHER_TYPES
             counts = self.types.setdefault(name, TypeCounts())
         return counts
-
-    def ran(self, job_type: str, seconds: float) -> None:
-        """A run has ended."""
-        counts = self.of(job_type)
-        counts.seconds += seconds
-        counts.buckets[bisect_left(BUCKETS_SECONDS, seconds)] += 1
-        self.finished += 1
 
     @property
     def uptime_seconds(self) -> float:

@@ -1,6 +1,7 @@
 """From the consumers to the store: outcomes gather while a batch is being settled."""
 
 from collections import deque
+from collections.abc import Callable
 
 import trio
 
@@ -12,6 +13,7 @@ BATCH_MAX = 500
 BATCH_BYTES_MAX = 4 * 1024 * 1024
 WAITING_MAX = 4 * BATCH_MAX
 WAITING_BYTES_MAX = 64 * 1024 * 1024
+LINGER_SECONDS = 0.004  #: how long a small batch waits for more while jobs wait to be run; never when there are none
 
 
 class Outcomes:
@@ -20,9 +22,10 @@ class Outcomes:
     Mutable state: the deque and its size in bytes, filled by consumers, emptied by `run`.
     """
 
-    def __init__(self, settle: Settle, beats: Beats, name: str) -> None:
-        """`name` of the service that `run` is."""
+    def __init__(self, settle: Settle, beats: Beats, name: str, busy: Callable[[], object] = lambda: False) -> None:
+        """`name` of the service that `run` is. `busy`: more jobs wait to be run, so more outcomes come at once."""
         self._settle = settle
+        self._busy = busy
         self._beats = beats
         self._name = name
         self._waiting: deque[Settled] = deque()
@@ -43,7 +46,8 @@ class Outcomes:
         """Hand over, even where there is no room; whoever runs jobs then waits for it, so one a consumer at most."""
         self._waiting.append(settled)
         self._bytes += size(settled.verdict)
-        self._come.unpark()
+        if self._come:
+            self._come.unpark()
 
     async def wait_for_room(self) -> None:
         """Until the buffer is no longer full: a consumer takes its next job only then."""
@@ -60,6 +64,8 @@ class Outcomes:
                     with trio.move_on_after(1):
                         await self._come.park()
                     continue
+                if len(self._waiting) < BATCH_MAX and self._busy():
+                    await trio.sleep(LINGER_SECONDS)
                 batch = self._next_batch()
                 self._under_way = len(batch)
                 await self._settle.run_batch(batch)
@@ -87,5 +93,6 @@ class Outcomes:
 def size(verdict: Verdict) -> int:
     """About how many bytes a verdict carries."""
     if isinstance(verdict, Complete):
-        return len(verdict.result) + sum(len(artifact.content) for artifact in verdict.artifacts)
+        size = len(verdict.result)
+        return size + sum(len(artifact.content) for artifact in verdict.artifacts) if verdict.artifacts else size
     return len(getattr(verdict, "traceback", None) or "")

@@ -13,8 +13,8 @@ from types import FrameType
 import trio
 from msgspec import Struct
 
-from services.worker.attempt import Attempt
 from services.worker.beats import Beats
+from services.worker.slot import Slot
 
 log = logging.getLogger(__name__)
 
@@ -113,8 +113,8 @@ class Stall:
 
     def _culprit(self, stack: list[FrameType]) -> str:
         for frame in stack:
-            attempt = frame.f_locals.get("self")
-            if isinstance(attempt, Attempt):
+            slot = frame.f_locals.get("self")
+            if isinstance(slot, Slot) and (attempt := slot.attempt) is not None:
                 return f"job {attempt.job.id} ({attempt.job.type})"
         return f"a task of one of {self._describe()}"  # a child task: its own frames do not name its job
 

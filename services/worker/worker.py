@@ -37,7 +37,6 @@ from services.worker.leases import Leases
 from services.worker.metrics import Counts, Gauges
 from services.worker.outcomes import Outcomes
 from services.worker.peers import Published
-from services.worker.prefetch import STALE_SECONDS
 from services.worker.stall import LEASE, Stall
 from services.worker.upkeep import repeat
 
@@ -66,7 +65,10 @@ class Worker:
         self._claim = Claim(queue, store, self._ledger, self.name, self._again(claiming.SERVICE))
         policy = RetryPolicy(settings.retry_base_seconds, settings.retry_cap_seconds)
         self._outcomes = Outcomes(
-            Settle(queue, store, self._ledger, policy, random, self._again("settle")), self.beats, "settle"
+            Settle(queue, store, self._ledger, policy, random, self._again("settle")),
+            self.beats,
+            "settle",
+            busy=self._buffer.__len__,
         )
         self.consumers = Consumers(
             queue,
@@ -149,7 +151,6 @@ class Worker:
         loops: list[tuple[str, Callable[[], Awaitable[bool | None]], float]] = [
             ("promote", Promote(self.queue).run_once, 0.1),
             ("publish", self._publish_soon, 1.0),
-            ("stale", self._claiming.give_back_stale, STALE_SECONDS / 2),
             ("observe", self._observe_and_recover, 1.0),
             ("orphans", self._recover_orphans, 5.0),
         ]
@@ -174,6 +175,7 @@ class Worker:
     async def _work(self, stop: Callable[[], Awaitable[None]], hurry: Callable[[], Awaitable[None]]) -> None:
         grace = self.settings.shutdown_grace
         async with trio.open_nursery() as waiting:
+            waiting.start_soon(self.consumers.watch)
             async with trio.open_nursery() as running:
                 async with trio.open_nursery() as claims:
                     self.consumers.start(running, self.settings.worker_concurrency)

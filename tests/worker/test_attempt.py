@@ -10,12 +10,13 @@ from core.errors import PermanentFailure
 from core.handlers import Handler
 from core.job import Job
 from core.outcome import Failed, Interrupted, Succeeded, TimedOut
-from services.worker.attempt import RESULT_BYTES_MAX, TRACEBACK_LENGTH_MAX, Attempt, failed
+from services.worker.attempt import RESULT_BYTES_MAX, TRACEBACK_LENGTH_MAX, failed
+from tests.support.attempts import OneAttempt
 
 
-def attempt(function, *, timeout: float | None = 5, is_async: bool = True) -> Attempt:
+def attempt(function, *, timeout: float | None = 5, is_async: bool = True) -> OneAttempt:
     job = Job(id="1", type="x", payload={"n": 1}, attempt=1, retries=0, keeps_artifacts=True)
-    return Attempt(Handler("x", function, is_async, timeout), job, trio.CapacityLimiter(10))
+    return OneAttempt(Handler("x", function, is_async, timeout), job)
 
 
 async def returns(job: Job) -> object:
@@ -127,7 +128,7 @@ async def test_who_is_interrupted_says_so_and_its_children_have_ended(autojump_c
 
         async def interrupt() -> None:
             await trio.sleep(1)
-            run.interrupt()
+            run.slot.interrupt()
 
         nursery.start_soon(interrupt)
         assert await run.run() == Interrupted()
@@ -208,7 +209,7 @@ async def test_a_plain_function_runs_in_a_thread():
     outcome = await run.run()
     assert isinstance(outcome, Succeeded)
     assert outcome.result == b'"1"'
-    await run.thread_ended.wait()
+    assert run.thread is None, "it has ended with its attempt"
 
 
 async def test_sys_exit_in_a_thread_is_a_failure():
@@ -227,17 +228,20 @@ async def test_a_thread_that_takes_too_long_fails_its_job_and_says_when_it_ends(
 
     run = attempt(function, timeout=0.05, is_async=False)
     assert await run.run() == TimedOut(0.05)
-    assert not run.thread_ended.is_set()
+    assert run.thread is not None
+    assert not run.thread.is_set()
     released.set()
     with trio.fail_after(5):
-        await run.thread_ended.wait()
+        await run.thread.wait()
 
 
-async def test_a_plain_function_that_is_interrupted_before_it_starts_leaves_no_thread():
+async def test_a_plain_function_whose_worker_ends_before_it_starts_leaves_no_thread():
     def function(job: Job) -> object:
         raise AssertionError("it must not run")
 
     run = attempt(function, is_async=False)
-    run.interrupt()
-    assert await run.run() == Interrupted()
-    assert run.thread_ended.is_set()
+    with trio.CancelScope() as stop:
+        stop.cancel()
+        await run.run()
+    assert run.outcome in (Interrupted(), None)
+    assert run.thread is None

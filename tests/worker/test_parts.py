@@ -155,7 +155,7 @@ async def test_metrics_can_be_parsed_and_have_the_sums(accept):
     counts = Counts()
     counts.of("send_email").done = 3
     for seconds in (0.0005, 0.2, 4000.0):
-        counts.ran("send_email", seconds)
+        counts.of("send_email").ran(seconds)
     gauges = Gauges(ready=7, scheduled=1, dead=2, running=1, buffered=0, unsettled=0, threads_left=0, copies=5,
                     invalid=1, concurrency=2)  # fmt: skip
     encode, _ = choose_encoder(accept)

@@ -316,3 +316,18 @@ async def test_what_a_worker_says_of_itself(registry, submit, run_worker, queue)
         assert (gauges.running, gauges.ready) == (1, 0)
         go_on.set()
         await finished(worker, 1)
+
+
+async def test_a_flood_of_failures_is_counted_in_the_log_and_not_told_one_by_one(registry, submit, run_worker, caplog):
+    @registry.handler("x")
+    async def handle(job):
+        raise ValueError("broken")
+
+    await submit("x", 500)
+    with caplog.at_level(logging.INFO):
+        async with run_worker() as worker:
+            await finished(worker, 500)
+    shown = sum("broken" in line for line in caplog.messages)
+    untold = sum(int(line.split()[0]) for line in caplog.messages if "not shown one by one" in line)
+    assert shown + untold == 500
+    assert 20 <= shown < 500

@@ -17,14 +17,15 @@ CALLS: dict[str, tuple[Script, list[str], list[object], bool]] = {
     "retire": (scripts.RETIRE, ["leases", "workers", "flight", "started"], ["LEASE"], False),
     "claim": (scripts.CLAIM, ["ready", "front", "leases", "flight"], ["LEASE", 5, 1000, 7], True),
     "name_ids": (scripts.NAME_IDS, ["leases", "flight"], ["LEASE", 1, "named"], True),
+    "ack": (scripts.ACK, ["flight"], [1, 2], True),
     "back": (scripts.BACK, ["ready", "scheduled", "flight"], [1, 0, "", 2, 50, "later"], True),
     "bury": (scripts.BURY, ["dead", "flight"], [10, 1, "entry"], True),
     "promote": (scripts.PROMOTE, ["ready", "scheduled"], [10, 1000], True),
     "schedule": (scripts.SCHEDULE, ["scheduled"], [5, "task"], True),
 }
 MISSING = {  # what each answers on a server that has none of its keys
-    "register": 1, "renew": 0, "fence": 0, "end": 0, "retire": 1, "claim": [-1], "name_ids": [0], "back": [0, 0],
-    "bury": [0, 0], "promote": 0, "schedule": 1,
+    "register": 1, "renew": 0, "fence": 0, "end": 0, "retire": 1, "claim": [-1], "name_ids": [0], "ack": 0,
+    "back": [0, 0], "bury": [0, 0], "promote": 0, "schedule": 1,
 }  # fmt: skip
 EACH_KEY = [(name, key) for name, (_, keys, _, _) in CALLS.items() for key in keys]
 

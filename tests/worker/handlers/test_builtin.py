@@ -10,8 +10,8 @@ from core.handlers import Registry
 from core.job import Job
 from core.outcome import Failed, Outcome, Succeeded
 from core.settings import load_settings
-from services.worker.attempt import Attempt
 from services.worker.handlers import builtin_handlers
+from tests.support.attempts import run_attempt
 from tests.worker.handlers.support import job
 
 
@@ -25,7 +25,7 @@ def registry(bridge: Bridge) -> Registry:
 async def run(registry: Registry, job_type: str, payload: dict[str, object]) -> Outcome:
     handler = registry.get(job_type)
     assert handler is not None
-    return await Attempt(handler, job(payload), trio.CapacityLimiter(1)).run()
+    return await run_attempt(handler, job(payload))
 
 
 async def test_three_types_are_built_in(registry):

@@ -4,13 +4,12 @@ import hashlib
 
 import msgspec
 import pytest
-import trio
 
 import examples.handlers  # noqa: F401 - importing registers, as WORKER_HANDLERS does
 from core.handlers import registry
 from core.job import Job
 from core.outcome import Failed, Outcome, Succeeded
-from services.worker.attempt import Attempt
+from tests.support.attempts import run_attempt
 from tests.worker.handlers.support import job
 
 
@@ -18,7 +17,7 @@ async def run(job_type: str, run_of: Job) -> Outcome:
     handler = registry.get(job_type)
     assert handler is not None
     assert handler.timeout_seconds is None or handler.timeout_seconds <= 60
-    return await Attempt(handler, run_of, trio.CapacityLimiter(1)).run()
+    return await run_attempt(handler, run_of)
 
 
 async def result(job_type: str, run_of: Job) -> object:

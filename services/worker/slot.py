@@ -1,0 +1,176 @@
+"""A slot: the place in which one attempt after the other runs. Nothing a handler does leaves it as an exception.
+
+A cancel scope, a task or a nursery for each job would cost more than a short job itself (a scope with a deadline is
+half of everything that a no-op job costs). So one cancel scope lasts for thousands of attempts: it is cancelled, and
+replaced, only when one of them takes too long or is interrupted.
+"""
+
+import contextvars
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import cast
+
+import trio
+
+from core.job import Job
+from core.outcome import Interrupted, Outcome, TimedOut
+from services.worker.attempt import Attempt, failed, succeeded
+
+YIELD_SECONDS = 0.002  #: handlers that never wait share the loop with everybody else after so long
+ARM_SECONDS = 0.1  #: a timeout that is closer than this becomes the scope's deadline
+WATCH_SECONDS = 0.05
+
+Take = Callable[[], Awaitable[Attempt | None]]
+Ended = Callable[[Attempt, Outcome, float], None]
+Outlived = Callable[[Attempt, trio.Event], Awaitable[None]]
+
+
+class Slot:
+    """Runs what `take` returns.
+
+    Mutable state: the attempt that runs now, the scope around it, whether that scope has a deadline or is cancelled
+    already, and whether it was cancelled by `interrupt`. Task, watch and interrupter share one thread, so that the
+    attempt cannot change between a look at it and the cancellation.
+    """
+
+    __slots__ = ("_context", "_ended", "_interrupted", "_limiter", "_now", "_outlived", "_scope", "_take", "_thread",
+                 "_used_up", "_yielded_at", "attempt")  # fmt: skip
+
+    def __init__(self, take: Take, ended: Ended, outlived: Outlived, threads: trio.CapacityLimiter) -> None:
+        """`take` returns None at the end. `ended` gets the attempt, its outcome and the seconds it took.
+
+        `outlived` waits for a thread that goes on after its attempt has ended. `threads` has room for every slot.
+        """
+        self._take = take
+        self._ended = ended
+        self._outlived = outlived
+        self._limiter = threads
+        self._now = trio.lowlevel.current_clock().current_time
+        self._scope = trio.CancelScope()
+        self._used_up = False
+        self._interrupted = False
+        self._thread: trio.Event | None = None  #: set when the thread of the attempt has ended
+        self._yielded_at = self._now()
+        self._context = contextvars.copy_context()
+        self.attempt: Attempt | None = None
+
+    @property
+    def seconds(self) -> float:
+        """How long the attempt has been running; 0 where none does."""
+        return 0.0 if self.attempt is None else self._now() - self.attempt.started_at
+
+    def interrupt(self) -> None:
+        """Cancel what runs: a lost lease. Its outcome is Interrupted, unless it ends by itself before."""
+        self._interrupted = self._used_up = True
+        self._scope.cancel()
+
+    def watch(self) -> None:
+        """Called each WATCH_SECONDS: give the scope the deadline of an attempt whose time is nearly over."""
+        attempt = self.attempt
+        if attempt is None or (timeout := attempt.handler.timeout_seconds) is None or self._used_up:
+            return
+        if (deadline := attempt.started_at + timeout) < self._now() + ARM_SECONDS:
+            self._arm(deadline)
+
+    def _arm(self, deadline: float) -> None:
+        self._scope.deadline = deadline
+        self._used_up = True
+
+    async def serve(self) -> bool:
+        """Run attempts until there are no more; False then.
+
+        True: a handler set context variables. They must not reach the next job, so go on in another task. Raises only
+        Cancelled, when we ourselves are cancelled; the attempt that ran is Interrupted then, its children have ended.
+        """
+        self._context = contextvars.copy_context()
+        while True:
+            left: BaseException | None = None
+            self._used_up = self._interrupted = False
+            try:
+                with trio.CancelScope() as self._scope:
+                    if (goes_on := await self._run_attempts()) is not None:
+                        return goes_on
+            except BaseException as error:
+                if self.attempt is None:
+                    raise  # nobody's handler: we ourselves were cancelled between two jobs, or have a bug
+                cancelled, left = _split(error)
+                if cancelled is not None:  # a stop; what failed meanwhile stays here
+                    self._end(Interrupted())
+                    raise cancelled from None
+            if (attempt := self.attempt) is not None:  # its scope was cancelled; `left` is what else it raised
+                thread = self._thread
+                self._end(failed(left) if left is not None else self._cut_short(attempt))
+                if thread is not None and not thread.is_set():
+                    await self._outlived(attempt, thread)
+
+    async def _run_attempts(self) -> bool | None:
+        """None: the scope is used up. Between `self.attempt =` and `_end` nothing can raise but the handler."""
+        while (attempt := await self._take()) is not None:
+            handler = attempt.handler
+            attempt.started_at = began = self._now()
+            self.attempt = attempt
+            if (timeout := handler.timeout_seconds) is not None and timeout < ARM_SECONDS:
+                self._arm(began + timeout)
+            try:
+                if handler.is_async:
+                    result = await cast("Awaitable[object]", handler.function(attempt.job))
+                else:
+                    result = await self._run_in_thread(attempt)
+            except trio.Cancelled:
+                raise
+            except BaseExceptionGroup as group:
+                if group.subgroup(trio.Cancelled) is not None:
+                    raise  # it belongs to a scope around us; what that leaves of the group comes back to `serve`
+                outcome: Outcome = failed(group)
+            except BaseException as error:  # noqa: BLE001 - sys.exit() in a handler as well: it harms only its job
+                outcome = failed(error)
+            else:
+                outcome = succeeded(result, attempt.job)
+            ended = self._end(outcome)
+            if contextvars.copy_context() != self._context:
+                return True
+            if self._used_up:
+                return None
+            if ended - self._yielded_at > YIELD_SECONDS:
+                await trio.lowlevel.checkpoint()
+                self._yielded_at = self._now()
+        return False
+
+    def _end(self, outcome: Outcome) -> float:
+        ended = self._now()
+        attempt, self.attempt, self._thread = self.attempt, None, None
+        if attempt is not None:
+            self._ended(attempt, outcome, ended - attempt.started_at)
+        return ended
+
+    def _cut_short(self, attempt: Attempt) -> Outcome:
+        if self._interrupted:
+            return Interrupted()
+        return TimedOut(attempt.handler.timeout_seconds or 0.0)
+
+    async def _run_in_thread(self, attempt: Attempt) -> object:
+        """A thread cannot be stopped: it may go on after its attempt was interrupted or has timed out."""
+        await trio.lowlevel.checkpoint_if_cancelled()
+        # From here on the thread certainly starts: the limiter always has room.
+        token = trio.lowlevel.current_trio_token()
+        ended = self._thread = trio.Event()
+        function: Callable[[Job], object] = attempt.handler.function
+        job = attempt.job
+
+        def in_thread() -> object:
+            try:
+                return function(job)
+            finally:
+                with suppress(trio.RunFinishedError):  # the process is ending; nobody waits any more
+                    token.run_sync_soon(ended.set)
+
+        return await trio.to_thread.run_sync(in_thread, abandon_on_cancel=True, limiter=self._limiter)
+
+
+def _split(error: BaseException) -> tuple[BaseException | None, BaseException | None]:
+    """The part that is Trio's own, and the rest."""
+    if isinstance(error, trio.Cancelled):
+        return error, None
+    if isinstance(error, BaseExceptionGroup):
+        return error.split(trio.Cancelled)
+    return None, error

@@ -1,0 +1,52 @@
+"""One attempt in a slot of its own, without a worker around it."""
+
+from uuid import uuid4
+
+import trio
+
+from core.handlers import Handler
+from core.job import Job
+from core.outcome import Outcome
+from core.steps.lease import Held, Lease
+from core.wire import Task
+from services.worker.attempt import Attempt
+from services.worker.slot import WATCH_SECONDS, Slot
+
+
+class OneAttempt:
+    """Runs one job. Mutable state: whether it was taken, its outcome, and the thread that it left behind."""
+
+    def __init__(self, handler: Handler, job: Job) -> None:
+        held = Held(Lease(), 1, Task(handler.type), uuid4(), 0.0)
+        self._attempt: Attempt | None = Attempt(handler, job, held)
+        self.slot = Slot(self._take, self._ended, self._outlived, trio.CapacityLimiter(10))
+        self.outcome: Outcome | None = None
+        self.thread: trio.Event | None = None
+
+    async def run(self) -> Outcome:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._watch)
+            await self.slot.serve()
+            nursery.cancel_scope.cancel()
+        assert self.outcome is not None
+        return self.outcome
+
+    async def _take(self) -> Attempt | None:
+        attempt, self._attempt = self._attempt, None
+        return attempt
+
+    def _ended(self, attempt: Attempt, outcome: Outcome, seconds: float) -> None:
+        assert self.outcome is None, "an attempt ends once"
+        self.outcome = outcome
+
+    async def _outlived(self, attempt: Attempt, thread: trio.Event) -> None:
+        self.thread = thread  # a consumer waits for it; who tests goes on
+
+    async def _watch(self) -> None:
+        while True:
+            self.slot.watch()
+            await trio.sleep(WATCH_SECONDS)
+
+
+async def run_attempt(handler: Handler, job: Job) -> Outcome:
+    return await OneAttempt(handler, job).run()
