@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -86,17 +87,29 @@ def producer(workers: int) -> None:
 
 
 @main.command()
-def worker() -> None:
-    """Run jobs until SIGTERM; metrics on HOST:WORKER_PORT."""
+@click.option("--processes", type=click.IntRange(1, 64), default=1, show_default=True, help="Workers side by side.")
+@click.option("--child-of", metavar="SOCKET", hidden=True, help="Where the parent of several workers asks.")
+def worker(processes: int, child_of: str | None) -> None:
+    """Run jobs until SIGTERM; metrics on HOST:WORKER_PORT.
+
+    Each of several processes runs WORKER_CONCURRENCY jobs at once; the metrics are their sum.
+    """
     import trio
 
     from services.logs import configure_logging
     from services.systemd import Notifier
-    from services.worker.main import main as work
 
     settings = _settings()
     configure_logging(settings)
-    trio.run(work, settings, Notifier.from_environ(os.environ))
+    notifier = Notifier.from_environ(os.environ)
+    if processes > 1:
+        from services.worker.processes import run_processes as run_workers
+
+        trio.run(run_workers, settings, processes, os.environ, notifier)
+    else:
+        from services.worker.main import main as work
+
+        trio.run(partial(work, settings, notifier, parents_socket=child_of))
 
 
 @main.command()

@@ -1,21 +1,32 @@
 """The worker's HTTP endpoint: metrics and health. Imported late: Quart and Hypercorn are half of a worker's start."""
 
-import logging
 import socket
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 import trio
 
-from core.errors import QueueUnavailable, StoreUnavailable
-from services.worker.metrics import WorkerCollector, collector_registry, wants_prometheus
-from services.worker.worker import Worker
+from core.errors import QueueUnavailable
+from core.settings import Settings
+from services.worker.metrics import Snapshot, WorkerCollector, collector_registry, wants_prometheus
 
-log = logging.getLogger(__name__)
+
+class Source(Protocol):
+    """Whose numbers are shown: a worker's, or those of several processes together."""
+
+    async def snapshot(self) -> Snapshot:
+        """Raises QueueUnavailable."""
+
+    async def faults(self) -> dict[str, str]:
+        """What keeps it from taking jobs, each with what to do; empty: it is ready."""
 
 
 async def serve(
-    worker: Worker, listener: socket.socket, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+    source: Source,
+    settings: Settings,
+    listener: socket.socket,
+    *,
+    task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Serve on `listener` until cancelled."""
     from hypercorn.config import Config
@@ -26,11 +37,11 @@ async def serve(
     config.accesslog = None
     config.errorlog = None
     config.graceful_timeout = 1.0
-    app: Any = create_app(worker)
+    app: Any = create_app(source, settings)
     await hypercorn_serve(app, config, shutdown_trigger=trio.sleep_forever, mode="asgi")
 
 
-def create_app(worker: Worker) -> Any:
+def create_app(source: Source, settings: Settings) -> Any:
     """The ASGI app of one worker."""
     from prometheus_client.exposition import choose_encoder
     from quart import Response, request
@@ -47,46 +58,37 @@ def create_app(worker: Worker) -> Any:
 
     @app.get("/ready")
     async def ready() -> Response:
-        faults = await unready(worker)
+        faults = await source.faults()
         if faults:
             return Response(msgspec.json.encode(faults), 503, content_type="application/json")
         return Response("ready", content_type=text)
 
+    @app.get("/snapshot")
+    async def snapshot() -> Response:
+        """For the parent of several processes."""
+        try:
+            return Response(msgspec.json.encode(await source.snapshot()), content_type="application/json")
+        except QueueUnavailable as error:
+            return Response(str(error), 500, content_type=text)
+
     @app.get("/metrics")
     async def metrics() -> Response:
         try:
-            gauges = await worker.gauges()
+            shown = await source.snapshot()
         except QueueUnavailable:
             return Response("failed to read queue length", 500, content_type=text)
         accept = request.headers.get("Accept", "")
         if wants_prometheus(accept):
             encode, content_type = choose_encoder(accept)
-            collector = WorkerCollector(worker.counts, lambda: gauges, worker.queue.name)
+            collector = WorkerCollector(shown, settings.queue_name)
             return Response(encode(collector_registry(collector)), content_type=content_type)
         answer = {
-            "total_jobs_in_queue": gauges.ready,
-            "jobs_done": worker.counts.done,
-            "jobs_failed": worker.jobs_failed,
-            "worker_concurrency": worker.settings.worker_concurrency,
-            "queue_name": worker.queue.name,
+            "total_jobs_in_queue": shown.gauges.ready,
+            "jobs_done": shown.done,
+            "jobs_failed": shown.failed,
+            "worker_concurrency": shown.gauges.concurrency,
+            "queue_name": settings.queue_name,
         }
         return Response(msgspec.json.encode(answer), content_type="application/json")
 
-    return protect(app, worker.settings)
-
-
-async def unready(worker: Worker) -> dict[str, str]:
-    """What keeps this worker from taking jobs, by dependency, each with what to do; empty: it is ready."""
-    faults: dict[str, str] = {}
-    try:
-        await worker.queue.check()
-    except QueueUnavailable as error:
-        faults["redis"] = f"{error}. Check REDIS_URL and that the server runs"
-    if worker.store is not None:
-        try:
-            await worker.store.check()
-        except StoreUnavailable as error:
-            faults["postgres"] = f"{error}. Check DATABASE_URL and that the server runs"
-    if not faults and not worker.can_claim:
-        faults["lease"] = "this worker has no fresh lease; it takes one as soon as Redis lets it"
-    return faults
+    return protect(app, settings)

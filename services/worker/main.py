@@ -2,6 +2,7 @@
 
 import importlib
 import logging
+import os
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from functools import partial
@@ -20,25 +21,33 @@ from services.signals import Stop
 from services.systemd import Notifier
 from services.worker.endpoint import serve
 from services.worker.handlers import builtin_handlers
+from services.worker.processes import open_socket, wait_for_parents_end
 from services.worker.worker import Worker
 
 log = logging.getLogger(__name__)
 
 MIGRATION_PAUSE_SECONDS = 1.0
+STANDARD_INPUT = 0
 
 
-async def main(settings: Settings, notifier: Notifier | None = None) -> None:
+async def main(settings: Settings, notifier: Notifier | None = None, *, parents_socket: str | None = None) -> None:
     """Run one worker until a signal ends it.
 
+    `parents_socket`: it is one of several, and answers its parent there; the end of standard input ends it as well.
     Raises InvalidSettings for handlers that cannot be imported, PortTaken where nobody could reach the metrics.
     """
     notifier = notifier or Notifier(None)
     check_url(settings.redis_url)
     load_handlers(settings, registry)
-    listener = open_listener(settings.host, settings.worker_port, "WORKER_PORT")
+    if parents_socket is None:
+        listener = open_listener(settings.host, settings.worker_port, "WORKER_PORT")
+    else:
+        listener = open_socket(parents_socket)
     stop = Stop()
     async with trio.open_nursery() as process:
         await process.start(stop.listen)
+        if parents_socket is not None:
+            process.start_soon(_stop_with_parent, stop)
         async with AsyncExitStack() as resources:
             bridge = await resources.enter_async_context(open_bridge())
             builtin_handlers(settings, bridge, registry)
@@ -50,7 +59,7 @@ async def main(settings: Settings, notifier: Notifier | None = None) -> None:
                 )
             worker = Worker(settings, queue, store, registry)
             async with trio.open_nursery() as serving:
-                serving.start_soon(serve, worker, listener)
+                serving.start_soon(serve, worker, settings, listener)
                 redis = _dependency("Redis", "REDIS_URL", settings.redis_url)
                 serving.start_soon(redis.watch, queue.depths, queue.check)
                 await serving.start(notifier.feed_watchdog)
@@ -63,6 +72,14 @@ async def main(settings: Settings, notifier: Notifier | None = None) -> None:
                 serving.cancel_scope.cancel()
         process.cancel_scope.cancel()
     log.info("stopped")
+
+
+async def _stop_with_parent(stop: Stop) -> None:
+    """A worker without its parent would be one that nobody ends."""
+    await wait_for_parents_end(os.dup(STANDARD_INPUT))
+    if not stop.first.is_set():
+        log.warning("the parent of this worker has gone: stopping")
+        stop.first.set()
 
 
 def load_handlers(settings: Settings, into: Registry) -> None:

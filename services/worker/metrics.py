@@ -1,10 +1,10 @@
 """What a worker counts, and how it shows it: JSON for people and pages, Prometheus text or OpenMetrics for scrapers."""
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 
 import trio
-from msgspec import Struct
+from msgspec import Struct, field
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.registry import Collector
@@ -14,17 +14,14 @@ TYPES_MAX = 500  #: types that are counted one by one; what comes beyond is coun
 OTHER_TYPES = "(other)"
 
 
-class TypeCounts:
+class TypeCounts(Struct):
     """The sums of one type of job."""
 
-    __slots__ = ("buckets", "done", "failed", "retried", "seconds")
-
-    def __init__(self) -> None:
-        self.done = 0
-        self.failed = 0
-        self.retried = 0
-        self.seconds = 0.0
-        self.buckets = [0] * (len(BUCKETS_SECONDS) + 1)
+    done: int = 0
+    failed: int = 0
+    retried: int = 0
+    seconds: float = 0.0
+    buckets: list[int] = field(default_factory=lambda: [0] * (len(BUCKETS_SECONDS) + 1))
 
     def ran(self, seconds: float) -> None:
         """A run has ended, however."""
@@ -80,12 +77,49 @@ class Gauges(Struct, frozen=True):
     blocked_seconds: float = 0.0
 
 
-class WorkerCollector(Collector):
-    """Turns the sums into metric families when somebody scrapes."""
+class Snapshot(Struct, frozen=True):
+    """Everything that a worker counts and shows, at one moment."""
 
-    def __init__(self, counts: Counts, gauges: Callable[[], Gauges], queue: str) -> None:
-        self._counts = counts
-        self._gauges = gauges
+    done: int
+    failed: int
+    given_back: int
+    types: dict[str, TypeCounts]
+    gauges: Gauges
+
+
+#: Of the queue, not of one worker: not to be summed.
+SHARED_GAUGES = frozenset({"ready", "scheduled", "dead"})
+
+
+def total(snapshots: Sequence[Snapshot]) -> Snapshot:
+    """The sum over the processes of one worker; at least one."""
+    types: dict[str, TypeCounts] = {}
+    for snapshot in snapshots:
+        for name, counts in snapshot.types.items():
+            sums = types.setdefault(name, TypeCounts())
+            sums.done += counts.done
+            sums.failed += counts.failed
+            sums.retried += counts.retried
+            sums.seconds += counts.seconds
+            sums.buckets = [a + b for a, b in zip(sums.buckets, counts.buckets, strict=True)]
+    gauges = {
+        name: (max if name in SHARED_GAUGES else sum)(getattr(snapshot.gauges, name) for snapshot in snapshots)
+        for name in Gauges.__struct_fields__
+    }
+    return Snapshot(
+        sum(snapshot.done for snapshot in snapshots),
+        sum(snapshot.failed for snapshot in snapshots),
+        sum(snapshot.given_back for snapshot in snapshots),
+        types,
+        Gauges(**gauges),
+    )
+
+
+class WorkerCollector(Collector):
+    """Turns a snapshot into metric families."""
+
+    def __init__(self, snapshot: Snapshot, queue: str) -> None:
+        self._snapshot = snapshot
         self._queue = queue
 
     def collect(self) -> Iterator[CounterMetricFamily | GaugeMetricFamily | HistogramMetricFamily]:
@@ -95,7 +129,7 @@ class WorkerCollector(Collector):
             "workqueue_jobs", "Attempts that ended, by what followed", labels=[*labels, "outcome"]
         )
         seconds = HistogramMetricFamily("workqueue_job_seconds", "How long runs took", labels=labels)
-        for job_type, counts in list(self._counts.types.items()):
+        for job_type, counts in self._snapshot.types.items():
             for outcome in ("done", "failed", "retried"):
                 jobs.add_metric([self._queue, job_type, outcome], getattr(counts, outcome))
             total, buckets = 0, []
@@ -107,7 +141,7 @@ class WorkerCollector(Collector):
         yield seconds
 
     def _gauge_families(self) -> Iterator[CounterMetricFamily | GaugeMetricFamily]:
-        now = self._gauges()
+        now = self._snapshot.gauges
         for name, text, value in (
             ("workqueue_ready_tasks", "Tasks ready to be taken", now.ready),
             ("workqueue_scheduled_tasks", "Tasks that wait for their time", now.scheduled),
@@ -124,7 +158,7 @@ class WorkerCollector(Collector):
         counters: tuple[tuple[str, str, float], ...] = (
             ("workqueue_dropped_copies", "Copies of tasks that were dropped at the claim", now.copies),
             ("workqueue_invalid_tasks", "Tasks that were moved to the dead letters because they are none", now.invalid),
-            ("workqueue_given_back", "Jobs given back without a verdict", self._counts.given_back),
+            ("workqueue_given_back", "Jobs given back without a verdict", self._snapshot.given_back),
             ("workqueue_recovered_leases", "Leases of dead workers that were recovered here", now.recovered_leases),
             ("workqueue_recovered_jobs", "Jobs of dead workers that were given back here", now.recovered_jobs),
             ("workqueue_poisoned_jobs", "Jobs that failed because their workers died", now.poisoned_jobs),

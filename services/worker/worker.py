@@ -34,7 +34,7 @@ from services.worker.claiming import Claiming
 from services.worker.consumers import Consumers
 from services.worker.lease_thread import RENEWALS_PER_TERM, LeaseThread
 from services.worker.leases import Leases
-from services.worker.metrics import Counts, Gauges
+from services.worker.metrics import Counts, Gauges, Snapshot
 from services.worker.outcomes import Outcomes
 from services.worker.peers import Published
 from services.worker.stall import LEASE, Stall
@@ -265,8 +265,29 @@ class Worker:
 
     # --- what others see
 
+    async def faults(self) -> dict[str, str]:
+        """What keeps this worker from taking jobs, by dependency, each with what to do; empty: it is ready."""
+        faults: dict[str, str] = {}
+        try:
+            await self.queue.check()
+        except QueueUnavailable as error:
+            faults["redis"] = f"{error}. Check REDIS_URL and that the server runs"
+        if self.store is not None:
+            try:
+                await self.store.check()
+            except StoreUnavailable as error:
+                faults["postgres"] = f"{error}. Check DATABASE_URL and that the server runs"
+        if not faults and not self.can_claim:
+            faults["lease"] = "this worker has no fresh lease; it takes one as soon as Redis lets it"
+        return faults
+
+    async def snapshot(self) -> Snapshot:
+        """Everything that a scrape shows. Raises QueueUnavailable."""
+        gauges = await self.gauges()
+        return Snapshot(self.counts.done, self.jobs_failed, self.counts.given_back, self.counts.types, gauges)
+
     async def gauges(self) -> Gauges:
-        """What a scrape shows. Raises QueueUnavailable."""
+        """What is read at the moment of a scrape. Raises QueueUnavailable."""
         depths = await self.queue.depths()
         recovered = (self.recover.counts, self.recover_orphans.counts)
         return Gauges(

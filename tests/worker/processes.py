@@ -39,16 +39,17 @@ class WorkerProcess:
 
 @asynccontextmanager
 async def worker_process(
-    nursery: trio.Nursery, ledger: Path, *, wait: bool = True, **variables: str
+    nursery: trio.Nursery, ledger: Path, *, wait: bool = True, processes: int = 1, **variables: str
 ) -> AsyncIterator[WorkerProcess]:
-    """A worker with the handlers of ledger_handlers; `wait`: until it takes jobs."""
+    """A worker with the handlers of ledger_handlers; `wait`: until it takes jobs, in each of its processes."""
     port = free_port()
+    several = ["-m", "services.cli", "worker", "--processes", str(processes)]
     process = await trio.lowlevel.open_process(
-        [sys.executable, "-m", "services.worker"],
-        env=environ(
-            WORKER_HANDLERS="tests.worker.ledger_handlers", LEDGER=str(ledger), WORKER_PORT=str(port),
-            RETRY_BASE_SECONDS="0.05", **variables,
-        ),
+        [sys.executable, *(several if processes > 1 else ["-m", "services.worker"])],
+        env=environ(**{
+            "WORKER_HANDLERS": "tests.worker.ledger_handlers", "LEDGER": str(ledger), "WORKER_PORT": str(port),
+            "RETRY_BASE_SECONDS": "0.05",
+        } | variables),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
     )  # fmt: skip
@@ -56,7 +57,9 @@ async def worker_process(
     nursery.start_soon(worker.listen)
     try:
         if wait:
-            await until_true(lambda: "takes jobs from" in worker.said or process.poll() is not None, seconds=20)
+            await until_true(
+                lambda: worker.said.count("takes jobs from") == processes or process.poll() is not None, seconds=30
+            )
             assert process.poll() is None, worker.said
         yield worker
     finally:

@@ -19,7 +19,7 @@ from core.wire import Task
 from services.systemd import Notifier
 from services.worker.beats import Beats
 from services.worker.buffer import Buffer
-from services.worker.metrics import Counts, Gauges, WorkerCollector, collector_registry, wants_prometheus
+from services.worker.metrics import Counts, Gauges, Snapshot, WorkerCollector, collector_registry, wants_prometheus
 from services.worker.outcomes import WAITING_MAX, Outcomes
 from services.worker.prefetch import Prefetch
 from services.worker.upkeep import repeat
@@ -159,7 +159,7 @@ async def test_metrics_can_be_parsed_and_have_the_sums(accept):
     gauges = Gauges(ready=7, scheduled=1, dead=2, running=1, buffered=0, unsettled=0, threads_left=0, copies=5,
                     invalid=1, concurrency=2)  # fmt: skip
     encode, _ = choose_encoder(accept)
-    text = encode(collector_registry(WorkerCollector(counts, lambda: gauges, "q"))).decode()
+    text = encode(collector_registry(WorkerCollector(Snapshot(3, 0, 0, counts.types, gauges), "q"))).decode()
     families = {f.name: f for f in (parse_openmetrics if "openmetrics" in accept else parse_text)(text)}
     samples = {
         (s.name, s.labels.get("outcome"), s.labels.get("le")): s.value for f in families.values() for s in f.samples

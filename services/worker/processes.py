@@ -1,0 +1,201 @@
+"""Several worker processes under one parent: one metrics endpoint, one SIGTERM, and the dead are replaced.
+
+One process is one core: Python runs a loop, and its handlers, on no more. Each child is a whole worker with a lease of
+its own, so the death of one costs the others nothing.
+"""
+
+import logging
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import httpx
+import msgspec
+import trio
+
+from core.errors import InvalidSettings, QueueUnavailable
+from core.queue import check_url
+from core.settings import Settings
+from services.http.listener import open_listener
+from services.signals import Stop
+from services.systemd import Notifier
+from services.worker.endpoint import serve
+from services.worker.metrics import Snapshot, total
+
+log = logging.getLogger(__name__)
+
+FIRST_PAUSE_SECONDS = 0.5
+LONGEST_PAUSE_SECONDS = 30.0
+CALM_SECONDS = 30.0  #: a child that lived so long is started again without a long pause
+ANSWER_SECONDS = 2.0
+END_MARGIN_SECONDS = 25.0  #: beside the grace: what a worker needs to give back and let go
+WRONG_SETTING = 2
+
+_snapshots = msgspec.json.Decoder(Snapshot)
+
+
+class Child:
+    """One worker process, started again when it ends by itself.
+
+    Mutable state: the process, and whether it is to end.
+    """
+
+    def __init__(self, number: int, folder: Path, environ: Mapping[str, str], grace_seconds: float) -> None:
+        self._number = number
+        self._socket = folder / f"{number}.sock"
+        self._environ = environ
+        self._grace_seconds = grace_seconds
+        self._process: trio.Process | None = None
+        self._ending = trio.Event()
+
+    async def run(self) -> None:
+        """Keep it running until `end`. Cancelled: it is asked to end, and waited for."""
+        pause = FIRST_PAUSE_SECONDS
+        while not self._ending.is_set():
+            begun = trio.current_time()
+            status = await self._run_once()
+            if self._ending.is_set():
+                return
+            if status == WRONG_SETTING:
+                raise InvalidSettings([f"worker process {self._number} cannot start: what it said stands above"])
+            if trio.current_time() - begun > CALM_SECONDS:
+                pause = FIRST_PAUSE_SECONDS
+            log.error("worker process %d has ended by itself (status %d); it is started again in %g s",
+                      self._number, status, pause)  # fmt: skip
+            with trio.move_on_after(pause):
+                await self._ending.wait()
+            pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
+
+    async def _run_once(self) -> int:
+        self._socket.unlink(missing_ok=True)
+        process = self._process = await trio.lowlevel.open_process(
+            [sys.executable, "-m", "services.cli", "worker", "--child-of", str(self._socket)],
+            stdin=subprocess.PIPE,  # its end tells the child that we have died
+            env=self._environ,
+            start_new_session=True,  # a Ctrl-C reaches us alone
+        )
+        try:
+            return await process.wait()
+        finally:
+            with trio.CancelScope(shield=True):
+                self.send(signal.SIGTERM)
+                with trio.move_on_after(self._grace_seconds + END_MARGIN_SECONDS):
+                    await process.wait()
+                self.send(signal.SIGKILL)
+                await process.wait()
+
+    def send(self, number: signal.Signals) -> None:
+        if self._process is not None and self._process.poll() is None:
+            self._process.send_signal(number)
+
+    def end(self) -> None:
+        """Ask it to end, for good; `run` returns when it has."""
+        self._ending.set()
+        self.send(signal.SIGTERM)
+
+    async def ask(self, path: str) -> httpx.Response | None:
+        """What its endpoint answers; None: it does not, because it starts, ends or stands still."""
+        transport = httpx.AsyncHTTPTransport(uds=str(self._socket))
+        try:
+            async with httpx.AsyncClient(transport=transport, timeout=ANSWER_SECONDS) as client:
+                return await client.get(f"http://child{path}")
+        except httpx.HTTPError:
+            return None
+
+
+class Children:
+    """What the endpoint shows: the sum of what lives."""
+
+    def __init__(self, children: list[Child]) -> None:
+        self._children = children
+
+    async def snapshot(self) -> Snapshot:
+        """Raises QueueUnavailable when no child has an answer."""
+        answers = [answer for answer in await self._ask("/snapshot") if answer and answer.status_code == 200]
+        if not answers:
+            raise QueueUnavailable("no worker process knows how things stand")
+        return total([_snapshots.decode(answer.content) for answer in answers])
+
+    async def faults(self) -> dict[str, str]:
+        """Every process has to be ready; the first that is not says why."""
+        for number, answer in enumerate(await self._ask("/ready"), 1):
+            if answer is None:
+                return {"process": f"worker process {number} does not answer: it starts, or ends"}
+            if answer.status_code != 200:
+                return msgspec.json.decode(answer.content, type=dict[str, str])
+        return {}
+
+    async def _ask(self, path: str) -> list[httpx.Response | None]:
+        answers: list[httpx.Response | None] = [None] * len(self._children)
+
+        async def ask(index: int, child: Child) -> None:
+            answers[index] = await child.ask(path)
+
+        async with trio.open_nursery() as nursery:
+            for index, child in enumerate(self._children):
+                nursery.start_soon(ask, index, child)
+        return answers
+
+
+async def run_processes(
+    settings: Settings, count: int, environ: Mapping[str, str], notifier: Notifier | None = None
+) -> None:
+    """Run `count` workers until a signal ends them; a second signal skips their grace.
+
+    Raises PortTaken, and InvalidSettings for what we or a child find (its own lines are in the log).
+    """
+    notifier = notifier or Notifier(None)
+    check_url(settings.redis_url)
+    listener = open_listener(settings.host, settings.worker_port, "WORKER_PORT")
+    handed_on = {name: value for name, value in environ.items() if name not in {"NOTIFY_SOCKET", "WATCHDOG_USEC"}}
+    stop = Stop()
+    with tempfile.TemporaryDirectory(prefix="workqueue-") as folder:
+        children = [Child(number, Path(folder), handed_on, settings.shutdown_grace) for number in range(1, count + 1)]
+        source = Children(children)
+        async with trio.open_nursery() as process:
+            await process.start(stop.listen)
+            await process.start(notifier.feed_watchdog)
+            process.start_soon(serve, source, settings, listener)
+            process.start_soon(_tell_ready, source, notifier.ready)
+            process.start_soon(_end_all, stop, children, notifier)
+            async with trio.open_nursery() as running:
+                for child in children:
+                    running.start_soon(child.run)
+            process.cancel_scope.cancel()
+    log.info("all worker processes have ended")
+
+
+async def _end_all(stop: Stop, children: list[Child], notifier: Notifier) -> None:
+    """One signal for all, and a second one for whoever is in a hurry."""
+    await stop.first.wait()
+    notifier.stopping()
+    for child in children:
+        child.end()
+    await stop.second.wait()
+    for child in children:
+        child.send(signal.SIGTERM)
+
+
+async def _tell_ready(source: Children, ready: Callable[[], None]) -> None:
+    while await source.faults():  # noqa: ASYNC110 - they are other processes
+        await trio.sleep(0.1)
+    ready()
+
+
+def open_socket(path: str) -> socket.socket:
+    """Where a child listens: a Unix socket in a folder that only its parent's user may enter."""
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(path)
+    listener.listen()
+    return listener
+
+
+async def wait_for_parents_end(file_descriptor: int) -> None:
+    """Return when the other end of our standard input is closed: our parent is gone, however it went."""
+    async with trio.lowlevel.FdStream(file_descriptor) as stream:
+        while await stream.receive_some(100):
+            pass

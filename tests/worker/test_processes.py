@@ -1,0 +1,98 @@
+"""Several worker processes under one parent, as `workqueue worker --processes N` runs them."""
+
+import os
+import re
+import signal
+from functools import partial
+
+import httpx
+import pytest
+import trio
+
+from services.worker.metrics import Gauges, Snapshot, TypeCounts, total
+from tests.support.wait import until, until_true
+from tests.worker.processes import WorkerProcess, ledger_counts, worker_process
+
+GAUGES = dict.fromkeys(Gauges.__struct_fields__, 1)
+
+
+@pytest.fixture
+def variables(redis_url, queue_name) -> dict[str, str]:
+    return {"REDIS_URL": redis_url, "QUEUE_NAME": queue_name, "WORKER_CONCURRENCY": "3", "LEASE_SECONDS": "1"}
+
+
+async def push(queue, job_type: str, count: int, payload: str = "{}") -> None:
+    await queue.push([f'{{"type":"{job_type}","payload":{payload}}}'.encode()] * count)
+
+
+def children(worker: WorkerProcess) -> list[int]:
+    return [int(pid) for pid in re.findall(r"worker [^ ]+\.(\d+) takes jobs", worker.said)]
+
+
+def lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+async def ask(worker: WorkerProcess, path: str, **headers: str) -> httpx.Response:
+    async with httpx.AsyncClient() as client:
+        return await client.get(f"http://127.0.0.1:{worker.port}{path}", headers=headers)
+
+
+def test_sums_are_those_of_all_processes_and_what_is_shared_is_not_summed():
+    one = Snapshot(3, 1, 0, {"x": TypeCounts(done=3, seconds=1.5)}, Gauges(**GAUGES))
+    two = Snapshot(4, 0, 2, {"x": TypeCounts(done=1, seconds=0.5), "y": TypeCounts(done=3)}, Gauges(**GAUGES))
+    both = total([one, two])
+    assert (both.done, both.failed, both.given_back) == (7, 1, 2)
+    assert (both.types["x"].done, both.types["x"].seconds, both.types["y"].done) == (4, 2.0, 3)
+    assert (both.gauges.ready, both.gauges.concurrency, both.gauges.running) == (1, 2, 2)
+
+
+async def test_one_endpoint_sums_one_death_is_mended_and_one_signal_ends_all(nursery, variables, tmp_path, queue):
+    async with worker_process(nursery, tmp_path / "ledger", processes=2, **variables) as worker:
+        first, second = children(worker)
+        await push(queue, "quick", 50)
+
+        async def done() -> bool:
+            return (await ask(worker, "/metrics")).json()["jobs_done"] == 50
+
+        await until(done)
+        metrics = (await ask(worker, "/metrics")).json()
+        assert metrics == {
+            "total_jobs_in_queue": 0, "jobs_done": 50, "jobs_failed": 0, "worker_concurrency": 6,
+            "queue_name": queue.name,
+        }  # fmt: skip
+        text = (await ask(worker, "/metrics", Accept="text/plain")).text
+        assert re.search(r'workqueue_jobs_total\{.*outcome="done".*\} 50\.0', text)
+        assert (await ask(worker, "/ready")).text == "ready"
+
+        os.kill(first, signal.SIGKILL)
+        await until_true(lambda: len(children(worker)) == 3, seconds=20)
+        assert "has ended by itself" in worker.said
+        assert lives(second)
+        await push(queue, "naps", 6, '{"seconds": 0.5}')
+        await until_true(lambda: len(ledger_counts(tmp_path / "ledger")[0]) == 56)
+        await worker.terminate()
+        assert worker.process.returncode == 0, worker.said
+    assert not any(map(lives, children(worker)))
+    starts, ends = ledger_counts(tmp_path / "ledger")
+    assert len(ends) == 56, "what ran had its grace"
+    assert max(starts.values()) == 1
+
+
+async def test_children_do_not_outlive_a_parent_that_was_killed(nursery, variables, tmp_path):
+    async with worker_process(nursery, tmp_path / "ledger", processes=2, **variables) as worker:
+        worker.process.kill()
+        await until_true(lambda: not any(map(lives, children(worker))), seconds=20)
+
+
+async def test_a_setting_that_only_a_child_finds_wrong_ends_the_parent_with_its_status(nursery, variables, tmp_path):
+    async with worker_process(nursery, tmp_path / "ledger", processes=2, wait=False, **variables,
+                              WORKER_HANDLERS="no.such.module") as worker:  # fmt: skip
+        with trio.fail_after(20):
+            assert await worker.process.wait() == 2
+        await until_true(partial(worker.said.__contains__, "cannot import no.such.module"))
+        assert "Traceback" not in worker.said
