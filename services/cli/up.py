@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
@@ -119,7 +120,7 @@ class Up:
             if not (environ.get("REDIS_URL") or environ.get("REDIS_ADDR")):
                 server = await self._serve(nursery, "Valkey", lambda port: run_valkey(self._home / "valkey", port=port))
                 environ["REDIS_URL"] = server.url
-                rows.append(("Redis (Valkey)", server.url))
+                rows.append(("Redis (Valkey)", self._address(server.url, self._home / "valkey")))
             else:
                 rows.append(("Redis", without_password(self._settings.redis_url)))
             if not environ.get("DATABASE_URL"):
@@ -127,7 +128,7 @@ class Up:
                     nursery, "Postgres", lambda port: run_postgres(self._home / "postgres", port=port)
                 )
                 environ["DATABASE_URL"] = server.url
-                rows.append(("Postgres", server.url))
+                rows.append(("Postgres", self._address(server.url, self._home / "postgres")))
             else:
                 rows.append(("Postgres", without_password(environ["DATABASE_URL"])))
             if not environ.get("SMTP_URL"):
@@ -141,6 +142,12 @@ class Up:
             await self._run_service(nursery, "producer", self._settings.producer_port)
             await self._run_service(nursery, "worker", self._settings.worker_port)
             self._show(rows)
+
+    @staticmethod
+    def _address(url: str, folder: Path) -> str:
+        """Of a server of ours: what is printed may end in a log, so the password is not."""
+        found = sorted(folder.rglob("password"))
+        return f"{without_password(url)}" + (f"  (its password: {found[0]})" if found else "")
 
     async def _serve(self, nursery: trio.Nursery, name: str, open_server: Open) -> Server:
         """Start an embedded server and keep it running; its URL stays the same."""
@@ -279,7 +286,15 @@ class Up:
             console.print(f"  [bold]{name:<15}[/] {escape(text)}")
         console.print("\nTry:")
         console.print(f"  curl -X POST {base}/enqueue -d '{escape(payload)}'")
-        console.print('  workqueue enqueue generate_pdf --payload \'{"title": "Hello"}\'\n', markup=False)
+        console.print(f'  {_own_command()} enqueue generate_pdf --payload \'{{"title": "Hello"}}\'\n', markup=False)
+
+
+def _own_command() -> str:
+    """How this program is called from here: `make up` runs it out of an environment that is on nobody's PATH."""
+    command = Path(sys.argv[0])
+    if command.name != "workqueue" or shutil.which("workqueue"):
+        return "workqueue"
+    return os.path.relpath(command)
 
 
 async def _cancel_after(stop: Stop, scope: trio.CancelScope) -> None:
