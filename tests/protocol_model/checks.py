@@ -1,0 +1,107 @@
+"""The invariants, looked at when everything has come to rest. What can be seen at once is checked in `truth.py`."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from tests.protocol_model.postgres_model import TERMINAL, Postgres
+from tests.protocol_model.truth import Truth
+from tests.protocol_model.worker import RETRIES, Lease
+from tests.protocol_model.world import World
+
+SPIN = 12  # claims of one job before it is due; a clock that jumps explains a few
+
+
+def is_quiet(world: World, leases: set[str]) -> bool:
+    """Nothing is on its way any more."""
+    redis, truth = world.redis, world.truth
+    if world.engine.late_trips or redis.jobs_in_lists() or set(redis.leases) != leases:
+        return False
+    if world.postgres is None:
+        return True
+    rows = world.postgres.rows.items()
+    return not world.postgres.unpushed and all(row.state in TERMINAL or job in truth.popped for job, row in rows)
+
+
+def check_at_rest(world: World, leases: set[str]) -> list[str]:
+    bad = list(world.truth.violations)
+    bad += _leftovers(world, leases)
+    if world.postgres is None:
+        bad += _check_redis_only(world) if not world.truth.losses else []
+    else:
+        bad += _check_rows(world, world.postgres, leases)
+        bad += _check_promises(world.truth, world.postgres)
+    return bad
+
+
+def _leftovers(world: World, leases: set[str]) -> list[str]:
+    redis = world.redis
+    bad = [f"left over: lease {lease}" for lease in sorted(set(redis.leases) ^ leases)]
+    owned = redis.workers | set(redis.flights) | set(redis.started)
+    bad += [f"left over: keys of {lease}" for lease in sorted(owned - leases)]
+    bad += [f"left over: task {job or 'without id'} in Redis" for job in sorted(redis.jobs_in_lists())]
+    return bad
+
+
+def _check_rows(world: World, sql: Postgres, leases: set[str]) -> list[str]:
+    """The sentence under the table of rows; at rest every row is also terminal."""
+    bad = [f"left over: mark {batch}" for batch in sql.unpushed]
+    truth, in_lists = world.truth, world.redis.jobs_in_lists()
+    for job, row in sql.rows.items():
+        if row.state == "pending" and job not in truth.popped:
+            bad.append(f"{job} is pending and {'waits for ever' if job in in_lists else 'nowhere'}")
+        if row.state == "processing":
+            bad.append(f"{job} is processing for ever, owner {'lives' if row.owner in leases else 'is gone'}")
+        if row.completions > 1 and job not in truth.touched_by_person:
+            bad.append(f"{job} completed {row.completions} times")
+        if truth.early[job] > SPIN:
+            bad.append(f"{job} was claimed {truth.early[job]} times before it was due")
+        bad += _check_counters(truth, sql, job)
+    return bad
+
+
+def _check_counters(truth: Truth, sql: Postgres, job: str) -> list[str]:
+    row = sql.rows[job]
+    expected = min(truth.failures.get(job, 0), RETRIES + 1)
+    if row.state == "completed" and row.attempts != expected:
+        return [f"{job} completed with {row.attempts} failures, it had {expected}"]
+    if row.state == "failed" and row.recoveries < 3 and row.attempts != expected:
+        return [f"{job} failed with {row.attempts} failures, it had {expected}"]
+    if truth.killers and row.state == "failed" and row.recoveries >= 3 and job not in truth.killers:
+        return [f"{job} was blamed for the deaths that another job caused"]
+    return []
+
+
+def _check_promises(truth: Truth, sql: Postgres) -> list[str]:
+    bad = []
+    for job in sorted(truth.accepted - truth.popped):
+        row = sql.rows.get(job)
+        if row is None:
+            if not (truth.losses and job.startswith("f")):
+                bad.append(f"{job} was accepted and has no row")
+        elif row.state == "cancelled" and job not in truth.touched_by_person:
+            bad.append(f"{job} was accepted and is cancelled")
+        elif row.state == "completed" and not truth.runs[job]:
+            bad.append(f"{job} is completed and never ran")
+    bad += [f"{job} was refused and ran" for job in sorted(truth.refused - truth.touched_by_person) if truth.runs[job]]
+    if not truth.losses:
+        rows = Counter(truth.named[job] for job in sql.rows if job in truth.named)
+        expected = truth.unnamed - truth.popped
+        bad += [f"{origin} became {rows[origin]} rows" for origin in sorted(expected) if rows[origin] != 1]
+    return bad
+
+
+def _check_redis_only(world: World) -> list[str]:
+    truth, bad = world.truth, []
+    buried = {task.job for task, _ in world.redis.dead}
+    for job in sorted(truth.accepted - truth.popped):
+        if not truth.finished[job] and job not in buried:
+            bad.append(f"{job} was accepted and never finished")
+    bad += [f"{job} was finished {count} times" for job, count in truth.finished.items() if count > 1]
+    if truth.killers:
+        blamed = {task.job for task, reason in world.redis.dead if reason == "worker died"} - truth.killers
+        bad += [f"{job} was blamed for the deaths that another job caused" for job in sorted(blamed)]
+    return bad
+
+
+__all__ = ["Lease", "check_at_rest", "is_quiet"]

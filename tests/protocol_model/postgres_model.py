@@ -1,0 +1,285 @@
+"""Postgres as the protocol sees it. Every method is one statement and one transaction: whole or not at all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Literal
+
+from tests.protocol_model.engine import SECOND, LockTimeout
+from tests.protocol_model.mechanisms import Switches
+
+State = Literal["pending", "processing", "completed", "failed", "cancelled"]
+Verdict = Literal["done", "pending", "refused", "locked"]
+Counter = Literal["attempts", "interruptions", "none"]
+
+TERMINAL: frozenset[State] = frozenset({"completed", "failed", "cancelled"})
+MAX_RECOVERIES = 3
+SWEEP_AGE = 5 * SECOND
+RECONCILE_MARGIN = 60 * SECOND
+RECONCILE_PAUSE = 10 * SECOND
+
+
+@dataclass(slots=True)
+class Row:
+    state: State
+    updated_at: int
+    owner: str = ""
+    token: str = ""
+    run_at: int = 0
+    attempts: int = 0
+    recoveries: int = 0
+    interruptions: int = 0
+    joined: bool = False
+    cancel_at: bool = False
+    completions: int = 0
+
+    @property
+    def untouched(self) -> bool:
+        return self.attempts == self.recoveries == self.interruptions == 0
+
+
+@dataclass(frozen=True, slots=True)
+class Counters:
+    attempts: int
+    recoveries: int
+    interruptions: int
+
+
+@dataclass(slots=True)
+class Mark:
+    at: int
+    ids: list[str]
+
+
+@dataclass
+class Postgres:
+    clock: Callable[[], int]
+    switches: Switches
+    rows: dict[str, Row] = field(default_factory=dict)
+    unpushed: dict[str, Mark] = field(default_factory=dict)
+    keys: dict[str, str] = field(default_factory=dict)
+    locked_until: dict[str, int] = field(default_factory=dict)
+    run: int | None = None
+    n: int = 0
+    reconciled_at: int = -RECONCILE_PAUSE
+
+    # --- locks and marks
+
+    def lock(self, job: str, until: int) -> None:
+        """Somebody's psql session holds the row."""
+        self.locked_until[job] = until
+
+    def _locked(self, job: str) -> bool:
+        return self.locked_until.get(job, 0) > self.clock()
+
+    def _wait_for(self, jobs: Iterable[str]) -> None:
+        if any(self._locked(job) for job in jobs):
+            raise LockTimeout
+
+    def _mark(self, batch: str, ids: Iterable[str]) -> None:
+        """A statement that arrives twice adds to its own mark."""
+        mark = self.unpushed.setdefault(batch, Mark(self.clock(), []))
+        mark.ids.extend(job for job in ids if job not in mark.ids)
+
+    def unmark(self, batches: Iterable[str]) -> None:
+        for batch in batches:
+            self.unpushed.pop(batch, None)
+
+    def read_mark(self, batch: str) -> list[str]:
+        mark = self.unpushed.get(batch)
+        return list(mark.ids) if mark else []
+
+    # --- submit
+
+    def insert(self, ids: list[str], batch: str, pushed: list[str]) -> None:
+        for job in ids:
+            self.rows[job] = Row("pending", self.clock())
+        if self.switches.on("submit-mark"):
+            self._mark(batch, ids)
+        self.unmark(pushed)
+
+    def insert_once(self, key: str, job: str, batch: str) -> str:
+        """Insert under an idempotency key; returns the job that holds it."""
+        if key not in self.keys:
+            self.keys[key] = job
+            self.insert([job], batch, [])
+        return self.keys[key]
+
+    def join(self, job: str) -> bool:
+        """False: it was refused meanwhile, its key is free again."""
+        row = self.rows[job]
+        if row.state == "cancelled" and job not in self.keys.values():
+            return False
+        row.joined = True
+        return True
+
+    def refuse(self, ids: list[str], batch: str) -> set[str]:
+        """Submit's step 3; returns those that will never run."""
+        self._wait_for(ids)
+        refused = set()
+        for job in ids:
+            row = self.rows[job]
+            never_ran = row.untouched or not self.switches.on("zero-counters")
+            protected = row.joined and self.switches.on("joined")
+            if row.state == "pending" and never_ran and not protected:
+                row.state, row.updated_at = "cancelled", self.clock()
+                self.keys = {key: holder for key, holder in self.keys.items() if holder != job}
+            if row.state == "cancelled":
+                refused.add(job)
+        joined = [job for job in self.read_mark(batch) if self.rows[job].joined and self.rows[job].state == "pending"]
+        self.unmark([batch])
+        if joined:
+            self._mark(batch, joined)
+        return refused
+
+    # --- claim
+
+    def claim(self, ids: list[str], lease: str, token: str, before: list[str]) -> dict[str, Counters]:
+        claimed = {}
+        for job in sorted(set(ids)):
+            row = self.rows.get(job)
+            if row is None or self._locked(job):
+                continue
+            mine = row.state == "processing" and row.token in {token, *before} and self.switches.on("second-token")
+            due = row.run_at <= self.clock() or not self.switches.on("early-stays")
+            free = row.state == "pending" and due
+            if not self.switches.on("claim-cas"):
+                free = row.state not in TERMINAL and due
+            if free:
+                row.state, row.owner, row.token, row.updated_at = "processing", lease, token, self.clock()
+            if mine:
+                row.token = token
+            if free or mine:
+                claimed[job] = Counters(row.attempts, row.recoveries, row.interruptions)
+        return claimed
+
+    def adopt(self, ids: list[str], lease: str, token: str) -> set[str]:
+        """Insert foreign tasks as `processing`, on conflict do nothing."""
+        new = {job for job in ids if job not in self.rows}
+        for job in new:
+            self.rows[job] = Row("processing", self.clock(), owner=lease, token=token)
+        return new
+
+    def look(self, ids: list[str]) -> dict[str, tuple[State, int]]:
+        """State and delay until due of the rows that exist."""
+        found = {job: self.rows[job] for job in ids if job in self.rows}
+        return {job: (row.state, max(0, row.run_at - self.clock())) for job, row in found.items()}
+
+    def tokens_of(self, lease: str) -> dict[str, str]:
+        return {job: row.token for job, row in self.rows.items() if row.state == "processing" and row.owner == lease}
+
+    # --- settle
+
+    def _verdict(self, row: Row, token: str, wanted: State) -> Verdict:
+        if row.token == token and row.state == wanted and self.switches.on("done-before"):
+            return "done"
+        return "pending" if row.state == "pending" else "refused"
+
+    def finish(self, job: str, token: str, state: State) -> Verdict:
+        row = self.rows[job]
+        if row.state != "processing" or row.token != token:
+            return self._verdict(row, token, state)
+        if self._locked(job):
+            return "locked"
+        row.state, row.updated_at = state, self.clock()
+        if state == "failed":
+            row.attempts += 1
+        row.completions += state == "completed"
+        return "done"
+
+    def release(self, job: str, token: str, delay: int, counter: Counter, batch: str) -> Verdict:
+        """Retry, give back, snooze: `pending` and marked, or `cancelled` when somebody asked for that."""
+        row = self.rows[job]
+        if row.state != "processing" or row.token != token:
+            return self._verdict(row, token, "cancelled" if row.cancel_at else "pending")
+        if self._locked(job):
+            return "locked"
+        row.updated_at, row.run_at = self.clock(), self.clock() + delay
+        row.attempts += counter == "attempts"
+        row.interruptions += counter == "interruptions"
+        row.state = "cancelled" if row.cancel_at else "pending"
+        if row.state == "pending" and self.switches.on("release-mark"):
+            self._mark(batch, [job])
+        return "done"
+
+    def recover(self, lease: str, blameless: bool, noted: set[str], batch: str) -> list[str]:
+        """The rows of a lease that is gone; returns (and marks) those that are `pending` now."""
+        mine = [job for job, row in self.rows.items() if row.state == "processing" and row.owner == lease]
+        self._wait_for(mine)
+        for job in mine:
+            row = self.rows[job]
+            blamed = row.recoveries == 0 or job in noted or not self.switches.on("noted")
+            row.interruptions += blameless
+            row.recoveries += blamed and not blameless
+            row.state, row.updated_at, row.run_at = "pending", self.clock(), 0
+            if row.cancel_at:
+                row.state = "cancelled"
+            elif row.recoveries >= MAX_RECOVERIES:
+                row.state = "failed"
+        waiting = [job for job in mine if self.rows[job].state == "pending"]
+        if self.switches.on("recover-mark"):
+            self._mark(batch, waiting)
+        return waiting
+
+    def owners(self) -> set[str]:
+        return {row.owner for row in self.rows.values() if row.state == "processing"}
+
+    # --- sweep and loss
+
+    def take_marks(self) -> list[tuple[str, list[str]]]:
+        old = [(batch, mark) for batch, mark in self.unpushed.items() if mark.at <= self.clock() - SWEEP_AGE][:20]
+        for _, mark in old:
+            mark.at = self.clock()
+            for job in mark.ids:
+                row = self.rows[job]
+                if row.state == "pending" and self.switches.on("sweep-touch"):
+                    row.updated_at = self.clock()
+        return [(batch, list(mark.ids)) for batch, mark in old]
+
+    def fetch_pending(self, ids: list[str]) -> dict[str, tuple[int, Counters]]:
+        found = {}
+        for job in ids:
+            row = self.rows[job]
+            if row.state == "pending":
+                counters = Counters(row.attempts, row.recoveries, row.interruptions)
+                found[job] = (max(0, row.run_at - self.clock()), counters)
+        return found
+
+    def read_run(self) -> tuple[int | None, int, int]:
+        return self.run, self.n, self.clock()
+
+    def reconcile(self, old: tuple[int | None, int], run: int, since: int | None, batch: str) -> bool:
+        """Mark what Redis may have lost; guarded by the old values, at most every 10 s."""
+        if (self.run, self.n) != old or self.clock() - self.reconciled_at < RECONCILE_PAUSE:
+            return False
+        self.run, self.reconciled_at = run, self.clock()
+        limit = -1 if since is None else since - RECONCILE_MARGIN
+        lost = [job for job, row in self.rows.items() if row.state == "pending" and row.updated_at >= limit]
+        if lost:
+            self._mark(batch, lost)
+        return True
+
+    def advance(self, run: int, old: int, new: int) -> bool:
+        if self.run != run or self.n != old:
+            return False
+        self.n = new
+        return True
+
+    # --- a person
+
+    def cancel(self, job: str) -> None:
+        row = self.rows[job]
+        if row.state == "pending":
+            row.state, row.updated_at = "cancelled", self.clock()
+        elif row.state == "processing":
+            row.cancel_at = True
+
+    def reopen(self, job: str, batch: str) -> bool:
+        row = self.rows[job]
+        if row.state not in {"failed", "cancelled"}:
+            return False
+        row.state, row.updated_at, row.run_at, row.cancel_at = "pending", self.clock(), 0, False
+        row.attempts = row.recoveries = row.interruptions = 0
+        self._mark(batch, [job])
+        return True

@@ -1,0 +1,345 @@
+"""A worker: claim and audit, start, the run itself, and how its outcome is settled."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+from tests.protocol_model.engine import SECOND, NoAnswer, Process, Sleep, Steps
+from tests.protocol_model.postgres_model import MAX_RECOVERIES, TERMINAL, Counter, Counters, State, Verdict
+from tests.protocol_model.redis_model import Task
+from tests.protocol_model.truth import Run
+from tests.protocol_model.world import TERM, World
+
+PLACES = 3
+RETRIES = 2
+GRACE = 5 * SECOND
+AUDIT_EVERY = 5 * SECOND
+ANSWER_WITHIN = 30 * SECOND
+
+
+@dataclass(eq=False)
+class Item:
+    """A claimed job that this worker holds under a number of its flight."""
+
+    task: Task
+    job: str
+    token: str = ""
+    counters: Counters = Counters(0, 0, 0)
+    run: Run | None = None
+    settling: bool = False
+
+
+@dataclass(eq=False)
+class Lease:
+    id: str
+    registered: bool = False
+    lost: bool = False
+    renewed_at: int = 0
+    next_number: int = 1
+    held: dict[int, Item] = field(default_factory=dict)
+    last_chances: int = 0
+
+
+class Worker:
+    def __init__(self, world: World, process: Process) -> None:
+        self.world = world
+        self.process = process
+        self.lease = Lease(world.fresh("L"))
+        self.draining = False
+        self.cancelling = False
+
+    @property
+    def now(self) -> int:
+        return self.world.engine.now
+
+    def spawn(self, name: str, steps: Steps[None]) -> None:
+        self.world.engine.start(self.process, name, steps)
+
+    def lose(self, lease: Lease) -> None:
+        """Told `lost`: cancel its jobs and go on under a new lease; `upkeep` recovers the old one."""
+        lease.lost = True
+        for item in lease.held.values():
+            if item.run:
+                self.world.truth.end(item.run)
+        if self.lease is lease:
+            self.lease = Lease(self.world.fresh("L"))
+
+    # --- claim
+
+    def claim_loop(self) -> Steps[None]:
+        audited_at = 0
+        while not self.draining:
+            lease = self.lease
+            count = PLACES + 1 - len(lease.held)
+            if self.now - audited_at >= AUDIT_EVERY and lease.registered:
+                audited_at = self.now
+                yield from self.audit(lease)
+            if count <= 0 or not lease.registered:
+                yield Sleep(200)
+                continue
+            tasks = yield from self.take(lease, count)
+            if tasks is None:
+                self.lose(lease)
+            elif tasks:
+                yield from self.accept(lease, tasks)
+            else:
+                try:
+                    yield from self.world.redis_once("blmove", lambda redis: redis.blmove())
+                except NoAnswer:
+                    pass
+                yield Sleep(600)
+
+    def take(self, lease: Lease, count: int) -> Steps[dict[int, Task] | None]:
+        """Step 1: the same claim again until it is answered."""
+        start = lease.next_number
+        while not lease.lost:
+            try:
+                tasks = yield from self.world.redis_once(
+                    "claim.script", lambda redis: redis.claim(lease.id, count, start)
+                )
+            except NoAnswer:
+                if not self.world.on("claim-again"):
+                    lease.next_number += count
+                    return {}
+                yield Sleep(200)
+                continue
+            if tasks or self.world.on("start-after-empty"):
+                lease.next_number += count
+            return tasks
+        return None
+
+    def accept(self, lease: Lease, tasks: dict[int, Task]) -> Steps[None]:
+        """Steps 2 to 4."""
+        items: dict[int, Item] = {}
+        for number, task in tasks.items():
+            if not task.job:
+                named = yield from self.give_name(lease, number, task)
+                if named is None:
+                    continue
+                task = named
+            running = {item.job for item in lease.held.values() if not (item.settling and self.world.on("settling"))}
+            holds = running | {item.job for item in items.values()}
+            if task.job in holds and self.world.on("held-copy"):
+                yield from self.world.redis_again("claim.ack", lambda redis, number=number: redis.ack(lease.id, number))  # type: ignore[misc]
+                continue
+            items[number] = Item(task, task.job, counters=Counters(task.attempts, task.recoveries, task.interruptions))
+        lease.held.update(items)
+        if self.world.postgres is not None:
+            yield from self.claim_rows(lease, items)
+        for number, item in items.items():
+            if number in lease.held and not lease.lost:
+                self.spawn("attempt", self.attempt(lease, number, item))
+
+    def give_name(self, lease: Lease, number: int, task: Task) -> Steps[Task | None]:
+        named = task.named(self.world.fresh("u"))
+        self.world.truth.named[named.job] = task.origin
+        self.world.truth.failures[named.job] = self.world.truth.failures[task.origin]
+        if self.world.on("name-first"):
+            done = yield from self.world.redis_again("claim.name", lambda redis: redis.name_id(lease.id, number, named))
+            if not done and self.world.on("name-answer"):
+                return None
+        return named
+
+    def claim_rows(self, lease: Lease, items: dict[int, Item]) -> Steps[None]:
+        world, tokens = self.world, [self.world.fresh("T")]
+        wanted = [item.job for item in items.values()]
+        while wanted:
+            claimed = yield from self.send_claim(lease, wanted, tokens)
+            for item in items.values():
+                if item.job in claimed:
+                    item.counters, item.token = claimed[item.job], tokens[-1]
+            wanted = [job for job in wanted if job not in claimed]
+            states = yield from world.sql_again("claim.look", lambda sql, ids=wanted: sql.look(ids))  # type: ignore[misc]
+            for number, item in list(items.items()):
+                if item.job in wanted and item.job in states:
+                    yield from self.put_away(lease, number, item, *states[item.job])
+            wanted = [job for job in wanted if job not in states]
+            if not wanted:
+                return
+            try:  # a foreign task; whatever comes of it, the next claim tells
+                yield from world.sql_once("claim.adopt", lambda sql, ids=wanted: sql.adopt(ids, lease.id, tokens[-1]))  # type: ignore[misc]
+            except NoAnswer:
+                yield Sleep(200)
+
+    def send_claim(self, lease: Lease, ids: list[str], tokens: list[str]) -> Steps[dict[str, Counters]]:
+        """Each send has a token of its own and takes over what the sends before it got: a late one gets nothing that counts."""
+        while True:
+            if self.world.on("token-per-send"):
+                tokens.append(self.world.fresh("T"))
+            try:
+                return (yield from self.send_claim_once(lease, ids, tokens[:-1], tokens[-1]))
+            except NoAnswer:
+                yield Sleep(200)
+
+    def send_claim_once(
+        self, lease: Lease, ids: list[str], before: list[str], token: str
+    ) -> Steps[dict[str, Counters]]:
+        return (yield from self.world.sql_once("claim.rows", lambda sql: sql.claim(ids, lease.id, token, before)))
+
+    def put_away(self, lease: Lease, number: int, item: Item, state: State, delay: int) -> Steps[None]:
+        """Step 4: a task whose row this claim did not get."""
+        if state in TERMINAL or state == "processing":
+            yield from self.world.redis_again("claim.ack", lambda redis: redis.ack(lease.id, number))
+        else:
+            self.world.truth.early[item.job] += delay > 0
+            yield from self.back(lease, number, delay or SECOND)
+        lease.held.pop(number, None)
+
+    def back(self, lease: Lease, number: int, delay: int, text: Task | None = None) -> Steps[bool]:
+        due = None
+        if delay > 0 and not self.world.on("relative-delay"):
+            due = self.world.postgres_clock() + delay
+        return (yield from self.world.redis_again("back", lambda redis: redis.back(lease.id, number, delay, text, due)))
+
+    # --- audit
+
+    def audit(self, lease: Lease) -> Steps[None]:
+        """Numbers of my flight that I do not hold go back: nobody will ever run them."""
+        if not self.world.on("audit"):
+            return
+        try:
+            _, flight, _ = yield from self.world.redis_once("audit", lambda redis: redis.inspect(lease.id))
+        except NoAnswer:
+            return
+        for number in sorted(set(flight) - set(lease.held), reverse=True):
+            yield from self.back(lease, number, 0)
+        if self.world.postgres is not None and self.world.on("row-audit"):
+            yield from self.audit_rows(lease)
+
+    def audit_rows(self, lease: Lease) -> Steps[None]:
+        """Rows of my lease under a token that I do not hold: a claim that arrived after its repeat was settled."""
+        try:
+            rows = yield from self.world.sql_once("row-audit", lambda sql: sql.tokens_of(lease.id))
+        except NoAnswer:
+            return
+        mine = {(item.job, item.token) for item in lease.held.values()}
+        for job, token in rows.items():
+            if (job, token) not in mine:
+                batch = self.world.fresh("m")
+                yield from self.world.sql_again(
+                    "audit.release",
+                    lambda sql, job=job, token=token, batch=batch: sql.release(job, token, 0, "none", batch),  # type: ignore[misc]
+                )
+
+    # --- start and run
+
+    def may_start(self, lease: Lease) -> bool:
+        return self.now - lease.renewed_at < 0.6 * TERM or not self.world.on("renewed-at")
+
+    def attempt(self, lease: Lease, number: int, item: Item) -> Steps[None]:
+        if self.world.rng.random() < 0.04:
+            yield from self.release(lease, number, item, SECOND, "none")  # a type that this worker does not know
+            return
+        last_chance = item.counters.recoveries >= MAX_RECOVERIES - 1 and self.world.on("one-suspect")
+        if last_chance and lease.last_chances:
+            yield from self.release(lease, number, item, SECOND, "none")
+            return
+        lease.last_chances += last_chance
+        yield from self.start_and_settle(lease, number, item)
+        lease.last_chances -= last_chance
+
+    def start_and_settle(self, lease: Lease, number: int, item: Item) -> Steps[None]:
+        if item.counters.recoveries > 0:
+            yield from self.world.redis_again("start.note", lambda redis: redis.note_start(lease.id, number))
+        while not self.may_start(lease) and not lease.lost and not self.draining:
+            yield Sleep(300)
+        if lease.lost:
+            return
+        if self.draining:
+            yield from self.release(lease, number, item, 0, "none")
+            return
+        item.run = Run(item.job, self.process, lease.id, self.now)
+        self.world.truth.start(item.run, self.claim_is_valid(lease, number, item))
+        interrupted = yield from self.run(lease, item)
+        self.world.truth.end(item.run)
+        if interrupted and not lease.lost:
+            yield from self.release(lease, number, item, 0, "interruptions")
+        elif not interrupted:
+            yield from self.settle(lease, number, item)
+
+    def claim_is_valid(self, lease: Lease, number: int, item: Item) -> bool:
+        if self.world.postgres is None:
+            return number in self.world.redis.inspect(lease.id)[1]
+        row = self.world.sql.rows[item.job]
+        return row.state == "processing" and row.token == item.token
+
+    def run(self, lease: Lease, item: Item) -> Steps[bool]:
+        """The handler; True when it was cancelled."""
+        end = self.now + int(20 * 2 ** self.world.rng.uniform(0, 10.5))
+        while self.now < end:
+            yield Sleep(min(1000, end - self.now))
+            if lease.lost or self.cancelling:
+                return True
+            if item.job in self.world.truth.killers:
+                self.world.engine.kill(self.process)
+        return False
+
+    # --- settle
+
+    def settle(self, lease: Lease, number: int, item: Item) -> Steps[None]:
+        item.settling = True
+        failed = self.world.truth.failures.get(item.job, 0) > item.counters.attempts
+        if failed and item.counters.attempts < RETRIES:
+            yield from self.release(lease, number, item, self.world.rng.randint(100, 8 * SECOND), "attempts")
+        elif self.world.postgres is None:
+            yield from self.finish_in_redis(lease, number, item, failed)
+        else:
+            state: State = "failed" if failed else "completed"
+            verdict = yield from self.until_verdict("finish", item, state)
+            yield from self.leave(lease, number, verdict)
+        lease.held.pop(number, None)
+
+    def finish_in_redis(self, lease: Lease, number: int, item: Item, failed: bool) -> Steps[None]:
+        truth = self.world.truth
+        if failed:
+            yield from self.world.redis_again("finish.bury", lambda redis: redis.bury(lease.id, number, "failed"))
+            return
+
+        def count(done: Task | None) -> None:
+            if done:
+                truth.finished[item.job] += 1
+
+        yield from self.world.redis_again("finish.ack", lambda redis: count(redis.ack(lease.id, number)))
+
+    def until_verdict(
+        self, name: str, item: Item, state: State, delay: int = 0, counter: Counter = "none", batch: str = ""
+    ) -> Steps[Verdict]:
+        """Repeat what somebody has locked: only what has a verdict may leave the flight."""
+        while True:
+            if state == "pending":
+                verdict = yield from self.world.sql_again(
+                    name, lambda sql: sql.release(item.job, item.token, delay, counter, batch)
+                )
+            else:
+                verdict = yield from self.world.sql_again(name, lambda sql: sql.finish(item.job, item.token, state))
+            if verdict != "locked" or not self.world.on("skip-repeat"):
+                return verdict
+            yield Sleep(500)
+
+    def leave(self, lease: Lease, number: int, verdict: Verdict) -> Steps[None]:
+        if verdict == "pending" and self.world.on("pending-back"):
+            yield from self.back(lease, number, 0)
+        else:
+            yield from self.world.redis_again("finish.ack", lambda redis: redis.ack(lease.id, number))
+
+    def release(self, lease: Lease, number: int, item: Item, delay: int, counter: Counter) -> Steps[None]:
+        """Retry, give back, snooze: Postgres first, with a mark; then Redis; then the mark goes."""
+        item.settling = True
+        changed = replace(
+            item.task,
+            attempts=item.counters.attempts + (counter == "attempts"),
+            recoveries=item.counters.recoveries,
+            interruptions=item.counters.interruptions + (counter == "interruptions"),
+        )
+        if self.world.postgres is None:
+            yield from self.back(lease, number, delay, changed)
+            lease.held.pop(number, None)
+            return
+        batch, sent = self.world.fresh("m"), self.now
+        verdict = yield from self.until_verdict("release", item, "pending", delay, counter, batch)
+        if verdict != "done":
+            yield from self.leave(lease, number, verdict)
+        elif (yield from self.back(lease, number, delay, changed)):
+            if self.now - sent <= ANSWER_WITHIN or not self.world.on("thirty-seconds"):
+                yield from self.world.sql_again("release.unmark", lambda sql: sql.unmark([batch]))
+        lease.held.pop(number, None)

@@ -1,0 +1,112 @@
+"""The one object that actors share: stores, clocks, truth, and short names for trips."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from typing import TypeVar
+
+from tests.protocol_model.engine import SECOND, Engine, Faults, Steps, again, ask
+from tests.protocol_model.mechanisms import Switches
+from tests.protocol_model.postgres_model import Postgres
+from tests.protocol_model.redis_model import Redis
+from tests.protocol_model.truth import Truth
+
+T = TypeVar("T")
+TERM = 15 * SECOND
+START_OF_TIME = 1_000_000 * SECOND
+
+
+class World:
+    def __init__(self, seed: int, switches: Switches, faults: Faults, redis_only: bool) -> None:
+        self.rng = random.Random(seed)
+        self.switches = switches
+        self.engine = Engine(self.rng, faults)
+        self.truth = Truth(self.engine)
+        self.redis_skew = 0
+        self.redis = Redis(self.redis_clock, switches)
+        self.postgres: Postgres | None = None if redis_only else Postgres(self.postgres_clock, switches)
+        self.snapshots: list[Redis] = []
+        self.calm = False
+        self._seen: dict[str, str] = {}
+        self.engine.changes = self._changes
+        self._serial = 0
+
+    def on(self, mechanism: str) -> bool:
+        return self.switches.on(mechanism)
+
+    def redis_clock(self) -> int:
+        return START_OF_TIME + self.engine.now + self.redis_skew
+
+    def postgres_clock(self) -> int:
+        return START_OF_TIME + self.engine.now
+
+    def fresh(self, prefix: str) -> str:
+        self._serial += 1
+        return f"{prefix}{self._serial}"
+
+    @property
+    def sql(self) -> Postgres:
+        assert self.postgres is not None
+        return self.postgres
+
+    # Redis is looked up when the trip arrives: between sending and arrival it may have become another one.
+
+    def redis_once(self, name: str, action: Callable[[Redis], T]) -> Steps[T]:
+        return ask(name, "redis", lambda: self._on_redis(action))
+
+    def redis_again(self, name: str, action: Callable[[Redis], T]) -> Steps[T]:
+        return again(name, "redis", lambda: self._on_redis(action))
+
+    def sql_once(self, name: str, action: Callable[[Postgres], T]) -> Steps[T]:
+        return ask(name, "postgres", lambda: action(self.sql))
+
+    def sql_again(self, name: str, action: Callable[[Postgres], T]) -> Steps[T]:
+        return again(name, "postgres", lambda: action(self.sql))
+
+    def _on_redis(self, action: Callable[[Redis], T]) -> T:
+        if not self.calm and self.rng.random() < 0.02:
+            self.snapshots = [*self.snapshots[-30:], self.redis.snapshot()]
+        return action(self.redis)
+
+    def replace_redis(self, state: Redis, same_run: bool) -> None:
+        """Redis loses data: what it holds now is `state`."""
+        self.truth.losses += 1
+        state.run = self.redis.run if same_run else self.redis.run + 1
+        self.redis = state
+        self.snapshots = []
+
+    # --- the trace
+
+    def _places(self) -> dict[str, str]:
+        """For each job: its row, and where its tasks are."""
+        places: dict[str, list[str]] = {}
+
+        def add(job: str, place: str) -> None:
+            places.setdefault(job, []).append(place)
+
+        for job, row in self.postgres.rows.items() if self.postgres else ():
+            marked = any(job in mark.ids for mark in self.sql.unpushed.values())
+            owner = f" {row.owner} {row.token}" if row.state == "processing" else ""
+            add(
+                job,
+                f"{row.state}{owner} {row.attempts}/{row.recoveries}/{row.interruptions}{' marked' if marked else ''}",
+            )
+        for name, tasks in (
+            ("ready", self.redis.ready),
+            ("front", self.redis.front),
+            ("scheduled", self.redis.scheduled),
+        ):
+            for task in tasks:
+                add(task.job or f"unnamed {task.origin}", name)
+        for lease, flight in self.redis.flights.items():
+            for number, task in flight.tasks.items():
+                add(task.job or f"unnamed {task.origin}", f"flight {lease}#{number}")
+        for lease, score in self.redis.leases.items():
+            places[lease] = ["lives" if score > 0 else "fenced" if score == 0 else "ended"]
+        return {job: ", ".join(where) for job, where in places.items()}
+
+    def _changes(self) -> list[str]:
+        before, self._seen = self._seen, self._places()
+        jobs = sorted(before.keys() | self._seen.keys())
+        return [f"{job}: {self._seen.get(job, 'gone')}" for job in jobs if self._seen.get(job) != before.get(job)]
