@@ -6,7 +6,9 @@ import argparse
 import sys
 from collections import Counter
 from functools import partial
+from dataclasses import replace
 from multiprocessing import Pool
+from multiprocessing.pool import Pool as PoolType
 
 from tests.protocol_model.explore import Options, Result, explore
 from tests.protocol_model.mechanisms import MECHANISMS
@@ -33,6 +35,15 @@ def report(title: str, results: list[Result], show: int) -> int:
     return len(bad)
 
 
+def find(pool: PoolType, name: str, seeds: range, options: Options) -> None:
+    """Say the first of `seeds` that is bad, and what it shows."""
+    for result in pool.imap(partial(explore, options=options), seeds, chunksize=5):
+        if result.violations:
+            print(f"{name:20} {result.seed:6} {kind_of(result.violations[0])}", flush=True)
+            return
+    print(f"{name:20}        does not show", flush=True)
+
+
 def print_trace(seed: int, options: Options) -> int:
     result = explore(seed, options, tracing=True)
     print("\n".join(result.trace))
@@ -55,6 +66,10 @@ def main() -> int:
         help="switch one off; may be repeated",
     )
     parser.add_argument("--ablate", action="store_true", help="switch each mechanism off, one at a time")
+    parser.add_argument(
+        "--focus", action="append", default=[], metavar="TRIP", help="disturb this trip far more; may be repeated"
+    )
+    parser.add_argument("--find", action="store_true", help="the first bad schedule without each mechanism")
     parser.add_argument("--trace", action="store_true", help="print the schedule of --seed, or the first bad one")
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--list", action="store_true", help="list the mechanisms")
@@ -64,12 +79,17 @@ def main() -> int:
         return 0
     losses = not (arguments.no_losses or arguments.redis_only)
     off = frozenset(arguments.without)
-    options = Options(arguments.redis_only, losses, off)
+    options = Options(arguments.redis_only, losses, off, frozenset(arguments.focus))
     seeds = range(arguments.seed, arguments.seed + arguments.schedules)
     if arguments.ablate:
         for name in MECHANISMS:
-            ablated = Options(arguments.redis_only, losses, off | {name})
+            ablated = Options(arguments.redis_only, losses, off | {name}, frozenset(arguments.focus))
             report(f"without {name}", run_many(seeds, ablated, arguments.processes), show=2)
+        return 0
+    if arguments.find:
+        with Pool(arguments.processes) as pool:
+            for name in sorted(off) or MECHANISMS:
+                find(pool, name, seeds, replace(options, off=frozenset({name})))
         return 0
     if arguments.trace and arguments.schedules == 1:
         return 1 if print_trace(arguments.seed, options) else 0

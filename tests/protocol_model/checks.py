@@ -20,7 +20,9 @@ def is_quiet(world: World, leases: set[str]) -> bool:
     if world.postgres is None:
         return True
     rows = world.postgres.rows.items()
-    return not world.postgres.unpushed and all(row.state in TERMINAL or job in truth.popped for job, row in rows)
+    if world.postgres.unpushed or world.postgres.claimed:
+        return False
+    return all(row.state in TERMINAL or job in truth.popped for job, row in rows)
 
 
 def check_at_rest(world: World, leases: set[str]) -> list[str]:
@@ -46,12 +48,15 @@ def _leftovers(world: World, leases: set[str]) -> list[str]:
 def _check_rows(world: World, sql: Postgres, leases: set[str]) -> list[str]:
     """The sentence under the table of rows; at rest every row is also terminal."""
     bad = [f"left over: mark {batch}" for batch in sql.unpushed]
+    bad += [f"left over: claim {token} of {claimed.owner}" for token, claimed in sql.claimed.items()]
     truth, in_lists = world.truth, world.redis.jobs_in_lists()
     for job, row in sql.rows.items():
         if row.state == "pending" and job not in truth.popped:
             bad.append(f"{job} is pending and {'waits for ever' if job in in_lists else 'nowhere'}")
         if row.state == "processing":
-            bad.append(f"{job} is processing for ever, owner {'lives' if row.owner in leases else 'is gone'}")
+            owner = sql.claimed[row.token].owner if row.token in sql.claimed else ""
+            whose = "nobody noted whose" if not owner else "owner lives" if owner in leases else "owner is gone"
+            bad.append(f"{job} is processing for ever, {whose}")
         if row.completions > 1 and job not in truth.touched_by_person:
             bad.append(f"{job} completed {row.completions} times")
         if truth.early[job] > SPIN:

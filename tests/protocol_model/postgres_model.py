@@ -10,7 +10,7 @@ from tests.protocol_model.engine import SECOND, LockTimeout
 from tests.protocol_model.mechanisms import Switches
 
 State = Literal["pending", "processing", "completed", "failed", "cancelled"]
-Verdict = Literal["done", "pending", "refused", "locked"]
+Verdict = Literal["pending", "refused", "locked"]
 Counter = Literal["attempts", "interruptions", "none"]
 
 TERMINAL: frozenset[State] = frozenset({"completed", "failed", "cancelled"})
@@ -24,7 +24,6 @@ RECONCILE_PAUSE = 10 * SECOND
 class Row:
     state: State
     updated_at: int
-    owner: str = ""
     token: str = ""
     run_at: int = 0
     attempts: int = 0
@@ -52,12 +51,21 @@ class Mark:
     ids: list[str]
 
 
+@dataclass(slots=True)
+class Claimed:
+    """A batch on its way through a worker: a row of the table `claimed`."""
+
+    owner: str
+    ids: list[str]
+
+
 @dataclass
 class Postgres:
     clock: Callable[[], int]
     switches: Switches
     rows: dict[str, Row] = field(default_factory=dict)
     unpushed: dict[str, Mark] = field(default_factory=dict)
+    claimed: dict[str, Claimed] = field(default_factory=dict)
     keys: dict[str, str] = field(default_factory=dict)
     locked_until: dict[str, int] = field(default_factory=dict)
     run: int | None = None
@@ -78,17 +86,23 @@ class Postgres:
             raise LockTimeout
 
     def _mark(self, batch: str, ids: Iterable[str]) -> None:
-        """A statement that arrives twice adds to its own mark."""
+        """Only where a mechanism is off does a batch meet a mark of its own."""
         mark = self.unpushed.setdefault(batch, Mark(self.clock(), []))
         mark.ids.extend(job for job in ids if job not in mark.ids)
 
-    def unmark(self, batches: Iterable[str]) -> None:
+    def unmark(self, batches: Iterable[str], done: Iterable[str] = ()) -> None:
         for batch in batches:
             self.unpushed.pop(batch, None)
+        self.forget_claims(done)
 
-    def read_mark(self, batch: str) -> list[str]:
-        mark = self.unpushed.get(batch)
-        return list(mark.ids) if mark else []
+    def read_marks(self, batches: Iterable[str]) -> dict[str, list[str]]:
+        """The marks that there are."""
+        return {batch: list(self.unpushed[batch].ids) for batch in batches if batch in self.unpushed}
+
+    def forget_claims(self, done: Iterable[str]) -> None:
+        """Bookkeeping that rides along: claims of which every job has a verdict."""
+        for token in done:
+            self.claimed.pop(token, None)
 
     # --- submit
 
@@ -127,7 +141,8 @@ class Postgres:
                 self.keys = {key: holder for key, holder in self.keys.items() if holder != job}
             if row.state == "cancelled":
                 refused.add(job)
-        joined = [job for job in self.read_mark(batch) if self.rows[job].joined and self.rows[job].state == "pending"]
+        mark = self.read_marks([batch]).get(batch, [])
+        joined = [job for job in mark if self.rows[job].joined and self.rows[job].state == "pending"]
         self.unmark([batch])
         if joined:
             self._mark(batch, joined)
@@ -135,77 +150,95 @@ class Postgres:
 
     # --- claim
 
-    def claim(self, ids: list[str], lease: str, token: str, before: list[str]) -> dict[str, Counters]:
+    def claim(
+        self, ids: list[str], lease: str, token: str, earlier: list[str], done: Iterable[str]
+    ) -> dict[str, Counters]:
         claimed = {}
         for job in sorted(set(ids)):
             row = self.rows.get(job)
             if row is None or self._locked(job):
                 continue
-            mine = row.state == "processing" and row.token in {token, *before} and self.switches.on("second-token")
+            mine = row.state == "processing" and row.token in {token, *earlier} and self.switches.on("second-token")
             due = row.run_at <= self.clock() or not self.switches.on("early-stays")
             free = row.state == "pending" and due
             if not self.switches.on("claim-cas"):
                 free = row.state not in TERMINAL and due
-            if free:
-                row.state, row.owner, row.token, row.updated_at = "processing", lease, token, self.clock()
-            if mine:
-                row.token = token
             if free or mine:
+                row.state, row.token, row.updated_at = "processing", token, self.clock()
                 claimed[job] = Counters(row.attempts, row.recoveries, row.interruptions)
+        self.forget_claims(done)
+        self._note(token, lease, claimed)
         return claimed
 
-    def adopt(self, ids: list[str], lease: str, token: str) -> set[str]:
+    def adopt(self, ids: list[str], lease: str, token: str) -> None:
         """Insert foreign tasks as `processing`, on conflict do nothing."""
-        new = {job for job in ids if job not in self.rows}
+        new = [job for job in ids if job not in self.rows]
         for job in new:
-            self.rows[job] = Row("processing", self.clock(), owner=lease, token=token)
-        return new
+            self.rows[job] = Row("processing", self.clock(), token=token)
+        self._note(token, lease, new)
 
-    def look(self, ids: list[str]) -> dict[str, tuple[State, int]]:
-        """State and delay until due of the rows that exist."""
+    def _note(self, token: str, lease: str, ids: Iterable[str]) -> None:
+        if noted := list(ids):
+            claimed = self.claimed.setdefault(token, Claimed(lease, []))
+            claimed.ids.extend(job for job in noted if job not in claimed.ids)
+
+    def look(self, ids: list[str]) -> dict[str, tuple[State, str, int]]:
+        """State, token and delay until due of the rows that exist."""
         found = {job: self.rows[job] for job in ids if job in self.rows}
-        return {job: (row.state, max(0, row.run_at - self.clock())) for job, row in found.items()}
+        return {job: (row.state, row.token, max(0, row.run_at - self.clock())) for job, row in found.items()}
 
-    def tokens_of(self, lease: str) -> dict[str, str]:
-        return {job: row.token for job, row in self.rows.items() if row.state == "processing" and row.owner == lease}
+    def owned(self, lease: str) -> dict[str, set[str]]:
+        """Token -> what is processing under it, for every claim of this lease."""
+        return {
+            token: {job for job in claimed.ids if self._is_under(job, token)}
+            for token, claimed in self.claimed.items()
+            if claimed.owner == lease
+        }
+
+    def _is_under(self, job: str, token: str) -> bool:
+        return self.rows[job].state == "processing" and self.rows[job].token == token
 
     # --- settle
 
-    def _verdict(self, row: Row, token: str, wanted: State) -> Verdict:
-        if row.token == token and row.state == wanted and self.switches.on("done-before"):
-            return "done"
-        return "pending" if row.state == "pending" else "refused"
+    def _take(self, job: str, token: str) -> Row | None:
+        """The row, if it is still ours and free."""
+        return self.rows[job] if self._is_under(job, token) and not self._locked(job) else None
 
-    def finish(self, job: str, token: str, state: State) -> Verdict:
-        row = self.rows[job]
-        if row.state != "processing" or row.token != token:
-            return self._verdict(row, token, state)
-        if self._locked(job):
-            return "locked"
+    def finish(self, job: str, token: str, state: State, done: Iterable[str]) -> bool:
+        """False: done before, locked, or refused; `judge` tells."""
+        self.forget_claims(done)
+        if (row := self._take(job, token)) is None:
+            return False
         row.state, row.updated_at = state, self.clock()
-        if state == "failed":
-            row.attempts += 1
+        row.attempts += state == "failed"
         row.completions += state == "completed"
-        return "done"
+        return True
 
-    def release(self, job: str, token: str, delay: int, counter: Counter, batch: str) -> Verdict:
+    def release(
+        self, job: str, token: str, delay: int, counter: Counter, batch: str, done: Iterable[str] = ()
+    ) -> bool:
         """Retry, give back, snooze: `pending` and marked, or `cancelled` when somebody asked for that."""
-        row = self.rows[job]
-        if row.state != "processing" or row.token != token:
-            return self._verdict(row, token, "cancelled" if row.cancel_at else "pending")
-        if self._locked(job):
-            return "locked"
+        self.forget_claims(done)
+        if (row := self._take(job, token)) is None:
+            return False
         row.updated_at, row.run_at = self.clock(), self.clock() + delay
         row.attempts += counter == "attempts"
         row.interruptions += counter == "interruptions"
         row.state = "cancelled" if row.cancel_at else "pending"
         if row.state == "pending" and self.switches.on("release-mark"):
             self._mark(batch, [job])
-        return "done"
+        return row.state == "pending"
+
+    def judge(self, job: str, token: str) -> Verdict:
+        """The look at what a statement did not return."""
+        if self._is_under(job, token):
+            return "locked"
+        return "pending" if self.rows[job].state == "pending" else "refused"
 
     def recover(self, lease: str, blameless: bool, noted: set[str], batch: str) -> list[str]:
         """The rows of a lease that is gone; returns (and marks) those that are `pending` now."""
-        mine = [job for job, row in self.rows.items() if row.state == "processing" and row.owner == lease]
+        owned = self.owned(lease)
+        mine = sorted(job for ids in owned.values() for job in ids)
         self._wait_for(mine)
         for job in mine:
             row = self.rows[job]
@@ -218,24 +251,29 @@ class Postgres:
             elif row.recoveries >= MAX_RECOVERIES:
                 row.state = "failed"
         waiting = [job for job in mine if self.rows[job].state == "pending"]
-        if self.switches.on("recover-mark"):
+        if waiting and self.switches.on("recover-mark"):
             self._mark(batch, waiting)
+        self.forget_claims(owned)
         return waiting
 
     def owners(self) -> set[str]:
-        return {row.owner for row in self.rows.values() if row.state == "processing"}
+        return {claimed.owner for claimed in self.claimed.values()}
 
     # --- sweep and loss
 
-    def take_marks(self) -> list[tuple[str, list[str]]]:
+    def take_marks(self) -> list[tuple[str, list[str], bool]]:
+        """Marks that are old enough: batch, ids, and whether all that is pending could be touched."""
         old = [(batch, mark) for batch, mark in self.unpushed.items() if mark.at <= self.clock() - SWEEP_AGE][:20]
-        for _, mark in old:
+        taken = []
+        for batch, mark in old:
             mark.at = self.clock()
-            for job in mark.ids:
-                row = self.rows[job]
-                if row.state == "pending" and self.switches.on("sweep-touch"):
-                    row.updated_at = self.clock()
-        return [(batch, list(mark.ids)) for batch, mark in old]
+            waiting = [job for job in mark.ids if self.rows[job].state == "pending"]
+            free = [job for job in waiting if not self._locked(job)]
+            if self.switches.on("sweep-touch"):
+                for job in free:
+                    self.rows[job].updated_at = self.clock()
+            taken.append((batch, list(mark.ids), len(free) == len(waiting)))
+        return taken
 
     def fetch_pending(self, ids: list[str]) -> dict[str, tuple[int, Counters]]:
         found = {}
@@ -253,7 +291,12 @@ class Postgres:
         """Mark what Redis may have lost; guarded by the old values, at most every 10 s."""
         if (self.run, self.n) != old or self.clock() - self.reconciled_at < RECONCILE_PAUSE:
             return False
-        self.run, self.reconciled_at = run, self.clock()
+        if self.run is None and not self.switches.on("first-look"):
+            self.run = run
+            return True
+        if self.run is not None:  # the first look ever is no loss that others would have to wait for
+            self.reconciled_at = self.clock()
+        self.run = run
         limit = -1 if since is None else since - RECONCILE_MARGIN
         lost = [job for job, row in self.rows.items() if row.state == "pending" and row.updated_at >= limit]
         if lost:

@@ -26,7 +26,7 @@ class Upkeep:
         worker = self.worker
         loops = [self.renew_loop(), self.observe_loop(), self.promote_loop(), worker.claim_loop()]
         if self.world.postgres is not None:
-            loops += [self.orphan_loop(), self.sweep_loop(), self.loss_loop()]
+            loops += [self.orphan_loop(), self.sweep_loop(), self.loss_loop(), worker.ledger_loop()]
         for loop in loops:
             worker.spawn("loop", loop)
 
@@ -120,21 +120,35 @@ class Upkeep:
         score, flight, noted = yield from world.redis_again("recover.inspect", lambda redis: redis.inspect(lease))
         if score is not None and score > 0:
             return
-        batch, sent = world.fresh("r"), self.now
+        sent, marks = self.now, dict[str, list[str]]()
         blameless = score == ENDED or (score is None and world.on("absent-blameless"))
-        lost: list[str] = []
         if world.postgres is not None:
             blamed = {flight[number].job for number in noted if number in flight}
-            lost = yield from world.sql_again("recover.rows", lambda sql: sql.recover(lease, blameless, blamed, batch))
-            if world.on("ids-from-mark"):
-                lost = yield from world.sql_again("recover.ids", lambda sql: sql.read_mark(batch))
+            marks = yield from self.recover_rows(lease, blameless, blamed)
         returned = yield from self.empty_flight(lease, flight, noted, blameless)
-        missing = [Task(job) for job in lost if job not in returned]
+        missing = [Task(job) for ids in marks.values() for job in ids if job not in returned]
         pushed = yield from self.push_missing(missing)
         yield from world.redis_again("recover.retire", lambda redis: redis.retire(lease))
         in_time = self.now - sent <= ANSWER_WITHIN or not world.on("thirty-seconds")
-        if world.postgres is not None and pushed and in_time:
-            yield from world.sql_again("recover.unmark", lambda sql: sql.unmark([batch]))
+        if marks and pushed and in_time:
+            yield from world.sql_again("recover.unmark", lambda sql: sql.unmark(marks))
+
+    def recover_rows(self, lease: str, blameless: bool, blamed: set[str]) -> Steps[dict[str, list[str]]]:
+        """Makes the rows wait. Returns the marks of all sends so far that are there: only what was seen may be dropped."""
+        world, batches = self.world, [self.world.fresh("r")]
+        while True:
+            try:
+                lost = yield from world.sql_once(
+                    "recover.rows", lambda sql: sql.recover(lease, blameless, blamed, batches[-1])
+                )
+                break
+            except NoAnswer:
+                yield Sleep(200)
+                if world.on("mark-per-send"):
+                    batches.append(world.fresh("r"))
+        if not world.on("ids-from-mark"):
+            return {batches[-1]: lost}
+        return (yield from world.sql_again("recover.ids", lambda sql: sql.read_marks(batches)))
 
     def push_missing(self, tasks: list[Task]) -> Steps[bool]:
         """False: no answer. Each further send would leave a copy; the mark stays and the sweep does it."""
@@ -195,13 +209,14 @@ class Upkeep:
             except NoAnswer:
                 pass  # the marks stay, and are old enough again in 5 s
 
-    def sweep(self, taken: list[tuple[str, list[str]]], sent: int) -> Steps[None]:
-        ids = [job for _, jobs in taken for job in jobs]
+    def sweep(self, taken: list[tuple[str, list[str], bool]], sent: int) -> Steps[None]:
+        ids = [job for _, jobs, _ in taken for job in jobs]
         waiting = yield from self.world.sql_once("sweep.fetch", lambda sql: sql.fetch_pending(ids))
         if waiting:
             yield from self.world.redis_once("sweep.push", lambda redis: self.push_waiting(redis, waiting))
         if self.now - sent <= ANSWER_WITHIN or not self.world.on("thirty-seconds"):
-            yield from self.world.sql_once("sweep.unmark", lambda sql: sql.unmark([batch for batch, _ in taken]))
+            batches = [batch for batch, _, touched in taken if touched or not self.world.on("all-touched")]
+            yield from self.world.sql_once("sweep.unmark", lambda sql: sql.unmark(batches))
 
     @staticmethod
     def push_waiting(redis: Redis, waiting: dict[str, tuple[int, Counters]]) -> None:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections import Counter as Counter_
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from typing import TypeVar
 
 from tests.protocol_model.engine import SECOND, NoAnswer, Process, Sleep, Steps
-from tests.protocol_model.postgres_model import MAX_RECOVERIES, TERMINAL, Counter, Counters, State, Verdict
+from tests.protocol_model.postgres_model import MAX_RECOVERIES, TERMINAL, Counter, Counters, Postgres, State
 from tests.protocol_model.redis_model import Task
 from tests.protocol_model.truth import Run
 from tests.protocol_model.world import TERM, World
+
+T = TypeVar("T")
 
 PLACES = 3
 RETRIES = 2
@@ -37,7 +42,28 @@ class Lease:
     renewed_at: int = 0
     next_number: int = 1
     held: dict[int, Item] = field(default_factory=dict)
+    unsettled: Counter_[str] = field(default_factory=Counter_)  # claim token -> jobs without a verdict
     last_chances: int = 0
+
+    def hold(self, items: dict[int, Item]) -> None:
+        self.held.update(items)
+        self.unsettled.update(item.token for item in items.values() if item.token)
+
+    def drop(self, number: int) -> str | None:
+        """Its last ack is answered. Returns the claim of which this was the last job without a verdict."""
+        item = self.held.pop(number, None)
+        if item is None or not item.token:
+            return None
+        self.unsettled[item.token] -= 1
+        return item.token if self.unsettled[item.token] == 0 else None
+
+
+class Ledger:
+    """What the next statement may delete on its way: marks of what was pushed, claims of what is settled."""
+
+    def __init__(self) -> None:
+        self.marks: list[str] = []
+        self.claims: list[str] = []
 
 
 class Worker:
@@ -45,6 +71,7 @@ class Worker:
         self.world = world
         self.process = process
         self.lease = Lease(world.fresh("L"))
+        self.ledger = Ledger()
         self.draining = False
         self.cancelling = False
 
@@ -63,6 +90,31 @@ class Worker:
                 self.world.truth.end(item.run)
         if self.lease is lease:
             self.lease = Lease(self.world.fresh("L"))
+
+    def drop(self, lease: Lease, number: int) -> None:
+        if token := lease.drop(number):
+            self.ledger.claims.append(token)
+
+    def ride(self, name: str, action: Callable[[Postgres, list[str]], T]) -> Steps[T]:
+        """One statement that deletes settled claims on its way; without an answer the next one does."""
+        done, self.ledger.claims = self.ledger.claims, []
+        try:
+            return (yield from self.world.sql_once(name, lambda sql: action(sql, done)))
+        except NoAnswer:
+            self.ledger.claims = done + self.ledger.claims
+            raise
+
+    def ledger_loop(self) -> Steps[None]:
+        """Deletes what no other statement has taken along by now."""
+        while True:
+            yield Sleep(SECOND)
+            marks, self.ledger.marks = self.ledger.marks, []
+            if not marks and not self.ledger.claims:
+                continue
+            try:
+                yield from self.ride("ledger", lambda sql, done, marks=marks: sql.unmark(marks, done))  # type: ignore[misc]
+            except NoAnswer:
+                self.ledger.marks = marks + self.ledger.marks
 
     # --- claim
 
@@ -123,12 +175,11 @@ class Worker:
                 yield from self.world.redis_again("claim.ack", lambda redis, number=number: redis.ack(lease.id, number))  # type: ignore[misc]
                 continue
             items[number] = Item(task, task.job, counters=Counters(task.attempts, task.recoveries, task.interruptions))
-        lease.held.update(items)
         if self.world.postgres is not None:
-            yield from self.claim_rows(lease, items)
+            items = yield from self.claim_rows(lease, items)
+        lease.hold(items)
         for number, item in items.items():
-            if number in lease.held and not lease.lost:
-                self.spawn("attempt", self.attempt(lease, number, item))
+            self.spawn("attempt", self.attempt(lease, number, item))
 
     def give_name(self, lease: Lease, number: int, task: Task) -> Steps[Task | None]:
         named = task.named(self.world.fresh("u"))
@@ -140,41 +191,67 @@ class Worker:
                 return None
         return named
 
-    def claim_rows(self, lease: Lease, items: dict[int, Item]) -> Steps[None]:
-        world, tokens = self.world, [self.world.fresh("T")]
-        wanted = [item.job for item in items.values()]
-        while wanted:
-            claimed = yield from self.send_claim(lease, wanted, tokens)
-            for item in items.values():
-                if item.job in claimed:
-                    item.counters, item.token = claimed[item.job], tokens[-1]
-            wanted = [job for job in wanted if job not in claimed]
-            states = yield from world.sql_again("claim.look", lambda sql, ids=wanted: sql.look(ids))  # type: ignore[misc]
-            for number, item in list(items.items()):
-                if item.job in wanted and item.job in states:
-                    yield from self.put_away(lease, number, item, *states[item.job])
-            wanted = [job for job in wanted if job not in states]
-            if not wanted:
-                return
-            try:  # a foreign task; whatever comes of it, the next claim tells
-                yield from world.sql_once("claim.adopt", lambda sql, ids=wanted: sql.adopt(ids, lease.id, tokens[-1]))  # type: ignore[misc]
-            except NoAnswer:
-                yield Sleep(200)
+    def claim_rows(self, lease: Lease, items: dict[int, Item]) -> Steps[dict[int, Item]]:
+        """The items whose rows are ours now."""
+        world, claimed = self.world, dict[int, Item]()
+        waiting = dict(items)
+        earlier: list[str] = []  # tokens of sends without an answer, and of what was adopted
+        spare: set[str] = set()  # tokens under which nothing is left
+        unanswered: set[str] = set()
+        while waiting:
+            wanted = [item.job for item in waiting.values()]
+            token, counters = yield from self.send_claim(lease, wanted, earlier, unanswered)
+            spare.update(earlier)
+            for number, item in list(waiting.items()):
+                if item.job in counters:
+                    item.counters, item.token = counters[item.job], token
+                    claimed[number] = waiting.pop(number)
+            if not waiting:
+                break
+            wanted = [item.job for item in waiting.values()]
+            looks = yield from world.sql_again("claim.look", lambda sql, ids=wanted: sql.look(ids))  # type: ignore[misc]
+            for number, item in list(waiting.items()):
+                if item.job in looks:
+                    state, its_token, delay = looks[item.job]
+                    spare.discard(its_token)
+                    if not (state == "processing" and its_token in earlier):  # else ours, and locked: the audit tells
+                        yield from self.put_away(lease, number, item, state, delay)
+                    del waiting[number]
+            if waiting:
+                earlier = yield from self.adopt(lease, [item.job for item in waiting.values()], unanswered)
+        if world.on("seen-claims"):
+            spare -= unanswered  # they may still come
+        self.ledger.claims += sorted(spare)
+        return claimed
 
-    def send_claim(self, lease: Lease, ids: list[str], tokens: list[str]) -> Steps[dict[str, Counters]]:
+    def send_claim(
+        self, lease: Lease, ids: list[str], earlier: list[str], unanswered: set[str]
+    ) -> Steps[tuple[str, dict[str, Counters]]]:
         """Each send has a token of its own and takes over what the sends before it got: a late one gets nothing that counts."""
+        token = self.world.fresh("T")
         while True:
             if self.world.on("token-per-send"):
-                tokens.append(self.world.fresh("T"))
+                token = self.world.fresh("T")
             try:
-                return (yield from self.send_claim_once(lease, ids, tokens[:-1], tokens[-1]))
+                counters = yield from self.ride(
+                    "claim.rows",
+                    lambda sql, done, token=token: sql.claim(ids, lease.id, token, earlier, done),  # type: ignore[misc]
+                )
             except NoAnswer:
+                earlier.append(token)
+                unanswered.add(token)
                 yield Sleep(200)
+            else:
+                return token, counters
 
-    def send_claim_once(
-        self, lease: Lease, ids: list[str], before: list[str], token: str
-    ) -> Steps[dict[str, Counters]]:
-        return (yield from self.world.sql_once("claim.rows", lambda sql: sql.claim(ids, lease.id, token, before)))
+    def adopt(self, lease: Lease, ids: list[str], unanswered: set[str]) -> Steps[list[str]]:
+        """Rows for foreign tasks. One try; whatever comes of it, the next claim tells."""
+        token = self.world.fresh("T")
+        try:
+            yield from self.world.sql_once("claim.adopt", lambda sql: sql.adopt(ids, lease.id, token))
+        except NoAnswer:
+            unanswered.add(token)
+        return [token]
 
     def put_away(self, lease: Lease, number: int, item: Item, state: State, delay: int) -> Steps[None]:
         """Step 4: a task whose row this claim did not get."""
@@ -183,7 +260,6 @@ class Worker:
         else:
             self.world.truth.early[item.job] += delay > 0
             yield from self.back(lease, number, delay or SECOND)
-        lease.held.pop(number, None)
 
     def back(self, lease: Lease, number: int, delay: int, text: Task | None = None) -> Steps[bool]:
         due = None
@@ -208,18 +284,26 @@ class Worker:
 
     def audit_rows(self, lease: Lease) -> Steps[None]:
         """Rows of my lease under a token that I do not hold: a claim that arrived after its repeat was settled."""
+        world = self.world
         try:
-            rows = yield from self.world.sql_once("row-audit", lambda sql: sql.tokens_of(lease.id))
+            claims = yield from world.sql_once("row-audit", lambda sql: sql.owned(lease.id))
         except NoAnswer:
             return
         mine = {(item.job, item.token) for item in lease.held.values()}
-        for job, token in rows.items():
-            if (job, token) not in mine:
-                batch = self.world.fresh("m")
-                yield from self.world.sql_again(
-                    "audit.release",
-                    lambda sql, job=job, token=token, batch=batch: sql.release(job, token, 0, "none", batch),  # type: ignore[misc]
-                )
+        tokens = {token for _, token in mine}
+        self.ledger.claims += [token for token, ids in claims.items() if not ids and token not in tokens]
+        for token, ids in claims.items():
+            for job in sorted(ids):
+                if (job, token) in mine:
+                    continue
+                batch = world.fresh("m")
+                try:
+                    yield from world.sql_once(
+                        "audit.release",
+                        lambda sql, job=job, token=token, batch=batch: sql.release(job, token, 0, "none", batch),  # type: ignore[misc]
+                    )
+                except NoAnswer:
+                    return
 
     # --- start and run
 
@@ -243,18 +327,16 @@ class Worker:
             yield from self.world.redis_again("start.note", lambda redis: redis.note_start(lease.id, number))
         while not self.may_start(lease) and not lease.lost and not self.draining:
             yield Sleep(300)
-        if lease.lost:
-            return
-        if self.draining:
+        if lease.lost or self.draining:
             yield from self.release(lease, number, item, 0, "none")
             return
         item.run = Run(item.job, self.process, lease.id, self.now)
         self.world.truth.start(item.run, self.claim_is_valid(lease, number, item))
         interrupted = yield from self.run(lease, item)
         self.world.truth.end(item.run)
-        if interrupted and not lease.lost:
+        if interrupted:  # by a lost lease as well: whoever is first, the recovery or we
             yield from self.release(lease, number, item, 0, "interruptions")
-        elif not interrupted:
+        else:
             yield from self.settle(lease, number, item)
 
     def claim_is_valid(self, lease: Lease, number: int, item: Item) -> bool:
@@ -284,10 +366,8 @@ class Worker:
         elif self.world.postgres is None:
             yield from self.finish_in_redis(lease, number, item, failed)
         else:
-            state: State = "failed" if failed else "completed"
-            verdict = yield from self.until_verdict("finish", item, state)
-            yield from self.leave(lease, number, verdict)
-        lease.held.pop(number, None)
+            yield from self.finish(lease, number, item, "failed" if failed else "completed")
+        self.drop(lease, number)
 
     def finish_in_redis(self, lease: Lease, number: int, item: Item, failed: bool) -> Steps[None]:
         truth = self.world.truth
@@ -301,26 +381,32 @@ class Worker:
 
         yield from self.world.redis_again("finish.ack", lambda redis: count(redis.ack(lease.id, number)))
 
-    def until_verdict(
-        self, name: str, item: Item, state: State, delay: int = 0, counter: Counter = "none", batch: str = ""
-    ) -> Steps[Verdict]:
-        """Repeat what somebody has locked: only what has a verdict may leave the flight."""
+    def finish(self, lease: Lease, number: int, item: Item, state: State) -> Steps[None]:
         while True:
-            if state == "pending":
-                verdict = yield from self.world.sql_again(
-                    name, lambda sql: sql.release(item.job, item.token, delay, counter, batch)
-                )
-            else:
-                verdict = yield from self.world.sql_again(name, lambda sql: sql.finish(item.job, item.token, state))
-            if verdict != "locked" or not self.world.on("skip-repeat"):
-                return verdict
-            yield Sleep(500)
+            if (yield from self.ride_again("finish", lambda sql, done: sql.finish(item.job, item.token, state, done))):
+                yield from self.world.redis_again("finish.ack", lambda redis: redis.ack(lease.id, number))
+                return
+            if (yield from self.judge(lease, number, item)):
+                return
 
-    def leave(self, lease: Lease, number: int, verdict: Verdict) -> Steps[None]:
+    def judge(self, lease: Lease, number: int, item: Item) -> Steps[bool]:
+        """What a statement did not return: only what has a verdict leaves the flight. False: locked, ask again."""
+        verdict = yield from self.world.sql_again("settle.look", lambda sql: sql.judge(item.job, item.token))
+        if verdict == "locked" and self.world.on("skip-repeat"):
+            yield Sleep(500)
+            return False
         if verdict == "pending" and self.world.on("pending-back"):
             yield from self.back(lease, number, 0)
         else:
             yield from self.world.redis_again("finish.ack", lambda redis: redis.ack(lease.id, number))
+        return True
+
+    def ride_again(self, name: str, action: Callable[[Postgres, list[str]], T]) -> Steps[T]:
+        while True:
+            try:
+                return (yield from self.ride(name, action))
+            except NoAnswer:
+                yield Sleep(200)
 
     def release(self, lease: Lease, number: int, item: Item, delay: int, counter: Counter) -> Steps[None]:
         """Retry, give back, snooze: Postgres first, with a mark; then Redis; then the mark goes."""
@@ -333,13 +419,31 @@ class Worker:
         )
         if self.world.postgres is None:
             yield from self.back(lease, number, delay, changed)
-            lease.held.pop(number, None)
-            return
-        batch, sent = self.world.fresh("m"), self.now
-        verdict = yield from self.until_verdict("release", item, "pending", delay, counter, batch)
-        if verdict != "done":
-            yield from self.leave(lease, number, verdict)
-        elif (yield from self.back(lease, number, delay, changed)):
-            if self.now - sent <= ANSWER_WITHIN or not self.world.on("thirty-seconds"):
-                yield from self.world.sql_again("release.unmark", lambda sql: sql.unmark([batch]))
-        lease.held.pop(number, None)
+        else:
+            yield from self.release_row(lease, number, item, delay, counter, changed)
+        self.drop(lease, number)
+
+    def release_row(
+        self, lease: Lease, number: int, item: Item, delay: int, counter: Counter, changed: Task
+    ) -> Steps[None]:
+        sent = self.now
+        batch = self.world.fresh("m")
+        while True:
+            try:
+                if self.world.on("mark-per-send"):
+                    batch = self.world.fresh("m")
+                released = yield from self.ride(
+                    "release",
+                    lambda sql, done, batch=batch: sql.release(item.job, item.token, delay, counter, batch, done),  # type: ignore[misc]
+                )
+            except NoAnswer:
+                yield Sleep(200)
+                continue
+            if released:
+                break
+            if (yield from self.judge(lease, number, item)):
+                return
+        if not (yield from self.back(lease, number, delay, changed)):
+            return  # no longer in its flight: the mark stays for the sweep
+        if self.now - sent <= ANSWER_WITHIN or not self.world.on("thirty-seconds"):
+            self.ledger.marks.append(batch)

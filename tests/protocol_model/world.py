@@ -87,7 +87,7 @@ class World:
 
         for job, row in self.postgres.rows.items() if self.postgres else ():
             marked = any(job in mark.ids for mark in self.sql.unpushed.values())
-            owner = f" {row.owner} {row.token}" if row.state == "processing" else ""
+            owner = f" {row.token}" if row.state == "processing" else ""
             add(
                 job,
                 f"{row.state}{owner} {row.attempts}/{row.recoveries}/{row.interruptions}{' marked' if marked else ''}",
