@@ -133,11 +133,14 @@ class Claim:
     async def _claim_rows(self, store: JobStore, lease: Lease, items: list[Held]) -> list[Held]:
         waiting = {held.job_id: held for held in sorted(items, key=lambda held: held.job_id)}
         claimed: list[Held] = []
-        spare: set[UUID] = set()  # tokens under which nothing is left, as far as we know
         earlier: list[UUID] = []  # tokens of sends without an answer, and of what was adopted
+        # Tokens under which nothing is left. Never one whose answer was lost: its statement may still come, when its
+        # job waits for a retry, and would find its claim forgotten. The audit forgets it once it has seen it.
+        spare: set[UUID] = set()
+        adopted: list[UUID] = []
         for _ in range(CLAIM_TRIES):
             token, rows = await self._send_claim(store, lease, list(waiting), earlier)
-            spare.update(earlier)
+            spare.update(adopted)
             for job_id, counters in rows.items():
                 held = waiting.pop(job_id)
                 held.token, held.counters = token, counters
@@ -149,7 +152,7 @@ class Claim:
                 await self._put_away(lease, known, looks, earlier)
             if not waiting:
                 break
-            earlier = await self._adopt(store, lease, waiting)
+            earlier, adopted = await self._adopt(store, lease, waiting)
         else:  # rows that neither exist nor can be made: the audit gives their tasks back
             log.error("%d tasks of a claim got no rows and go back", len(waiting))
         for token in spare:
@@ -186,23 +189,25 @@ class Claim:
 
         return await self._again(send)
 
-    async def _adopt(self, store: JobStore, lease: Lease, waiting: dict[UUID, Held]) -> list[UUID]:
+    async def _adopt(self, store: JobStore, lease: Lease, waiting: dict[UUID, Held]) -> tuple[list[UUID], list[UUID]]:
         """Make rows for foreign tasks. One try, answered or not: the next claim tells whose the rows are.
 
-        Returns the tokens under which they may be ours now.
+        Returns the tokens under which they may be ours now, and those of them that were answered.
         """
         adopt = partial(store.adopt, queue=self._queue.name, owner=lease.id, worker=self._worker)
-        tokens = [uuid4()]
+        tokens, answered = [uuid4()], list[UUID]()
         try:
             await adopt([(held.job_id, held.task) for held in waiting.values()], tokens[0])
+            answered.append(tokens[0])
         except StoreUnavailable:
-            return tokens
+            pass
         except StoreRefused:
             refused: list[tuple[int, bytes]] = []
             for held in list(waiting.values()):  # one of them has a value that Postgres does not take
                 tokens.append(uuid4())
                 try:
                     await adopt([(held.job_id, held.task)], tokens[-1])
+                    answered.append(tokens[-1])
                 except StoreUnavailable:
                     continue
                 except StoreRefused as error:
@@ -211,7 +216,7 @@ class Claim:
             if refused:
                 self.counts.invalid += len(refused)
                 await self._bury(lease, refused)
-        return tokens
+        return tokens, answered
 
     async def _put_away(self, lease: Lease, items: list[Held], looks: dict[UUID, Look], mine: Collection[UUID]) -> None:
         """Tasks whose rows this claim did not get; `mine` are the tokens of its earlier sends."""

@@ -112,24 +112,29 @@ class Recover:
 
     async def _recover_rows(self, store: JobStore, lease: UUID, found: Inspection, blameless: bool) -> None:
         noted = [task.job_id for task in (await self._read(lease, sorted(found.noted))).values() if task.job_id]
-        batch, marked_at = uuid7(), trio.current_time()
-        recover = partial(
-            store.recover, lease, self._queue.name, batch,
-            blameless=blameless, noted=noted, max_recoveries=self._max,
-        )  # fmt: skip
-        states = await self._again(recover)
+        batches, marked_at = list[UUID](), trio.current_time()
+
+        async def send() -> dict[UUID, JobState]:
+            # Each send makes a mark of its own: one that arrives late must not add to a mark that is about to go.
+            batches.append(uuid7())
+            return await store.recover(
+                lease, self._queue.name, batches[-1], blameless=blameless, noted=noted, max_recoveries=self._max
+            )
+
+        states = await self._again(send)
         for job_id, state in states.items():
             if state is JobState.FAILED:
                 log.error("job %s failed: its worker died too often while it ran", job_id)
                 self.counts.failed += 1
-        # An earlier send may have had an answer that was lost, so the mark tells, not this answer.
-        waiting = set(await self._again(partial(store.marked, batch)))
+        # An earlier send may have had an answer that was lost, so the marks tell, not this answer.
+        marks = await self._again(partial(store.marked, batches))
+        waiting = {job_id for ids in marks.values() for job_id in ids}
         self.counts.jobs += len(waiting)
         waiting -= await self._give_flight_back(lease, found)
         if not await self._push_missing(store, sorted(waiting)):
             return  # some may be in Redis twice already: the mark stays, and the sweep does it once
-        if trio.current_time() - marked_at <= ANSWER_SECONDS:
-            await self._again(partial(store.drop_marks, [batch]))
+        if marks and trio.current_time() - marked_at <= ANSWER_SECONDS:
+            await self._again(partial(store.drop_marks, list(marks)))  # what was not there may still come
 
     async def _give_flight_back(self, lease: UUID, found: Inspection) -> set[UUID]:
         """The jobs whose tasks are in the ready list now."""

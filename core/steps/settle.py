@@ -65,6 +65,10 @@ class Settle:
         """Carry out the verdicts and drop the tasks from their leases."""
         for settled in batch:
             settled.held.lease.settling(settled.held)
+        for part in _without_twins(batch):
+            await self._run_part(part)
+
+    async def _run_part(self, batch: Sequence[Settled]) -> None:
         ends = [settled for settled in batch if isinstance(settled.verdict, ENDS)]
         waits = [settled for settled in batch if not isinstance(settled.verdict, ENDS)]
         if self._store is None:
@@ -166,12 +170,13 @@ class Settle:
             return await self._again(partial(send, [Settled(settled.held, failure, settled.seconds)]))
 
     async def _release(self, store: JobStore, waits: Sequence[Settled]) -> None:
-        mark = uuid7()
+        marks: list[UUID] = []
         left = {settled.held.job_id: settled for settled in waits}
         delays = {settled.held.job_id: self._delay_ms(settled) for settled in waits}
         all_back, marked_at = True, trio.current_time()
         while left:
-            rows = await self._send_release(store, mark, list(left.values()), delays)
+            mark, rows = await self._send_release(store, list(left.values()), delays)
+            marks.append(mark)
             back: list[Settled] = []
             acked: list[Held] = []
             for job_id, state in rows.items():
@@ -190,13 +195,16 @@ class Settle:
             all_back = await self._back(back, delays) and all_back
             if left:
                 await trio.sleep(LOCKED_SECONDS)
-        if all_back:
-            self._ledger.pushed(mark, marked_at=marked_at)  # else the sweep pushes what is still pending
+        if all_back:  # else the sweep pushes what is still pending
+            for mark in marks:
+                self._ledger.pushed(mark, marked_at=marked_at)
 
     async def _send_release(
-        self, store: JobStore, mark: UUID, waits: list[Settled], delays: dict[UUID, int]
-    ) -> dict[UUID, JobState]:
-        async def send() -> dict[UUID, JobState]:
+        self, store: JobStore, waits: list[Settled], delays: dict[UUID, int]
+    ) -> tuple[UUID, dict[UUID, JobState]]:
+        async def send() -> tuple[UUID, dict[UUID, JobState]]:
+            # A mark of its own for each send: the sweep may have taken an earlier one by now, and would drop it whole.
+            mark = uuid7()
             riding = self._ledger.take()
             try:
                 releases = [_release(settled, delays[settled.held.job_id]) for settled in waits]
@@ -205,7 +213,7 @@ class Settle:
                 self._ledger.put_back(riding)
                 raise
             self._ledger.put_back(Leftovers(riding.marks, []))
-            return rows
+            return mark, rows
 
         return await self._again(send)
 
@@ -268,6 +276,19 @@ class Settle:
     def _drop_held(self, held: Held) -> None:
         if (token := held.lease.drop(held)) is not None:
             self._ledger.settled(token)
+
+
+def _without_twins(batch: Sequence[Settled]) -> list[Sequence[Settled]]:
+    """Parts in which no job comes twice: after a lost lease the old run and the new one may end side by side."""
+    if len({settled.held.key for settled in batch}) == len(batch):
+        return [batch]
+    parts: list[dict[int, Settled]] = [{}]
+    for settled in batch:
+        key = settled.held.key
+        if (part := next((part for part in parts if key not in part), None)) is None:
+            parts.append(part := {})
+        part[key] = settled
+    return [list(part.values()) for part in parts]
 
 
 def _by_lease(items: Sequence[Settled]) -> list[tuple[Lease, list[Settled]]]:

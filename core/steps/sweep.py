@@ -39,14 +39,14 @@ class Sweep:
         taken = await self._store.take_marks(self._queue.name, age_seconds=MARK_AGE_SECONDS, limit=MARKS_MAX)
         if not taken:
             return False
-        ids = sorted({job_id for _, batch_ids in taken for job_id in batch_ids})
+        ids = sorted({job_id for _, batch_ids, _ in taken for job_id in batch_ids})
         pushed = 0
         for begin in range(0, len(ids), PIECE_MAX):
             pushed += await push_waiting(self._queue, self._waiting, ids[begin : begin + PIECE_MAX])
         if pushed:
             log.info("swept %d jobs into Redis whose push was not known to have arrived", pushed)
         if trio.current_time() - sent <= ANSWER_SECONDS:
-            await self._store.drop_marks([batch for batch, _ in taken])
+            await self._store.drop_marks([batch for batch, _, is_whole in taken if is_whole])
         return len(taken) == MARKS_MAX
 
     async def _waiting(self, ids: list[UUID], *, after: UUID | None, bytes_max: int) -> list[tuple[UUID, int, Task]]:

@@ -234,7 +234,8 @@ class JobStore:
     ) -> dict[UUID, JobState]:
         """Make jobs wait again, marked under `batch`; id -> state (pending, or cancelled where a person asked).
 
-        May be repeated with the same batch. Look at the ids that are missing: done before, locked, or refused.
+        May be repeated, each time under a batch of its own. Look at the ids that are missing: done before, locked, or
+        refused.
         """
         releases = sorted(releases, key=lambda release: release.id)
         rows = await self._pool.fetch(
@@ -255,10 +256,13 @@ class JobStore:
 
     # --- sweep
 
-    async def take_marks(self, queue: str, *, age_seconds: float, limit: int) -> list[tuple[UUID, list[UUID]]]:
-        """Marks (batch, ids) that are old enough; nobody else takes them for `age_seconds`."""
+    async def take_marks(self, queue: str, *, age_seconds: float, limit: int) -> list[tuple[UUID, list[UUID], bool]]:
+        """Marks that are old enough: (batch, ids, may it be dropped once they are pushed?).
+
+        Nobody else takes them for `age_seconds`.
+        """
         rows = await self._pool.fetch(sql.TAKE_MARKS, queue, age_seconds, limit)
-        return [(row["batch"], list(row["ids"])) for row in rows]
+        return [(row["batch"], list(row["ids"]), row["whole"]) for row in rows]
 
     async def waiting(self, ids: Sequence[UUID], *, after: UUID | None, bytes_max: int) -> list[tuple[UUID, int, Task]]:
         """(id, delay in ms, task) of what is still pending, in the order of ids; [] at the end."""
@@ -270,14 +274,16 @@ class JobStore:
     async def recover(
         self, owner: UUID, queue: str, batch: UUID, *, blameless: bool, noted: Sequence[UUID], max_recoveries: int
     ) -> dict[UUID, JobState]:
-        """Take the jobs of an owner that is gone back; id -> state. May be repeated: `marked` tells what waits."""
+        """Take the jobs of an owner that is gone back; id -> state.
+
+        May be repeated, each time under a batch of its own: `marked` tells what waits because of any of them.
+        """
         rows = await self._pool.fetch(sql.RECOVER_JOBS, owner, queue, batch, blameless, noted, max_recoveries)
         return {row["id"]: JobState(row["state"]) for row in rows}
 
-    async def marked(self, batch: UUID) -> list[UUID]:
-        """The jobs of one mark; [] where there is none."""
-        rows = await self._pool.fetch(sql.GET_MARK, batch)
-        return list(rows[0]["ids"]) if rows else []
+    async def marked(self, batches: Sequence[UUID]) -> dict[UUID, list[UUID]]:
+        """Batch -> jobs, of the marks that are there."""
+        return {row["batch"]: list(row["ids"]) for row in await self._pool.fetch(sql.GET_MARKS, batches)}
 
     async def owners(self, queue: str) -> set[UUID]:
         """Who has claims on their way, dead or alive."""

@@ -67,6 +67,8 @@ class Claiming:
                 if (lease := self._leases.current) is None:
                     continue
                 alive(TRIP_SECONDS)
+                # A claim is shielded and `wait` returns at once: under load nothing else would hear of a stop.
+                await trio.lowlevel.checkpoint_if_cancelled()
                 try:
                     await self._run_once(lease)
                 except LeaseLost:

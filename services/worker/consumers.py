@@ -49,7 +49,7 @@ class Consumers:
         *,
         keeps_artifacts: bool,
         max_recoveries: int,
-        may_start: Callable[[], bool],
+        may_start: Callable[[Lease], bool],
         random: Random,
     ) -> None:
         """`may_start`: is the lease fresh? A worker that wakes from a freeze must not start what others may run."""
@@ -140,7 +140,7 @@ class Consumers:
             if held is None:
                 return None
             prepared: Attempt | Outcome | None = None
-            if not held.counters.recoveries and not held.lease.lost and self._may_start():
+            if not held.counters.recoveries and not held.lease.lost and self._may_start(held.lease):
                 prepared = self._prepare(held)
             if prepared is None:
                 prepared = await self._prepare_carefully(held)
@@ -189,7 +189,7 @@ class Consumers:
         if held.counters.recoveries and not await self._note_start(held):
             return NotStarted()
         # An outage, or we woke from a freeze: the lease thread finds out which, and has no event to tell by.
-        while not (self._may_start() or held.lease.lost):  # noqa: ASYNC110
+        while not (self._may_start(held.lease) or held.lease.lost):  # noqa: ASYNC110
             await trio.sleep(0.1)
         if held.lease.lost:
             return NotStarted()

@@ -47,7 +47,7 @@ class LeaseThread:
         self._look = look
         self._alive = alive
         self._stop = threading.Event()
-        self._renewed_at = float("-inf")
+        self._renewed: tuple[Lease | None, float] = None, float("-inf")  # which lease, and when it was sent
         self._succeeded_at = float("-inf")
         self._steady_since = float("inf")
         self._published = b"{}"
@@ -57,9 +57,13 @@ class LeaseThread:
         """What the next renewal says of this worker."""
         self._published = published
 
-    def is_fresh(self) -> bool:
-        """May a job be started? A worker that wakes from a freeze must not start what was given to another."""
-        return time.monotonic() - self._renewed_at < START_TERMS * self._term
+    def is_fresh(self, lease: Lease) -> bool:
+        """May a job be started? A worker that wakes from a freeze must not start what was given to another.
+
+        Asked for its very lease: the next one may be there before the loop has heard that the last one is lost.
+        """
+        renewed, sent = self._renewed
+        return renewed is lease and time.monotonic() - sent < START_TERMS * self._term
 
     def steady_since(self) -> float:
         """Since when (time.monotonic()) every renewal has succeeded, without a gap; inf while they do not."""
@@ -92,7 +96,7 @@ class LeaseThread:
             while not self._stop.wait(max(0.0, min(next_at - time.monotonic(), LOOK_SECONDS))):
                 self._alive(self._term + 2 * LOOK_SECONDS)
                 self._look()
-                if time.monotonic() >= next_at:
+                if time.monotonic() >= next_at or (lease is not None and lease.lost):
                     lease, pause = self._trip(connection, lease, token)
                     next_at = time.monotonic() + pause
         except trio.RunFinishedError:
@@ -106,23 +110,24 @@ class LeaseThread:
         """Register or renew once; the lease to go on with, and the pause before."""
         sent = time.monotonic()
         try:
-            if lease is None:
+            if lease is None or lease.lost:  # lost: a claim was told before us
+                lease = None
                 new = Lease()  # fresh for each send: a late one must not revive a lease that is long retired
                 connection.register(new.id, self._published)
-                self._succeeded(sent)
+                self._succeeded(new, sent)
                 token.run_sync_soon(self._took, new)
                 return new, self._term / RENEWALS_PER_TERM
             if not connection.renew(lease.id, self._published):
-                self._renewed_at = float("-inf")
+                self._renewed = None, float("-inf")
                 token.run_sync_soon(self._lost, lease)
                 return None, 0.0
         except QueueUnavailable:
             self._steady_since = float("inf")
             return lease, min(1.0, self._term / RENEWALS_PER_TERM)
-        self._succeeded(sent)
+        self._succeeded(lease, sent)
         return lease, self._term / RENEWALS_PER_TERM
 
-    def _succeeded(self, sent: float) -> None:
+    def _succeeded(self, lease: Lease, sent: float) -> None:
         now = time.monotonic()
         if now - sent > self._term / RENEWALS_PER_TERM:  # a slower one counts as failed
             self._steady_since = float("inf")
@@ -130,4 +135,4 @@ class LeaseThread:
         if self._steady_since == float("inf") or now - self._succeeded_at > GAP_TERMS * self._term:
             self._steady_since = now
         self._succeeded_at = now
-        self._renewed_at = sent
+        self._renewed = lease, sent

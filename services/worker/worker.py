@@ -78,7 +78,7 @@ class Worker:
             self.counts,
             keeps_artifacts=store is not None,
             max_recoveries=settings.max_recoveries,
-            may_start=lambda: self._lease_thread.is_fresh(),
+            may_start=lambda lease: self._lease_thread.is_fresh(lease),
             random=random,
         )
         self._claiming = Claiming(
@@ -257,7 +257,7 @@ class Worker:
     @property
     def can_claim(self) -> bool:
         """Does the lease live and is it fresh, so that jobs may be started?"""
-        return self.leases.current is not None and self._lease_thread.is_fresh()
+        return (lease := self.leases.current) is not None and self._lease_thread.is_fresh(lease)
 
     def _again(self, service: str) -> Again:
         """For a step of this service: each of its trips is a sign of life."""

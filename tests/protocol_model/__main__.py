@@ -14,6 +14,9 @@ from tests.protocol_model.explore import Options, Result, explore
 from tests.protocol_model.mechanisms import MECHANISMS
 
 
+FIND_STEP = 24
+
+
 def run_many(seeds: range, options: Options, processes: int) -> list[Result]:
     with Pool(processes) as pool:
         return pool.map(partial(explore, options=options), seeds, chunksize=10)
@@ -37,10 +40,11 @@ def report(title: str, results: list[Result], show: int) -> int:
 
 def find(pool: PoolType, name: str, seeds: range, options: Options) -> None:
     """Say the first of `seeds` that is bad, and what it shows."""
-    for result in pool.imap(partial(explore, options=options), seeds, chunksize=5):
-        if result.violations:
-            print(f"{name:20} {result.seed:6} {kind_of(result.violations[0])}", flush=True)
-            return
+    for begin in range(0, len(seeds), FIND_STEP):
+        for result in pool.map(partial(explore, options=options), seeds[begin : begin + FIND_STEP], chunksize=1):
+            if result.violations:
+                print(f"{name:20} {result.seed:6} {kind_of(result.violations[0])}", flush=True)
+                return
     print(f"{name:20}        does not show", flush=True)
 
 

@@ -1,10 +1,10 @@
 -- Recover: the jobs of an owner that is gone wait again, with a mark, or end where their worker died too often.
--- $1 uuid owner (lease)    $2 text queue    $3 uuid batch of the mark
+-- $1 uuid owner (lease)    $2 text queue    $3 uuid batch of the mark, fresh for each send
 -- $4 bool blameless: it ended clean or Redis lost it, so nobody is blamed
 -- $5 uuid[] suspects whose start was noted (a suspect that was not may have been a neighbour only)
 -- $6 int at so many deaths of its worker a job fails
--- Returns id, state. Waits for locked rows (lock_timeout), and may be repeated with the same batch: what an answer
--- that was lost had said stands in the mark.
+-- Returns id, state. Waits for locked rows (lock_timeout), and may be repeated: what an answer that was lost had said
+-- stands in the mark of its send.
 WITH owned AS (
     SELECT token, ids FROM claimed WHERE owner = $1
 ), locked AS (
@@ -40,7 +40,6 @@ WITH owned AS (
 ), mark AS (
     INSERT INTO unpushed (batch, queue, ids)
     SELECT $3, $2, array_agg(id ORDER BY id) FROM recovered WHERE state = 'pending' HAVING count(*) > 0
-    ON CONFLICT (batch) DO UPDATE SET ids = unpushed.ids || excluded.ids
 ), done AS ( -- what a late claim adds under another token is not in `owned`, and stays for the next recovery
     DELETE FROM claimed USING owned WHERE claimed.token = owned.token
 )

@@ -1,9 +1,9 @@
 -- Retry, give back, snooze: jobs that are still ours become pending, with a mark, or cancelled if a person asked for it.
--- $1 uuid batch of the mark    $2 text queue    $3 uuid[] ids    $4 uuid[] tokens
+-- $1 uuid batch of the mark, fresh for each send    $2 text queue    $3 uuid[] ids    $4 uuid[] tokens
 -- $5 text[] counters: attempts | interruptions | none    $6 bigint[] delays in ms    $7 text[] errors (a failure's goes into the row too)
 -- $8 text[] tracebacks    $9 text[] outcomes    $10 float8[] seconds that the run took (null: there was none)
 -- $11 uuid[] claim tokens of which every job has a verdict
--- Returns id, state. Locked rows are skipped: look_at_jobs tells, and the caller repeats with the same batch.
+-- Returns id, state. Locked rows are skipped: look_at_jobs tells, and the caller sends again what is locked.
 WITH given AS (
     SELECT * FROM unnest($3::uuid[], $4::uuid[], $5::text[], $6::bigint[], $7::text[], $8::text[], $9::text[], $10::float8[])
         AS given (id, token, counter, delay_ms, error, traceback, outcome, seconds)
@@ -34,7 +34,6 @@ WITH given AS (
 ), mark AS (
     INSERT INTO unpushed (batch, queue, ids)
     SELECT $1, $2, array_agg(id) FROM released WHERE state = 'pending' HAVING count(*) > 0
-    ON CONFLICT (batch) DO UPDATE SET ids = unpushed.ids || excluded.ids
 ), done AS (
     DELETE FROM claimed WHERE token = ANY ($11)
 )

@@ -1,6 +1,8 @@
 -- The sweep: take the oldest marks that are old enough; whoever took one has it for as long again.
 -- $1 text queue    $2 float8 seconds that a mark must be old    $3 int at most so many
--- Returns batch, ids. Touches the rows that are still pending, so that a loss of Redis just after finds them.
+-- Returns batch, ids, whole. Touches the rows that are still pending, so that a loss of Redis just after finds them.
+-- whole: nobody had locked one of them, so that each was touched. Else the mark must stay: untouched, a row that is
+-- pushed now and lost a moment later would be found by nobody.
 WITH taken AS (
     SELECT batch FROM unpushed
     WHERE queue = $1 AND at < now() - make_interval(secs => $2)
@@ -8,12 +10,14 @@ WITH taken AS (
 ), mine AS (
     UPDATE unpushed SET at = now() FROM taken WHERE unpushed.batch = taken.batch
     RETURNING unpushed.batch, unpushed.ids
+), waiting AS (
+    SELECT mine.batch, jobs.id FROM (SELECT batch, unnest(ids) AS id FROM mine) AS mine JOIN jobs ON jobs.id = mine.id
+    WHERE jobs.state = 'pending'
+), free AS (
+    SELECT jobs.id FROM jobs WHERE jobs.id IN (SELECT id FROM waiting) AND jobs.state = 'pending'
+    ORDER BY jobs.id FOR UPDATE SKIP LOCKED
 ), touched AS (
-    UPDATE jobs SET updated_at = now()
-    FROM (
-        SELECT jobs.id FROM jobs JOIN (SELECT unnest(ids) AS id FROM mine) AS given ON given.id = jobs.id
-        WHERE jobs.state = 'pending' ORDER BY jobs.id FOR UPDATE OF jobs SKIP LOCKED
-    ) AS waiting
-    WHERE jobs.id = waiting.id
+    UPDATE jobs SET updated_at = now() FROM free WHERE jobs.id = free.id
 )
-SELECT batch, ids FROM mine
+SELECT batch, ids, NOT EXISTS (SELECT FROM waiting WHERE waiting.batch = mine.batch AND id NOT IN (SELECT id FROM free)) AS whole
+FROM mine

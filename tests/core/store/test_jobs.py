@@ -280,8 +280,9 @@ async def test_marks_are_taken_by_one_sweep_at_a_time(store, psql):
     assert await store.take_marks(Q, age_seconds=5, limit=20) == []
     await psql("UPDATE unpushed SET at = now() - interval '6 s'")
     await psql("UPDATE jobs SET updated_at = now() - interval '1 h'")
-    [(batch, taken)] = await store.take_marks(Q, age_seconds=5, limit=20)
+    [(batch, taken, is_whole)] = await store.take_marks(Q, age_seconds=5, limit=20)
     assert set(taken) == set(ids)
+    assert is_whole
     assert await store.take_marks(Q, age_seconds=5, limit=20) == []
     assert await psql.value("SELECT min(now() - updated_at) < interval '1 min' FROM jobs")
     await store.drop_marks([batch])
@@ -392,7 +393,7 @@ async def test_marks_of_several_sweeps_at_once_are_shared(store, psql):
     taken: list[UUID] = []
 
     async def sweep() -> None:
-        taken.extend(batch for batch, _ in await store.take_marks(Q, age_seconds=5, limit=20))
+        taken.extend(batch for batch, _, _ in await store.take_marks(Q, age_seconds=5, limit=20))
 
     async with trio.open_nursery() as workers:
         for _ in range(4):
@@ -416,13 +417,13 @@ async def test_the_largest_counters_still_give_a_run_a_number(store):
     assert [run.number for run in await store.runs(job_id)] == [3 * most + 1]
 
 
-async def test_a_release_that_is_repeated_counts_once_and_adds_to_its_mark(store, psql):
-    ids, token, mark = await insert(store, 2), uuid4(), uuid7()
+async def test_a_release_that_is_repeated_counts_once_and_makes_a_mark_of_its_own(store, psql):
+    ids, token, marks = await insert(store, 2), uuid4(), [uuid7(), uuid7()]
     await claim(store, ids, token)
     first, second = (Release(job_id, token, "attempts", 50_000, "failed", 1, "E") for job_id in ids)
-    assert await store.release(mark, Q, [first]) == {ids[0]: JobState.PENDING}
-    assert await store.release(mark, Q, [first, second]) == {ids[1]: JobState.PENDING}, "the other one was locked"
-    assert await psql.value("SELECT ids FROM unpushed WHERE batch = $1", mark) == ids
+    assert await store.release(marks[0], Q, [first]) == {ids[0]: JobState.PENDING}
+    assert await store.release(marks[1], Q, [first, second]) == {ids[1]: JobState.PENDING}, "it was locked"
+    assert await store.marked([*marks, uuid7()]) == {marks[0]: ids[:1], marks[1]: ids[1:]}
     assert {(await store.get(job_id)).attempts for job_id in ids} == {1}
     assert {len(await store.runs(job_id)) for job_id in ids} == {1}
     assert 49_000 < (await store.look(ids))[ids[0]].delay_ms <= 50_000

@@ -1,0 +1,175 @@
+"""Statements that arrive long after their sender gave up, rows that somebody holds, runs that end side by side.
+
+Found by comparing the steps with the protocol's model (tests/protocol_model), where chance plays the same.
+"""
+
+from functools import partial
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+import trio
+
+from core.errors import StoreUnavailable
+from core.outcome import Complete, GiveBack, Retry
+from core.steps.lease import Lease
+from core.steps.loss import Loss
+from core.steps.recover import Recover
+from core.steps.settle import Settled
+from core.steps.sweep import Sweep
+from core.store import JobStore
+from core.wire import Submission
+from tests.core.steps.conftest import Steps
+from tests.support.invariants import check_rows, tasks_in_redis
+from tests.support.wait import until
+
+
+@pytest.fixture(params=["redis only", "postgres"])
+def rows(request: pytest.FixtureRequest) -> JobStore | None:
+    found: JobStore | None = request.getfixturevalue("store") if request.param == "postgres" else None
+    return found
+
+
+class Late:
+    """A store one of whose statements has no answer the first time; `arrive` executes it, as late as one likes."""
+
+    def __init__(self, store: object, name: str) -> None:
+        self._store = store
+        self._name = name
+        self._sent: partial[Any] | None = None
+
+    def __getattr__(self, name: str) -> Any:
+        return self._hang if name == self._name and self._sent is None else getattr(self._store, name)
+
+    async def _hang(self, *arguments: Any, **options: Any) -> None:
+        self._sent = partial(getattr(self._store, self._name), *arguments, **options)
+        raise StoreUnavailable("no answer")
+
+    async def arrive(self) -> Any:
+        assert self._sent is not None
+        return await self._sent()
+
+
+async def submitted(steps: Steps, count: int) -> list[UUID]:
+    return [job for job in await steps.submit.run_batch([Submission("x", b"{}", 2)] * count) if isinstance(job, UUID)]
+
+
+async def fence(queue, lease: Lease) -> None:
+    assert await queue.fence(lease.id, (await queue.lease_scores())[lease.id])
+
+
+async def test_a_claim_that_arrives_when_its_job_waits_for_a_retry_is_not_forgotten(steps, queue, store, psql, lease):
+    # Its repeat was answered, the job ran and failed; now the first send takes the row. Had its claim been reckoned
+    # settled, a statement that is late as well would delete it, and the row would be processing for ever, under nobody.
+    [job_id] = await submitted(steps, 1)
+    steps.claim._store = late = Late(store, "claim")
+    [held] = await steps.claim.run_once(lease, 1)
+    on_its_way = steps.ledger.take()
+    await steps.settle.run_batch([Settled(held, Retry("E", "failed"), 0.1)])
+    await psql("UPDATE jobs SET run_at = NULL")
+    assert await late.arrive() != {}
+    await store.drop_marks(on_its_way.marks, on_its_way.claims)
+    await check_rows(queue, psql)
+    assert await steps.claim.audit(lease) == 1
+    assert (await store.get(job_id)).state == "pending"
+    await steps.claim.audit(lease)  # sees that nothing is left of that claim
+    await steps.ledger.clear(store)
+    assert await psql("SELECT * FROM claimed") == []
+    await check_rows(queue, psql)
+
+
+async def test_a_recovery_that_arrives_late_adds_nothing_to_the_mark_that_goes(steps, queue, store, psql, lease, other):
+    # All of it after Postgres stood still: the repeat of the recovery, a claim of the dead worker, the first recovery.
+    first, second = await submitted(steps, 2)
+    await steps.ledger.clear(store)
+    await steps.claim.run_once(lease, 1)
+    raw = await queue.claim(lease.id, start=lease.next_number, count=1)
+    await fence(queue, lease)
+    late = Late(store, "recover")
+    real = store.drop_marks
+
+    async def dropped_last(batches, done=()) -> None:
+        # The second task went back to the list, its row is taken by the dead worker's claim, so its task is a copy.
+        claim = partial(store.claim, queue=queue.name, owner=lease.id, worker="w", earlier=[], done_claims=[])
+        assert await claim([second], uuid4())
+        [held] = await steps.claim.run_once(other, 10)
+        assert held.job_id == first
+        assert await late.arrive() == {second: "pending"}
+        await real(batches, done)
+
+    late.drop_marks = dropped_last  # type: ignore[attr-defined]
+    assert len(raw) == 1
+    await Recover(queue, late, max_recoveries=3).run_once(lease.id)
+    assert (await store.get(second)).state == "pending"
+    await check_rows(queue, psql)
+
+
+async def test_what_is_released_after_the_sweep_took_an_earlier_mark_is_not_dropped_with_it(
+    steps, queue, store, psql, lease
+):
+    # Two go back, one of them locked for long; the flight is gone with Redis's data, so the mark is all there is.
+    ids = await submitted(steps, 2)
+    held = await steps.claim.run_once(lease, 2)
+    await queue._command("DEL", queue.keys.flight(lease.id))
+    await steps.ledger.clear(store)
+    await psql("BEGIN")
+    await psql("SELECT * FROM jobs WHERE id = $1 FOR UPDATE", ids[1])
+
+    async def released(job_id: UUID) -> bool:
+        return (await store.get(job_id)).state == "pending"
+
+    async with trio.open_nursery() as worker:
+        worker.start_soon(steps.settle.run_batch, [Settled(item, GiveBack(interrupted=True), 0.1) for item in held])
+        await until(partial(released, ids[0]))
+        taken = await store.take_marks(queue.name, age_seconds=-1, limit=20)
+        await psql("COMMIT")
+        await until(partial(released, ids[1]))
+        await store.drop_marks([batch for batch, _, _ in taken])
+    assert len(taken) == 1
+    marked = {job_id for row in await psql("SELECT ids FROM unpushed") for job_id in row["ids"]}
+    assert marked == {ids[1]}
+
+
+async def test_the_sweep_keeps_a_mark_whose_row_somebody_holds(steps, queue, store, psql):
+    # It pushes the job all the same. But it cannot write down when: lost a moment later, nobody would know.
+    ids = await submitted(steps, 2)
+    await queue._command("DEL", queue.name)
+    await psql("UPDATE jobs SET updated_at = now() - interval '1 hour'")
+    await psql("UPDATE unpushed SET at = 'epoch'")
+    await psql("BEGIN")
+    await psql("SELECT * FROM jobs WHERE id = $1 FOR UPDATE", ids[1])
+    await Sweep(queue, store).run_once()
+    assert await tasks_in_redis(queue) == set(ids)
+    await psql("ROLLBACK")
+    await queue._command("DEL", queue.name)
+    await psql("INSERT INTO marks (queue, run, n, at) VALUES ($1, 'another', 1, 'epoch')", queue.name)
+    known = await store.known(queue.name)
+    assert await queue.set_mark(None, known.now_ms)
+    await Loss(queue, store).run_once()
+    await psql("UPDATE unpushed SET at = 'epoch'")
+    await Sweep(queue, store).run_once()
+    assert await tasks_in_redis(queue) == set(ids)
+    assert await psql("SELECT * FROM unpushed") == []
+
+
+@pytest.mark.parametrize("first", ["the old run", "the new run"])
+async def test_two_runs_of_one_job_that_end_in_one_batch_are_both_settled(queue, lease, other, rows, first):
+    # Its lease was lost, the job went back and came to us again under the next one, while its old run was ending.
+    steps = Steps(queue, rows)
+    await submitted(steps, 3)
+    old = await steps.claim.run_once(lease, 3)
+    await fence(queue, lease)
+    await Recover(queue, rows, max_recoveries=3).run_once(lease.id)
+    new = await steps.claim.run_once(other, 3)
+    assert [item.job_id for item in old] == [item.job_id for item in new]
+    interrupted = [Settled(item, GiveBack(interrupted=True), 0.1) for item in old]
+    verdicts = [Complete(b"1"), Retry("E", "failed"), GiveBack(interrupted=True)]
+    ended = [Settled(item, verdict, 0.1) for item, verdict in zip(new, verdicts, strict=True)]
+    await steps.settle.run_batch(interrupted + ended if first == "the old run" else ended + interrupted)
+    assert not lease.held
+    assert not other.held
+    assert await queue.numbers(other.id) == set()
+    assert await tasks_in_redis(queue) == {item.job_id for item in new[1:]}
+    if rows is not None:
+        states = [((row := await rows.get(item.job_id)).state, row.attempts, row.interruptions) for item in new]
+        assert states == [("completed", 0, 0), ("pending", 1, 0), ("pending", 0, 1)]
