@@ -177,11 +177,9 @@ class Schedule:
             return
         kind = rng.choice(("flushall", "empty", "prefix", "prefix"))
         self.engine.say(f"REDIS LOSES DATA: {kind}")
-        older = (
-            rng.choice(world.snapshots)
-            if kind == "prefix" and world.snapshots
-            else Redis(world.redis_clock, world.switches)
-        )
+        older = Redis(world.redis_clock, world.switches)
+        if kind == "prefix" and world.snapshots:
+            older = rng.choice((rng.choice(world.snapshots), world.snapshots[-1]))
         world.replace_redis(older, same_run=kind == "flushall")
 
     # --- the run

@@ -41,8 +41,10 @@ class Truth:
         self.engine.say(f"VIOLATION: {what}")
         self.violations.append(what)
 
-    def start(self, run: Run, mine: bool) -> None:
+    def start(self, run: Run, mine: bool, due: bool) -> None:
         """`mine`: the store still says, at this very moment, that this claim holds the job."""
+        if not due:
+            self.violate(f"{run.job} started before it was due")
         others = self.live.setdefault(run.job, [])
         self.engine.say(f"{run.process.name}: RUNS {run.job}")
         if not self.losses:

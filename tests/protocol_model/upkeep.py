@@ -17,6 +17,7 @@ class Upkeep:
         self.worker = worker
         self.observed: dict[str, tuple[int, int]] = {}
         self.last_success = 0
+        self.steady_since = 0
 
     @property
     def now(self) -> int:
@@ -42,7 +43,6 @@ class Upkeep:
                 else:
                     lives = yield from self.world.redis_once("renew", lambda redis, lease=lease: redis.renew(lease.id))  # type: ignore[misc]
             except NoAnswer:
-                self.forget()
                 if not lease.registered and self.world.on("fresh-register"):
                     self.worker.lose(lease)  # a late send could bring the lease back when it is long retired
                 yield Sleep(SECOND)
@@ -52,18 +52,13 @@ class Upkeep:
                 self.worker.spawn("recover", self.recover(lease.id))
                 continue
             if self.now - sent > TERM // 5 and self.world.on("slow-renewal"):
-                self.forget()
                 yield Sleep(SECOND)
                 continue
-            if self.now - self.last_success > 2 * TERM // 5 and self.world.on("forget-gap"):
-                self.forget()
+            if self.now - self.last_success > 2 * TERM // 5:
+                self.steady_since = self.now
             self.last_success = self.now
             lease.renewed_at = sent if self.world.on("sent-at") else self.now
             yield Sleep(TERM // 5)
-
-    def forget(self) -> None:
-        if self.world.on("forget"):
-            self.observed.clear()
 
     def observe_loop(self) -> Steps[None]:
         while True:
@@ -72,7 +67,6 @@ class Upkeep:
             try:
                 leases = yield from self.world.redis_once("observe", lambda redis: redis.read_leases())
             except NoAnswer:
-                self.forget()
                 continue
             self.observed = {lease: seen for lease, seen in self.observed.items() if lease in leases}
             for lease, score in leases.items():
@@ -83,13 +77,15 @@ class Upkeep:
         seen, since = self.observed.get(lease, (None, 0))
         if score in {FENCED, ENDED}:
             yield from self.recover(lease)
-        elif seen != score:
+        elif seen != score or not self.is_steady(since):
             self.observed[lease] = score, self.now
-        elif asked - since >= TERM and self.trusts_itself():
+        elif asked - since >= TERM:
             yield from self.world.redis_again("fence", lambda redis: redis.fence(lease, score))
 
-    def trusts_itself(self) -> bool:
-        return self.now - self.last_success <= 2 * TERM // 5 or not self.world.on("forget-gap")
+    def is_steady(self, since: int) -> bool:
+        """Have my own renewals succeeded ever since? Else it is Redis, or I, who was away."""
+        gap = self.now - self.last_success > 2 * TERM // 5
+        return not self.world.on("steady") or (not gap and since >= self.steady_since)
 
     def orphan_loop(self) -> Steps[None]:
         seen: dict[str, int] = {}

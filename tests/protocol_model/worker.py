@@ -331,7 +331,7 @@ class Worker:
             yield from self.release(lease, number, item, 0, "none")
             return
         item.run = Run(item.job, self.process, lease.id, self.now)
-        self.world.truth.start(item.run, self.claim_is_valid(lease, number, item))
+        self.world.truth.start(item.run, self.claim_is_valid(lease, number, item), self.is_due(item))
         interrupted = yield from self.run(lease, item)
         self.world.truth.end(item.run)
         if interrupted:  # by a lost lease as well: whoever is first, the recovery or we
@@ -344,6 +344,9 @@ class Worker:
             return number in self.world.redis.inspect(lease.id)[1]
         row = self.world.sql.rows[item.job]
         return row.state == "processing" and row.token == item.token
+
+    def is_due(self, item: Item) -> bool:
+        return self.world.postgres is None or self.world.sql.rows[item.job].run_at <= self.world.postgres_clock()
 
     def run(self, lease: Lease, item: Item) -> Steps[bool]:
         """The handler; True when it was cancelled."""

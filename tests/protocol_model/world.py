@@ -65,7 +65,7 @@ class World:
         return again(name, "postgres", lambda: action(self.sql))
 
     def _on_redis(self, action: Callable[[Redis], T]) -> T:
-        if not self.calm and self.rng.random() < 0.02:
+        if not self.calm and self.rng.random() < 0.03:
             self.snapshots = [*self.snapshots[-30:], self.redis.snapshot()]
         return action(self.redis)
 

@@ -1,0 +1,101 @@
+"""A worker that loses its lease while jobs run: under the next one it may get the very same jobs."""
+
+from functools import partial
+
+import pytest
+import trio
+
+from core.errors import QueueUnavailable
+from core.handlers import Registry
+from core.steps.lease import Lease
+from services.worker.lease_thread import LeaseThread
+from tests.support.invariants import check_rows
+from tests.support.wait import until_true
+from tests.worker.conftest import finished
+
+
+async def test_a_job_that_comes_back_while_its_old_run_still_ends_harms_nobody(
+    run_worker, submit, queue, rows, registry: Registry, psql_if_rows
+):
+    """Its lease is fenced; the old run takes its time to be cancelled, and the same worker runs the job once more."""
+    runs: list[int] = []
+    old_may_end, new_may_end = trio.Event(), trio.Event()
+
+    @registry.handler("slow to cancel")
+    async def slow_to_cancel(job) -> object:
+        runs.append(job.attempt)
+        if len(runs) > 1:
+            await new_may_end.wait()
+            return "new"
+        try:
+            await trio.sleep_forever()
+        finally:
+            with trio.move_on_after(10, shield=True):
+                await old_may_end.wait()
+
+    async with run_worker(worker_concurrency=4) as worker:
+        await submit("slow to cancel")
+        await until_true(lambda: len(runs) == 1)
+        lost = worker.leases.current
+        assert await queue.fence(lost.id, (await queue.lease_scores())[lost.id])
+        await until_true(lambda: len(runs) == 2)
+        assert len(worker.consumers) == 2
+        old_may_end.set()
+        await until_true(lambda: len(worker.consumers) == 1 and not lost.held)
+        new_may_end.set()
+        await finished(worker, 1)
+        assert worker.counts.done == 1
+    if psql_if_rows is not None:
+        assert await psql_if_rows.value("SELECT state FROM jobs") == "completed"
+        await check_rows(queue, psql_if_rows)
+
+
+@pytest.mark.parametrize("rows", ["postgres"], indirect=True)
+async def test_what_a_claim_is_told_first_gets_a_new_lease_as_well(run_worker, submit, queue, registry: Registry):
+    """Redis answers the claim `lost` and the renewals `ok`: a failover to and fro. The thread must not go on with it."""
+
+    @registry.handler("x")
+    async def x(job) -> None:
+        pass
+
+    async with run_worker(worker_concurrency=1, lease_seconds=60) as worker:
+        lost = worker.leases.current
+        worker.leases.lose(lost)
+        await until_true(lambda: worker.leases.current is not None)
+        assert worker.leases.current is not lost
+        await submit("x")
+        await finished(worker, 1)
+
+
+class Connection:
+    """Answers as Redis does to a worker that was frozen beyond its lease."""
+
+    def __init__(self) -> None:
+        self.renewals = [True, False]
+        self.registered = 0
+
+    def register(self, lease, published: bytes) -> None:
+        self.registered += 1
+
+    def renew(self, lease, published: bytes) -> bool:
+        if not self.renewals:
+            raise QueueUnavailable("later")
+        return self.renewals.pop(0)
+
+
+async def test_a_lost_lease_is_stale_although_the_next_one_is_there_before_the_loop_hears_of_it():
+    """The loop of a worker that wakes from a freeze may get to a consumer first: it must not start the old job."""
+    lost: list[Lease] = []
+    thread = LeaseThread(Connection, term_seconds=10, took=lost.append, lost=lost.append, look=lambda: None)  # type: ignore[arg-type]
+    connection, token = Connection(), trio.lowlevel.current_trio_token()
+    old, _ = thread._trip(connection, None, token)  # type: ignore[arg-type]
+    assert old is not None
+    assert thread.is_fresh(old)
+    assert thread._trip(connection, old, token)[0] is old  # type: ignore[arg-type]
+    assert thread._trip(connection, old, token)[0] is None  # type: ignore[arg-type]
+    new, _ = thread._trip(connection, None, token)  # type: ignore[arg-type]
+    assert new is not None
+    assert not old.lost, "the loop has not run yet"
+    assert thread.is_fresh(new)
+    assert not thread.is_fresh(old)
+    await until_true(partial(lost.__contains__, new))
