@@ -5,7 +5,6 @@ import time
 from collections.abc import Callable
 from uuid import UUID
 
-from core.errors import QueueUnavailable
 from core.queue import Queue
 
 log = logging.getLogger(__name__)
@@ -45,11 +44,7 @@ class Observe:
         Raises QueueUnavailable.
         """
         asked = self._clock()
-        try:
-            scores = await self._queue.lease_scores()
-        except QueueUnavailable:
-            self._seen.clear()
-            raise
+        scores = await self._queue.lease_scores()
         now, steady = self._clock(), self._steady_since()
         mine = self._mine()
         self._seen = {lease: seen for lease, seen in self._seen.items() if lease in scores}

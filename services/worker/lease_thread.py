@@ -37,11 +37,13 @@ class LeaseThread:
         lost: Callable[[Lease], None],
         look: Callable[[], None],
         alive: Alive = unwatched,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """`took` and `lost` are called on the Trio thread; `look` here, about each second: a worker that makes no
         progress must not keep its lease for ever. `alive` is our own sign of life."""
         self._connect = connect
         self._term = term_seconds
+        self._clock = clock
         self._took = took
         self._lost = lost
         self._look = look
@@ -63,11 +65,11 @@ class LeaseThread:
         Asked for its very lease: the next one may be there before the loop has heard that the last one is lost.
         """
         renewed, sent = self._renewed
-        return renewed is lease and time.monotonic() - sent < START_TERMS * self._term
+        return renewed is lease and self._clock() - sent < START_TERMS * self._term
 
     def steady_since(self) -> float:
-        """Since when (time.monotonic()) every renewal has succeeded, without a gap; inf while they do not."""
-        if time.monotonic() - self._succeeded_at > GAP_TERMS * self._term:
+        """Since when (its clock) every renewal has succeeded, without a gap; inf while they do not."""
+        if self._clock() - self._succeeded_at > GAP_TERMS * self._term:
             return float("inf")
         return self._steady_since
 
@@ -91,14 +93,14 @@ class LeaseThread:
     def _keep(self, token: trio.lowlevel.TrioToken) -> None:
         connection = self._connect()
         lease: Lease | None = None
-        next_at = time.monotonic()
+        next_at = self._clock()
         try:
-            while not self._stop.wait(max(0.0, min(next_at - time.monotonic(), LOOK_SECONDS))):
+            while not self._stop.wait(max(0.0, min(next_at - self._clock(), LOOK_SECONDS))):
                 self._alive(self._term + 2 * LOOK_SECONDS)
                 self._look()
-                if time.monotonic() >= next_at or (lease is not None and lease.lost):
+                if self._clock() >= next_at or (lease is not None and lease.lost):
                     lease, pause = self._trip(connection, lease, token)
-                    next_at = time.monotonic() + pause
+                    next_at = self._clock() + pause
         except trio.RunFinishedError:
             pass  # the loop has ended before us
         finally:
@@ -108,7 +110,7 @@ class LeaseThread:
         self, connection: LeaseConnection, lease: Lease | None, token: trio.lowlevel.TrioToken
     ) -> tuple[Lease | None, float]:
         """Register or renew once; the lease to go on with, and the pause before."""
-        sent = time.monotonic()
+        sent = self._clock()
         try:
             if lease is None or lease.lost:  # lost: a claim was told before us
                 lease = None
@@ -122,17 +124,15 @@ class LeaseThread:
                 token.run_sync_soon(self._lost, lease)
                 return None, 0.0
         except QueueUnavailable:
-            self._steady_since = float("inf")
             return lease, min(1.0, self._term / RENEWALS_PER_TERM)
         self._succeeded(lease, sent)
         return lease, self._term / RENEWALS_PER_TERM
 
     def _succeeded(self, lease: Lease, sent: float) -> None:
-        now = time.monotonic()
+        now = self._clock()
         if now - sent > self._term / RENEWALS_PER_TERM:  # a slower one counts as failed
-            self._steady_since = float("inf")
             return
-        if self._steady_since == float("inf") or now - self._succeeded_at > GAP_TERMS * self._term:
+        if now - self._succeeded_at > GAP_TERMS * self._term:
             self._steady_since = now
         self._succeeded_at = now
         self._renewed = lease, sent

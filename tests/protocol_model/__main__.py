@@ -5,14 +5,13 @@ from __future__ import annotations
 import argparse
 import sys
 from collections import Counter
-from functools import partial
 from dataclasses import replace
+from functools import partial
 from multiprocessing import Pool
 from multiprocessing.pool import Pool as PoolType
 
 from tests.protocol_model.explore import Options, Result, explore
 from tests.protocol_model.mechanisms import MECHANISMS
-
 
 FIND_STEP = 24
 
@@ -56,7 +55,9 @@ def print_trace(seed: int, options: Options) -> int:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="tests.protocol_model", description="Explore the protocol at random, under faults.")
+    parser = argparse.ArgumentParser(
+        prog="tests.protocol_model", description="Explore the protocol at random, under faults."
+    )
     parser.add_argument("--schedules", type=int, default=300)
     parser.add_argument("--seed", type=int, default=1, help="the first seed")
     parser.add_argument("--redis-only", action="store_true", help="without Postgres (and without loss of Redis)")

@@ -52,7 +52,7 @@ async def test_a_job_that_comes_back_while_its_old_run_still_ends_harms_nobody(
 
 @pytest.mark.parametrize("rows", ["postgres"], indirect=True)
 async def test_what_a_claim_is_told_first_gets_a_new_lease_as_well(run_worker, submit, queue, registry: Registry):
-    """Redis answers the claim `lost` and the renewals `ok`: a failover to and fro. The thread must not go on with it."""
+    """Redis answers the claim `lost` and the renewals `ok`, in a failover to and fro: the thread must not go on."""
 
     @registry.handler("x")
     async def x(job) -> None:
@@ -99,3 +99,53 @@ async def test_a_lost_lease_is_stale_although_the_next_one_is_there_before_the_l
     assert thread.is_fresh(new)
     assert not thread.is_fresh(old)
     await until_true(partial(lost.__contains__, new))
+
+
+async def test_a_registration_that_had_no_answer_is_not_repeated_under_the_same_id():
+    """It may arrive when that lease is long retired, and would revive it: each send has an id of its own."""
+    ids = []
+
+    class Silent(Connection):
+        def register(self, lease, published: bytes) -> None:
+            ids.append(lease)
+            raise QueueUnavailable("no answer")
+
+    thread = LeaseThread(Silent, term_seconds=10, took=print, lost=print, look=lambda: None)  # type: ignore[arg-type]
+    connection, token = Silent(), trio.lowlevel.current_trio_token()
+    for _ in range(3):
+        assert thread._trip(connection, None, token)[0] is None  # type: ignore[arg-type]
+    assert len(set(ids)) == 3
+
+
+async def test_a_renewal_counts_from_its_sending_and_a_slow_one_not_at_all():
+    """Stopped between the answer and its reading, a worker would take a lease for fresh that others have fenced."""
+    now = [1000.0]
+
+    class Slow(Connection):
+        seconds = 0.0
+
+        def register(self, lease, published: bytes) -> None:
+            now[0] += self.seconds
+
+        def renew(self, lease, published: bytes) -> bool:
+            now[0] += self.seconds
+            return True
+
+    thread = LeaseThread(Slow, term_seconds=10, took=print, lost=print, look=lambda: None, clock=lambda: now[0])  # type: ignore[arg-type]
+    connection, token = Slow(), trio.lowlevel.current_trio_token()
+    connection.seconds = 1.9
+    lease, _ = thread._trip(connection, None, token)  # type: ignore[arg-type]
+    assert lease is not None
+    steady = thread.steady_since()
+    now[0] += 4.0
+    assert thread.is_fresh(lease)
+    now[0] += 0.2
+    assert not thread.is_fresh(lease), "6.1 s after the sending, 4.2 s after the answer"
+    connection.seconds = 2.1  # slower than a fifth of a term
+    thread._trip(connection, lease, token)  # type: ignore[arg-type]
+    assert not thread.is_fresh(lease)
+    assert thread.steady_since() == float("inf"), "the gap is too long by now"
+    connection.seconds = 0.1
+    thread._trip(connection, lease, token)  # type: ignore[arg-type]
+    assert thread.is_fresh(lease)
+    assert thread.steady_since() > steady, "we were away: whoever watches others begins anew"

@@ -3,6 +3,8 @@
 import socket
 from functools import partial
 from pathlib import Path
+from random import Random
+from types import SimpleNamespace
 from uuid import uuid4
 
 import pytest
@@ -19,6 +21,8 @@ from core.wire import Task
 from services.systemd import Notifier
 from services.worker.beats import Beats
 from services.worker.buffer import Buffer
+from services.worker.claiming import Claiming
+from services.worker.leases import Leases
 from services.worker.metrics import Counts, Gauges, Snapshot, WorkerCollector, collector_registry, wants_prometheus
 from services.worker.outcomes import WAITING_MAX, Outcomes
 from services.worker.prefetch import Prefetch
@@ -92,6 +96,35 @@ async def test_outcomes_gather_while_a_batch_is_settled_and_hold_consumers_up_wh
         assert sum(settle.batches) == WAITING_MAX + 501
         assert max(settle.batches) == 500
         nursery.cancel_scope.cancel()
+
+
+class Trickle:
+    """Stands where Claim stands: there is always one more task, and never as many as there are places."""
+
+    def __init__(self) -> None:
+        self.claims = 0
+
+    async def run_once(self, lease: Lease, count: int) -> list[Held]:
+        self.claims += 1
+        await trio.lowlevel.checkpoint()
+        return [held(self.claims)]
+
+
+async def test_a_stop_ends_the_claiming_after_the_claim_that_is_under_way(nursery):
+    leases, buffer, claim = Leases(lambda lease: None), Buffer(), Trickle()
+    leases.take(Lease())
+    idle, outcomes = SimpleNamespace(let_others_first=False), SimpleNamespace(full=False)
+    claiming = Claiming(None, claim, leases, buffer, idle, outcomes, Counts(), Beats(), Random(1))  # type: ignore[arg-type]
+    for _ in range(200):
+        nursery.start_soon(buffer.take)
+    await wait_all_tasks_blocked()
+    async with trio.open_nursery() as claims:
+        claims.start_soon(claiming.run)
+        await trio.lowlevel.checkpoint()
+        claiming.end_soon()
+        claims.cancel_scope.cancel()
+    assert claim.claims <= 2
+    buffer.close()
 
 
 async def test_prefetch_follows_from_how_long_jobs_take(autojump_clock: MockClock):
