@@ -131,7 +131,7 @@ class Claim:
     # --- rows
 
     async def _claim_rows(self, store: JobStore, lease: Lease, items: list[Held]) -> list[Held]:
-        waiting = {held.job_id: held for held in sorted(items, key=lambda held: held.job_id)}
+        waiting = {held.key: held for held in sorted(items, key=lambda held: held.key)}
         claimed: list[Held] = []
         earlier: list[UUID] = []  # tokens of sends without an answer, and of what was adopted
         # Tokens under which nothing is left. Never one whose answer was lost: its statement may still come, when its
@@ -139,16 +139,17 @@ class Claim:
         spare: set[UUID] = set()
         adopted: list[UUID] = []
         for _ in range(CLAIM_TRIES):
-            token, rows = await self._send_claim(store, lease, list(waiting), earlier)
+            ids = [held.job_id for held in waiting.values()]
+            token, rows = await self._send_claim(store, lease, ids, earlier)
             spare.update(adopted)
             for job_id, counters in rows.items():
-                held = waiting.pop(job_id)
+                held = waiting.pop(job_id.int)
                 held.token, held.counters = token, counters
                 claimed.append(held)
             if waiting:
-                looks = await self._again(partial(store.look, list(waiting)))
+                looks = await self._again(partial(store.look, [held.job_id for held in waiting.values()]))
                 spare.difference_update(look.token for look in looks.values() if look.token)
-                known = [waiting.pop(job_id) for job_id in list(waiting) if job_id in looks]
+                known = [waiting.pop(job_id.int) for job_id in looks]
                 await self._put_away(lease, known, looks, earlier)
             if not waiting:
                 break
@@ -189,7 +190,7 @@ class Claim:
 
         return await self._again(send)
 
-    async def _adopt(self, store: JobStore, lease: Lease, waiting: dict[UUID, Held]) -> tuple[list[UUID], list[UUID]]:
+    async def _adopt(self, store: JobStore, lease: Lease, waiting: dict[int, Held]) -> tuple[list[UUID], list[UUID]]:
         """Make rows for foreign tasks. One try, answered or not: the next claim tells whose the rows are.
 
         Returns the tokens under which they may be ours now, and those of them that were answered.
@@ -211,7 +212,7 @@ class Claim:
                 except StoreUnavailable:
                     continue
                 except StoreRefused as error:
-                    del waiting[held.job_id]
+                    del waiting[held.key]
                     refused.append((held.number, dead_letter(encode_task(held.task), str(error))))
             if refused:
                 self.counts.invalid += len(refused)

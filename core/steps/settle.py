@@ -135,21 +135,29 @@ class Settle:
     # --- with Postgres: the row decides
 
     async def _finish(self, store: JobStore, ends: Sequence[Settled]) -> None:
-        left = {settled.held.job_id: settled for settled in ends}
-        while left:
-            done = await self._send_finish(store, list(left.values()))
-            acked = [left.pop(job_id).held for job_id in done if job_id in left]
+        while ends:
+            done = await self._send_finish(store, ends)
+            acked: list[Held] = []
             back: list[Held] = []
+            left: dict[UUID, Settled] = {}
+            for settled in ends:
+                if settled.held.key in done:
+                    acked.append(settled.held)
+                else:
+                    left[settled.held.job_id] = settled
             if left:
                 acked_too, back = await self._judge_the_rest(store, left, {e: _state(s) for e, s in left.items()})
                 acked += acked_too
             await self._ack(acked)
             await self._give_tasks_back(back)
-            if left:
+            ends = list(left.values())
+            if ends:
                 await trio.sleep(LOCKED_SECONDS)
 
-    async def _send_finish(self, store: JobStore, ends: list[Settled]) -> set[UUID]:
-        async def send(items: list[Settled]) -> set[UUID]:
+    async def _send_finish(self, store: JobStore, ends: Sequence[Settled]) -> set[int]:
+        """The keys of the jobs that are done now."""
+
+        async def send(items: Sequence[Settled]) -> set[int]:
             riding = self._ledger.take()
             try:
                 done = await store.finish([_ending(settled) for settled in items], riding.claims)
@@ -157,13 +165,13 @@ class Settle:
                 self._ledger.put_back(riding)
                 raise
             self._ledger.put_back(Leftovers(riding.marks, []))
-            return done
+            return {job_id.int for job_id in done}
 
         try:
             return await self._again(partial(send, ends), seconds=FINISH_SECONDS)
         except StoreRefused as error:
             if len(ends) > 1:  # one of them has a value that Postgres does not take: one by one
-                return {job_id for settled in ends for job_id in await self._send_finish(store, [settled])}
+                return {key for settled in ends for key in await self._send_finish(store, [settled])}
             [settled] = ends
             log.error("job %s: its outcome cannot be stored and becomes a failure: %s", settled.held.job_id, error)
             failure = Bury(f"the outcome could not be stored: {error}", "failed")

@@ -207,8 +207,29 @@ class JobStore:
     # --- settle
 
     async def finish(self, endings: Sequence[Ending], done_claims: Sequence[UUID] = ()) -> set[UUID]:
-        """Write ends; returns the ids that are done now. Look at the others: done before, locked, or refused."""
-        endings = sorted(endings, key=lambda ending: ending.id)
+        """Write ends; returns the ids that are done now. Look at the others: done before, locked, or refused.
+
+        A transaction for those that completed and made nothing, and one for the others. May be repeated.
+        """
+        endings = sorted(endings, key=lambda ending: ending.id.int)
+        plain = [ending for ending in endings if ending.state == JobState.COMPLETED and not ending.artifacts]
+        others = [ending for ending in endings if ending.state != JobState.COMPLETED or ending.artifacts]
+        done: set[UUID] = set()
+        if plain or not others:  # the settled claims go in any case
+            rows = await self._pool.fetch(
+                sql.COMPLETE_JOBS,
+                [ending.id for ending in plain],
+                [ending.token for ending in plain],
+                [ending.result for ending in plain],
+                [ending.seconds for ending in plain],
+                done_claims,
+            )
+            done.update(row[0] for row in rows)
+        if others:
+            done |= await self._finish(others, () if plain else done_claims)
+        return done
+
+    async def _finish(self, endings: Sequence[Ending], done_claims: Sequence[UUID]) -> set[UUID]:
         kept = [(ending.id, artifact) for ending in endings for artifact in ending.artifacts]
         rows = await self._pool.fetch(
             sql.FINISH_JOBS,
@@ -237,7 +258,7 @@ class JobStore:
         May be repeated, each time under a batch of its own. Look at the ids that are missing: done before, locked, or
         refused.
         """
-        releases = sorted(releases, key=lambda release: release.id)
+        releases = sorted(releases, key=lambda release: release.id.int)
         rows = await self._pool.fetch(
             sql.RELEASE_JOBS,
             batch,
