@@ -41,6 +41,14 @@ class PersistFailed(WorkQueueError):
     """The task was not accepted: its row was not written, or nobody knows."""
 
 
+class KeyReused(WorkQueueError):
+    """The idempotency key stands for a request with another body."""
+
+
+class InvalidKey(WorkQueueError):
+    """The idempotency key of a request cannot be one."""
+
+
 class LeaseLost(WorkQueueError):
     """Redis said that our lease is gone: cancel its jobs; late outcomes are refused once their rows were taken back."""
 

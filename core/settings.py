@@ -28,6 +28,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     producer_port: Port = 8080
     worker_port: Port = 8081
     max_body_bytes: Annotated[int, Meta(ge=1, le=1 << 30)] = 1 << 20  #: of one request
+    idempotency_ttl: Annotated[float, Meta(ge=1, le=31_536_000)] = 86_400.0  #: seconds
     worker_concurrency: Annotated[int, Meta(ge=1, le=10_000)] = 2  #: jobs at once in one process
     worker_handlers: str | None = None  #: modules, separated by commas
     shutdown_grace: Annotated[float, Meta(ge=0, le=86_400)] = 10.0  #: seconds

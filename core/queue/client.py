@@ -66,6 +66,19 @@ class Queue:
         """Append to the ready list. One command: Redis takes all of them or none."""
         await self._command("RPUSH", self.keys.ready, *tasks)
 
+    async def push_once(self, tasks: Sequence[tuple[bytes, bytes, bytes]], *, ttl_seconds: float) -> list[str]:
+        """Push (hash of an idempotency key, hash of the body, task), each once for its key.
+
+        One script for up to 1,000: all of them are done or none. Answers for each `pushed`, `same` (that body was
+        pushed under this key) or `other` (the key stands for another body). May be repeated: `pushed` is `same` then.
+        """
+        answer: list[str] = []
+        for part in _parts(tasks, 3):
+            keys = [self.keys.ready, *(self.keys.idempotency(key_hash) for key_hash, _, _ in part)]
+            arguments = [int(ttl_seconds * 1000), *_flat([row[1:] for row in part])]
+            answer += [word.decode() for word in await self._script(scripts.SUBMIT_ONCE, keys, arguments)]
+        return answer
+
     async def schedule(self, tasks: Sequence[tuple[int, bytes]]) -> None:
         """Put (delay in ms, task) into the scheduled set; the tasks must have ids."""
         await self._script(scripts.SCHEDULE, [self.keys.scheduled], _flat(tasks))

@@ -40,6 +40,10 @@ class Keys(Struct, frozen=True):
         """String: ms of Postgres's clock up to which this Redis is known to remember (steps/loss.py)."""
         return f"{{{self.ready}}}:mark"
 
+    def idempotency(self, key_hash: bytes) -> str:
+        """String with a TTL: SHA-256 of the body that came with this idempotency key. With Postgres a table has it."""
+        return f"{{{self.ready}}}:idem:{key_hash.hex()}"
+
     def flight(self, lease: UUID) -> str:
         """Hash: number -> task that this lease has claimed; `at` = start of its last claim."""
         return f"{{{self.ready}}}:flight:{lease}"

@@ -1,12 +1,15 @@
 """Bookkeeping that rides along: marks whose tasks are in Redis by now, and claims that are settled."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
 from uuid import UUID
 
 import trio
 from msgspec import Struct
 
 from core.store import JobStore
+
+T = TypeVar("T")
 
 ANSWER_SECONDS = 30.0  #: Redis must have answered within this of the statement that made the mark, or the sweep decides
 KEPT_MAX = 1000  #: beyond, the oldest stay in Postgres: the sweep meets them
@@ -50,6 +53,17 @@ class Ledger:
     def put_back(self, leftovers: Leftovers) -> None:
         self._marks = (leftovers.marks + self._marks)[:KEPT_MAX]
         self._claims = (leftovers.claims + self._claims)[:KEPT_MAX]
+
+    async def carry_marks(self, statement: Callable[[list[UUID]], Awaitable[T]]) -> T:
+        """Make a statement that deletes the marks collected so far; without an answer they still have to go."""
+        riding = self.take()
+        try:
+            answer = await statement(riding.marks)
+        except BaseException:  # whatever it was
+            self.put_back(riding)
+            raise
+        self.put_back(Leftovers([], riding.claims))
+        return answer
 
     async def clear(self, store: JobStore) -> None:
         """Delete what no other statement has taken along by now. Deleting twice does no harm."""

@@ -8,7 +8,7 @@ from uuid_utils.compat import uuid7
 
 from core.errors import EnqueueFailed, PersistFailed, QueueUnavailable, StoreBusy, StoreRefused, StoreUnavailable
 from core.queue import Queue
-from core.steps.marks import Ledger, Leftovers
+from core.steps.marks import Ledger
 from core.store import JobStore
 from core.wire import Submission, Task, encode_task
 
@@ -37,40 +37,34 @@ class Submit:
         ids = [uuid7() for _ in submissions]
         if self._store is None:
             return await self._push_only(ids, submissions)
-        batch, marked_at = uuid7(), trio.current_time()
+        store, batch, marked_at = self._store, uuid7(), trio.current_time()
+        rows = rows_of(ids, submissions)
         try:
-            await self._insert(self._store, batch, ids, submissions)
+            await self._ledger.carry_marks(lambda pushed: store.insert(batch, self._queue.name, rows, pushed))
         except StoreRefused:
             return await self._one_by_one(submissions)
         except StoreUnavailable as error:
             # The rows and their mark are there, or neither is (116 of 119 cancelled inserts had committed).
             return [PersistFailed(str(error)) for _ in ids]
+        return await self.push_marked(store, batch, marked_at, ids, submissions)
+
+    async def push_marked(
+        self, store: JobStore, batch: UUID, marked_at: float, ids: list[UUID], submissions: Sequence[Submission]
+    ) -> list[Accepted]:
+        """Steps 2 and 3, for rows whose mark is `batch`; `marked_at` is when their insert was sent (trio's clock)."""
         try:
-            await self._queue.push(_tasks(ids, submissions))
+            await self._queue.push(tasks_of(ids, submissions))
         except QueueUnavailable as error:
-            return await self._refuse(self._store, ids, batch, error)
+            return await self._refuse(store, ids, batch, error)
         self._ledger.pushed(batch, marked_at=marked_at)
         return list(ids)
 
     async def _push_only(self, ids: list[UUID], submissions: Sequence[Submission]) -> list[Accepted]:
         try:
-            await self._queue.push(_tasks(ids, submissions))
+            await self._queue.push(tasks_of(ids, submissions))
         except QueueUnavailable as error:
             return [EnqueueFailed(str(error)) for _ in ids]
         return list(ids)
-
-    async def _insert(self, store: JobStore, batch: UUID, ids: list[UUID], submissions: Sequence[Submission]) -> None:
-        rows = [
-            (job_id, submission.type, submission.payload.decode(), submission.retries)
-            for job_id, submission in zip(ids, submissions, strict=True)
-        ]
-        riding = self._ledger.take()
-        try:
-            await store.insert(batch, self._queue.name, rows, riding.marks)
-        except BaseException:  # whatever it was: the marks still have to go
-            self._ledger.put_back(riding)
-            raise
-        self._ledger.put_back(Leftovers([], riding.claims))
 
     async def _one_by_one(self, submissions: Sequence[Submission]) -> list[Accepted]:
         """One of them has a value that Postgres does not take: it alone is refused."""
@@ -98,7 +92,15 @@ def size(submission: Submission) -> int:
     return len(submission.payload) + len(submission.type) + 150
 
 
-def _tasks(ids: Sequence[UUID], submissions: Sequence[Submission]) -> list[bytes]:
+def rows_of(ids: Sequence[UUID], submissions: Sequence[Submission]) -> list[tuple[UUID, str, str, int]]:
+    """As JobStore takes them."""
+    return [
+        (job_id, submission.type, submission.payload.decode(), submission.retries)
+        for job_id, submission in zip(ids, submissions, strict=True)
+    ]
+
+
+def tasks_of(ids: Sequence[UUID], submissions: Sequence[Submission]) -> list[bytes]:
     """Every task carries its id, without Postgres too: members of the scheduled set must differ."""
     return [
         encode_task(Task(submission.type, submission.payload, submission.retries, job_id=job_id))

@@ -1,4 +1,4 @@
-"""Sweep: push again what was marked and is perhaps not in Redis; and promote what is due."""
+"""Sweep: push again what was marked and is perhaps not in Redis; promote what is due; forget what has expired."""
 
 import logging
 from typing import Protocol
@@ -18,6 +18,7 @@ log = logging.getLogger(__name__)
 MARK_AGE_SECONDS = 5.0  #: a younger mark is still somebody's work
 MARKS_MAX = 20  #: taken at a time
 PIECE_MAX = 500
+PRUNE_MAX = 500  #: keys at a time
 
 
 class Sweep:
@@ -76,6 +77,17 @@ async def push_waiting(queue: Queue, fetch: Fetch, ids: list[UUID]) -> int:
         pushed += len(piece)
         after = piece[-1][0]
     return pushed
+
+
+class PruneKeys:
+    """Removes idempotency keys that have expired. Every worker does, once in a while; several at once share them."""
+
+    def __init__(self, store: JobStore) -> None:
+        self._store = store
+
+    async def run_once(self) -> bool:
+        """True: a full piece was removed, there may be more. Raises StoreUnavailable."""
+        return await self._store.prune_keys(limit=PRUNE_MAX) >= PRUNE_MAX
 
 
 class Promote:

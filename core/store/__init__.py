@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from core.bridge import Bridge
-from core.store.jobs import ArtifactHead, Counters, Ending, JobRow, JobStore, Known, Look, Release, Run
+from core.store.jobs import ArtifactHead, Counters, Ending, JobRow, JobStore, KeyHolder, Known, Look, Release, Run
 from core.store.migrate import migrate
 from core.store.pool import open_pool
 
@@ -14,6 +14,7 @@ __all__ = [
     "Ending",
     "JobRow",
     "JobStore",
+    "KeyHolder",
     "Known",
     "Look",
     "Release",

@@ -41,6 +41,15 @@ class Look(Struct, frozen=True):
     delay_ms: int
 
 
+class KeyHolder(Struct, frozen=True):
+    """The job that holds an idempotency key."""
+
+    job_id: UUID
+    body_hash: bytes
+    expired: bool  #: the key counts as free
+    settled: bool  #: the job will run, or has ended; False: ask anew, it may have been refused just now
+
+
 class Ending(Struct, frozen=True):
     """How a job ends for good."""
 
@@ -141,6 +150,44 @@ class JobStore:
         """Insert (id, type, payload, retries) and their mark; drop the marks of batches that were pushed."""
         ids, types, payloads, retries = zip(*jobs, strict=True)
         await self._pool.fetch(sql.INSERT_JOBS, batch, queue, ids, types, payloads, retries, pushed)
+
+    async def insert_once(
+        self,
+        batch: UUID,
+        queue: str,
+        jobs: Sequence[tuple[UUID, str, str, int]],
+        keys: Sequence[tuple[bytes, bytes]],
+        pushed: Sequence[UUID],
+        *,
+        ttl_seconds: float,
+    ) -> set[UUID]:
+        """Insert what gets its key, of (hash of the key, of the body) for each job; the ids of those rows.
+
+        No key may come twice. Not to be repeated with the same ids.
+        """
+        ids, types, payloads, retries = zip(*jobs, strict=True)
+        key_hashes, body_hashes = zip(*keys, strict=True)
+        rows = await self._pool.fetch(
+            sql.INSERT_ONCE, batch, queue, ids, types, payloads, retries, key_hashes, body_hashes, ttl_seconds, pushed
+        )
+        return {row["id"] for row in rows}
+
+    async def join(self, queue: str, keys: Sequence[tuple[bytes, bytes]]) -> dict[bytes, KeyHolder]:
+        """Promise to run what holds these (hash of a key, of a body), where the body is the same. May be repeated."""
+        key_hashes, body_hashes = zip(*keys, strict=True)
+        rows = await self._pool.fetch(sql.JOIN_JOBS, queue, key_hashes, body_hashes)
+        return {
+            row["key_hash"]: KeyHolder(row["job_id"], row["body_hash"], row["expired"], row["settled"]) for row in rows
+        }
+
+    async def free_keys(self, queue: str, key_hashes: Sequence[bytes]) -> None:
+        """Forget those of these idempotency keys that have expired. May be repeated."""
+        await self._pool.fetch(sql.FREE_KEYS, queue, key_hashes)
+
+    async def prune_keys(self, *, limit: int) -> int:
+        """Forget up to `limit` idempotency keys that have expired; how many."""
+        [row] = await self._pool.fetch(sql.PRUNE_KEYS, limit)
+        return int(row["pruned"])
 
     async def refuse(self, ids: Sequence[UUID], batch: UUID, error: str) -> set[UUID]:
         """Cancel what was never claimed; returns every id that is cancelled now. May be repeated."""

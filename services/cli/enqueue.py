@@ -11,12 +11,16 @@ class NotEnqueued(WorkQueueError):
     """The producer did not take the job; the text says what it said."""
 
 
-async def enqueue_job(url: str, job_type: str, payload: dict[str, object], retries: int) -> str:
-    """Post to the producer at `url`; returns the job's id, or `queued` where jobs have no rows. Raises NotEnqueued."""
+async def enqueue_job(url: str, job_type: str, payload: dict[str, object], retries: int, key: str | None = None) -> str:
+    """Post to the producer at `url`; returns the job's id, or `queued` where jobs have no rows. Raises NotEnqueued.
+
+    `key`: an idempotency key; the same command again then gives the same job.
+    """
+    headers = {} if key is None else {"Idempotency-Key": key}
     body = {"type": job_type, "retries": retries, "payload": payload}
     try:
         async with httpx.AsyncClient(timeout=ANSWER_SECONDS) as client:
-            response = await client.post(f"{url.rstrip('/')}/enqueue", json=body)
+            response = await client.post(f"{url.rstrip('/')}/enqueue", json=body, headers=headers)
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         raise NotEnqueued(f"no answer from the producer at {url}: {str(error) or type(error).__name__}") from error
     if response.status_code != 200:

@@ -151,8 +151,9 @@ def reconcile(dry_run: bool) -> None:
 @click.argument("job_type", metavar="TYPE")
 @click.option("--payload", default="{}", metavar="JSON", help="A JSON object; @FILE reads a file, - standard input.")
 @click.option("--retries", type=click.IntRange(0, 1_000_000), default=0, show_default=True, help="Further attempts.")
+@click.option("--key", metavar="KEY", help="An idempotency key: the same command with it again makes no second job.")
 @click.option("--url", metavar="URL", help="The producer.  [default: http://127.0.0.1 and PRODUCER_PORT]")
-def enqueue(job_type: str, payload: str, retries: int, url: str | None) -> None:
+def enqueue(job_type: str, payload: str, retries: int, key: str | None, url: str | None) -> None:
     """Enqueue one job of TYPE over HTTP and print its id."""
     import trio
 
@@ -160,7 +161,7 @@ def enqueue(job_type: str, payload: str, retries: int, url: str | None) -> None:
 
     if url is None:
         url = f"http://127.0.0.1:{_settings().producer_port}"
-    click.echo(trio.run(enqueue_job, url, job_type, _payload(payload), retries))
+    click.echo(trio.run(enqueue_job, url, job_type, _payload(payload), retries, key))
 
 
 def _payload(given: str) -> dict[str, object]:

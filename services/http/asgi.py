@@ -99,7 +99,7 @@ class Guard:
             return headers
         headers += [
             (b"access-control-allow-methods", b"GET, POST, OPTIONS"),
-            (b"access-control-allow-headers", b"Content-Type"),
+            (b"access-control-allow-headers", b"Content-Type, Idempotency-Key"),
             (b"access-control-expose-headers", b"Link"),
         ]
         if self._origins == {b"*"}:

@@ -8,8 +8,11 @@ from typing import Any
 
 import msgspec
 
+from core.errors import InvalidKey
 from core.job import JobState
+from core.steps.submit_once import KEY_LENGTH_MAX
 from core.wire import RETRIES_MAX, TYPE_LENGTH_MAX
+from services.producer.errors import ANSWERS
 from services.producer.parameters import LIMIT_DEFAULT, LIMIT_MAX
 from services.producer.views import EnqueueAnswer, EnqueueRequest, JobDetails, JobView, Metrics, Overview, WorkerView
 
@@ -108,11 +111,18 @@ def _paths() -> Json:
 
 def _enqueue() -> Json:
     errors = {
-        400: "invalid JSON body | type is required | retries cannot be negative",
+        400: f"invalid JSON body | type is required | retries cannot be negative | {ANSWERS[InvalidKey][1]}",
         413: "body too large",
+        422: "idempotency key reused with another body",
         500: "failed to persist job | failed to enqueue task",
     }
-    operation = _operation("enqueue", "Accept a job", _json_answer(_ref("EnqueueAnswer")), errors)
+    key = _parameter(
+        "Idempotency-Key",
+        "header",
+        {"type": "string", "minLength": 1, "maxLength": KEY_LENGTH_MAX, "pattern": "^[!-~]+$"},
+        "the same key with the same body, byte by byte, makes one job and gets the same answer",
+    )
+    operation = _operation("enqueue", "Accept a job", _json_answer(_ref("EnqueueAnswer")), errors, [key])
     example = {"type": "send_email", "retries": 3, "payload": {"to": "someone@example.com", "subject": "Welcome!"}}
     content = {"application/json": {"schema": _ref("EnqueueRequest"), "example": example}}
     return operation | {"requestBody": {"required": True, "content": content}}

@@ -1,19 +1,22 @@
 """What stands behind the routes of one process: the connections, group commit, and the watch over both servers."""
 
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
+from typing import TypeVar
 from uuid import UUID
 
 import trio
 
 from core.batching import Batcher
 from core.bridge import Bridge, open_bridge
-from core.errors import EnqueueFailed, PersistFailed, QueueUnavailable, StoreUnavailable
+from core.errors import EnqueueFailed, KeyReused, PersistFailed, QueueUnavailable, StoreUnavailable
 from core.queue import Queue, open_queue
 from core.settings import Settings, without_password
 from core.steps.marks import Ledger
 from core.steps.submit import BATCH_BYTES_MAX, BATCH_MAX, Accepted, Submit, size
+from core.steps.submit_once import Keyed, SubmitOnce, keyed_size
 from core.store import JobStore, migrate, open_store
 from core.wire import Submission
 from services.health import Dependency
@@ -28,6 +31,9 @@ READ_ENTER_SECONDS = 5.0
 
 log = logging.getLogger(__name__)
 
+Item = TypeVar("Item")
+Answer = TypeVar("Answer", bound=Accepted | KeyReused)
+
 
 class Producer:
     """One a process. `run` opens it and owns everything; the rest is for routes, while it runs.
@@ -41,8 +47,8 @@ class Producer:
         self.store: JobStore | None = None
         self.redis: Dependency
         self.postgres: Dependency | None = None
-        self._submit: Submit
         self._batcher: Batcher[Submission, Accepted]
+        self._keyed_batcher: Batcher[Keyed, Accepted | KeyReused]
         self._ledger: Ledger
         self._reads = trio.CapacityLimiter(READS_MAX)
         self._last_batch_at = 0.0
@@ -59,6 +65,7 @@ class Producer:
                 await self._open(bridge, stack)
                 async with trio.open_nursery() as nursery:
                     await nursery.start(self._batcher.run)
+                    await nursery.start(self._keyed_batcher.run)
                     nursery.start_soon(self.redis.watch, self.queue.depths, self.queue.check)
                     if self.store is not None and self.postgres is not None:
                         nursery.start_soon(self._keep_store, bridge, self.store, self.postgres)
@@ -89,10 +96,11 @@ class Producer:
                 "Postgres", f"Start it, or point DATABASE_URL (now {database_url}) to one that runs"
             )
         self._ledger = Ledger()
-        self._submit = Submit(self.queue, self.store, self._ledger)
-        self._batcher = Batcher(
-            self._run_batch, batch_max=BATCH_MAX, waiting_max=WAITING_MAX, bytes_max=BATCH_BYTES_MAX, size=size
-        )
+        submit = Submit(self.queue, self.store, self._ledger)
+        once = SubmitOnce(self.queue, self.store, self._ledger, submit, ttl_seconds=settings.idempotency_ttl)
+        limits = {"batch_max": BATCH_MAX, "waiting_max": WAITING_MAX, "bytes_max": BATCH_BYTES_MAX}
+        self._batcher = Batcher(partial(self._run_batch, submit.run_batch), **limits, size=size)
+        self._keyed_batcher = Batcher(partial(self._run_batch, once.run_batch), **limits, size=keyed_size)
         log.info("queue %s on %s, job rows: %s", settings.queue_name, redis_url, database_url)
 
     async def _keep_store(self, bridge: Bridge, store: JobStore, postgres: Dependency) -> None:
@@ -134,18 +142,21 @@ class Producer:
 
     # --- for the routes
 
-    async def enqueue(self, submission: Submission) -> UUID:
+    async def enqueue(self, item: Submission | Keyed) -> UUID:
         """Accept a job, together with whoever else asks now; returns its id.
 
-        Raises PersistFailed or EnqueueFailed, at once where the server is known to be away, and BatchFailed for a bug.
-        Cancelled: the job may be accepted all the same.
+        Raises PersistFailed or EnqueueFailed, at once where the server is known to be away, KeyReused, and BatchFailed
+        for a bug. Cancelled: the job may be accepted all the same.
         """
         if self.postgres is not None and self.postgres.is_away:
             raise PersistFailed("Postgres is away")
         if self.redis.is_away:
             raise EnqueueFailed("Redis is away")
         try:
-            accepted = await self._batcher.submit(submission, enter_seconds=ENTER_SECONDS)
+            if isinstance(item, Keyed):
+                accepted = await self._keyed_batcher.submit(item, enter_seconds=ENTER_SECONDS)
+            else:
+                accepted = await self._batcher.submit(item, enter_seconds=ENTER_SECONDS)
         except trio.TooSlowError:
             raise EnqueueFailed(f"no room within {ENTER_SECONDS:g} s") from None
         except trio.BrokenResourceError:
@@ -154,14 +165,16 @@ class Producer:
             raise accepted
         return accepted
 
-    async def _run_batch(self, submissions: Sequence[Submission]) -> list[Accepted]:
+    async def _run_batch(
+        self, run_batch: Callable[[Sequence[Item]], Awaitable[list[Answer]]], items: Sequence[Item]
+    ) -> list[Answer]:
         self._last_batch_at = trio.current_time()
         try:
-            answers = await self._submit.run_batch(submissions)
+            answers = await run_batch(items)
         except Exception:
-            log.exception("a batch of %d jobs met a bug", len(submissions))
+            log.exception("a batch of %d jobs met a bug", len(items))
             raise
-        failure = next((answer for answer in answers if isinstance(answer, Exception)), None)
+        failure = next((answer for answer in answers if isinstance(answer, PersistFailed | EnqueueFailed)), None)
         if isinstance(failure, PersistFailed) and self.postgres is not None:
             self.postgres.failed(failure)
         elif failure is not None:

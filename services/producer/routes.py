@@ -8,10 +8,11 @@ from msgspec import UNSET
 from quart import Response, request
 from quart_trio import QuartTrio
 
+from core.steps.submit_once import Keyed
 from core.store import JobStore
-from core.wire import read_submission
 from services.http.answers import Refused, json, text
 from services.producer import artifact, openapi
+from services.producer.enqueue import read_request
 from services.producer.page import Page
 from services.producer.parameters import read_filter
 from services.producer.producer import Producer
@@ -44,8 +45,9 @@ def add_jobs(app: QuartTrio, producer: Producer) -> None:
 
     @app.post("/enqueue")
     async def enqueue() -> Response:
-        submission = read_submission(await request.body)
-        job_id = await producer.enqueue(submission)
+        item = read_request(await request.body, request.headers.getlist("Idempotency-Key"))
+        job_id = await producer.enqueue(item)
+        submission = item.submission if isinstance(item, Keyed) else item
         shown = UNSET if producer.store is None else job_id
         queue_name = producer.settings.queue_name
         return json(EnqueueAnswer("queued", submission.type, submission.retries, queue_name, shown))

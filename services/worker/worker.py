@@ -25,7 +25,7 @@ from core.steps.marks import Ledger
 from core.steps.observe import Observe
 from core.steps.recover import Orphans, Recover
 from core.steps.settle import Settle
-from core.steps.sweep import Promote, Sweep
+from core.steps.sweep import Promote, PruneKeys, Sweep
 from core.store import JobStore
 from services.worker import claiming
 from services.worker.beats import Beats
@@ -44,6 +44,7 @@ log = logging.getLogger(__name__)
 
 PROTOCOL = 1  #: of keys, scripts and tasks; a worker of another one says so in what it publishes
 FLUSH_SECONDS = 5.0  #: for what has ended, to be stored at a stop; beyond, the lease leaves it to others
+PRUNE_SECONDS = 60.0
 UNWIND_SECONDS = 5.0  #: for cancelled handlers to clean up; beyond, the process ends with them
 
 
@@ -156,6 +157,7 @@ class Worker:
         ]
         if self.store is not None:
             loops.append(("sweep", Sweep(self.queue, self.store, self.beats.alive("sweep")).run_once, 2.0))
+            loops.append(("prune keys", PruneKeys(self.store).run_once, PRUNE_SECONDS))
             loops.append(("marks", partial(self._ledger.clear, self.store), 1.0))
         if self.loss is not None:
             loops.append(("loss", self.loss.run_once, 1.0))

@@ -8,6 +8,10 @@ def _load(name: str) -> str:
 
 
 INSERT_JOBS = _load("insert_jobs")
+INSERT_ONCE = _load("insert_once")
+JOIN_JOBS = _load("join_jobs")
+FREE_KEYS = _load("free_keys")
+PRUNE_KEYS = _load("prune_keys")
 REFUSE_JOBS = _load("refuse_jobs")
 DROP_MARKS = _load("drop_marks")
 CLAIM_JOBS = _load("claim_jobs")

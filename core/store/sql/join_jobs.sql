@@ -1,0 +1,25 @@
+-- Submit of a key that somebody holds: a repeat is promised that the job will run, so no refused submit may cancel it.
+-- $1 text queue    $2 bytea[] key hashes    $3 bytea[] body hash of each (a key may come with several)
+-- Returns key_hash, body_hash, job_id of each key that is held, and
+--   expired   the key is free by its age: free_keys, then insert
+--   settled   the answer may go out: the job is joined, has ended, or was cancelled by a person (its key is still there);
+--             false: it was refused, or ended, while we waited for its row: ask anew, its key may be free
+-- Waits for locked rows (lock_timeout). May be repeated.
+WITH held AS (
+    SELECT key_hash, body_hash, job_id, jobs.state, jobs.joined, expires_at <= now() AS expired
+    FROM idempotency LEFT JOIN jobs ON jobs.id = job_id
+    WHERE idempotency.queue = $1 AND key_hash = ANY ($2)
+), locked AS (
+    SELECT id FROM jobs
+    WHERE state IN ('pending', 'processing') AND id IN (
+        SELECT job_id FROM held JOIN unnest($2::bytea[], $3::bytea[]) AS given (key_hash, body_hash)
+            USING (key_hash, body_hash)
+        WHERE state IN ('pending', 'processing') AND NOT joined AND NOT expired
+    )
+    ORDER BY id FOR UPDATE
+), joined AS (
+    UPDATE jobs SET joined = true FROM locked WHERE jobs.id = locked.id RETURNING jobs.id
+)
+SELECT key_hash, body_hash, job_id, expired,
+       coalesce(state NOT IN ('pending', 'processing') OR held.joined OR job_id IN (SELECT id FROM joined), true) AS settled
+FROM held
