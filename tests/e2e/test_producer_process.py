@@ -197,3 +197,34 @@ async def test_case_2_stopped_after_the_insert(environ, redis_url, redis_proxy, 
     (row,) = await rows(store, queue)
     assert (row.state, row.attempts) == (JobState.COMPLETED, 0)
     assert (await queue.depths()).ready == 1  # what the sweep pushed; the claim drops it, the row says completed
+
+
+async def test_case_7_one_key_and_two_producers_of_which_one_is_stopped(environ, redis_url, redis_proxy, store, queue):
+    """The first is stopped between its insert and its push; the second is answered; the first one's push fails."""
+    answers = []
+
+    async def send(client) -> None:
+        answers.append(await client.post("/enqueue", json=TASK, headers={"Idempotency-Key": "k"}))
+
+    async with (
+        running_producer(environ | {"REDIS_URL": through(redis_url, redis_proxy)}) as (first, to_first),
+        running_producer(environ) as (_, to_second),
+    ):
+        await until(partial(is_ready, to_first))
+        await until(partial(is_ready, to_second))
+        async with trio.open_nursery() as senders:
+            redis_proxy.swallow_requests()
+            senders.start_soon(send, to_first)
+            await until(partial(some_rows, store, queue))
+            first.send_to_all(signal.SIGSTOP)
+            await send(to_second)
+            redis_proxy.go_away()
+            first.send_to_all(signal.SIGCONT)
+    assert [answer.status_code for answer in answers] == [200, 200]
+    assert answers[0].content == answers[1].content
+    (row,) = await rows(store, queue)
+    assert (row.state, str(row.id)) == (JobState.PENDING, answers[0].json()["job_id"])
+    assert (await queue.depths()).ready == 0
+    await store._pool.fetch("UPDATE unpushed SET at = at - interval '10 s'")
+    await Sweep(queue, store).run_once()
+    assert (await queue.depths()).ready == 1

@@ -10,6 +10,8 @@ CONTRACT = {
     "InvalidTask": (400, "invalid JSON body"),
     "TypeMissing": (400, "type is required"),
     "RetriesNegative": (400, "retries cannot be negative"),
+    "InvalidKey": (400, "Idempotency-Key must be 1 to 255 visible ASCII characters, given once"),
+    "KeyReused": (422, "idempotency key reused with another body"),
     "PersistFailed": (500, "failed to persist job"),
     "EnqueueFailed": (500, "failed to enqueue task"),
 }

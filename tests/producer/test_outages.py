@@ -345,3 +345,27 @@ async def test_case_6_a_client_that_hangs_up_takes_nobody_along(client, redis_pr
     redis_proxy.heal()
     assert len(await rows(store, queue)) in {99, 100}
     assert (await queue.depths()).ready == len(await rows(store, queue))
+
+
+# --- idempotency keys
+
+
+async def enqueue_once(client) -> tuple[int, str]:
+    answer = await client.post("/enqueue", json=TASK, headers={"Idempotency-Key": "k"})
+    return answer.status_code, answer.text if answer.status_code != 200 else answer.json()["job_id"]
+
+
+async def test_a_key_is_free_after_redis_was_away(client, redis_proxy, store, queue):
+    """Refused at once where that is known, and at the push where it is not."""
+    assert (await enqueue(client))[0] == 200
+    redis_proxy.go_away()
+    assert await enqueue_once(client) == (500, "failed to enqueue task")
+    await until(partial(knows, client, "redis"))
+    assert await enqueue_once(client) == (500, "failed to enqueue task")
+    redis_proxy.heal()
+    await until(partial(is_ready, client), seconds=3)
+    status, job_id = await enqueue_once(client)
+    assert status == 200
+    assert await enqueue_once(client) == (200, job_id)
+    assert [str(row.id) for row in await rows(store, queue) if row.state == JobState.PENDING][:1] == [job_id]
+    assert (await queue.depths()).ready == 2

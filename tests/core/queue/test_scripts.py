@@ -22,10 +22,11 @@ CALLS: dict[str, tuple[Script, list[str], list[object], bool]] = {
     "bury": (scripts.BURY, ["dead", "flight"], [10, 1, "entry"], True),
     "promote": (scripts.PROMOTE, ["ready", "scheduled"], [10, 1000], True),
     "schedule": (scripts.SCHEDULE, ["scheduled"], [5, "task"], True),
+    "submit_once": (scripts.SUBMIT_ONCE, ["ready", "idem"], [60_000, "body", "task"], True),
 }
 MISSING = {  # what each answers on a server that has none of its keys
     "register": 1, "renew": 0, "fence": 0, "end": 0, "retire": 1, "claim": [-1], "name_ids": [0], "ack": 0,
-    "back": [0, 0], "bury": [0, 0], "promote": 0, "schedule": 1,
+    "back": [0, 0], "bury": [0, 0], "promote": 0, "schedule": 1, "submit_once": [b"pushed"],
 }  # fmt: skip
 EACH_KEY = [(name, key) for name, (_, keys, _, _) in CALLS.items() for key in keys]
 
@@ -40,7 +41,7 @@ class Redis:
         self.keys = {
             "ready": keys.ready, "front": keys.front, "leases": keys.leases, "workers": keys.workers,
             "scheduled": keys.scheduled, "dead": keys.dead, "flight": keys.flight(lease),
-            "started": keys.started(lease),
+            "started": keys.started(lease), "idem": keys.idempotency(b"k"),
         }  # fmt: skip
 
     async def __call__(self, *parts):
@@ -114,7 +115,7 @@ async def test_a_key_of_another_type_stops_a_script_before_it_has_done_anything(
     # Redis does not roll back: what a script had written before it failed would stay.
     await redis.fill(lives=CALLS[name][3])
     await redis("DEL", redis.keys[key])
-    await redis("SET", redis.keys[key], "of another type")
+    await redis("RPUSH" if key == "idem" else "SET", redis.keys[key], "of another type")
     before = await redis.everything()
     with pytest.raises(KeyOfAnotherType):
         await redis.run(name)
