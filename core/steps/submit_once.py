@@ -41,9 +41,14 @@ class Keyed(Struct, frozen=True):
 def keyed(submission: Submission, key: str, body: bytes) -> Keyed:
     """`submission` under the idempotency key `key`; `body` is the request's, as it was sent: a repeat sends the same
     bytes. Raises InvalidKey unless the key is 1 to KEY_LENGTH_MAX visible characters of ASCII."""
+    check_key(key)
+    return Keyed(submission, sha256(key.encode()).digest(), sha256(body).digest())
+
+
+def check_key(key: str) -> None:
+    """Raise InvalidKey unless `key` may be one."""
     if not _KEY.fullmatch(key):
         raise InvalidKey(f"an idempotency key has 1 to {KEY_LENGTH_MAX} visible ASCII characters")
-    return Keyed(submission, sha256(key.encode()).digest(), sha256(body).digest())
 
 
 def keyed_size(item: Keyed) -> int:

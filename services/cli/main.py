@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from core.errors import InvalidSettings, WorkQueueError
+from core.errors import InvalidKey, InvalidSettings, WorkQueueError
 from core.settings import Settings, load_settings
 
 
@@ -157,8 +157,14 @@ def enqueue(job_type: str, payload: str, retries: int, key: str | None, url: str
     """Enqueue one job of TYPE over HTTP and print its id."""
     import trio
 
+    from core.steps.submit_once import check_key
     from services.cli.enqueue import enqueue_job
 
+    if key is not None:
+        try:
+            check_key(key)
+        except InvalidKey as error:
+            raise click.BadParameter(f"--key: {error}") from None
     if url is None:
         url = f"http://127.0.0.1:{_settings().producer_port}"
     click.echo(trio.run(enqueue_job, url, job_type, _payload(payload), retries, key))

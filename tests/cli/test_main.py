@@ -31,6 +31,7 @@ def test_wrong_settings_are_a_line_each_and_status_2(command):
         (["enqueue", "x", "--payload", "[1]"], "a payload is a JSON object"),
         (["enqueue", "x", "--payload", "@/nowhere/at/all"], "No such file"),
         (["enqueue", "x", "--retries", "-1"], "not in the range"),
+        (["enqueue", "x", "--key", "two words"], "1 to 255 visible ASCII characters"),
         (["enqueue"], "Missing argument"),
         (["nonsense"], "No such command"),
     ],

@@ -54,11 +54,11 @@ async def test_requests_that_race_make_one_job(client, redis_only, tasks, enviro
 
     async with serving(environ) as second, trio.open_nursery() as senders:
         for served in (client if rows else redis_only, second):
-            for number in range(60):
+            for number in range(15):
                 senders.start_soon(send, served, f"k{number % 3}")
-                senders.start_soon(send, served, f"only {number}".replace(" ", "-"))
-    assert len(set(answers)) == 3 + 60
-    assert len(await tasks()) == 3 + 60
+                senders.start_soon(send, served, f"only-{number}")
+    assert len(set(answers)) == 3 + 15
+    assert len(await tasks()) == 3 + 15
 
 
 @pytest.mark.parametrize("key", [b"", b"x" * 256, b"a b", b"\xc3\xbc", b"a\tb"])

@@ -305,12 +305,31 @@ async def test_a_repeat_that_waits_for_the_insert_of_its_key_finds_that_row(seco
         assert isinstance(answers[0], UUID)
 
 
-async def somebody_waits(psql) -> bool:
-    return bool(
-        await psql.value(
-            "SELECT count(*) FROM pg_locks WHERE NOT granted AND pg_backend_pid() = ANY (pg_blocking_pids(pid))"
-        )
+async def test_two_batches_with_the_same_keys_in_opposite_order_do_not_wait_for_each_other(first, second, queue, psql):
+    low, middle, high = sorted((item(key) for key in "abc"), key=lambda each: each.key_hash)
+    await psql("BEGIN")  # so that both wait in the middle
+    await psql("INSERT INTO idempotency VALUES ($1, $2, '', $3, now())", queue.name, middle.key_hash, uuid7())
+    answers: dict[bool, list[object]] = {}
+
+    async def submit(producer: SubmitOnce, batch: list[Keyed], in_order: bool) -> None:
+        answers[in_order] = list(await producer.run_batch(batch))
+
+    async with trio.open_nursery() as producers:
+        producers.start_soon(submit, first, [low, middle, high], True)
+        producers.start_soon(submit, second, [high, middle, low], False)
+        await until(partial(somebody_waits, psql, 2))
+        await psql("ROLLBACK")
+    assert all(isinstance(answer, UUID) for answer in answers[True])
+    assert answers[True] == answers[False][::-1]
+
+
+async def somebody_waits(psql, many: int = 1) -> bool:
+    waiting = await psql.value(
+        "SELECT count(DISTINCT waiting.pid) FROM pg_locks AS waiting JOIN pg_locks AS held USING (pid)"
+        " JOIN pg_class ON pg_class.oid = held.relation"
+        " WHERE NOT waiting.granted AND relnamespace = current_schema()::regnamespace"
     )
+    return waiting >= many
 
 
 async def test_a_key_that_somebody_has_locked_is_refused_in_bounded_time_and_may_be_repeated(first, queue, psql):
