@@ -331,3 +331,19 @@ async def test_a_flood_of_failures_is_counted_in_the_log_and_not_told_one_by_one
     untold = sum(int(line.split()[0]) for line in caplog.messages if "not shown one by one" in line)
     assert shown + untold == 500
     assert 20 <= shown < 500
+
+
+async def test_a_worker_removes_idempotency_keys_that_are_too_old(run_worker, queue, rows, psql_if_rows):
+    if psql_if_rows is None:
+        return  # Redis does that itself
+    await psql_if_rows(
+        "INSERT INTO idempotency SELECT $1, sha256(n::text::bytea), '', gen_random_uuid(), now() + (n - 1200.5) *"
+        " interval '1 s' FROM generate_series(1, 1210) n",
+        queue.name,
+    )
+
+    async def pruned() -> bool:
+        return await psql_if_rows.value("SELECT count(*) FROM idempotency") <= 10
+
+    async with run_worker():
+        await until(pruned)
