@@ -58,8 +58,11 @@ class Batcher(Generic[T, R]):
         Cancelled before its trip began: nothing happens. During it: the trip goes on, only its result is lost to us.
         """
         slot: _Slot[T, R] = _Slot(item, self._size(item))
-        with trio.fail_after(enter_seconds):
-            await self._enter.send(slot)  # bounded: where there is no room, the caller waits
+        try:
+            self._enter.send_nowait(slot)
+        except trio.WouldBlock:
+            with trio.fail_after(enter_seconds):
+                await self._enter.send(slot)  # bounded: where there is no room, the caller waits
         try:
             await slot.done.wait()
         except trio.Cancelled:

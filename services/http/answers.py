@@ -43,11 +43,16 @@ def install_errors(app: QuartTrio, table: Table) -> None:
             return text(error.status, error.sentence)
         if isinstance(error, HTTPException):
             return _http_error(error)
-        for kind in type(error).__mro__:
-            if kind in table:
-                return text(*table[kind])
-        log.error("a request met a bug", exc_info=error)
-        return text(500, "internal error")
+        return text(*answer_to(error, table))
+
+
+def answer_to(error: Exception, table: Table) -> tuple[int, str]:
+    """Status and sentence for an error of ours; anything else is a bug, logged here."""
+    for kind in type(error).__mro__:
+        if kind in table:
+            return table[kind]
+    log.error("a request met a bug", exc_info=error)
+    return 500, "internal error"
 
 
 def _http_error(error: HTTPException) -> Response:

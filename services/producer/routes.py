@@ -4,20 +4,17 @@ from importlib.metadata import PackageNotFoundError, version
 from uuid import UUID
 
 import msgspec
-from msgspec import UNSET
 from quart import Response, request
 from quart_trio import QuartTrio
 
-from core.steps.submit_once import Keyed
 from core.store import JobStore
 from services.http.answers import Refused, json, text
 from services.producer import artifact, openapi
-from services.producer.enqueue import read_request
+from services.producer.enqueue import enqueue
 from services.producer.page import Page
 from services.producer.parameters import read_filter
 from services.producer.producer import Producer
 from services.producer.views import (
-    EnqueueAnswer,
     Metrics,
     Overview,
     RedisView,
@@ -44,13 +41,9 @@ def add_jobs(app: QuartTrio, producer: Producer) -> None:
     """POST /enqueue and everything below /api/jobs."""
 
     @app.post("/enqueue")
-    async def enqueue() -> Response:
-        item = read_request(await request.body, request.headers.getlist("Idempotency-Key"))
-        job_id = await producer.enqueue(item)
-        submission = item.submission if isinstance(item, Keyed) else item
-        shown = UNSET if producer.store is None else job_id
-        queue_name = producer.settings.queue_name
-        return json(EnqueueAnswer("queued", submission.type, submission.retries, queue_name, shown))
+    async def post_job() -> Response:
+        keys = request.headers.getlist("Idempotency-Key")
+        return Response(await enqueue(producer, await request.body, keys), content_type="application/json")
 
     @app.get("/api/jobs")
     async def list_jobs() -> Response:
