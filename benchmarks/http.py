@@ -149,3 +149,48 @@ def load(port: int, pid: int, *, connections: int, seconds: float, headers: byte
         for connection in opened:
             connection.socket.close()
         selector.close()
+
+
+def bulk(port: int, pid: int, jobs: int) -> tuple[Rate, int]:
+    """Jobs per second of one client that sends `jobs` in one request of NDJSON and reads an answer for each, and by how
+    many bytes the memory of the process grew at most.
+
+    Raises RuntimeError where one was not accepted.
+    """
+    line = BODY + b"\n"
+    block = line * min(1000, jobs)
+    Path(f"/proc/{pid}/clear_refs").write_text("5")  # the peak is counted from here on
+    before = resident_bytes(pid)
+    begun, cpu = time.perf_counter(), cpu_seconds(pid)
+    with socket.create_connection(("127.0.0.1", port)) as connection:
+        head = b"POST /api/jobs/batch HTTP/1.1\r\nHost: bench\r\nContent-Length: %d\r\n\r\n"
+        connection.sendall(head % (len(line) * jobs))
+        left = jobs
+        while left:
+            part = min(left, 1000)
+            connection.sendall(block[: part * len(line)])
+            left -= part
+        with connection.makefile("rb") as answer:
+            status = answer.readline()
+            length = 0
+            while (header := answer.readline().strip().lower()) != b"":
+                if header.startswith(b"content-length:"):
+                    length = int(header.partition(b":")[2])
+            accepted = refused = 0
+            while length > 0:
+                said = answer.readline()
+                length -= len(said)
+                accepted += 1
+                refused += b'"error"' in said
+    seconds = time.perf_counter() - begun
+    if b" 200" not in status or accepted != jobs or refused:
+        raise RuntimeError(f"{status.decode().strip()}: {accepted} answers, {refused} refused")
+    grown = _peak_bytes(pid) - before
+    return Rate(jobs / seconds, (cpu_seconds(pid) - cpu) / jobs * 1e6), grown
+
+
+def _peak_bytes(pid: int) -> int:
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) * 1024
+    raise RuntimeError("the kernel tells no peak of memory")

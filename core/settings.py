@@ -27,7 +27,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     host: Annotated[str, Meta(min_length=1)] = "127.0.0.1"
     producer_port: Port = 8080
     worker_port: Port = 8081
-    max_body_bytes: Annotated[int, Meta(ge=1, le=1 << 30)] = 1 << 20  #: of one request
+    max_body_bytes: Annotated[int, Meta(ge=1, le=1 << 30)] = 1 << 20  #: of one request, or of one job of a batch
+    max_batch_bytes: Annotated[int, Meta(ge=1, le=1 << 50)] = 1 << 30  #: of a batch, which is streamed
     idempotency_ttl: Annotated[float, Meta(ge=1, le=31_536_000)] = 86_400.0  #: seconds
     worker_concurrency: Annotated[int, Meta(ge=1, le=10_000)] = 2  #: jobs at once in one process
     worker_handlers: str | None = None  #: modules, separated by commas

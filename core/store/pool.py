@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 STATEMENT_SECONDS = 5.0  #: a statement without an answer by then has failed; nobody knows whether it took effect
 RELEASE_SECONDS = 1.0  #: how long Postgres may take to confirm that it broke off a statement; then we hang up
-CONNECTIONS_MAX = 6
+CONNECTIONS_MAX = 8
 SERVER_SETTINGS = {
     "application_name": "workqueue",
     "statement_timeout": "10s",

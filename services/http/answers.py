@@ -39,8 +39,6 @@ def install_errors(app: QuartTrio, table: Table) -> None:
 
     @app.errorhandler(Exception)
     async def answer(error: Exception) -> Response:
-        if isinstance(error, Refused):
-            return text(error.status, error.sentence)
         if isinstance(error, HTTPException):
             return _http_error(error)
         return text(*answer_to(error, table))
@@ -48,6 +46,8 @@ def install_errors(app: QuartTrio, table: Table) -> None:
 
 def answer_to(error: Exception, table: Table) -> tuple[int, str]:
     """Status and sentence for an error of ours; anything else is a bug, logged here."""
+    if isinstance(error, Refused):
+        return error.status, error.sentence
     for kind in type(error).__mro__:
         if kind in table:
             return table[kind]

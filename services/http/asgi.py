@@ -8,9 +8,10 @@ task that would read the connection waits for room).
 
 import logging
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
-from typing import Any
+from typing import IO, Any
 
 import trio
+from msgspec import Struct
 from quart_trio import QuartTrio
 
 from core.settings import Settings
@@ -24,11 +25,14 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 Headers = list[tuple[bytes, bytes]]
 #: Answers a request, body and headers given, with 200 and JSON, or raises what the table of errors knows.
 Direct = Callable[[bytes, Headers], Awaitable[bytes]]
+#: Reads a body while it arrives, and answers when it has ended. Raises what the table of errors knows, or Refused.
+Stream = Callable[["Body", Headers], Awaitable["Streamed"]]
 Route = tuple[str, str]  #: method, path
 
 BODY_SECONDS = 60.0  #: how long a body may take to arrive
 DRAIN_BYTES_MAX = 8 * 1024 * 1024  #: of a body that is too large: read and dropped, so that the connection lives on
 DRAIN_SECONDS = 5.0
+SEND_BYTES = 64 * 1024  #: of one piece of a long answer
 LINGER_SECONDS = 2.0  #: after an early answer, or a client that still sends would see a reset instead of it
 PREFLIGHT_SECONDS = b"600"  #: how long a browser may remember a preflight's answer
 
@@ -40,12 +44,18 @@ log = logging.getLogger(__name__)
 
 
 def protect(
-    app: QuartTrio, settings: Settings, table: Table | None = None, direct: Mapping[Route, Direct] | None = None
+    app: QuartTrio,
+    settings: Settings,
+    table: Table | None = None,
+    *,
+    direct: Mapping[Route, Direct] | None = None,
+    streams: Mapping[Route, Stream] | None = None,
 ) -> QuartTrio:
     """`app`, answering as contract.md says: errors in text/plain, CORS, limits. Call it once every route is there.
 
     What is in `direct` is answered without Quart, whose two tasks, contexts and routing take a third of the requests
-    of a second; its routes stay for whatever else comes to their paths.
+    of a second; its routes stay for whatever else comes to their paths. What is in `streams` reads its body while it
+    arrives: Quart's own takes in all that comes, however slowly it is read.
     """
     install_errors(app, table or {})
     app.url_map.merge_slashes = False  # `/api//jobs` is no path of ours, and a redirect is no answer of ours
@@ -54,7 +64,7 @@ def protect(
         (rule.methods or set()).discard("OPTIONS")
     app.config["MAX_CONTENT_LENGTH"] = None  # ours has counted
     inner: Any = app.asgi_app
-    app.asgi_app = Guard(inner, settings, table, direct)  # type: ignore[method-assign, assignment]
+    app.asgi_app = Guard(inner, settings, table, direct=direct, streams=streams)  # type: ignore[method-assign, assignment]
     return app
 
 
@@ -66,11 +76,14 @@ class Guard:
         app: App,
         settings: Settings,
         table: Table | None = None,
+        *,
         direct: Mapping[Route, Direct] | None = None,
+        streams: Mapping[Route, Stream] | None = None,
     ) -> None:
         self._app = app
         self._table = table or {}
         self._direct = direct or {}
+        self._streams = streams or {}
         self._origins = frozenset(origin.encode() for origin in settings.origins)
         self._body_bytes_max = settings.max_body_bytes
 
@@ -84,6 +97,9 @@ class Guard:
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
         extra = self._headers(scope)
+        if stream := self._streams.get((scope["method"], scope["path"])):
+            await self._stream(stream, scope, receive, send, extra)
+            return
         try:
             with trio.fail_after(BODY_SECONDS):
                 body = await self._read(scope, receive)
@@ -115,6 +131,30 @@ class Guard:
             await _answer(send, status, sentence.encode(), extra)
         else:
             await _answer(send, 200, answer, extra, JSON)
+
+    async def _stream(self, stream: Stream, scope: Scope, receive: Receive, send: Send, extra: Headers) -> None:
+        body = Body(receive)
+        try:
+            answer = await stream(body, scope["headers"])
+        except ClientGone:
+            return
+        except trio.TooSlowError:
+            await _answer_early(scope, receive, send, 408, b"the body took too long", extra)
+            return
+        except Exception as error:  # noqa: BLE001 - a bug is logged there
+            status, sentence = answer_to(error, self._table)
+            if body.ended or await _drain(receive, DRAIN_BYTES_MAX):
+                await _answer(send, status, sentence.encode(), extra)
+            else:
+                await _answer_early(scope, receive, send, status, sentence.encode(), extra)
+            return
+        with answer.file:
+            headers = [(b"content-type", answer.content_type), (b"content-length", b"%d" % answer.file.tell()), *extra]
+            await send({"type": "http.response.start", "status": 200, "headers": headers})
+            answer.file.seek(0)
+            while piece := answer.file.read(SEND_BYTES):
+                await send({"type": "http.response.body", "body": piece, "more_body": True})
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
 
     async def _inner(self, scope: Scope, receive: Receive, send: Send, body: bytes, extra: Headers) -> None:
         exchange = _Exchange(receive, send, body, extra)
@@ -158,6 +198,40 @@ class Guard:
                 raise _BodyTooLarge(read_to_its_end=not more or await _drain(receive, DRAIN_BYTES_MAX))
             if not message.get("more_body", False):
                 return bytes(body)
+
+
+class ClientGone(Exception):
+    """The client has hung up in the middle of its body."""
+
+
+class Body:
+    """A body as it arrives. While nobody reads, Hypercorn soon stops reading the connection.
+
+    Mutable state: whether it has ended.
+    """
+
+    def __init__(self, receive: Receive) -> None:
+        self.ended = False
+        self._receive = receive
+
+    async def read(self) -> bytes:
+        """What has arrived; b"" at the end, and ever after. Raises ClientGone, or TooSlowError after BODY_SECONDS."""
+        while not self.ended:
+            with trio.fail_after(BODY_SECONDS):
+                message = await self._receive()
+            if message["type"] == "http.disconnect":
+                raise ClientGone
+            self.ended = not message.get("more_body", False)
+            if piece := message.get("body", b""):
+                return bytes(piece)
+        return b""
+
+
+class Streamed(Struct, frozen=True):
+    """An answer of any length: what was written to `file` so far. It is closed when it has been sent."""
+
+    content_type: bytes
+    file: IO[bytes]
 
 
 class _BodyTooLarge(Exception):

@@ -14,6 +14,7 @@ from core.queue import check_url
 from core.settings import Settings, load_settings
 from services.http.asgi import Message, Receive, Scope, Send, protect
 from services.logs import configure_logging
+from services.producer.bulk import BATCH_PATH, Bulk
 from services.producer.enqueue import directly
 from services.producer.errors import ANSWERS
 from services.producer.page import FOLDER, Page
@@ -44,7 +45,13 @@ def create_app(settings: Settings, *, page: Path = FOLDER) -> QuartTrio:
         await app.nursery.start(producer.run)
 
     app.after_serving(producer.stop)  # Hypercorn calls it when the requests under way were answered
-    protect(app, settings, ANSWERS, {("POST", "/enqueue"): directly(producer)})
+    protect(
+        app,
+        settings,
+        ANSWERS,
+        direct={("POST", "/enqueue"): directly(producer)},
+        streams={("POST", BATCH_PATH): Bulk(producer)},
+    )
     inner: Any = app.asgi_app
     app.asgi_app = _Lifespan(inner)  # type: ignore[method-assign, assignment]
     return app

@@ -9,7 +9,7 @@ from uuid import UUID
 
 import trio
 
-from core.batching import Batcher
+from core.batching import Batcher, BatchFailed
 from core.bridge import Bridge, open_bridge
 from core.errors import EnqueueFailed, KeyReused, PersistFailed, QueueUnavailable, StoreUnavailable
 from core.queue import Queue, open_queue
@@ -26,7 +26,7 @@ ENTER_SECONDS = 5.0  #: how long a request waits for room in the Batcher
 WAITING_MAX = 1000
 QUIET_SECONDS = 1.0  #: without a batch for so long, marks are removed by a statement of their own
 FLUSH_SECONDS = 2.0
-READS_MAX = 4  #: of the pool's 6 connections: pages must not keep submits, or the watch, from Postgres
+READS_MAX = 4  #: of the pool's 8 connections: pages must not keep submits, or the watch, from Postgres
 READ_ENTER_SECONDS = 5.0
 
 log = logging.getLogger(__name__)
@@ -50,6 +50,8 @@ class Producer:
         self._batcher: Batcher[Submission, Accepted]
         self._keyed_batcher: Batcher[Keyed, Accepted | KeyReused]
         self._ledger: Ledger
+        self._submit: Submit
+        self._bulk_turn = trio.CapacityLimiter(1)
         self._reads = trio.CapacityLimiter(READS_MAX)
         self._last_batch_at = 0.0
         self._stopping = trio.Event()
@@ -96,10 +98,10 @@ class Producer:
                 "Postgres", f"Start it, or point DATABASE_URL (now {database_url}) to one that runs"
             )
         self._ledger = Ledger()
-        submit = Submit(self.queue, self.store, self._ledger)
-        once = SubmitOnce(self.queue, self.store, self._ledger, submit, ttl_seconds=settings.idempotency_ttl)
+        self._submit = Submit(self.queue, self.store, self._ledger)
+        once = SubmitOnce(self.queue, self.store, self._ledger, self._submit, ttl_seconds=settings.idempotency_ttl)
         limits = {"batch_max": BATCH_MAX, "waiting_max": WAITING_MAX, "bytes_max": BATCH_BYTES_MAX}
-        self._batcher = Batcher(partial(self._run_batch, submit.run_batch), **limits, size=size)
+        self._batcher = Batcher(partial(self._run_batch, self._submit.run_batch), **limits, size=size)
         self._keyed_batcher = Batcher(partial(self._run_batch, once.run_batch), **limits, size=keyed_size)
         log.info("queue %s on %s, job rows: %s", settings.queue_name, redis_url, database_url)
 
@@ -180,6 +182,21 @@ class Producer:
         elif failure is not None:
             self.redis.failed(failure)
         return answers
+
+    async def enqueue_many(self, submissions: Sequence[Submission]) -> list[Accepted | BatchFailed]:
+        """Accept 1 to BATCH_MAX jobs that came together; the answer for each, in order. Callers take turns.
+
+        Cancelled: the jobs may be accepted all the same.
+        """
+        if self.postgres is not None and self.postgres.is_away:
+            return [PersistFailed("Postgres is away") for _ in submissions]
+        if self.redis.is_away:
+            return [EnqueueFailed("Redis is away") for _ in submissions]
+        async with self._bulk_turn:
+            try:
+                return list(await self._run_batch(self._submit.run_batch, submissions))
+            except Exception as error:  # noqa: BLE001 - a bug, logged by _run_batch
+                return [BatchFailed(str(error)) for _ in submissions]
 
     @asynccontextmanager
     async def reading(self, store: JobStore, sentence: str) -> AsyncIterator[None]:

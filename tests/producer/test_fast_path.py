@@ -44,9 +44,9 @@ async def both(redis_url, queue_name, monkeypatch):
             yield fast, quart
 
 
-def _protect_without_direct(app, settings, table, direct):
+def _protect_without_direct(app, settings, table, direct, streams):
     assert direct
-    return asgi.protect(app, settings, table)
+    return asgi.protect(app, settings, table, streams=streams)
 
 
 def shown(answer) -> tuple[object, ...]:

@@ -1,0 +1,149 @@
+"""POST /api/jobs/batch: any number of jobs in one request, read while they arrive and answered one by one.
+
+Reading and accepting overlap: while a batch is on its way to Postgres and Redis the next one is cut and decoded. Only
+a few batches are in memory; what was answered so far lies in a temporary file, and is sent when the body has ended:
+many a client reads nothing before it has sent everything.
+"""
+
+import tempfile
+from collections.abc import Iterator
+from typing import IO
+from uuid import UUID
+
+import msgspec
+import trio
+
+from core.errors import InvalidTask
+from core.steps.submit import BATCH_BYTES_MAX, BATCH_MAX, size
+from core.wire import Submission, read_submission
+from services.http.answers import Refused, answer_to
+from services.http.asgi import Body, Headers, Streamed
+from services.producer.errors import ANSWERS
+from services.producer.lines import TOO_LARGE, Cutter, cutter
+from services.producer.producer import Producer
+
+BATCH_PATH = "/api/jobs/batch"
+IN_MEMORY_BYTES = 1 << 20  #: of an answer; a longer one goes to a file
+
+#: A job that was read, or the sentence that says why it is none.
+Read = Submission | str
+TOO_LARGE_SENTENCE = "body too large"
+
+
+class Bulk:
+    """What Guard calls for each request. Mutable state: none."""
+
+    def __init__(self, producer: Producer) -> None:
+        self._producer = producer
+
+    async def __call__(self, body: Body, headers: Headers) -> Streamed:
+        """Raises Refused before anything was accepted; ClientGone and TooSlowError with what came until then accepted.
+
+        Cancelled: what came until then may be accepted.
+        """
+        bytes_max = self._producer.settings.max_batch_bytes
+        for name, value in headers:
+            if name == b"content-length" and int(value[:20]) > bytes_max:
+                raise Refused(413, TOO_LARGE_SENTENCE)
+            if name == b"idempotency-key":
+                raise Refused(400, "Idempotency-Key is for single jobs: POST /enqueue")
+        first = b""
+        while not first.strip() and (piece := await body.read()):
+            first = (first + piece).lstrip()
+        cut = cutter(first[:1], self._producer.settings.max_body_bytes)
+        answers = _Answers(as_array=first[:1] == b"[", shows_ids=self._producer.store is not None)
+        try:
+            await self._accept(first, body, cut, answers)
+        except BaseException:
+            answers.file.close()
+            raise
+        return answers.finish()
+
+    async def _accept(self, first: bytes, body: Body, cut: Cutter, answers: "_Answers") -> None:
+        put, take = trio.open_memory_channel[list[Read]](0)
+        failure: Exception | None = None
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._enqueue_all, take, answers)
+            try:
+                async with put:
+                    await self._read_all(first, body, cut, put)
+            except Exception as error:  # noqa: BLE001 - raised below; it would leave the nursery in a group
+                failure = error
+        if failure is not None:
+            raise failure
+
+    async def _read_all(self, piece: bytes, body: Body, cut: Cutter, put: trio.MemorySendChannel[list[Read]]) -> None:
+        batch: list[Read] = []
+        batch_bytes = 0
+        left = self._producer.settings.max_batch_bytes
+        more = True
+        while more:
+            left -= len(piece)
+            more = bool(piece) and left >= 0
+            for item in map(_read, cut.feed(piece) if more else cut.end()) if left >= 0 else [TOO_LARGE_SENTENCE]:
+                item_bytes = size(item) if isinstance(item, Submission) else 0
+                if len(batch) == BATCH_MAX or (batch and batch_bytes + item_bytes > BATCH_BYTES_MAX):
+                    await put.send(batch)
+                    batch, batch_bytes = [], 0
+                batch.append(item)
+                batch_bytes += item_bytes
+            if more:
+                piece = await body.read()
+        if batch:
+            await put.send(batch)
+        while await body.read():  # beyond the limit nobody can say what a job is
+            pass
+
+    async def _enqueue_all(self, take: trio.MemoryReceiveChannel[list[Read]], answers: "_Answers") -> None:
+        async for batch in take:
+            submissions = [item for item in batch if isinstance(item, Submission)]
+            accepted = iter(await self._producer.enqueue_many(submissions) if submissions else ())
+            answers.add(next(accepted) if isinstance(item, Submission) else item for item in batch)
+
+
+def _read(text: bytes | None) -> Read:
+    if text is TOO_LARGE:
+        return TOO_LARGE_SENTENCE
+    try:
+        return read_submission(text)
+    except InvalidTask as error:
+        return answer_to(error, ANSWERS)[1]
+
+
+class _Answers:
+    """One object for each job, in order. Mutable state: the file and how many are in it."""
+
+    def __init__(self, *, as_array: bool, shows_ids: bool) -> None:
+        self.file: IO[bytes] = tempfile.SpooledTemporaryFile(IN_MEMORY_BYTES)  # noqa: SIM115 - closed when it is sent
+        self._as_array = as_array
+        self._shows_ids = shows_ids
+        self._count = 0
+        self._between = b"\n"
+        if as_array:
+            self._between = b",\n"
+            self.file.write(b"[")
+
+    def add(self, answers: Iterator[UUID | Exception | str]) -> None:
+        """An id: accepted. An error, or its sentence: refused."""
+        lines = [self._line(number, answer) for number, answer in enumerate(answers, self._count)]
+        if self._count:
+            self.file.write(self._between)
+        self.file.write(self._between.join(lines))
+        self._count += len(lines)
+
+    def finish(self) -> Streamed:
+        if self._as_array:
+            self.file.write(b"]")
+        elif self._count:
+            self.file.write(b"\n")
+        return Streamed(b"application/json" if self._as_array else b"application/x-ndjson", self.file)
+
+    def _line(self, index: int, answer: UUID | Exception | str) -> bytes:
+        if isinstance(answer, UUID):
+            return (
+                b'{"index":%d,"job_id":"%s"}' % (index, str(answer).encode())
+                if self._shows_ids
+                else (b'{"index":%d,"status":"queued"}' % index)
+            )
+        sentence = answer if isinstance(answer, str) else answer_to(answer, ANSWERS)[1]
+        return b'{"index":%d,"error":%b}' % (index, msgspec.json.encode(sentence))
