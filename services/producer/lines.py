@@ -121,8 +121,10 @@ class Elements:
     def end(self) -> list[bytes | None]:
         if self._ended:
             return [self._behind] if self._behind else []
-        self._growing.add(self._backslash)
-        return [self._growing.take()]  # the array has no end, so this is not valid, whatever it is
+        [rest] = self._cut()
+        if rest and self._depth == 1 and not self._in_string:
+            return [rest, b""]  # this one is whole, and what is wrong is that nothing comes behind it
+        return [rest]
 
     def _skip(self, text: bytes, at: int) -> int:
         pattern = _TO_QUOTE if self._in_string else _TO_COMMA if self._depth == 1 else _TO_BRACKET

@@ -1,0 +1,296 @@
+"""POST /api/jobs/batch: every job is answered in order, none harms another, and nothing piles up."""
+
+import json
+import logging
+from functools import partial
+
+import pytest
+import trio
+
+from core.bridge import Bridge
+from core.job import JobState
+from core.queue import Queue
+from core.steps.submit import REFUSED
+from services.http.asgi import Body
+from tests.producer.serving import connect, serving
+from tests.support.proxy import Proxy, through
+from tests.support.wait import until, until_true
+
+GOOD = b'{"type":"a","payload":{"n":%d}}'
+MIXED = [
+    GOOD % 0,
+    b"nonsense",
+    b'{"type":""}',
+    GOOD % 3,
+    b'{"type":"a","retries":-1}',
+    b'{"type":"a","payload":{"x":"' + b"x" * (1 << 20) + b'"}}',
+    b'{"type":"a","payload":{"x":"\xff"}}',
+    GOOD % 7,
+]
+SENTENCES = {
+    1: "invalid JSON body",
+    2: "type is required",
+    4: "retries cannot be negative",
+    5: "body too large",
+    6: "invalid JSON body",
+}
+
+
+def ndjson(count: int) -> bytes:
+    return b"".join(GOOD % number + b"\n" for number in range(count))
+
+
+async def post(client, content, **headers: str):
+    return await client.post("/api/jobs/batch", content=content, headers=headers)
+
+
+def answers(response) -> list[dict[str, object]]:
+    assert response.status_code == 200, response.text
+    return [json.loads(line) for line in response.text.splitlines()]
+
+
+async def numbers(tasks) -> list[int]:
+    return [json.loads(task)["payload"]["n"] for task in await tasks()]
+
+
+@pytest.mark.parametrize("rows", [True, False])
+@pytest.mark.parametrize("form", ["ndjson", "array", "pieces"])
+async def test_each_job_is_answered_and_a_bad_one_harms_no_other(client, redis_only, tasks, rows, form):
+    async def in_pieces():
+        body = b"[\n" + b",\n".join(MIXED) + b"\n]\n"
+        for begin in range(0, len(body), 7919):
+            yield body[begin : begin + 7919]
+
+    content = {"ndjson": b"\r\n\n".join(MIXED), "array": b"[" + b", ".join(MIXED) + b"]", "pieces": in_pieces()}[form]
+    response = await post(client if rows else redis_only, content)
+    if form == "ndjson":
+        assert response.headers["content-type"] == "application/x-ndjson"
+        said = answers(response)
+    else:
+        assert response.headers["content-type"] == "application/json"
+        said = response.json()
+    assert response.headers["x-content-type-options"] == "nosniff"
+    assert [answer["index"] for answer in said] == list(range(len(MIXED)))
+    assert {answer["index"]: answer["error"] for answer in said if "error" in answer} == SENTENCES
+    accepted = [answer for answer in said if "error" not in answer]
+    assert await numbers(tasks) == [0, 3, 7]
+    if rows:
+        assert [answer["job_id"] for answer in accepted] == [json.loads(task)["job_id"] for task in await tasks()]
+    else:
+        assert [set(answer.items()) - {("index", answer["index"])} for answer in accepted] == [
+            {("status", "queued")}
+        ] * 3
+
+
+async def test_thousands_of_jobs_keep_their_order_and_cost_two_trips_for_five_hundred(client, tasks, psql, monkeypatch):
+    trips = 0
+    run = Bridge.run
+
+    async def counting(self, unit, *arguments):
+        nonlocal trips
+        trips += 1
+        return await run(self, unit, *arguments)
+
+    monkeypatch.setattr(Bridge, "run", counting)
+    body = bytearray(ndjson(5_000))
+    body[body.index(b'{"n":2345}')] = ord("!")  # one bad line in the middle of a batch
+    said = answers(await post(client, bytes(body)))
+    assert trips <= 20 + 10, "and a few of the watch over both servers"
+    assert [answer["index"] for answer in said if "error" in answer] == [2345]
+    assert await numbers(tasks) == [number for number in range(5_000) if number != 2345]
+    ids = [answer["job_id"] for answer in said if "error" not in answer]
+    assert [json.loads(task)["job_id"] for task in await tasks()] == ids
+    assert await psql.value("SELECT count(*) FROM jobs WHERE state = 'pending'") == 4_999
+
+
+@pytest.mark.parametrize("body", [b"", b" \n\r\n", b"[]", b" [ ]\n"])
+async def test_no_jobs_are_no_error(redis_only, tasks, body):
+    response = await post(redis_only, body)
+    assert (response.status_code, response.text) == (200, "[]" if b"[" in body else "")
+    assert await tasks() == []
+
+
+@pytest.mark.parametrize(
+    ("body", "errors"),
+    [
+        (b"[" + GOOD % 0, [None, "invalid JSON body"]),
+        (b"[" + GOOD % 0 + b",", [None, "invalid JSON body"]),
+        (b"[" + GOOD % 0 + b"] x", [None, "invalid JSON body"]),
+        (b'[{"type":"a', ["invalid JSON body"]),
+        (GOOD % 0 + b'\n{"type":"a', [None, "invalid JSON body"]),
+        (b"[[]]", ["invalid JSON body"]),
+        (b'{"type":"a"},{"type":"b"}', ["invalid JSON body"]),
+    ],
+)
+async def test_a_body_that_is_cut_off_is_accepted_up_to_there(redis_only, tasks, body, errors):
+    response = await post(redis_only, body)
+    said = response.json() if body.startswith(b"[") else answers(response)
+    assert [answer.get("error") for answer in said] == errors
+    assert len(await tasks()) == errors.count(None)
+
+
+async def test_other_methods_and_paths_are_as_before(redis_only):
+    for method, status in (("GET", 400), ("DELETE", 405), ("PUT", 405)):
+        answer = await redis_only.request(method, "/api/jobs/batch", content=ndjson(3))
+        assert answer.status_code == status, method
+    assert (await redis_only.post("/api/jobs/batch/", content=ndjson(1))).status_code == 404
+
+
+async def test_a_key_is_not_for_many_jobs(redis_only, tasks):
+    response = await post(redis_only, ndjson(3), **{"Idempotency-Key": "k"})
+    assert (response.status_code, response.text) == (400, "Idempotency-Key is for single jobs: POST /enqueue")
+    assert await tasks() == []
+
+
+async def test_the_answer_carries_the_headers_of_cors(redis_url, queue_name):
+    environ = {"REDIS_URL": redis_url, "QUEUE_NAME": queue_name, "ALLOWED_ORIGINS": "https://app.example"}
+    async with serving(environ) as client:
+        for content in (ndjson(2), b"[]"):
+            response = await post(client, content, Origin="https://app.example")
+            assert response.headers["access-control-allow-origin"] == "https://app.example"
+            assert response.headers["x-content-type-options"] == "nosniff"
+        assert (await client.options("/api/jobs/batch")).status_code == 204
+
+
+# --- limits
+
+
+async def test_nothing_piles_up_while_redis_is_slow(redis_only, tasks, monkeypatch):
+    """100,000 jobs come as fast as they can, and none goes: what was read stays within a few batches."""
+    may_go = trio.Event()
+    push, read = Queue.push, Body.read
+    bytes_read = 0
+
+    async def slow_push(self, tasks) -> None:
+        await may_go.wait()
+        await push(self, tasks)
+
+    async def counted_read(self) -> bytes:
+        nonlocal bytes_read
+        piece = await read(self)
+        bytes_read += len(piece)
+        return piece
+
+    monkeypatch.setattr(Queue, "push", slow_push)
+    monkeypatch.setattr(Body, "read", counted_read)
+    body = ndjson(100_000)
+
+    async def send(connection) -> None:
+        head = b"POST /api/jobs/batch HTTP/1.1\r\nHost: t\r\nContent-Length: %d\r\n\r\n" % len(body)
+        await connection.send(head + body)
+
+    async with await connect(redis_only) as connection, trio.open_nursery() as nursery:
+        nursery.start_soon(send, connection)
+        await until_true(lambda: bytes_read > 0)
+        await trio.sleep(0.5)
+        assert bytes_read < 400_000, "of 3.4 MB"
+        may_go.set()
+        answer = await connection.answer(30)
+        said = answer.body.splitlines()
+        assert (answer.status, len(said)) == (200, 100_000)
+        assert json.loads(said[-1]) == {"index": 99_999, "status": "queued"}
+        assert (await connection.get()).body == b"ok", "the connection lives on"
+    assert await numbers(tasks) == list(range(100_000))
+
+
+async def test_a_batch_has_a_limit_in_bytes(redis_url, queue_name, tasks):
+    environ = {"REDIS_URL": redis_url, "QUEUE_NAME": queue_name, "MAX_BATCH_BYTES": str(len(ndjson(100)))}
+
+    async def pieces():
+        for number in range(1000):
+            yield GOOD % number + b"\n"
+
+    async with serving(environ) as client:
+        assert len(answers(await post(client, ndjson(100)))) == 100
+        response = await post(client, ndjson(101))
+        assert (response.status_code, response.text) == (413, "body too large")
+        assert len(await tasks()) == 100
+        said = answers(await post(client, pieces()))  # chunked: nobody knows before
+        assert said[-1] == {"index": 100, "error": "body too large"}
+        assert len(await tasks()) == 200
+
+
+async def test_a_body_that_stops_coming_is_given_up(redis_only, tasks, monkeypatch):
+    monkeypatch.setattr("services.http.asgi.BODY_SECONDS", 0.2)
+    async with await connect(redis_only) as connection:
+        await connection.send(b"POST /api/jobs/batch HTTP/1.1\r\nHost: t\r\nContent-Length: 999\r\n\r\n" + ndjson(5))
+        answer = await connection.answer()
+        assert (answer.status, answer.body) == (408, b"the body took too long")
+        assert await connection.is_closed()
+
+
+async def test_a_client_that_hangs_up_leaves_what_had_come(redis_only, tasks, caplog):
+    async with await connect(redis_only) as connection:
+        await connection.send(
+            b"POST /api/jobs/batch HTTP/1.1\r\nHost: t\r\nContent-Length: 99999\r\n\r\n" + ndjson(1200)
+        )
+        await until(partial(_some, tasks))
+    assert (await redis_only.get("/health")).text == "ok"
+    found = await numbers(tasks)
+    assert found == list(range(len(found)))
+    assert len(found) in {500, 1000}
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
+
+
+async def _some(read) -> bool:
+    return bool(await read())
+
+
+# --- outages
+
+
+@pytest.fixture
+async def proxies(nursery, redis_port, postgres):
+    redis, rows = Proxy(redis_port), Proxy(postgres.port)
+    await nursery.start(redis.run)
+    await nursery.start(rows.run)
+    return redis, rows
+
+
+@pytest.mark.parametrize("which", ["redis", "postgres"])
+async def test_an_outage_in_the_middle_refuses_what_it_meets(
+    store, psql, tasks, environ, redis_url, postgres_dsn, proxies, which
+):
+    """The first jobs were accepted, those behind them are refused in the words of the contract; none is in between."""
+    redis, rows = proxies
+    environ = environ | {"REDIS_URL": through(redis_url, redis), "DATABASE_URL": through(postgres_dsn, rows)}
+    async with serving(environ) as client:
+
+        async def ready() -> bool:
+            return (await client.get("/ready")).status_code == 200
+
+        async def pieces():
+            yield ndjson(1000)
+            await until(partial(_some, tasks))
+            (redis if which == "redis" else rows).go_away()
+            yield ndjson(2000)
+
+        await until(ready)
+        said = answers(await post(client, pieces()))
+    errors = [answer.get("error") for answer in said]
+    accepted = errors.index("failed to enqueue task" if which == "redis" else "failed to persist job")
+    assert len(said) == 3000
+    assert 500 <= accepted < 3000
+    assert set(errors[accepted:]) == {errors[accepted]}
+    ids = {json.loads(task)["job_id"] for task in await tasks()}
+    assert {answer["job_id"] for answer in said if "job_id" in answer} == ids
+    if which == "redis":
+        states = await psql("SELECT state, error_message, count(*) AS n FROM jobs GROUP BY 1, 2 ORDER BY state")
+        refused = [row for row in states if row["state"] == JobState.CANCELLED]
+        assert [row["n"] for row in states if row["state"] == JobState.PENDING] == [accepted]
+        assert {row["error_message"] for row in refused} <= {REFUSED}
+
+
+async def test_a_bug_is_told_for_each_job_it_met(redis_only, tasks, monkeypatch, caplog):
+    push = Queue.push
+
+    async def broken(self, tasks) -> None:
+        if b'"n":700}' in b"".join(tasks):
+            raise ZeroDivisionError("a bug")
+        await push(self, tasks)
+
+    monkeypatch.setattr(Queue, "push", broken)
+    said = answers(await post(redis_only, ndjson(1300)))
+    assert [answer.get("error") for answer in said] == [None] * 500 + ["internal error"] * 500 + [None] * 300
+    assert len(await tasks()) == 800
+    assert caplog.text.count("ZeroDivisionError: a bug") == 1
