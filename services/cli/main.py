@@ -5,7 +5,7 @@ import os
 import sys
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import click
 
@@ -148,17 +148,33 @@ def reconcile(dry_run: bool) -> None:
 
 
 @main.command()
-@click.argument("job_type", metavar="TYPE")
+@click.argument("job_type", metavar="TYPE", required=False)
 @click.option("--payload", default="{}", metavar="JSON", help="A JSON object; @FILE reads a file, - standard input.")
 @click.option("--retries", type=click.IntRange(0, 1_000_000), default=0, show_default=True, help="Further attempts.")
 @click.option("--key", metavar="KEY", help="An idempotency key: the same command with it again makes no second job.")
+@click.option("--from", "lines", type=click.File("rb"), metavar="FILE", help="Many jobs, one a line; - standard input.")
 @click.option("--url", metavar="URL", help="The producer.  [default: http://127.0.0.1 and PRODUCER_PORT]")
-def enqueue(job_type: str, payload: str, retries: int, key: str | None, url: str | None) -> None:
-    """Enqueue one job of TYPE over HTTP and print its id."""
+@click.pass_context
+def enqueue(
+    context: click.Context,
+    job_type: str | None,
+    payload: str,
+    retries: int,
+    key: str | None,
+    lines: BinaryIO | None,
+    url: str | None,
+) -> None:
+    """Enqueue one job of TYPE over HTTP and print its id.
+
+    With --from, enqueue a job for each line of FILE, such as {"type": "send_email", "payload": {}}, and print which
+    were refused; status 1 if any was.
+    """
     import trio
 
     from core.steps.submit_once import check_key
+    from services.cli.bulk import enqueue_lines
     from services.cli.enqueue import enqueue_job
+    from services.cli.progress import open_progress
 
     if key is not None:
         try:
@@ -167,7 +183,18 @@ def enqueue(job_type: str, payload: str, retries: int, key: str | None, url: str
             raise click.BadParameter(f"--key: {error}") from None
     if url is None:
         url = f"http://127.0.0.1:{_settings().producer_port}"
-    click.echo(trio.run(enqueue_job, url, job_type, _payload(payload), retries, key))
+    if lines is None:
+        if job_type is None:
+            raise click.UsageError("Missing argument 'TYPE', or --from FILE.")
+        click.echo(trio.run(enqueue_job, url, job_type, _payload(payload), retries, key))
+        return
+    given = {"TYPE": job_type, "--key": key, "--payload": payload != "{}", "--retries": retries}
+    if needless := [name for name, value in given.items() if value]:
+        raise click.UsageError(f"{' and '.join(needless)} cannot go with --from: each line says all of its job.")
+    with open_progress() as progress:
+        counts = enqueue_lines(url, lines, progress, lambda line: click.echo(line, err=True))
+    click.echo(f"{counts.accepted:,} accepted, {counts.refused:,} refused")
+    context.exit(1 if counts.refused else 0)
 
 
 def _payload(given: str) -> dict[str, object]:

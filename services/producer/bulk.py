@@ -19,7 +19,7 @@ from core.wire import Submission, read_submission
 from services.http.answers import Refused, answer_to
 from services.http.asgi import Body, Headers, Streamed
 from services.producer.errors import ANSWERS
-from services.producer.lines import TOO_LARGE, Cutter, cutter
+from services.producer.lines import TOO_LARGE, Cutter, Elements, Lines
 from services.producer.producer import Producer
 
 BATCH_PATH = "/api/jobs/batch"
@@ -48,10 +48,12 @@ class Bulk:
             if name == b"idempotency-key":
                 raise Refused(400, "Idempotency-Key is for single jobs: POST /enqueue")
         first = b""
-        while not first.strip() and (piece := await body.read()):
-            first = (first + piece).lstrip()
-        cut = cutter(first[:1], self._producer.settings.max_body_bytes)
-        answers = _Answers(as_array=first[:1] == b"[", shows_ids=self._producer.store is not None)
+        while not first and (piece := await body.read()):
+            first = piece.lstrip()
+        is_array = first.startswith(b"[") and not _says_ndjson(headers)
+        line_bytes_max = self._producer.settings.max_body_bytes
+        cut: Cutter = Elements(line_bytes_max) if is_array else Lines(line_bytes_max)
+        answers = _Answers(as_array=is_array, shows_ids=self._producer.store is not None)
         try:
             await self._accept(first, body, cut, answers)
         except BaseException:
@@ -99,6 +101,11 @@ class Bulk:
             submissions = [item for item in batch if isinstance(item, Submission)]
             accepted = iter(await self._producer.enqueue_many(submissions) if submissions else ())
             answers.add(next(accepted) if isinstance(item, Submission) else item for item in batch)
+
+
+def _says_ndjson(headers: Headers) -> bool:
+    """Then a first line that begins with a bracket is a bad line, and no array."""
+    return any(name == b"content-type" and value.lower().startswith(b"application/x-ndjson") for name, value in headers)
 
 
 def _read(text: bytes | None) -> Read:

@@ -138,8 +138,3 @@ class Elements:
             return []  # an empty array
         self._any = True
         return [element]
-
-
-def cutter(first: bytes, bytes_max: int) -> Cutter:
-    """The one for a body whose first byte that is no white space is `first`."""
-    return Elements(bytes_max) if first == b"[" else Lines(bytes_max)

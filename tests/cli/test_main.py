@@ -33,6 +33,8 @@ def test_wrong_settings_are_a_line_each_and_status_2(command):
         (["enqueue", "x", "--retries", "-1"], "not in the range"),
         (["enqueue", "x", "--key", "two words"], "1 to 255 visible ASCII characters"),
         (["enqueue"], "Missing argument"),
+        (["enqueue", "--from", "/nowhere/at/all"], "No such file"),
+        (["enqueue", "x", "--retries", "2", "--from", "-"], "TYPE and --retries cannot go with --from"),
         (["nonsense"], "No such command"),
     ],
 )

@@ -119,7 +119,7 @@ async def test_no_jobs_are_no_error(redis_only, tasks, body):
         (b'[{"type":"a', ["invalid JSON body"]),
         (GOOD % 0 + b'\n{"type":"a', [None, "invalid JSON body"]),
         (b"[[]]", ["invalid JSON body"]),
-        (b'{"type":"a"},{"type":"b"}', ["invalid JSON body"]),
+        (b'\n{"type":"a"},{"type":"b"}', ["invalid JSON body"]),
     ],
 )
 async def test_a_body_that_is_cut_off_is_accepted_up_to_there(redis_only, tasks, body, errors):
@@ -129,10 +129,17 @@ async def test_a_body_that_is_cut_off_is_accepted_up_to_there(redis_only, tasks,
     assert len(await tasks()) == errors.count(None)
 
 
+async def test_a_first_line_with_a_bracket_is_a_bad_line_where_the_request_says_ndjson(redis_only, tasks):
+    response = await post(redis_only, b"[1]\n" + ndjson(2), **{"Content-Type": "application/x-ndjson; charset=utf-8"})
+    assert [answer.get("error") for answer in answers(response)] == ["invalid JSON body", None, None]
+    assert len(await tasks()) == 2
+
+
 async def test_other_methods_and_paths_are_as_before(redis_only):
     for method, status in (("GET", 400), ("DELETE", 405), ("PUT", 405)):
         answer = await redis_only.request(method, "/api/jobs/batch", content=ndjson(3))
         assert answer.status_code == status, method
+    assert answer.headers["allow"] == "GET, HEAD, POST"
     assert (await redis_only.post("/api/jobs/batch/", content=ndjson(1))).status_code == 404
 
 
