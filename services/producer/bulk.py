@@ -27,6 +27,7 @@ IN_MEMORY_BYTES = 1 << 20  #: of an answer; a longer one goes to a file
 
 #: A job that was read, or the sentence that says why it is none.
 Read = Submission | str
+NO_KEY = "Idempotency-Key is for single jobs: POST /enqueue"
 TOO_LARGE_SENTENCE = "body too large"
 
 
@@ -46,7 +47,7 @@ class Bulk:
             if name == b"content-length" and int(value[:20]) > bytes_max:
                 raise Refused(413, TOO_LARGE_SENTENCE)
             if name == b"idempotency-key":
-                raise Refused(400, "Idempotency-Key is for single jobs: POST /enqueue")
+                raise Refused(400, NO_KEY)
         first = b""
         while not first and (piece := await body.read()):
             first = piece.lstrip()

@@ -12,13 +12,23 @@ from core.errors import InvalidKey
 from core.job import JobState
 from core.steps.submit_once import KEY_LENGTH_MAX
 from core.wire import RETRIES_MAX, TYPE_LENGTH_MAX
+from services.producer.bulk import BATCH_PATH, NO_KEY
 from services.producer.errors import ANSWERS
 from services.producer.parameters import LIMIT_DEFAULT, LIMIT_MAX
-from services.producer.views import EnqueueAnswer, EnqueueRequest, JobDetails, JobView, Metrics, Overview, WorkerView
+from services.producer.views import (
+    BatchAnswer,
+    EnqueueAnswer,
+    EnqueueRequest,
+    JobDetails,
+    JobView,
+    Metrics,
+    Overview,
+    WorkerView,
+)
 
 Json = dict[str, Any]
 
-SHOWN = (EnqueueRequest, EnqueueAnswer, JobView, JobDetails, WorkerView, Overview, Metrics)
+SHOWN = (EnqueueRequest, EnqueueAnswer, BatchAnswer, JobView, JobDetails, WorkerView, Overview, Metrics)
 
 
 def document(version: str) -> Json:
@@ -60,6 +70,7 @@ def _paths() -> Json:
                 ],
             )
         },
+        BATCH_PATH: {"post": _batch()},
         "/api/jobs/{job_id}": {
             "get": _operation(
                 "get_job",
@@ -125,6 +136,28 @@ def _enqueue() -> Json:
     operation = _operation("enqueue", "Accept a job", _json_answer(_ref("EnqueueAnswer")), errors, [key])
     example = {"type": "send_email", "retries": 3, "payload": {"to": "someone@example.com", "subject": "Welcome!"}}
     content = {"application/json": {"schema": _ref("EnqueueRequest"), "example": example}}
+    return operation | {"requestBody": {"required": True, "content": content}}
+
+
+def _batch() -> Json:
+    errors = {
+        400: NO_KEY,
+        408: "the body took too long",
+        413: "body too large",
+    }
+    answers = {"application/x-ndjson": {"schema": _ref("BatchAnswer")}}
+    answers["application/json"] = {"schema": {"type": "array", "items": _ref("BatchAnswer")}}
+    operation = _operation(
+        "enqueue_batch",
+        "Accept any number of jobs; each is answered, in order, when the body has ended",
+        {"description": "in the form of the request: a line for a line, or an array", "content": answers},
+        errors,
+    )
+    line = '{"type": "send_email", "payload": {"to": "someone@example.com"}}\n'
+    content = {
+        "application/x-ndjson": {"schema": _ref("EnqueueRequest"), "example": line * 2},
+        "application/json": {"schema": {"type": "array", "items": _ref("EnqueueRequest")}},
+    }
     return operation | {"requestBody": {"required": True, "content": content}}
 
 

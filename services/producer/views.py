@@ -31,6 +31,15 @@ class EnqueueAnswer(Struct, frozen=True):
     job_id: UUID | UnsetType = UNSET
 
 
+class BatchAnswer(Struct, frozen=True):
+    """What became of one job of a batch: it has an error, or was accepted, with its id where there is DATABASE_URL."""
+
+    index: int
+    job_id: UUID | UnsetType = UNSET
+    status: Literal["queued"] | UnsetType = UNSET
+    error: str | UnsetType = UNSET
+
+
 class EnqueueRequest(Struct, frozen=True):
     """What POST /enqueue takes. Unknown fields are ignored, null counts as absent."""
 

@@ -122,8 +122,8 @@ async def test_the_description_names_every_route_and_its_fields(not_built, clien
     document = (await not_built.get("/openapi.json")).json()
     assert document["openapi"].startswith("3.1")
     assert set(document["paths"]) == {
-        "/enqueue", "/api/jobs", "/api/jobs/{job_id}", "/api/jobs/{job_id}/artifact", "/api/workers", "/api/overview",
-        "/metrics", "/health", "/ready",
+        "/enqueue", "/api/jobs", "/api/jobs/batch", "/api/jobs/{job_id}", "/api/jobs/{job_id}/artifact",
+        "/api/workers", "/api/overview", "/metrics", "/health", "/ready",
     }  # fmt: skip
     assert list(document["components"]["schemas"]["JobView"]["properties"]) == list(JobView.__struct_fields__)
     await client.post("/enqueue", json=document["paths"]["/enqueue"]["post"]["requestBody"]["content"][
