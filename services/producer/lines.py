@@ -10,7 +10,7 @@ TOO_LARGE = None  #: instead of a job that is larger than it may be
 
 #: What lies before the next bracket (or comma, in the second) outside of strings. Possessive, so that a string whose
 #: end has not arrived yet is not tried again from every one of its characters.
-_STRING = rb'"(?:[^"\\]++|\\.)*+"'
+_STRING = rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"'
 _TO_BRACKET = re.compile(rb'[^"\[\]{}]*+(?:' + _STRING + rb'[^"\[\]{}]*+)*+', re.DOTALL)
 _TO_COMMA = re.compile(rb'[^"\[\]{},]*+(?:' + _STRING + rb'[^"\[\]{},]*+)*+', re.DOTALL)
 _TO_QUOTE = re.compile(rb'(?:[^"\\]++|\\.)*+', re.DOTALL)
@@ -91,8 +91,10 @@ class Elements:
         text, self._backslash = self._backslash + piece, b""
         found: list[bytes | None] = []
         begin = at = 0
+        depth = self._depth
         while not self._ended and at < len(text):
-            at = self._skip(text, at)
+            pattern = _TO_QUOTE if self._in_string else _TO_COMMA if depth == 1 else _TO_BRACKET
+            at = pattern.match(text, at).end()  # type: ignore[union-attr]
             if at == len(text):
                 break
             byte = text[at]
@@ -102,16 +104,18 @@ class Elements:
                 text, self._backslash = text[:at], text[at:]
                 break
             elif byte in _OPENING:
-                self._depth += 1
-                begin = at + 1 if self._depth == 1 else begin
+                depth += 1
+                if depth == 1:
+                    begin = at + 1
             else:
-                self._depth -= byte != _COMMA
-                self._ended = self._depth == 0
-                if byte == _COMMA or self._ended:
+                depth -= byte != _COMMA
+                if byte == _COMMA or depth == 0:
+                    self._ended = depth == 0
                     self._growing.add(text[begin:at])
                     found += self._cut()
                     begin = at + 1
             at += 1
+        self._depth = depth
         if self._ended:
             self._behind = self._behind or text[begin:].strip(_SPACE)[:1]
         elif self._depth:
@@ -125,10 +129,6 @@ class Elements:
         if rest and self._depth == 1 and not self._in_string:
             return [rest, b""]  # this one is whole, and what is wrong is that nothing comes behind it
         return [rest]
-
-    def _skip(self, text: bytes, at: int) -> int:
-        pattern = _TO_QUOTE if self._in_string else _TO_COMMA if self._depth == 1 else _TO_BRACKET
-        return pattern.match(text, at).end()  # type: ignore[union-attr]
 
     def _cut(self) -> list[bytes | None]:
         element = self._growing.take()
