@@ -13,6 +13,7 @@ from core.handlers import Registry
 from core.job import Job
 from core.queue import open_queue
 from core.settings import load_settings
+from core.steps.loss import Loss
 from core.steps.marks import Ledger
 from core.steps.submit import Submit
 from core.store import migrate, open_store
@@ -44,6 +45,7 @@ async def _drain(redis_url: str, dsn: str | None, jobs: int, concurrency: int) -
         if dsn is not None:
             await migrate(bridge, dsn, SCHEMA)
             store = await stack.enter_async_context(open_store(bridge, dsn, SCHEMA))
+            await Loss(queue, store).run_once()  # as a producer does when it starts
         marks = Ledger()
         submit = Submit(queue, store, marks)
         begun = time.perf_counter()

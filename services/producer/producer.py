@@ -14,6 +14,7 @@ from core.bridge import Bridge, open_bridge
 from core.errors import EnqueueFailed, KeyReused, PersistFailed, QueueUnavailable, StoreUnavailable
 from core.queue import Queue, open_queue
 from core.settings import Settings, without_password
+from core.steps.loss import Loss
 from core.steps.marks import Ledger
 from core.steps.submit import BATCH_BYTES_MAX, BATCH_MAX, Accepted, Submit, size
 from core.steps.submit_once import Keyed, SubmitOnce, keyed_size
@@ -122,6 +123,22 @@ class Producer:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(postgres.watch, store.check, trio.lowlevel.checkpoint)
             nursery.start_soon(self._clear_marks, store)
+            nursery.start_soon(self._look_for_a_loss, store)
+
+    async def _look_for_a_loss(self, store: JobStore) -> None:
+        """Look once, as soon as Redis lets us; workers look each second.
+
+        The first look ever marks whatever is pending, because nothing is known yet. Made here it finds an empty queue;
+        left to the first worker, it would push all that was accepted before a second time (15 % more work in a drain).
+        """
+        loss = Loss(self.queue, store)
+        while True:
+            try:
+                await loss.run_once()
+            except (QueueUnavailable, StoreUnavailable):
+                await trio.sleep(QUIET_SECONDS)  # the watch tells about the outage
+            else:
+                return
 
     async def _clear_marks(self, store: JobStore) -> None:
         """While batches follow each other, each takes the marks of those before it along; the last needs us."""

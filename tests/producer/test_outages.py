@@ -11,6 +11,7 @@ from uuid_utils.compat import uuid7
 
 from core.job import JobState
 from core.queue import open_queue
+from core.steps.loss import Loss
 from core.steps.submit import REFUSED
 from core.steps.sweep import Sweep
 from services.local.valkey import run_valkey
@@ -58,6 +59,11 @@ async def faults(client) -> set[str]:
 
 async def knows(client, *away: str) -> bool:
     return await faults(client) == set(away)
+
+
+async def has_looked(store, queue) -> bool:
+    """For a loss of Redis: the first look of all marks whatever is pending."""
+    return (await store.known(queue.name)).n > 0
 
 
 async def enqueue(client) -> tuple[int, str]:
@@ -211,6 +217,22 @@ async def test_a_redis_that_evicts_is_not_ready(tmp_path, queue_name, bridge):
             await until(partial(is_ready, client))
 
 
+async def test_what_was_accepted_before_the_first_worker_came_is_lost_only_by_a_loss(client, store, queue):
+    """The first look of all is the producer's: a worker's first one finds nothing to push again, or a real loss."""
+
+    async def marked_by_a_loss() -> int:
+        return len(await store._pool.fetch("SELECT 1 FROM unpushed WHERE at = 'epoch'"))
+
+    await until(partial(has_looked, store, queue))
+    assert (await enqueue(client))[0] == 200
+    worker = Loss(queue, store)
+    await worker.run_once()
+    assert (worker.counts.noticed, await marked_by_a_loss()) == (0, 0)
+    await queue._command("DEL", queue.keys.mark, queue.keys.ready)
+    await worker.run_once()
+    assert (worker.counts.noticed, await marked_by_a_loss()) == (1, 1)
+
+
 # --- group commit
 
 
@@ -233,11 +255,12 @@ async def test_concurrent_requests_share_their_trips(client, queue, store, envir
     assert len(await rows(store, queue)) == 200
 
 
-async def test_marks_are_gone_after_a_second_of_quiet_and_at_the_end(store, environ):
+async def test_marks_are_gone_after_a_second_of_quiet_and_at_the_end(store, queue, environ):
     async def marks() -> int:
         return len(await store._pool.fetch("SELECT 1 FROM unpushed"))
 
     async with serving(environ) as client:
+        await until(partial(has_looked, store, queue))
         assert (await enqueue(client))[0] == 200
         assert await marks() == 1
         await until(lambda: _none(marks), seconds=3)
