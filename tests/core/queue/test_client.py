@@ -106,6 +106,17 @@ async def test_five_thousand_are_claimed_in_one_call(queue, lease):
     assert (await queue.depths()).ready == 0
 
 
+@pytest.mark.parametrize("start", [2**31 - 10, 2**40])
+async def test_numbers_may_be_large(queue, lease, start):
+    tasks = [b"%d" % number for number in range(20)]
+    await queue.push(tasks)
+    claimed = await queue.claim(lease, start=start, count=20)
+    assert claimed == dict(enumerate(tasks, start))
+    assert await queue.claim(lease, start=start, count=20) == claimed
+    assert await queue.numbers(lease) == set(claimed)
+    assert await queue.ack(lease, list(claimed)) == 20
+
+
 @pytest.mark.parametrize("key", ["ready", "front"])
 async def test_a_key_of_another_type_stops_the_claim_and_nothing_is_lost(queue, lease, key):
     await queue.push([b"1"])

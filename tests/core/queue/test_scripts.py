@@ -1,12 +1,16 @@
 """Every script, given keys that are missing or of another type: it does what its header says, or nothing at all."""
 
+from functools import partial
 from uuid import uuid4
 
 import pytest
 
-from core.queue import scripts
+from core.errors import QueueUnavailable
+from core.queue import open_queue, scripts
 from core.queue.outages import KeyOfAnotherType
 from core.queue.scripts import Script
+from services.local.valkey import run_valkey
+from tests.support.wait import until
 
 #: Script -> its keys, by their names in Keys, and arguments (LEASE: one that lives, or has ended; it holds task 1).
 CALLS: dict[str, tuple[Script, list[str], list[object], bool]] = {
@@ -23,11 +27,16 @@ CALLS: dict[str, tuple[Script, list[str], list[object], bool]] = {
     "promote": (scripts.PROMOTE, ["ready", "scheduled"], [10, 1000], True),
     "schedule": (scripts.SCHEDULE, ["scheduled"], [5, "task"], True),
     "submit_once": (scripts.SUBMIT_ONCE, ["ready", "idem"], [60_000, "body", "task"], True),
+    "note_start": (scripts.NOTE_START, ["leases", "started"], ["LEASE", 2], True),
+    "tick": (scripts.TICK, ["mark"], [], True),
+    "set_mark": (scripts.SET_MARK, ["mark"], [1000, 2000], True),
 }
 MISSING = {  # what each answers on a server that has none of its keys
     "register": 1, "renew": 0, "fence": 0, "end": 0, "retire": 1, "claim": [-1], "name_ids": [0], "ack": 0,
-    "back": [0, 0], "bury": [0, 0], "promote": 0, "schedule": 1, "submit_once": [b"pushed"],
+    "back": [0, 0], "bury": [0, 0], "promote": 0, "schedule": 1, "note_start": 0, "set_mark": 0,
+    "submit_once": [b"pushed"],
 }  # fmt: skip
+ONLY_READS = {"tick"}
 EACH_KEY = [(name, key) for name, (_, keys, _, _) in CALLS.items() for key in keys]
 
 
@@ -41,7 +50,7 @@ class Redis:
         self.keys = {
             "ready": keys.ready, "front": keys.front, "leases": keys.leases, "workers": keys.workers,
             "scheduled": keys.scheduled, "dead": keys.dead, "flight": keys.flight(lease),
-            "started": keys.started(lease), "idem": keys.idempotency(b"k"),
+            "started": keys.started(lease), "idem": keys.idempotency(b"k"), "mark": keys.mark,
         }  # fmt: skip
 
     async def __call__(self, *parts):
@@ -55,6 +64,7 @@ class Redis:
         await self("ZADD", self.keys["scheduled"], 1, "due")
         await self("RPUSH", self.keys["dead"], "d1")
         await self("SADD", self.keys["started"], 1)
+        await self("SET", self.keys["mark"], 1000)
         if lives:
             await self("HSET", self.keys["flight"], "at", 1, 1, "t1", 2, "t2")
         else:
@@ -94,13 +104,16 @@ async def test_every_script_works_on_keys_that_are_all_there(redis, name):
     assert await redis.run(name)
     after = await redis.everything()
     touched = {key for key in before if before[key] != after[key]}
-    assert touched
+    assert bool(touched) == (name not in ONLY_READS)
     assert touched <= set(CALLS[name][1]), "and on no key that is not among its KEYS"
 
 
 @pytest.mark.parametrize("name", CALLS)
 async def test_keys_that_are_missing_are_no_error(redis, name):
-    assert await redis.run(name) == MISSING[name]
+    answer = await redis.run(name)
+    assert answer == MISSING.get(name, answer)
+    if name == "tick":
+        assert answer[1] is None
 
 
 @pytest.mark.parametrize(("name", "key"), EACH_KEY)
@@ -110,7 +123,13 @@ async def test_one_key_that_is_missing_is_no_error(redis, name, key):
     await redis.run(name)
 
 
-@pytest.mark.parametrize(("name", "key"), [each for each in EACH_KEY if each[1] != "started"])  # only ever deleted
+ONLY_DELETED = ("retire", "started")
+NOT_READ_AS_A_STRING = [("tick", "mark"), ("set_mark", "mark")]  # a string is what they want
+
+
+@pytest.mark.parametrize(
+    ("name", "key"), [each for each in EACH_KEY if each != ONLY_DELETED and each not in NOT_READ_AS_A_STRING]
+)
 async def test_a_key_of_another_type_stops_a_script_before_it_has_done_anything(redis, name, key):
     # Redis does not roll back: what a script had written before it failed would stay.
     await redis.fill(lives=CALLS[name][3])
@@ -120,3 +139,41 @@ async def test_a_key_of_another_type_stops_a_script_before_it_has_done_anything(
     with pytest.raises(KeyOfAnotherType):
         await redis.run(name)
     assert await redis.everything() == before
+
+
+@pytest.mark.parametrize(("name", "key"), NOT_READ_AS_A_STRING)
+async def test_a_mark_that_is_no_string_is_an_error_too(redis, name, key):
+    await redis("RPUSH", redis.keys[key], "of another type")
+    with pytest.raises(KeyOfAnotherType):
+        await redis.run(name)
+
+
+async def test_under_out_of_memory_every_script_does_all_of_its_work_or_nothing(bridge, tmp_path):
+    """Redis would stop a script at its first command that may take memory, and what came before it would stay."""
+    async with run_valkey(tmp_path, durable=False) as server, open_queue(bridge, server.url, "q") as queue:
+        for name, (_, keys, _, lives) in CALLS.items():
+            redis = Redis(queue, uuid4())
+            await redis("FLUSHALL")
+            await redis.fill(lives=lives)
+            before = await redis.everything()
+            await redis("CONFIG", "SET", "maxmemory", "1")
+            await until(partial(_is_full, redis))
+            if name == "schedule":  # takes what was not there before: the sweep repeats it
+                with pytest.raises(QueueUnavailable, match="maxmemory"):
+                    await redis.run(name)
+                assert await redis.everything() == before
+            else:
+                assert await redis.run(name), name
+                after = await redis.everything()
+                touched = {key for key in before if before[key] != after[key]}
+                assert touched <= set(keys), name
+                assert bool(touched) == (name not in ONLY_READS), name
+            await redis("CONFIG", "SET", "maxmemory", "0")
+
+
+async def _is_full(redis) -> bool:
+    try:
+        await redis("RPUSH", "another", "x")
+    except QueueUnavailable:
+        return True
+    return False

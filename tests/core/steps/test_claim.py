@@ -8,6 +8,7 @@ from uuid_utils.compat import uuid7
 
 from core.errors import LeaseLost
 from core.outcome import Complete, GiveBack
+from core.steps.recover import Recover
 from core.steps.settle import Settled
 from core.wire import Submission
 from tests.core.steps.conftest import Steps
@@ -127,6 +128,24 @@ async def test_what_is_early_or_locked_waits_in_the_scheduled_set(steps, queue, 
     await check_rows(queue, psql)
 
 
+async def test_a_row_that_is_locked_in_psql_holds_up_none_of_the_499_others(steps, queue, psql, lease):
+    ids = await steps.submit.run_batch(FIVE * 100)
+    await psql("BEGIN")
+    await psql("SELECT * FROM jobs WHERE id = $1 FOR UPDATE", ids[250])
+    with trio.fail_after(2):  # lock_timeout would be 2 s
+        held = await steps.claim.run_once(lease, 500)
+    assert {item.job_id for item in held} == set(ids) - {ids[250]}
+    await psql("ROLLBACK")
+    await steps.settle.run_batch([Settled(item, Complete(b"1"), 0.1) for item in held])
+
+    async def comes_back() -> bool:
+        await queue.promote()
+        return [item.job_id for item in await steps.claim.run_once(lease, 10)] == [ids[250]]
+
+    await until(comes_back, seconds=5)
+    await check_rows(queue, psql)
+
+
 async def test_a_claim_whose_answer_was_cut_is_repeated_and_loses_nothing(
     far_steps, redis_proxy, queue, lease, nursery
 ):
@@ -234,6 +253,22 @@ class _Wrapped:
 
     def __getattr__(self, name: str) -> object:
         return getattr(self._inner, name)
+
+
+async def test_a_task_that_was_taken_from_us_before_it_had_an_id_gets_no_row_from_us(steps, queue, store, psql, lease):
+    # We stood still between claim and naming; the task is in the list again, and whoever takes it names it.
+    real = queue.name_ids
+
+    async def too_late(*arguments):
+        await queue.fence(lease.id, (await queue.lease_scores())[lease.id])
+        await Recover(queue, store, max_recoveries=3).run_once(lease.id)
+        return await real(*arguments)
+
+    steps.claim._queue = _Wrapped(queue, name_ids=too_late)
+    await queue.push([b'{"type":"x"}'])
+    assert await steps.claim.run_once(lease, 1) == []
+    assert await psql("SELECT * FROM jobs") == []
+    assert (await queue.depths()).ready == 1
 
 
 async def test_a_lost_lease_claims_nothing(steps, queue, lease):

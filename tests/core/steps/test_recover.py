@@ -8,7 +8,6 @@ from uuid import UUID, uuid4
 import pytest
 import trio
 
-from core.bridge import Bridge
 from core.outcome import Complete, GiveBack, Retry
 from core.queue import Queue
 from core.steps.lease import Held, Lease
@@ -16,10 +15,10 @@ from core.steps.recover import Orphans, Recover
 from core.steps.settle import Settled
 from core.steps.sweep import Sweep
 from core.store import JobStore
-from core.store.pool import Pool
 from core.wire import Submission
 from tests.core.steps.conftest import Steps
 from tests.support.invariants import check_rows
+from tests.support.mortal import Killed, mortal
 from tests.support.proxy import Proxy
 
 MAX = 3
@@ -199,32 +198,6 @@ async def test_malformed_tasks_of_a_flight_go_back_as_they_are(parts, recover, q
     assert (await queue.depths()).dead == 1
 
 
-class Killed(Exception):
-    """Stands for the end of a process, between two trips."""
-
-
-class Mortal(Bridge):
-    """A bridge whose process dies at its n-th crossing: before it, or after it took effect."""
-
-    def __init__(self, bridge: Bridge, crossings: int, *, after: bool) -> None:
-        super().__init__(bridge._loop)
-        self._left = crossings
-        self._after = after
-
-    async def run(self, unit, *args):
-        self._left -= 1
-        if self._left < 0:
-            if self._after:
-                await super().run(unit, *args)
-            raise Killed
-        return await super().run(unit, *args)
-
-
-def mortal(queue: Queue, store: JobStore | None, bridge: Bridge) -> tuple[Queue, JobStore | None]:
-    mortal_queue = Queue(bridge, queue._commands, queue._blocking, queue.keys)
-    return mortal_queue, None if store is None else JobStore(Pool(bridge, store._pool._pool))
-
-
 @pytest.mark.parametrize("after", [False, True])
 async def test_the_recoverer_may_die_after_each_step(rows, bridge, queue, registered_lease, after):
     parts = Steps(queue, rows)
@@ -236,9 +209,8 @@ async def test_the_recoverer_may_die_after_each_step(rows, bridge, queue, regist
         await fence(queue, lease)
         died = False
         try:
-            await Recover(*mortal(queue, rows, Mortal(bridge, crossings, after=after)), max_recoveries=MAX).run_once(
-                lease.id
-            )
+            dying = mortal(bridge, queue, rows, crossings, after=after)
+            await Recover(*dying, max_recoveries=MAX).run_once(lease.id)
         except Killed:
             died = True
         await Recover(queue, rows, max_recoveries=MAX).run_once(lease.id)

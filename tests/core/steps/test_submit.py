@@ -1,10 +1,13 @@
 import contextlib
 from uuid import UUID
 
+import pytest
 import trio
 from uuid_utils.compat import uuid7
 
 from core.errors import EnqueueFailed, PersistFailed, StoreUnavailable
+from core.outcome import Retry
+from core.steps.settle import Settled
 from core.steps.submit import Submit
 from core.steps.sweep import Sweep
 from core.wire import Submission, decode_task
@@ -71,10 +74,11 @@ async def test_a_push_whose_answer_was_lost_is_refused_and_its_task_is_dropped_a
     assert lease.held == {first.number: first}
 
 
+@pytest.mark.parametrize("how", ["runs", "has failed once"])
 async def test_a_push_whose_answer_was_lost_and_whose_task_was_claimed_is_accepted(
-    far_steps, redis_proxy, steps, lease, psql
+    far_steps, redis_proxy, steps, lease, queue, psql, how
 ):
-    # The job runs already, and fails once, before the producer looks: 500 "it will not run" would be a lie.
+    # The job runs already, or has failed once, before the producer looks: 500 "it will not run" would be a lie.
     await far_steps.submit.run_batch(TEN[:1])
     redis_proxy.swallow_replies()
     answers: list[object] = []
@@ -90,7 +94,13 @@ async def test_a_push_whose_answer_was_lost_and_whose_task_was_claimed_is_accept
             return len(await steps.claim.run_once(lease, 10)) > 0 and len(lease.held) == 2
 
         await until(claimed)
-    assert answers == [max(lease.held.values(), key=lambda held: held.number).job_id]
+        held = max(lease.held.values(), key=lambda held: held.number)
+        if how == "has failed once":
+            await steps.settle.run_batch([Settled(held, Retry("E", "failed"), 0.1)])
+    assert answers == [held.job_id]
+    states = {"runs": "processing", "has failed once": "pending"}
+    assert await psql.value("SELECT state FROM jobs WHERE id = $1", held.job_id) == states[how]
+    await check_rows(queue, psql)
 
 
 async def test_postgres_dies_between_the_push_and_its_refusal(far_steps, redis_proxy, postgres_proxy, psql, queue):

@@ -1,0 +1,190 @@
+"""kill -9 between any two trips of a claim or a settle: no job is lost, none doubled, each run is counted once."""
+
+from functools import partial
+from random import Random
+from uuid import UUID, uuid4
+
+import pytest
+import trio
+
+from core.outcome import Bury, Complete, GiveBack, Retry, Verdict
+from core.queue import Queue
+from core.retry import RetryPolicy
+from core.steps.claim import Claim
+from core.steps.lease import Held, Lease
+from core.steps.marks import Ledger
+from core.steps.recover import Recover
+from core.steps.settle import Settle, Settled
+from core.steps.sweep import Sweep
+from core.store import JobStore
+from core.wire import Submission
+from tests.core.steps.conftest import Steps
+from tests.support.invariants import check_rows
+from tests.support.mortal import Killed, mortal
+
+CROSSINGS_MAX = 15
+
+
+@pytest.fixture(params=["redis only", "postgres"])
+def rows(request: pytest.FixtureRequest) -> JobStore | None:
+    found: JobStore | None = request.getfixturevalue("store") if request.param == "postgres" else None
+    return found
+
+
+@pytest.fixture
+def psql_if_rows(request: pytest.FixtureRequest) -> object:
+    return request.getfixturevalue("psql") if request.node.callspec.params["rows"] == "postgres" else None
+
+
+async def bury_the_dead(queue: Queue, store: JobStore | None, lease: Lease) -> None:
+    """What the other workers do: fence the lease, recover it, sweep."""
+    await queue.fence(lease.id, (await queue.lease_scores())[lease.id])
+    await Recover(queue, store, max_recoveries=3).run_once(lease.id)
+    if store is not None:
+        await store._pool.fetch("UPDATE unpushed SET at = 'epoch'")
+        await Sweep(queue, store).run_once()
+
+
+async def claim_all(parts: Steps, queue: Queue, lease: Lease, *, looks: int = 3) -> list[Held]:
+    """Everything that can be claimed, retries that come soon included."""
+    held: list[Held] = []
+    for _ in range(looks):
+        await queue.promote()
+        held += await parts.claim.run_once(lease, 100)
+        await trio.sleep(0.015)
+    return held
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before a trip", "after a trip"])
+async def test_a_worker_may_die_at_each_step_of_a_claim(bridge, queue, rows, psql_if_rows, registered_lease, after):
+    """Its own job, a foreign one with an id and one without: killed after naming it, after its row was made, ..."""
+    parts = Steps(queue, rows)
+    for crossings in range(CROSSINGS_MAX):
+        [own] = await parts.submit.run_batch([Submission("x", b"{}", 2)])
+        foreign = uuid4()
+        await queue.push([b'{"type":"x"}', b'{"type":"x","job_id":"%b"}' % str(foreign).encode()])
+        lease, other = registered_lease(), registered_lease()
+        died = False
+        try:
+            dying = mortal(bridge, queue, rows, crossings, after=after)
+            await Claim(*dying, Ledger(), "w").run_once(lease, 10)
+        except Killed:
+            died = True
+        await bury_the_dead(queue, rows, lease)
+        held = await claim_all(parts, queue, other, looks=1)
+        ids = {item.job_id for item in held}
+        assert len(held) == 3, f"killed at crossing {crossings}"
+        assert len(ids) == 3, f"killed at crossing {crossings}"
+        assert {own, foreign} < ids
+        if psql_if_rows is not None:
+            await check_rows(queue, psql_if_rows)
+            processing = await psql_if_rows("SELECT id FROM jobs WHERE state = 'processing'")
+            assert {row["id"] for row in processing} == ids, "and no row was made twice"
+            assert await psql_if_rows("SELECT FROM jobs WHERE state = 'pending'") == []
+        await parts.settle.run_batch([Settled(item, Complete(b"1"), 0.1) for item in held])
+        assert (await queue.depths()).ready == 0
+        if not died:
+            assert crossings >= (6 if rows else 2), "it did die at some steps"
+            return
+    raise AssertionError("a claim takes fewer trips than this")
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before a trip", "after a trip"])
+@pytest.mark.parametrize(
+    "verdict",
+    [Complete(b"1"), Bury("E: x", "failed"), Retry("E: x", "failed"), GiveBack(interrupted=True)],
+    ids=["complete", "bury", "retry", "give back"],
+)
+async def test_a_worker_may_die_at_each_step_of_a_settle(
+    bridge, queue, rows, psql_if_rows, registered_lease, verdict: Verdict, after
+):
+    """Between Postgres and Redis above all: what the row says has happened, has, once."""
+    parts = Steps(queue, rows)
+    for crossings in range(CROSSINGS_MAX):
+        submitted = await parts.submit.run_batch([Submission("x", b"{}", 2)] * 3)
+        ids = {job_id for job_id in submitted if isinstance(job_id, UUID)}
+        lease, other = registered_lease(), registered_lease()
+        held = await parts.claim.run_once(lease, 3)
+        dead_before = (await queue.depths()).dead
+        died = False
+        try:
+            dying = mortal(bridge, queue, rows, crossings, after=after)
+            policy = RetryPolicy(base_seconds=0.01, cap_seconds=0.02)
+            settle = Settle(*dying, Ledger(), policy, Random(1))
+            await settle.run_batch([Settled(item, verdict, 0.1) for item in held])
+        except Killed:
+            died = True
+        await bury_the_dead(queue, rows, lease)
+        again = await claim_all(parts, queue, other)
+        assert len({item.job_id for item in again}) == len(again)
+        counted = {item.counters.attempts + item.counters.recoveries + item.counters.interruptions for item in again}
+        if isinstance(verdict, Complete | Bury):
+            if psql_if_rows is not None:
+                ended = await psql_if_rows("SELECT id FROM jobs WHERE state <> 'processing' AND id = ANY ($1)", ids)
+                assert {item.job_id for item in again} == ids - {row["id"] for row in ended}
+            elif isinstance(verdict, Bury):
+                assert len(again) + (await queue.depths()).dead - dead_before == 3
+            assert counted <= {1}
+            assert again == [] or crossings == 0, "its end is written by the first trip"
+        else:
+            assert {item.job_id for item in again} == ids, f"killed at crossing {crossings}"
+            assert counted == {1}, "as a failure, a give-back, or a death: once"
+        if psql_if_rows is not None:
+            await check_rows(queue, psql_if_rows)
+        await parts.settle.run_batch([Settled(item, Complete(b"1"), 0.1) for item in again])
+        if not died:
+            return
+    raise AssertionError("a settle takes fewer trips than this")
+
+
+async def test_a_retry_and_the_recovery_of_its_lease_in_the_same_instant_count_one_run(
+    queue, rows, psql_if_rows, registered_lease
+):
+    """Its worker was thought dead and is about to schedule the retry while another takes the job: one of them does."""
+    parts = Steps(queue, rows)
+    outcomes = set()
+    random = Random(3)
+    for _ in range(15):
+        [job_id] = await parts.submit.run_batch([Submission("x", b"{}", 2)])
+        lease, other = registered_lease(), registered_lease()
+        held = await parts.claim.run_once(lease, 1)
+        await queue.fence(lease.id, (await queue.lease_scores())[lease.id])
+
+        async def later(what, seconds: float) -> None:
+            await trio.sleep(seconds)
+            await what()
+
+        async with trio.open_nursery() as both:
+            retry = partial(parts.settle.run_batch, [Settled(item, Retry("E", "failed"), 0.1) for item in held])
+            recover = partial(Recover(queue, rows, max_recoveries=3).run_once, lease.id)
+            both.start_soon(later, retry, random.uniform(0, 0.008))
+            both.start_soon(later, recover, random.uniform(0, 0.004))
+        again = await claim_all(parts, queue, other)
+        assert [item.job_id for item in again] == [job_id]
+        counters = again[0].counters
+        assert counters.attempts + counters.recoveries == 1
+        outcomes.add((counters.attempts, counters.recoveries))
+        if psql_if_rows is not None:
+            await check_rows(queue, psql_if_rows)
+        await parts.settle.run_batch([Settled(item, Complete(b"1"), 0.1) for item in again])
+    print(f"(attempts, recoveries) seen: {outcomes}")
+
+
+async def test_a_worker_that_comes_back_under_its_old_name_is_another_one(queue, rows, registered_lease):
+    """The same host, pid and name, as in a container that was restarted: only the lease says who is who."""
+    before, after = registered_lease(), registered_lease()
+    old, new = Steps(queue, rows), Steps(queue, rows)  # both call themselves "w"
+    [job_id] = await old.submit.run_batch([Submission("x", b"{}", 2)])
+    [zombie] = await old.claim.run_once(before, 1)
+    assert await new.claim.audit(after) == 0, "what the old one holds is not the new one's to give back"
+    assert await new.claim.run_once(after, 1) == []
+    await bury_the_dead(queue, rows, before)
+    [held] = await new.claim.run_once(after, 1)
+    assert (held.job_id, held.counters.recoveries) == (job_id, 1)
+    await old.settle.run_batch([Settled(zombie, Complete(b'"old"'), 0.1)])
+    assert await queue.numbers(after.id) == {held.number}, "the old one's ack reaches its own flight alone"
+    await new.settle.run_batch([Settled(held, Complete(b'"new"'), 0.1)])
+    if rows is not None:
+        row = await rows.get(job_id)
+        assert row is not None
+        assert row.result == '"new"'
