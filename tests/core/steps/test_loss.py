@@ -5,6 +5,7 @@ from uuid import UUID
 
 import pytest
 import trio
+from uuid_utils.compat import uuid7
 
 from core.outcome import Complete
 from core.queue import Queue, open_queue
@@ -202,3 +203,34 @@ async def test_a_loss_just_after_a_sweep_finds_what_it_pushed(loss, own_queue, s
     await loss.run_once()
     await sweep(own_queue, store)
     assert await ready(own_queue) == [job_id]
+
+
+@pytest.mark.parametrize("moment", ["between two ticks", "just after a sweep"])
+async def test_everything_comes_back_after_a_restart_with_a_file_that_was_cut(
+    bridge, store, psql, tmp_path, queue_name, moment
+):
+    """What a crash does under `appendfsync everysec`: the last second is missing, the last command half there."""
+    folder = tmp_path / "cut"
+    async with run_valkey(folder, sync="always") as server, open_queue(bridge, server.url, queue_name) as queue:
+        loss = Loss(queue, store)
+        await begun(loss, queue, store, psql)
+        kept = await accepted(queue, store, 5)
+        await loss.run_once()
+        [file] = (folder / "appendonlydir").glob("*.incr.aof")
+        size = file.stat().st_size
+        if moment == "between two ticks":
+            lost = await accepted(queue, store, 5)
+        else:
+            lost = sorted(uuid7() for _ in range(5))
+            await store.insert(uuid7(), queue_name, [(job_id, "x", "{}", 0) for job_id in lost], [])
+            await psql("UPDATE jobs SET updated_at = now() - interval '1 hour' WHERE id = ANY ($1)", lost)
+            await psql("UPDATE unpushed SET at = 'epoch'")
+            await sweep(queue, store)
+        assert sorted(await ready(queue)) == kept + lost
+    with file.open("r+b") as aof:
+        aof.truncate(size + 7)
+    async with run_valkey(folder, sync="always") as server, open_queue(bridge, server.url, queue_name) as queue:
+        assert sorted(await ready(queue)) == kept, "the cut took the others"
+        await Loss(queue, store).run_once()
+        await sweep(queue, store)
+        assert set(await ready(queue)) == {*kept, *lost}
