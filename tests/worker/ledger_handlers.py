@@ -1,5 +1,6 @@
 """Handlers for worker processes of the tests; each run leaves a line in the file that LEDGER names."""
 
+import ctypes
 import os
 import signal
 import time
@@ -49,6 +50,26 @@ def thread(job: Job) -> object:
     note("start", job)
     time.sleep(60)
     return None
+
+
+@handler("overstays", timeout=0.2)
+def overstays(job: Job) -> object:
+    note("start", job)
+    time.sleep(60)
+    return None
+
+
+@handler("hogs")
+async def hogs(job: Job) -> object:
+    """Holds the GIL, as a pathological regular expression does; on its first run alone."""
+    note("start", job)
+    seconds = job.payload["seconds"]
+    assert isinstance(seconds, int | float)
+    if job.attempt == 1:
+        ctypes.PyDLL(None).usleep(int(seconds * 1_000_000))  # PyDLL: the GIL is kept during the call
+    await trio.lowlevel.checkpoint()
+    note("end", job)
+    return job.attempt
 
 
 @handler("kills")

@@ -104,6 +104,40 @@ async def test_a_frozen_worker_cancels_its_jobs_when_it_wakes_and_its_outcomes_a
     await check_rows(queue, psql)
 
 
+async def test_a_worker_that_wakes_from_a_freeze_starts_nothing_that_it_had_claimed_before(
+    nursery, variables, ledger, queue, store, psql
+):
+    """It stood still between claim and start: what it held has run elsewhere by now."""
+    own = variables | {"WORKER_CONCURRENCY": "1"}
+    ids = await enqueue(queue, store, "naps", 400, b'{"seconds": 0.01}')
+
+    async def its_jobs() -> set[str]:
+        return {str(row["id"]) for row in await psql("SELECT id FROM jobs WHERE state = 'processing'")}
+
+    async with worker_process(nursery, ledger, **own) as freezes:
+        await until_true(partial(started, ledger, 50))  # short jobs: by now it claims ahead
+        with trio.fail_after(10):
+            while True:
+                kill(freezes, signal.SIGSTOP)
+                in_flight, at_the_freeze = await its_jobs(), ledger_counts(ledger)[0]
+                if held := in_flight - set(at_the_freeze):
+                    break
+                kill(freezes, signal.SIGCONT)
+                await trio.sleep(0.05)
+        async with worker_process(nursery, ledger, **variables):
+            await until(partial(all_in, psql, "completed", 400), seconds=30)
+            kill(freezes, signal.SIGCONT)
+            await until_true(lambda: "working under the new lease" in freezes.said)
+            [later] = await enqueue(queue, store, "quick", 1)
+            await until(partial(all_in, psql, "completed", 401), seconds=20)
+    starts, _ = ledger_counts(ledger)
+    assert {job_id: starts[job_id] for job_id in held} == dict.fromkeys(held, 1), "once, by the other worker"
+    assert set(starts) == {*ids, later}
+    again = {job_id for job_id, runs in starts.items() if runs > 1}
+    assert again <= in_flight - held, "only what ran at that moment, or had run and was not stored"
+    assert max(starts.values()) <= 2
+
+
 async def test_a_job_of_ten_leases_runs_once(nursery, variables, ledger, queue, store, psql):
     ids = await enqueue(queue, store, "naps", 2, b'{"seconds": 10}')
     async with (
@@ -112,6 +146,19 @@ async def test_a_job_of_ten_leases_runs_once(nursery, variables, ledger, queue, 
     ):
         await until(partial(all_in, psql, "completed", 2), seconds=20)
     assert ledger_counts(ledger)[0] == dict.fromkeys(ids, 1)
+
+
+async def test_the_lease_outlives_the_last_job_of_a_worker_that_stops(nursery, variables, ledger, queue, store, psql):
+    """A stop with running jobs may last for many terms: nobody takes them over meanwhile."""
+    own = variables | {"LEASE_SECONDS": "1"}
+    ids = await enqueue(queue, store, "naps", 2, b'{"seconds": 3}')
+    async with worker_process(nursery, ledger, **own) as stops, worker_process(nursery, ledger, **own) as other:
+        await until_true(partial(started, ledger, 2))
+        await stops.terminate()  # once: a second signal would skip the grace
+        await other.terminate()
+    assert ledger_counts(ledger) == (dict.fromkeys(ids, 1), dict.fromkeys(ids, 1))
+    assert await all_in(psql, "completed", 2)
+    await check_nothing_left(queue, psql)
 
 
 @pytest.mark.parametrize("rows", ["redis only", "postgres"])
@@ -168,6 +215,49 @@ async def test_a_handler_that_blocks_the_loop_is_named_and_costs_no_lease(
         text = (await httpx_get(blocked.port, "/metrics", {"Accept": "text/plain"})).text
         assert 'workqueue_loop_blocked_total{queue="' + queue.name + '"} 1.0' in text
     assert ledger_counts(ledger)[0] == {job_id: 1}, "5 s are more than two leases, and nobody took it over"
+
+
+@pytest.mark.parametrize(("terms", "runs"), [(1 / 3, 1), (2.5, 2)], ids=["kept", "taken over"])
+async def test_a_handler_that_holds_the_gil_keeps_its_lease_for_a_third_of_a_term_and_not_for_more_than_one(
+    nursery, variables, ledger, queue, store, psql, terms, runs
+):
+    """The thread that renews cannot run meanwhile: nothing inside of this process can. The promise ends here."""
+    async with worker_process(nursery, ledger, **variables) as one, worker_process(nursery, ledger, **variables) as two:
+        [job_id] = await enqueue(queue, store, "hogs", 1, b'{"seconds": %.2f}' % (terms * TERM))
+        await until(partial(all_in, psql, "completed", 1), seconds=20)
+        if runs == 2:
+            await until_true(lambda: "working under the new lease" in one.said + two.said)
+        assert (one.said + two.said).count("is lost") == runs - 1
+        assert one.process.poll() is two.process.poll() is None, one.said + two.said
+        await until_true(lambda: sum(ledger_counts(ledger)[0].values()) == runs)
+    [row] = await psql("SELECT recoveries, result FROM jobs")
+    # The first run was cancelled, or it ended before its worker had heard of the loss, and its outcome was refused.
+    assert (row["recoveries"], row["result"]) == (runs - 1, str(runs))
+    assert ledger_counts(ledger)[0] == {job_id: runs}
+    await check_rows(queue, psql)
+
+
+async def test_threads_that_outlive_their_jobs_keep_their_places_until_the_worker_is_replaced(
+    nursery, variables, ledger, queue, store, psql
+):
+    own = variables | {"WORKER_CONCURRENCY": "2", "STALL_LIMIT": "1"}
+    async with worker_process(nursery, ledger, **own) as worker:
+        await enqueue(queue, store, "overstays", 1)
+        await until(partial(all_in, psql, "failed", 1))
+        text = (await httpx_get(worker.port, "/metrics", {"Accept": "text/plain"})).text
+        assert 'workqueue_abandoned_threads{queue="' + queue.name + '"} 1.0' in text
+        await enqueue(queue, store, "quick", 5)
+        await until(partial(all_in, psql, "completed", 5))  # in the place that is left
+        await trio.sleep(2)
+        assert worker.process.poll() is None, "one place is of use"
+        await enqueue(queue, store, "overstays", 1)
+        with trio.fail_after(15):
+            assert await worker.process.wait() == 70, worker.said
+        assert "no progress in places for" in worker.said
+    assert {row["error_message"] for row in await psql("SELECT error_message FROM jobs WHERE state = 'failed'")} == {
+        "timed out after 0.2 s"
+    }
+    await check_rows(queue, psql)
 
 
 async def httpx_get(port: int, path: str, headers: dict[str, str]) -> httpx.Response:
@@ -228,8 +318,9 @@ async def test_a_process_that_was_stopped_as_a_whole_is_not_taken_for_stalled(
         assert worker.process.poll() is None, worker.said
 
 
-async def test_no_job_runs_twice_when_redis_is_away_for_three_terms(
-    nursery, variables, ledger, redis_port, queue, store, psql
+@pytest.mark.parametrize(("how", "terms"), [("refuses", 3), ("hangs", 1.5)])
+async def test_no_job_runs_twice_when_redis_is_away_for_terms(
+    nursery, variables, ledger, redis_port, queue, store, psql, how, terms
 ):
     proxy = Proxy(redis_port)
     await nursery.start(proxy.run)
@@ -238,8 +329,11 @@ async def test_no_job_runs_twice_when_redis_is_away_for_three_terms(
     ids += await enqueue(queue, store, "naps", 4, b'{"seconds": 8}')
     async with worker_process(nursery, ledger, **own) as one, worker_process(nursery, ledger, **own) as two:
         await until_true(partial(started, ledger, 16))
-        proxy.go_away()
-        await trio.sleep(3 * TERM)
+        if how == "refuses":
+            proxy.go_away()
+        else:
+            proxy.black_hole()
+        await trio.sleep(terms * TERM)
         proxy.heal()
         healed_at = trio.current_time()
         more = await enqueue(queue, store, "quick", 20)
