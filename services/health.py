@@ -11,6 +11,7 @@ from core.queue.outages import KeyOfAnotherType
 
 EVERY_SECONDS = 1.0
 ANSWER_SECONDS = 2.0  #: without an answer by then it counts as away
+QUIET_SECONDS = 60.0  #: what was not met for so long is told again
 
 OUTAGES = (QueueUnavailable, StoreUnavailable)
 
@@ -28,7 +29,8 @@ class DependencyHealth(Struct, frozen=True):
 class Dependency:
     """Redis or Postgres, as this process sees it.
 
-    Mutable state: what the last look said, changed by `watch` and, before the first look, by `failed`.
+    Mutable state: what the last look said, changed by `watch` and, before the first look, by `lost`; and what `failed`
+    told last.
     """
 
     def __init__(self, name: str, remedy: str) -> None:
@@ -38,7 +40,8 @@ class Dependency:
         self._error: str | None = f"{name}: not reached yet"
         self._ms: float | None = None
         self._since = trio.current_time()
-        self._complained_at = float("-inf")
+        self._complaint = ""
+        self._met_at = float("-inf")
 
     @property
     def is_away(self) -> bool:
@@ -88,12 +91,15 @@ class Dependency:
         """It is away, as somebody has seen who needs it to begin at all."""
         self._change("away", str(error))
 
-    def failed(self, error: Exception) -> None:
-        """A request met this. Told at most once a second, and not at all where the outage was told already."""
-        if self._kind == "away" or trio.current_time() < self._complained_at + EVERY_SECONDS:
+    def failed(self, error: Exception, what: str = "a request failed") -> None:
+        """Somebody met this. Told once, not each time; and not at all where the watch has told of an outage already."""
+        now, text = trio.current_time(), str(error)
+        is_new = text != self._complaint or now > self._met_at + QUIET_SECONDS
+        if self._kind in ("away", "unfit") or (is_new and now < self._met_at + EVERY_SECONDS):
             return
-        self._complained_at = trio.current_time()
-        log.warning("a request failed: %s", error)
+        self._complaint, self._met_at = text, now
+        if is_new:
+            log.warning("%s: %s", what, text)
 
     def _change(self, kind: str, error: str | None, milliseconds: float | None = None) -> None:
         before, self._kind = self._kind, kind

@@ -267,10 +267,19 @@ class Queue:
             for begin in range(0, len(numbers), TASKS_MAX):
                 yield list((await self.flight_tasks(lease, numbers[begin : begin + TASKS_MAX])).values())
 
-    async def check(self) -> None:
-        """Raise QueueUnavailable, with a sentence for an operator, unless Redis would take a task and keep it."""
+    async def check(self, *, room: bool = False) -> None:
+        """Raise QueueUnavailable, with a sentence for an operator, unless Redis keeps what it has.
+
+        `room`: and would take new tasks. Workers do not need that: they go on under out-of-memory, and so make room.
+        """
         await self._command("LLEN", self.keys.ready)
-        policy = (await self._info("memory")).get("maxmemory_policy", "noeviction")
+        memory = await self._info("memory")
+        if room and 0 < memory.get("maxmemory", 0) < memory.get("used_memory", 0):
+            raise QueueUnavailable(
+                f"Redis: its memory is full (maxmemory is {memory['maxmemory']} bytes): it takes no new tasks until "
+                "workers have done some. Raise maxmemory, or start more workers"
+            )
+        policy = memory.get("maxmemory_policy", "noeviction")
         if policy != "noeviction":
             raise QueueUnavailable(
                 f"Redis: maxmemory-policy is {policy}: it may drop tasks. Set it to noeviction on the server"

@@ -69,7 +69,7 @@ class Producer:
                 async with trio.open_nursery() as nursery:
                     await nursery.start(self._batcher.run)
                     await nursery.start(self._keyed_batcher.run)
-                    nursery.start_soon(self.redis.watch, self.queue.depths, self.queue.check)
+                    nursery.start_soon(self.redis.watch, self.queue.depths, partial(self.queue.check, room=True))
                     if self.store is not None and self.postgres is not None:
                         nursery.start_soon(self._keep_store, bridge, self.store, self.postgres)
                     task_status.started()

@@ -10,7 +10,7 @@ from functools import partial
 import trio
 
 from core.bridge import Bridge, open_bridge
-from core.errors import InvalidSettings, StoreUnavailable
+from core.errors import InvalidSettings, QueueUnavailable, StoreUnavailable
 from core.handlers import Registry, registry
 from core.queue import check_url, open_queue
 from core.settings import Settings, without_password
@@ -57,15 +57,19 @@ async def main(settings: Settings, notifier: Notifier | None = None, *, parents_
                 store = await resources.enter_async_context(
                     open_store(bridge, settings.database_url, settings.database_schema)
                 )
-            worker = Worker(settings, queue, store, registry)
+            redis = _dependency("Redis", "REDIS_URL", settings.redis_url)
+            postgres = _dependency("Postgres", "DATABASE_URL", settings.database_url or "")
+
+            def failed(error: QueueUnavailable | StoreUnavailable) -> None:
+                (redis if isinstance(error, QueueUnavailable) else postgres).failed(error, "still trying")
+
+            worker = Worker(settings, queue, store, registry, failed)
             async with trio.open_nursery() as serving:
                 serving.start_soon(serve, worker, settings, listener)
-                redis = _dependency("Redis", "REDIS_URL", settings.redis_url)
                 serving.start_soon(redis.watch, queue.depths, queue.check)
                 await serving.start(notifier.feed_watchdog)
                 if await _unless_stopped(stop, partial(_migrate, settings, bridge)):
-                    if store is not None and settings.database_url is not None:
-                        postgres = _dependency("Postgres", "DATABASE_URL", settings.database_url)
+                    if store is not None:
                         serving.start_soon(postgres.watch, store.check, trio.lowlevel.checkpoint)
                     await worker.run(stop.first.wait, stop.second.wait, partial(_ready, worker, notifier))
                 notifier.stopping()

@@ -17,7 +17,7 @@ from core.handlers import Registry
 from core.queue import LeaseConnection, Queue
 from core.retry import RetryPolicy
 from core.settings import Settings
-from core.steps.again import Again
+from core.steps.again import Again, Failed, untold
 from core.steps.claim import Claim
 from core.steps.lease import Lease
 from core.steps.loss import Loss
@@ -51,7 +51,16 @@ UNWIND_SECONDS = 5.0  #: for cancelled handlers to clean up; beyond, the process
 class Worker:
     """Puts the parts together for one process. Mutable state: that of its parts."""
 
-    def __init__(self, settings: Settings, queue: Queue, store: JobStore | None, registry: Registry) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        queue: Queue,
+        store: JobStore | None,
+        registry: Registry,
+        failed: Failed = untold,
+    ) -> None:
+        """`failed` is told of trips that go on failing, though Redis and Postgres may seem well."""
+        self._failed = failed
         self.settings = settings
         self.queue = queue
         self.store = store
@@ -263,7 +272,7 @@ class Worker:
 
     def _again(self, service: str) -> Again:
         """For a step of this service: each of its trips is a sign of life."""
-        return Again(self.beats.alive(service))
+        return Again(self.beats.alive(service), self._failed)
 
     # --- what others see
 

@@ -13,11 +13,12 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from core.errors import QueueUnavailable
+from core.errors import QueueUnavailable, StoreUnavailable
 from core.outcome import Complete
 from core.steps.lease import Held, Lease
 from core.steps.settle import Settled
 from core.wire import Task
+from services.health import Dependency
 from services.systemd import Notifier
 from services.worker.beats import Beats
 from services.worker.buffer import Buffer
@@ -164,6 +165,37 @@ async def test_a_loop_waits_out_an_outage_and_a_bug_ends_it(autojump_clock: Mock
     assert called_at[5] - called_at[2] < 1, "a full piece is repeated at once"
     await trio.sleep(1000)
     assert beats.silent(0) == {}, "what has ended is not waited for"
+
+
+async def test_what_a_watch_cannot_see_is_told_once_and_again_after_a_minute(autojump_clock: MockClock, caplog):
+    """Postgres answers, and its disk is full: each request, or each try of a worker, meets that."""
+    postgres = Dependency("Postgres", "Start it")
+    away = False
+
+    async def reach() -> None:
+        if away:
+            raise StoreUnavailable("Postgres: gone")
+
+    def told() -> list[str]:
+        return [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+
+    async def fail_for(seconds: float, text: str) -> None:
+        end = trio.current_time() + seconds
+        while trio.current_time() < end:
+            await postgres.look(reach, trio.lowlevel.checkpoint)
+            postgres.failed(StoreUnavailable(text), "still trying")
+            await trio.sleep(0.1)
+
+    await fail_for(300, "Postgres: no space left")
+    assert told() == ["still trying: Postgres: no space left"]
+    await fail_for(10, "Postgres: permission denied")
+    assert len(told()) == 2, "another reason is news"
+    await trio.sleep(61)
+    await fail_for(10, "Postgres: permission denied")
+    assert len(told()) == 3
+    away = True
+    await fail_for(10, "Postgres: gone")
+    assert len(told()) == 4, "the outage itself, told by the watch"
 
 
 @pytest.mark.parametrize(

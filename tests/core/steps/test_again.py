@@ -38,3 +38,19 @@ async def test_it_can_be_cancelled_while_it_waits(autojump_clock: MockClock):
     with trio.move_on_after(60) as scope:
         await Again()(trip)
     assert scope.cancelled_caught
+
+
+async def test_a_trip_that_goes_on_failing_is_told_of(autojump_clock: MockClock):
+    """A full disk does not show where somebody only looks whether the server answers."""
+    told: list[float] = []
+    begun = trio.current_time()
+
+    async def trip() -> str:
+        if trio.current_time() - begun < 20:
+            raise StoreUnavailable("no space left")
+        return "done"
+
+    again = Again(failed=lambda error: told.append(trio.current_time() - begun))
+    assert await again(trip) == "done"
+    assert 5 < told[0] < 7
+    assert len(told) > 10, "each time: whoever is told says it once"
