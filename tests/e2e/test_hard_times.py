@@ -29,7 +29,7 @@ from services.local.valkey import run_valkey
 from tests.producer.serving import serving
 from tests.support.invariants import check_rows
 from tests.support.wait import until, until_true
-from tests.worker.processes import WorkerProcess, ledger_counts, worker_process
+from tests.worker.processes import WorkerProcess, ledger_counts, resident_mib, worker_process
 
 TERM = 2
 OUTAGE_SECONDS = 1.5 * TERM
@@ -367,3 +367,26 @@ async def test_a_full_disk_refuses_producers_and_loses_nothing(
         await ride_out(under_test, queue, store, psql, fill, make_room)
     await psql(f"DROP SCHEMA {database_schema} CASCADE")
     await psql(f"DROP TABLESPACE {space}")
+
+
+async def test_five_hundred_tasks_of_a_mebibyte_pass_through_little_memory(nursery, bridge, tmp_path):
+    """Case 16: a claim is bounded in bytes, so neither Redis nor the worker holds them all at once."""
+    ledger = tmp_path / "ledger"
+    async with (
+        run_valkey(tmp_path / "valkey", durable=False) as server,
+        open_queue(bridge, server.url, "q") as queue,
+        worker_process(nursery, ledger, REDIS_URL=server.url, QUEUE_NAME="q", WORKER_CONCURRENCY="2") as worker,
+    ):
+        large = b'{"type":"quick","payload":{"text":"' + b"x" * (1 << 20) + b'"}}'
+        before = resident_mib(worker.process.pid)
+        for _ in range(125):
+            await queue.push([large] * 4)
+        most = 0.0
+        with trio.fail_after(60):
+            while sum(ledger_counts(ledger)[1].values()) < 500:
+                most = max(most, resident_mib(worker.process.pid) - before)
+                await trio.sleep(0.05)
+        print(f"{most:.0f} MiB more")
+        assert most < 200
+        assert set(ledger_counts(ledger)[0].values()) == {1}
+        assert "is lost" not in worker.said

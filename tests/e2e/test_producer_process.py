@@ -11,11 +11,15 @@ import trio
 from uuid_utils.compat import uuid7
 
 from core.job import JobState
+from core.steps.marks import Ledger
+from core.steps.submit import Submit
 from core.steps.sweep import Sweep
 from core.store import Ending
+from core.wire import Submission
 from tests.e2e.processes import running, running_producer
 from tests.support.proxy import Proxy, through
 from tests.support.wait import until, until_true
+from tests.worker.processes import ledger_counts, worker_process
 
 APP = "services.producer:app"
 TASK = {"type": "a"}
@@ -194,7 +198,7 @@ async def test_case_2_stopped_after_the_insert(environ, redis_url, redis_proxy, 
             token = uuid7()
             assert await store.claim([row.id], token, **owner)
             assert await store.finish([Ending(row.id, token, JobState.COMPLETED, "completed", 0.0)])
-            assert trio.current_time() - began < 0.5  # five statements; none waited for the stopped process
+            assert trio.current_time() - began < 1.5  # five statements; one that waited would take 2 s, the lock_timeout
             await trio.sleep(1)
             redis_proxy.heal()
             process.send_to_all(signal.SIGCONT)
@@ -234,3 +238,52 @@ async def test_case_7_one_key_and_two_producers_of_which_one_is_stopped(environ,
     await store._pool.fetch("UPDATE unpushed SET at = at - interval '10 s'")
     await Sweep(queue, store).run_once()
     assert (await queue.depths()).ready == 1
+
+
+async def test_case_2_nobody_waits_for_a_producer_that_stands_still_under_load(
+    environ, redis_url, redis_proxy, store, queue, psql, tmp_path, nursery
+):
+    """An open transaction across the push let one stopped producer block every worker: there is none."""
+    answers: list[tuple[int, str]] = []
+    ledger = tmp_path / "ledger"
+    async with (
+        running_producer(environ | {"REDIS_URL": through(redis_url, redis_proxy)}) as (process, client),
+        worker_process(nursery, ledger, **environ, WORKER_CONCURRENCY="10"),
+    ):
+        await until(partial(is_ready, client))
+
+        async def send() -> None:
+            answer = await client.post("/enqueue", json={"type": "quick"})
+            answers.append((answer.status_code, answer.json()["job_id"] if answer.status_code == 200 else answer.text))
+
+        async with trio.open_nursery() as senders:
+            redis_proxy.swallow_requests()
+            for _ in range(20):
+                senders.start_soon(send)
+            await until(partial(some_rows, store, queue))
+            process.send_to_all(signal.SIGSTOP)
+            stopped = [row.id for row in await rows(store, queue)]
+            others: list[str] = []
+            submit = Submit(queue, store, Ledger())
+            with trio.move_on_after(3):
+                while True:
+                    with trio.CancelScope(shield=True):
+                        others += map(str, await submit.run_batch([Submission("quick", b"{}", 0)] * 10))
+                        assert await psql(OPEN_TRANSACTIONS) == []
+                        assert len(await psql(LOCK_NOW, stopped)) == len(stopped), "none of its rows is locked"
+                    await trio.sleep(0.05)
+            await until_true(lambda: set(others) <= set(ledger_counts(ledger)[1]))
+            redis_proxy.heal()
+            process.send_to_all(signal.SIGCONT)
+        accepted = [said for status, said in answers if status == 200]
+        assert {said for status, said in answers if status != 200} <= {"failed to enqueue task"}
+
+        async def is_quiet() -> bool:
+            return not await psql("SELECT FROM jobs WHERE state IN ('pending', 'processing')")
+
+        await until(is_quiet, seconds=20)
+    assert ledger_counts(ledger)[0] == dict.fromkeys([*others, *accepted], 1)
+
+
+LOCK_NOW = "SELECT id FROM jobs WHERE id = ANY ($1) FOR UPDATE NOWAIT"
+OPEN_TRANSACTIONS = "SELECT pid, query FROM pg_stat_activity WHERE state LIKE 'idle in transaction%'"

@@ -1,5 +1,6 @@
 """Worker processes, started and ended as systemd would."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -78,3 +79,14 @@ def ledger_counts(ledger: Path) -> tuple[Counter[str], Counter[str]]:
             what, job_id = line.split()
             (starts if what == "start" else ends)[job_id] += 1
     return starts, ends
+
+
+def cpu_seconds(pid: int) -> float:
+    """Processor time of a process so far. Linux."""
+    fields = Path(f"/proc/{pid}/stat").read_text("ascii").rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def resident_mib(pid: int) -> float:
+    """Memory of a process. Linux."""
+    return int(Path(f"/proc/{pid}/statm").read_text("ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20

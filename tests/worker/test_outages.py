@@ -1,9 +1,11 @@
 """Redis and Postgres go away under running jobs and come back: everything goes on by itself, and nothing is lost."""
 
+import json
 import re
 import signal
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -22,7 +24,7 @@ from tests.support.invariants import check_rows
 from tests.support.proxy import Proxy, through
 from tests.support.rows import open_psql
 from tests.support.wait import until, until_true
-from tests.worker.processes import ledger_counts, worker_process
+from tests.worker.processes import cpu_seconds, ledger_counts, resident_mib, worker_process
 
 
 async def status_of(worker, path: str) -> int:
@@ -223,18 +225,92 @@ async def test_a_task_moved_for_a_worker_that_was_stopped_is_started_by_another(
     nursery, tmp_path: Path, redis_url, queue, queue_name
 ):
     # The only worker that waits is frozen by SIGSTOP; Redis moves the task for it all the same. It lies in the front
-    # list, which every claim takes first.
+    # list, which every claim takes first: the other worker starts it as soon as its own job has ended.
     ledger = tmp_path / "ledger"
-    variables = {"REDIS_URL": redis_url, "QUEUE_NAME": queue_name}
-    async with worker_process(nursery, ledger, **variables) as frozen:
-        await trio.sleep(0.3)
-        frozen.process.send_signal(signal.SIGSTOP)
-        await queue.push([b'{"type":"quick"}'])
-        async with worker_process(nursery, ledger, **variables):
-            ready = trio.current_time()
-            await until_true(lambda: len(ledger_counts(ledger)[0]) == 1)
-            assert trio.current_time() - ready < 3  # 1.5 s on a quiet machine
-        frozen.process.send_signal(signal.SIGCONT)
+    variables = {"REDIS_URL": redis_url, "QUEUE_NAME": queue_name, "WORKER_CONCURRENCY": "1", "LEASE_SECONDS": "2"}
+    async with worker_process(nursery, ledger, **variables) as one, worker_process(nursery, ledger, **variables) as two:
+        workers = {worker.process.pid: worker for worker in (one, two)}
+        await queue.push([b'{"type":"naps","payload":{"seconds":1.5}}'])
+        await until_true(lambda: len(ledger_counts(ledger)[0]) == 1)
+        await until(partial(_somebody_is_busy, queue))
+        [busy] = [said["pid"] for said in await _published(queue) if said["running"]]
+        [frozen] = set(workers) - {busy}
+
+        async def is_moved() -> bool:
+            """Frozen while Redis holds its BLMOVE: for 0.25 s it counts as waiting."""
+            workers[frozen].process.send_signal(signal.SIGSTOP)
+            if b"cmd=blmove" in bytes(await queue._command("CLIENT", "LIST")):
+                await queue.push([b'{"type":"quick"}'])
+                return True
+            workers[frozen].process.send_signal(signal.SIGCONT)
+            return False
+
+        await until(is_moved)
+        assert await queue._command("LLEN", queue.keys.front) == 1
+        await until_true(lambda: len(ledger_counts(ledger)[1]) == 1)
+        free = trio.current_time()
+        await until_true(lambda: len(ledger_counts(ledger)[0]) == 2)
+        assert trio.current_time() - free < 1.5
+        workers[frozen].process.send_signal(signal.SIGCONT)
+
+
+async def _published(queue) -> list[dict[str, Any]]:
+    return [json.loads(published) for published, _ in (await queue.workers()).values()]
+
+
+async def _somebody_is_busy(queue) -> bool:
+    return any(said["running"] for said in await _published(queue))
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="there is no /proc")
+@pytest.mark.parametrize("how", ["refuses", "hangs"])
+async def test_an_outage_costs_neither_the_processor_nor_memory(
+    nursery,
+    tmp_path: Path,
+    redis_url,
+    redis_port,
+    postgres,
+    postgres_dsn,
+    database_schema,
+    queue,
+    queue_name,
+    store,
+    how,
+    psql,
+):
+    """Ten jobs end meanwhile and are held; every service of the worker tries, with pauses, and none of them spins."""
+    ledger = tmp_path / "ledger"
+    proxies = [Proxy(redis_port), Proxy(postgres.port)]
+    for proxy in proxies:
+        await nursery.start(proxy.run)
+    variables = {
+        "REDIS_URL": through(redis_url, proxies[0]), "DATABASE_URL": through(postgres_dsn, proxies[1]),
+        "DATABASE_SCHEMA": database_schema, "QUEUE_NAME": queue_name, "WORKER_CONCURRENCY": "10",
+    }  # fmt: skip
+    await Submit(queue, store, Ledger()).run_batch([Submission("naps", b'{"seconds":1}', 0)] * 10)
+    async with worker_process(nursery, ledger, **variables) as worker:
+        await until_true(lambda: len(ledger_counts(ledger)[0]) == 10)
+        for proxy in proxies:
+            if how == "refuses":
+                proxy.go_away()
+            else:
+                proxy.black_hole()
+        await until_true(lambda: len(ledger_counts(ledger)[1]) == 10)
+        pid, seconds = worker.process.pid, 4.0
+        cpu, memory = cpu_seconds(pid), resident_mib(pid)
+        connections, said = sum(proxy.connections for proxy in proxies), len(worker.said.splitlines())
+        await trio.sleep(seconds)
+        cpu, memory = (cpu_seconds(pid) - cpu) / seconds, resident_mib(pid) - memory
+        tries = (sum(proxy.connections for proxy in proxies) - connections) / seconds
+        lines = worker.said.splitlines()[said:]
+        print(f"{how}: {cpu:.0%} of a processor, {memory:+.1f} MiB, {tries:.0f} connections a second")
+        assert cpu < 0.4
+        assert memory < 10
+        assert tries < 60
+        assert len(lines) <= 2, "at most what the two watches say"
+        for proxy in proxies:
+            proxy.heal()
+        await until(partial(all_completed, psql, 10), seconds=20)
 
 
 async def test_copies_in_two_workers_run_once(
