@@ -1,0 +1,123 @@
+"""How long a million rows take to come back after a total loss of Redis, while traffic goes on.
+
+`python -m benchmarks.loss [--rows N]`: a worker notices a FLUSHALL by itself and pushes everything again; then, with
+another flushed Redis and no worker, `workqueue reconcile` does the same on demand.
+"""
+
+import tempfile
+from pathlib import Path
+from uuid import uuid4
+
+import click
+import trio
+
+from core.bridge import Bridge, open_bridge
+from core.errors import QueueUnavailable, StoreUnavailable
+from core.handlers import Registry
+from core.job import Job
+from core.queue import Queue, open_queue
+from core.settings import load_settings
+from core.steps.loss import Loss
+from core.steps.marks import Ledger
+from core.steps.reconcile import Reconcile
+from core.steps.submit import Submit
+from core.store import JobStore, migrate, open_store
+from core.wire import Submission
+from services.local.postgres import run_postgres
+from services.local.valkey import run_valkey
+from services.worker.worker import Worker
+
+SCHEMA = "bench"
+PAYLOAD = '{"to":"someone@example.com","subject":"Welcome!","body":"a payload of about 100 bytes as it comes"}'
+FILL = """
+INSERT INTO jobs (id, queue, type, payload, retries, state, updated_at)
+SELECT uuidv7(), $1, 'noop', $2, 3, 'pending', now() - interval '1 day' FROM generate_series(1, $3::int)
+"""
+UNSWEPT = "SELECT FROM unpushed WHERE cardinality(ids) = 500 AND (at = 'epoch' OR at > now() - interval '2 s') LIMIT 1"
+TRAFFIC_PER_SECOND = 500
+
+
+@click.command()
+@click.option("--rows", default=1_000_000, show_default=True)
+def main(rows: int) -> None:
+    trio.run(_main, rows)
+
+
+async def _main(rows: int) -> None:
+    with tempfile.TemporaryDirectory(prefix="workqueue-bench-", ignore_cleanup_errors=True) as folder:
+        Path(folder).chmod(0o711)
+        async with (
+            run_valkey(Path(folder) / "valkey") as valkey,
+            run_postgres(Path(folder) / "postgres") as postgres,
+            open_bridge() as bridge,
+        ):
+            await migrate(bridge, postgres.url, SCHEMA)
+            async with open_store(bridge, postgres.url, SCHEMA) as store:
+                await _by_itself(bridge, valkey.url, store, rows)
+                await store._pool.fetch("TRUNCATE jobs, unpushed, claimed CASCADE")
+                await _on_demand(bridge, valkey.url, store, rows)
+
+
+async def _by_itself(bridge: Bridge, redis_url: str, store: JobStore, rows: int) -> None:
+    registry, name = Registry(), f"bench:{uuid4().hex}"
+
+    @registry.handler("noop")
+    async def noop(job: Job) -> object:
+        return None
+
+    settings = load_settings({"REDIS_URL": redis_url, "QUEUE_NAME": name, "WORKER_CONCURRENCY": "2"})
+    async with open_queue(bridge, redis_url, name) as queue, trio.open_nursery() as nursery:
+        await Loss(queue, store).run_once()
+        await store._pool.fetch_slowly(FILL, name, PAYLOAD, rows, seconds=600)
+        await store._pool.fetch("UPDATE marks SET at = 'epoch'")
+        worker, stop, ready = Worker(settings, queue, store, registry), trio.Event(), trio.Event()
+        nursery.start_soon(worker.run, stop.wait, trio.sleep_forever, ready.set)
+        await ready.wait()
+        accepted = [0]
+        nursery.start_soon(_traffic, queue, store, accepted)
+        await trio.sleep(3)
+        done_before, accepted_before = worker.counts.done, accepted[0]
+        await queue._command("FLUSHALL")
+        begun = trio.current_time()
+        loss = worker.loss
+        assert loss is not None
+        while not loss.counts.jobs:  # noqa: ASYNC110 - counted by another task
+            await trio.sleep(0.05)
+        noticed = trio.current_time() - begun
+        while await store._pool.fetch(UNSWEPT):  # noqa: ASYNC110 - rows are what tells
+            await trio.sleep(0.2)
+        seconds = trio.current_time() - begun
+        depths = await queue.depths()
+        click.echo(
+            f"by itself: {loss.counts.jobs:,} rows marked after {noticed:.1f} s, all in Redis after {seconds:.1f} s "
+            f"(ready: {depths.ready:,}); meanwhile {worker.counts.done - done_before:,} jobs were done and "
+            f"{accepted[0] - accepted_before:,} accepted"
+        )
+        nursery.cancel_scope.cancel()
+
+
+async def _traffic(queue: Queue, store: JobStore, accepted: list[int]) -> None:
+    submit = Submit(queue, store, Ledger())
+    batch = [Submission("noop", PAYLOAD.encode(), 3)] * (TRAFFIC_PER_SECOND // 10)
+    while True:
+        try:
+            accepted[0] += len(await submit.run_batch(batch))
+        except (QueueUnavailable, StoreUnavailable) as error:
+            click.echo(f"refused: {error}", err=True)
+        await trio.sleep(0.1)
+
+
+async def _on_demand(bridge: Bridge, redis_url: str, store: JobStore, rows: int) -> None:
+    name = f"bench:{uuid4().hex}"
+    async with open_queue(bridge, redis_url, name) as queue, trio.open_nursery() as nursery:
+        await store._pool.fetch_slowly(FILL, name, PAYLOAD, rows, seconds=600)
+        nursery.start_soon(_traffic, queue, store, [0])
+        begun = trio.current_time()
+        done = await Reconcile(queue, store).run(dry_run=False)
+        seconds = trio.current_time() - begun
+        click.echo(f"on demand: {done.pending:,} pending, {done.pushed:,} pushed in {seconds:.1f} s")
+        nursery.cancel_scope.cancel()
+
+
+if __name__ == "__main__":
+    main()
