@@ -198,7 +198,7 @@ async def test_case_2_stopped_after_the_insert(environ, redis_url, redis_proxy, 
             token = uuid7()
             assert await store.claim([row.id], token, **owner)
             assert await store.finish([Ending(row.id, token, JobState.COMPLETED, "completed", 0.0)])
-            assert trio.current_time() - began < 1.5  # five statements; one that waited would take 2 s, the lock_timeout
+            assert trio.current_time() - began < 1.5  # one that waited for it would take 2 s, the lock_timeout
             await trio.sleep(1)
             redis_proxy.heal()
             process.send_to_all(signal.SIGCONT)
