@@ -10,6 +10,7 @@ from msgspec import Struct
 from core.errors import StoreUnavailable
 from core.job import Artifact, JobState
 from core.store import sql
+from core.store.migrate import TABLES_OLDEST, check_oldest
 from core.store.pool import STATEMENT_SECONDS, Pool
 from core.wire import Task
 
@@ -419,13 +420,15 @@ class JobStore:
     async def check(self) -> None:
         """Raise StoreUnavailable, with a sentence for an operator, unless Postgres would take and keep a row."""
         rows = await self._pool.fetch(
-            "SELECT to_regclass('jobs') IS NOT NULL AS migrated, current_setting('transaction_read_only') AS read_only",
+            "SELECT to_regclass('jobs') IS NOT NULL AS migrated,"
+            f" current_setting('transaction_read_only') AS read_only, {TABLES_OLDEST} AS oldest",
             seconds=3,
         )
         if rows[0]["read_only"] == "on":
             raise StoreUnavailable("Postgres: this server is read-only; point DATABASE_URL to its primary")
         if not rows[0]["migrated"]:
             raise StoreUnavailable("Postgres: our tables are missing; run `workqueue migrate`")
+        check_oldest(rows[0]["oldest"])
 
 
 def _task(row: asyncpg.Record) -> Task:

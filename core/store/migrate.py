@@ -9,25 +9,35 @@ from msgspec import Struct
 
 from core.bridge import Bridge
 from core.errors import StoreUnavailable
+from core.protocol import PROTOCOL
 from core.store.pool import SERVER_SETTINGS, STATEMENT_SECONDS, Pool, open_pool
 
 LOCK_SECONDS = 10  #: how long one process waits for another's migration before it says so
 MIGRATION_SECONDS = 600.0
 
+#: `oldest`: the oldest protocol (core/protocol.py) that may work with the tables from this migration on.
 _HISTORY = """
 CREATE TABLE IF NOT EXISTS migrations (
-    number integer PRIMARY KEY, name text NOT NULL, at timestamptz NOT NULL DEFAULT now()
-)
+    number integer PRIMARY KEY, name text NOT NULL, at timestamptz NOT NULL DEFAULT now(), oldest integer
+);
+ALTER TABLE migrations ADD COLUMN IF NOT EXISTS oldest integer
 """
+#: A subselect; the column is younger than the table.
+TABLES_OLDEST = "(SELECT coalesce(max((to_jsonb(m) ->> 'oldest')::int), 0) FROM migrations m)"
 _APPLIED = "SELECT 1 FROM migrations WHERE number = $1"
 
 
 class Migration(Struct, frozen=True):
-    """One file of migrations/: NNNN_name.sql."""
+    """One file of migrations/: NNNN_name.sql. A line `-- oldest protocol: N` says what it breaks."""
 
     number: int
     name: str
     text: str
+
+    @property
+    def oldest(self) -> int:
+        match = re.search(r"^-- oldest protocol: (\d+)$", self.text, re.MULTILINE)
+        return int(match[1]) if match else 1
 
 
 def migrations() -> list[Migration]:
@@ -44,8 +54,9 @@ def _read() -> Iterator[Migration]:
 async def migrate(bridge: Bridge, dsn: str, schema: str, *, up_to: int | None = None) -> list[str]:
     """Bring `schema` to the newest version (or to number `up_to`); returns the names of what was done now.
 
-    A schema that is newer than we are is left as it is. Raises StoreUnavailable when Postgres is not there, or when
-    another process has held the lock for LOCK_SECONDS. Cancelled: each migration is done whole or not at all.
+    A schema that is newer than we are is left as it is. Raises StoreUnavailable when Postgres is not there, when we
+    are too old for the tables, or when another process has held the lock for LOCK_SECONDS. Cancelled: each migration
+    is done whole or not at all.
     """
     done: list[str] = []
     async with open_pool(bridge, dsn, schema, connections=1) as pool:
@@ -54,6 +65,8 @@ async def migrate(bridge: Bridge, dsn: str, schema: str, *, up_to: int | None = 
                 break
             if await _apply(pool, dsn, schema, migration):
                 done.append(f"{migration.number:04d}_{migration.name}")
+        [row] = await pool.fetch(f"SELECT {TABLES_OLDEST} AS oldest")
+        check_oldest(row["oldest"])
     return done
 
 
@@ -83,8 +96,9 @@ async def _apply(pool: Pool, dsn: str, schema: str, migration: Migration) -> boo
                     return False  # somebody else did it while we waited
                 await connection.execute(migration.text)
                 await connection.execute(
-                    "INSERT INTO migrations (number, name) VALUES ($1, $2)", migration.number, migration.name
-                )
+                    "INSERT INTO migrations (number, name, oldest) VALUES ($1, $2, $3)",
+                    migration.number, migration.name, migration.oldest,
+                )  # fmt: skip
                 return True
         finally:
             connection.terminate()
@@ -99,3 +113,11 @@ async def _is_applied(connection: "asyncpg.Connection[asyncpg.Record]", schema: 
     if await connection.fetchval("SELECT to_regclass($1)", f'"{schema}".migrations') is None:
         return False
     return bool(await connection.fetchval(_APPLIED, migration.number))
+
+
+def check_oldest(oldest: int) -> None:
+    """Raise StoreUnavailable where the tables were changed in a way that this release would harm or misread."""
+    if oldest > PROTOCOL:
+        raise StoreUnavailable(
+            f"Postgres: these tables need protocol {oldest} or newer, and this release speaks {PROTOCOL}: update it"
+        )

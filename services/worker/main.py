@@ -68,7 +68,7 @@ async def main(settings: Settings, notifier: Notifier | None = None, *, parents_
                 serving.start_soon(serve, worker, settings, listener)
                 serving.start_soon(redis.watch, queue.depths, queue.check)
                 await serving.start(notifier.feed_watchdog)
-                if await _unless_stopped(stop, partial(_migrate, settings, bridge)):
+                if await _unless_stopped(stop, partial(_prepare, settings, bridge, worker)):
                     if store is not None:
                         serving.start_soon(postgres.watch, store.check, trio.lowlevel.checkpoint)
                     await worker.run(stop.first.wait, stop.second.wait, partial(_ready, worker, notifier))
@@ -101,6 +101,12 @@ def load_handlers(settings: Settings, into: Registry) -> None:
 def _dependency(name: str, variable: str, url: str) -> Dependency:
     """What is watched, and what a person should do when it is away."""
     return Dependency(name, f"Start it, or point {variable} (now {without_password(url)}) to one that runs")
+
+
+async def _prepare(settings: Settings, bridge: Bridge, worker: Worker) -> None:
+    """What has to be true before a worker may start: the tables are there, and nobody works whom it would harm."""
+    await _migrate(settings, bridge)
+    await worker.wait_for_strangers_end()
 
 
 async def _migrate(settings: Settings, bridge: Bridge) -> None:

@@ -1,4 +1,4 @@
-"""Who else works on this queue, and what they know: for tasks of a type that is unknown here."""
+"""Who else works on this queue: what they know, for tasks of a type unknown here; and can we work beside them?"""
 
 from collections.abc import Callable
 
@@ -6,6 +6,7 @@ import msgspec
 import trio
 from msgspec import Struct
 
+from core.protocol import OLDEST, PROTOCOL, is_stranger
 from core.queue import Queue
 
 LOOK_SECONDS = 2.0  #: how long an answer is believed
@@ -19,6 +20,7 @@ class Published(Struct):
     pid: int = 0
     version: str = ""
     protocol: int = 1
+    oldest: int = 1  #: protocol beside which it can work
     concurrency: int = 0
     types: list[str] = []
     running: list["RunningJob"] = []
@@ -58,3 +60,23 @@ class Peers:
                     continue  # of a version that says it otherwise
             self._types, self._looked_at = frozenset(types), self._clock()
         return job_type in self._types
+
+
+async def find_stranger(queue: Queue, *, lease_seconds: float) -> str | None:
+    """A worker that lives and beside which we cannot work, in words for a person; None: there is none.
+
+    Asked before a lease is taken, so that of two that start in the same instant neither waits for the other.
+    Raises QueueUnavailable.
+    """
+    for published, age_seconds in (await queue.workers()).values():
+        try:
+            worker = msgspec.json.decode(published, type=Published)
+        except msgspec.DecodeError:
+            continue
+        if age_seconds < lease_seconds and is_stranger(worker.protocol, worker.oldest):
+            return (
+                f"worker {worker.name} (version {worker.version}) speaks protocol {worker.protocol} and works beside "
+                f"{worker.oldest} and newer; this one speaks {PROTOCOL} and works beside {OLDEST} and newer. "
+                "Stop that worker, or update this one"
+            )
+    return None

@@ -14,6 +14,7 @@ import trio
 
 from core.errors import QueueUnavailable, StoreUnavailable
 from core.handlers import Registry
+from core.protocol import OLDEST, PROTOCOL
 from core.queue import LeaseConnection, Queue
 from core.retry import RetryPolicy
 from core.settings import Settings
@@ -36,13 +37,13 @@ from services.worker.lease_thread import RENEWALS_PER_TERM, LeaseThread
 from services.worker.leases import Leases
 from services.worker.metrics import Counts, Gauges, Snapshot
 from services.worker.outcomes import Outcomes
-from services.worker.peers import Published
+from services.worker.peers import Published, find_stranger
 from services.worker.stall import LEASE, Stall
 from services.worker.upkeep import repeat
 
 log = logging.getLogger(__name__)
 
-PROTOCOL = 1  #: of keys, scripts and tasks; a worker of another one says so in what it publishes
+STRANGER_SECONDS = 1.0  #: between two looks for workers that we could not work beside
 FLUSH_SECONDS = 5.0  #: for what has ended, to be stored at a stop; beyond, the lease leaves it to others
 PRUNE_SECONDS = 60.0
 UNWIND_SECONDS = 5.0  #: for cancelled handlers to clean up; beyond, the process ends with them
@@ -67,6 +68,7 @@ class Worker:
         self.registry = registry
         self.name = f"{socket.gethostname()}.{os.getpid()}"
         self.counts = Counts()
+        self.stranger: str | None = None  #: a worker of another release that keeps us from starting
         self.beats = Beats()
         self.leases = Leases(self._lost)
         random = Random()  # noqa: S311 - jitter, no secret
@@ -123,6 +125,17 @@ class Worker:
         self.loss = None if store is None else Loss(queue, store, self.beats.alive("loss"))
 
     # --- life
+
+    async def wait_for_strangers_end(self) -> None:
+        """Until no worker lives beside which we could not work. Before `run`; lasts through outages."""
+        again = Again(failed=self._failed)
+        look = partial(find_stranger, self.queue, lease_seconds=self.settings.lease_seconds)
+        while (stranger := await again(look)) is not None:
+            if stranger != self.stranger:
+                log.warning("waiting: %s", stranger)
+            self.stranger = stranger
+            await trio.sleep(STRANGER_SECONDS)
+        self.stranger = None
 
     async def run(
         self, stop: Callable[[], Awaitable[None]], hurry: Callable[[], Awaitable[None]], ready: Callable[[], None]
@@ -288,7 +301,9 @@ class Worker:
                 await self.store.check()
             except StoreUnavailable as error:
                 faults["postgres"] = f"{error}. Check DATABASE_URL and that the server runs"
-        if not faults and not self.can_claim:
+        if not faults and self.stranger is not None:
+            faults["workers"] = self.stranger
+        elif not faults and not self.can_claim:
             faults["lease"] = "this worker has no fresh lease; it takes one as soon as Redis lets it"
         return faults
 
@@ -335,6 +350,7 @@ class Worker:
             pid=os.getpid(),
             version=version("workqueue"),
             protocol=PROTOCOL,
+            oldest=OLDEST,
             concurrency=self.settings.worker_concurrency,
             types=self.registry.types,
             running=self.consumers.shown(),

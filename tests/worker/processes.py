@@ -40,9 +40,18 @@ class WorkerProcess:
 
 @asynccontextmanager
 async def worker_process(
-    nursery: trio.Nursery, ledger: Path, *, wait: bool = True, processes: int = 1, **variables: str
+    nursery: trio.Nursery,
+    ledger: Path,
+    *,
+    wait: bool = True,
+    processes: int = 1,
+    code: Path | None = None,
+    **variables: str,
 ) -> AsyncIterator[WorkerProcess]:
-    """A worker with the handlers of ledger_handlers; `wait`: until it takes jobs, in each of its processes."""
+    """A worker with the handlers of ledger_handlers; `wait`: until it takes jobs, in each of its processes.
+
+    `code`: a folder with that of another release.
+    """
     port = free_port()
     several = ["-m", "services.cli", "worker", "--processes", str(processes)]
     process = await trio.lowlevel.open_process(
@@ -51,6 +60,7 @@ async def worker_process(
             "WORKER_HANDLERS": "tests.worker.ledger_handlers", "LEDGER": str(ledger), "WORKER_PORT": str(port),
             "RETRY_BASE_SECONDS": "0.05",
         } | variables),
+        cwd=code,  # where `python -m` looks first
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
     )  # fmt: skip

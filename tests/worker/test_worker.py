@@ -144,7 +144,9 @@ async def test_an_unknown_type_fails_like_any_other_error(registry, submit, run_
         assert json.loads(entry)["reason"] == "unsupported task type: mystery"
 
 
-async def test_an_unknown_type_goes_back_uncounted_while_another_worker_knows_it(registry, submit, run_worker, rows):
+async def test_an_unknown_type_goes_back_uncounted_while_another_worker_knows_it(
+    registry, submit, run_worker, queue, rows
+):
     other = Registry()
 
     @other.handler("mystery")
@@ -158,13 +160,23 @@ async def test_an_unknown_type_goes_back_uncounted_while_another_worker_knows_it
     async with run_worker(registry=registry, worker_concurrency=5) as ignorant:
         async with run_worker(registry=other, worker_concurrency=1) as knowing:
             await until_true(lambda: ignorant.can_claim)
+            before, begun = await _scheduled_so_far(queue), trio.current_time()
             ids = await submit("mystery", 20)
             await finished(knowing, 20, seconds=30)
+            # Each goes back for half a second at least; that, a look at a time, and what the leases cost.
+            turns = (trio.current_time() - begun) / 0.5 + 2
+            assert await _scheduled_so_far(queue) - before <= 20 * turns + 20, "without spinning"
         assert (ignorant.jobs_failed, ignorant.counts.retried) == (0, 0)
     if rows is not None:
         for job_id in ids:
             row = await rows.get(job_id)
             assert (row.attempts, row.interruptions, row.result) == (0, 0, "1")
+
+
+async def _scheduled_so_far(queue) -> int:
+    """How often anything was put into a sorted set: a task that waits, a lease that is renewed."""
+    calls: int = (await queue._info("commandstats")).get("cmdstat_zadd", {}).get("calls", 0)
+    return calls
 
 
 async def test_two_workers_share_a_queue_and_no_job_runs_twice(registry, submit, run_worker):

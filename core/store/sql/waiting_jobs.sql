@@ -11,4 +11,4 @@ FROM (
 ) AS waiting
 WHERE bytes_before < $3
 ORDER BY id
-LIMIT 500
+LIMIT 1000

@@ -80,6 +80,7 @@ CREATE TABLE migrations (
     number integer NOT NULL,
     name text NOT NULL,
     at timestamp with time zone NOT NULL DEFAULT now(),
+    oldest integer,
     CONSTRAINT migrations_pkey PRIMARY KEY (number)
 );
 
