@@ -5,13 +5,13 @@ from __future__ import annotations
 import argparse
 import sys
 from collections import Counter
-from dataclasses import replace
 from functools import partial
 from multiprocessing import Pool
 from multiprocessing.pool import Pool as PoolType
 
-from tests.protocol_model.explore import Options, Result, explore
-from tests.protocol_model.mechanisms import MECHANISMS
+from tests.protocol_model.explore import DISASTERS, Result, explore
+from tests.protocol_model.mechanisms import MECHANISMS, Options
+
 
 FIND_STEP = 24
 
@@ -55,9 +55,7 @@ def print_trace(seed: int, options: Options) -> int:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(
-        prog="tests.protocol_model", description="Explore the protocol at random, under faults."
-    )
+    parser = argparse.ArgumentParser(prog="tests.protocol_model", description="Explore the protocol at random, under faults.")
     parser.add_argument("--schedules", type=int, default=300)
     parser.add_argument("--seed", type=int, default=1, help="the first seed")
     parser.add_argument("--redis-only", action="store_true", help="without Postgres (and without loss of Redis)")
@@ -74,27 +72,30 @@ def main() -> int:
     parser.add_argument(
         "--focus", action="append", default=[], metavar="TRIP", help="disturb this trip far more; may be repeated"
     )
+    parser.add_argument("--disaster", default="", choices=(*DISASTERS, "killer", "long outage"), help="certainly this")
     parser.add_argument("--find", action="store_true", help="the first bad schedule without each mechanism")
     parser.add_argument("--trace", action="store_true", help="print the schedule of --seed, or the first bad one")
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--list", action="store_true", help="list the mechanisms")
     arguments = parser.parse_args()
     if arguments.list:
-        print("\n".join(f"{name:20} {text}" for name, text in MECHANISMS.items()))
+        for name, mechanism in MECHANISMS.items():
+            print(f"{name:20} {mechanism.says}" + (f"\n{'':20} ({mechanism.why})" if mechanism.why else ""))
         return 0
     losses = not (arguments.no_losses or arguments.redis_only)
     off = frozenset(arguments.without)
-    options = Options(arguments.redis_only, losses, off, frozenset(arguments.focus))
+    options = Options(arguments.redis_only, losses, off, frozenset(arguments.focus), arguments.disaster)
     seeds = range(arguments.seed, arguments.seed + arguments.schedules)
     if arguments.ablate:
         for name in MECHANISMS:
-            ablated = Options(arguments.redis_only, losses, off | {name}, frozenset(arguments.focus))
+            ablated = Options(arguments.redis_only, losses, off | {name}, frozenset(arguments.focus), arguments.disaster)
             report(f"without {name}", run_many(seeds, ablated, arguments.processes), show=2)
         return 0
     if arguments.find:
         with Pool(arguments.processes) as pool:
-            for name in sorted(off) or MECHANISMS:
-                find(pool, name, seeds, replace(options, off=frozenset({name})))
+            for name, mechanism in MECHANISMS.items():
+                if name in off or (not off and not mechanism.why):
+                    find(pool, name, seeds, mechanism.without(name))
         return 0
     if arguments.trace and arguments.schedules == 1:
         return 1 if print_trace(arguments.seed, options) else 0

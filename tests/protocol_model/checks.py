@@ -62,6 +62,8 @@ def _check_rows(world: World, sql: Postgres, leases: set[str]) -> list[str]:
         if truth.early[job] > SPIN:
             bad.append(f"{job} was claimed {truth.early[job]} times before it was due")
         bad += _check_counters(truth, sql, job)
+        if row.recoveries and not world.engine.somebody_was_away:
+            bad.append(f"{job} was blamed although no worker was away")
     return bad
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from tests.protocol_model import producers
 from tests.protocol_model.checks import check_at_rest, is_quiet
 from tests.protocol_model.engine import SECOND, Faults, Process, Store
-from tests.protocol_model.mechanisms import Switches
+from tests.protocol_model.mechanisms import Options, Switches
 from tests.protocol_model.redis_model import Redis, Task
 from tests.protocol_model.upkeep import Upkeep
 from tests.protocol_model.worker import Worker
@@ -16,58 +17,13 @@ from tests.protocol_model.world import World
 
 TRAFFIC = 100 * SECOND
 REST_LIMIT = 800 * SECOND
-HOT_TRIPS = [
-    "submit.insert",
-    "submit.push",
-    "submit.refuse",
-    "submit.unmark",
-    "submit.key",
-    "submit.join",
-    "claim.script",
-    "claim.rows",
-    "claim.look",
-    "claim.adopt",
-    "claim.name",
-    "claim.ack",
-    "back",
-    "start.note",
-    "finish",
-    "finish.ack",
-    "release",
-    "release.unmark",
-    "recover.inspect",
-    "recover.rows",
-    "recover.ids",
-    "recover.back",
-    "recover.push",
-    "recover.retire",
-    "recover.unmark",
-    "sweep.take",
-    "sweep.fetch",
-    "sweep.push",
-    "sweep.unmark",
-    "loss",
-    "loss.reconcile",
-    "renew",
-    "observe",
-    "fence",
-    "audit",
-    "register",
-    "shutdown.end",
-    "orphans",
-    "settle.look",
-    "ledger",
-    "row-audit",
-    "audit.release",
-]
-
-
-@dataclass(frozen=True)
-class Options:
-    redis_only: bool = False
-    losses: bool = True
-    off: frozenset[str] = frozenset()
-    focus: frozenset[str] = frozenset()  # trips whose answers are often late or lost; else each schedule draws one
+HOT_TRIPS = (
+    "submit.insert submit.push submit.refuse submit.unmark submit.key submit.join claim.script claim.rows claim.look claim.adopt "
+    "claim.name claim.ack back start.note finish finish.ack release release.unmark recover.inspect recover.rows recover.ids "
+    "recover.back recover.push recover.retire recover.unmark sweep.take sweep.fetch sweep.push sweep.unmark loss loss.reconcile "
+    "renew observe fence audit register shutdown.end orphans settle.look ledger row-audit audit.release"
+).split()
+DISASTERS = ("outage", "hang", "clock", "partition", "stop", "shutdown", "loss", "cut")
 
 
 @dataclass(frozen=True)
@@ -84,7 +40,7 @@ class Schedule:
         self.options = options
         self.seed = seed
         draw = random.Random(f"faults of {seed}")
-        self.killing_job = draw.random() < 0.12
+        self.killing_job = draw.random() < 0.12 or options.disaster == "killer"
         self.world = World(seed, Switches(options.off), self._draw_faults(draw), options.redis_only)
         self.engine = self.world.engine
         self.engine.trace = [] if tracing else None
@@ -101,9 +57,7 @@ class Schedule:
         faults = Faults(rate(0.006), rate(0.012), rate(0.06), rate(0.06), rate(0.06), rate(0.06))
         faults.hot, faults.hot_factor = frozenset({draw.choice(HOT_TRIPS)}), draw.choice((1.0, 8.0, 8.0))
         if self.options.focus:
-            faults = Faults(
-                faults.kill, faults.stop, 0.0, 0.02, 0.04, 0.0, self.options.focus, draw.choice((4.0, 12.0))
-            )
+            faults = Faults(faults.kill, faults.stop, 0.0, 0.02, 0.04, 0.0, self.options.focus, draw.choice((4.0, 12.0)))
         if self.killing_job:
             faults.kill = faults.stop = 0
         return faults
@@ -149,18 +103,35 @@ class Schedule:
 
     def _plan_disasters(self) -> None:
         rng = self.world.rng
-        kinds = [self._outage, self._hang, self._shift_redis_clock]
-        if not self.killing_job:
-            kinds += [self._partition, self._long_stop, self._shut_down]
-        if self.options.losses:
-            kinds += [self._lose_data] * 3
-        if self.options.losses and rng.random() < 0.15:
+        kinds = self._kinds_of_disasters()
+        if self.options.losses and (rng.random() < 0.15 or self.options.disaster == "long outage"):
             self._plan_loss_after_long_outage()
-        for _ in range(rng.randint(0, 5)):
+        for _ in range(8 if self.options.disaster in DISASTERS else rng.randint(0, 5)):
             moment = rng.randint(5 * SECOND, TRAFFIC)
             self.engine.at(moment, rng.choice(kinds))
             if rng.random() < 0.4:  # misfortunes come in pairs
                 self.engine.at(moment + rng.randint(0, 20 * SECOND), rng.choice(kinds))
+
+    def _kinds_of_disasters(self) -> list[Callable[[], None]]:
+        methods = (
+            self._outage,
+            self._hang,
+            self._shift_redis_clock,
+            self._partition,
+            self._long_stop,
+            self._shut_down,
+            self._lose_data,
+            self._cut_file,
+        )
+        named = dict(zip(DISASTERS, methods, strict=True))
+        if self.options.disaster in named:
+            return [named[self.options.disaster]]
+        kinds = ["outage", "hang", "clock"]
+        if not self.killing_job:
+            kinds += ["partition", "stop", "shutdown"]
+        if self.options.losses:
+            kinds += ["loss", "loss", "cut"]
+        return [named[kind] for kind in kinds]
 
     def _plan_loss_after_long_outage(self) -> None:
         """What waited for long is pushed at once, and at once lost again: rows far older than their push."""
@@ -171,7 +142,7 @@ class Schedule:
             self.engine.stores["redis"].down_until = self.engine.now + length
 
         self.engine.at(begin, outage)
-        self.engine.at(begin + length + self.world.rng.randint(0, 9 * SECOND), self._lose_data)
+        self.engine.at(begin + length + self.world.rng.randint(0, 2 * SECOND), self._cut_file)
 
     def _store(self) -> Store:
         return "redis" if self.options.redis_only or self.world.rng.random() < 0.6 else "postgres"
@@ -219,8 +190,21 @@ class Schedule:
         self.engine.say(f"REDIS LOSES DATA: {kind}")
         older = Redis(world.redis_clock, world.switches)
         if kind == "prefix" and world.snapshots:
-            older = rng.choice((rng.choice(world.snapshots), world.snapshots[-1]))
+            older = rng.choice(world.snapshots)
         world.replace_redis(older, same_run=kind == "flushall")
+
+    def _cut_file(self) -> None:
+        """Redis is killed in a moment, and will have forgotten what it heard from now on."""
+        if self.world.calm:
+            return
+        remembered, run = self.world.redis.snapshot(), self.world.redis.run
+
+        def restart() -> None:
+            if not self.world.calm and self.world.redis.run == run:
+                self.engine.say("REDIS RESTARTS with its file cut")
+                self.world.replace_redis(remembered, same_run=False)
+
+        self.engine.at(self.engine.now + self.world.rng.randint(50, 2500), restart)
 
     # --- the run
 

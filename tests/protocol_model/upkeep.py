@@ -92,12 +92,8 @@ class Upkeep:
         while True:
             yield Sleep(5 * SECOND)
             try:
-                if self.world.on("rows-first"):
-                    owners = yield from self.world.sql_once("orphans", lambda sql: sql.owners())
-                    leases = yield from self.world.redis_once("orphans", lambda redis: redis.read_leases())
-                else:
-                    leases = yield from self.world.redis_once("orphans", lambda redis: redis.read_leases())
-                    owners = yield from self.world.sql_once("orphans", lambda sql: sql.owners())
+                owners = yield from self.world.sql_once("orphans", lambda sql: sql.owners())
+                leases = yield from self.world.redis_once("orphans", lambda redis: redis.read_leases())
             except NoAnswer:
                 continue
             if not self.world.on("orphans"):

@@ -15,7 +15,7 @@ from core.steps.sweep import Sweep
 from core.store import JobStore
 from core.wire import Submission
 from services.local.valkey import run_valkey
-from tests.core.steps.conftest import Steps
+from tests.core.steps.conftest import Killed, Mortal, Steps, mortal
 
 
 @pytest.fixture
@@ -160,6 +160,21 @@ async def test_at_most_every_ten_seconds_and_the_mark_waits_meanwhile(loss, own_
     await loss.run_once()
     [mark] = await psql("SELECT ids FROM unpushed")
     assert mark["ids"] == ids
+
+
+@pytest.mark.parametrize("after", [False, True])
+async def test_a_watcher_that_dies_after_any_step_raises_no_false_alarm(bridge, loss, own_queue, store, psql, after):
+    """Redis gets the mark first: one that Postgres alone knew would look as if Redis had been set back."""
+    await begun(loss, own_queue, store, psql)
+    await accepted(own_queue, store, 5)
+    for crossings in range(4):
+        dying = mortal(own_queue, store, Mortal(bridge, crossings, after=after))
+        with pytest.raises(Killed):
+            await Loss(*dying).run_once()
+        await loss.run_once()
+        await later(psql)
+    assert loss.counts.noticed == 0
+    assert await psql("SELECT * FROM unpushed") == []
 
 
 async def test_of_several_workers_one_marks(own_queue, store, psql, loss):

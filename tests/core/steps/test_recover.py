@@ -16,7 +16,7 @@ from core.steps.settle import Settled
 from core.steps.sweep import Sweep
 from core.store import JobStore
 from core.wire import Submission
-from tests.core.steps.conftest import Steps
+from tests.core.steps.conftest import Killed, Mortal, Steps, mortal
 from tests.support.invariants import check_rows
 from tests.support.mortal import Killed, mortal
 from tests.support.proxy import Proxy
@@ -187,6 +187,37 @@ async def test_what_was_in_no_flight_is_pushed_once(store, steps, queue, lease, 
     assert len(await ready(queue)) == 10
     assert ids_of(await steps.claim.run_once(other, 10)) == ids
     assert await psql("SELECT * FROM unpushed") == []
+
+
+async def test_a_push_without_an_answer_is_not_repeated_and_the_mark_stays(
+    far_queue, redis_proxy: Proxy, store, steps, queue, lease, other, psql, monkeypatch
+):
+    """It has arrived, perhaps: each further send would leave a copy. The sweep does it, once."""
+    ids = await submitted(steps, 3)
+    await steps.claim.run_once(lease, 3)
+    await steps.ledger.clear(store)
+    await queue._command("DEL", queue.keys.flight(lease.id))
+    await fence(queue, lease)
+    push, pushes = far_queue.push, []
+
+    async def cut_off(tasks) -> None:
+        pushes.append(tasks)
+        redis_proxy.swallow_replies()
+        nursery.start_soon(_heal_when_swallowed, redis_proxy)
+        await push(tasks)
+
+    monkeypatch.setattr(far_queue, "push", cut_off)
+    async with trio.open_nursery() as nursery:
+        await Recover(far_queue, store, max_recoveries=MAX).run_once(lease.id)
+    assert len(pushes) == 1
+    [mark] = await psql("SELECT ids FROM unpushed")
+    assert mark["ids"] == ids
+    assert ids_of(await steps.claim.run_once(other, 10)) == ids, "it had arrived"
+
+
+async def _heal_when_swallowed(proxy: Proxy) -> None:
+    await proxy.replies_swallowed.wait()
+    proxy.heal()
 
 
 async def test_malformed_tasks_of_a_flight_go_back_as_they_are(parts, recover, queue, lease, other):
