@@ -1,4 +1,4 @@
-"""Command line: `python -m tests.protocol_model --schedules 300 --seed 1 [--without MECHANISM] [--redis-only] [--no-losses]`."""
+"""The command line of the model; the package says what may be asked."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from multiprocessing.pool import Pool as PoolType
 
 from tests.protocol_model.explore import DISASTERS, Result, explore
 from tests.protocol_model.mechanisms import MECHANISMS, Options
-
 
 FIND_STEP = 24
 
@@ -55,7 +54,9 @@ def print_trace(seed: int, options: Options) -> int:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="tests.protocol_model", description="Explore the protocol at random, under faults.")
+    parser = argparse.ArgumentParser(
+        prog="tests.protocol_model", description="Explore the protocol at random, under faults."
+    )
     parser.add_argument("--schedules", type=int, default=300)
     parser.add_argument("--seed", type=int, default=1, help="the first seed")
     parser.add_argument("--redis-only", action="store_true", help="without Postgres (and without loss of Redis)")
@@ -88,7 +89,9 @@ def main() -> int:
     seeds = range(arguments.seed, arguments.seed + arguments.schedules)
     if arguments.ablate:
         for name in MECHANISMS:
-            ablated = Options(arguments.redis_only, losses, off | {name}, frozenset(arguments.focus), arguments.disaster)
+            ablated = Options(
+                arguments.redis_only, losses, off | {name}, frozenset(arguments.focus), arguments.disaster
+            )
             report(f"without {name}", run_many(seeds, ablated, arguments.processes), show=2)
         return 0
     if arguments.find:

@@ -18,11 +18,13 @@ from tests.protocol_model.world import World
 TRAFFIC = 100 * SECOND
 REST_LIMIT = 800 * SECOND
 HOT_TRIPS = (
-    "submit.insert submit.push submit.refuse submit.unmark submit.key submit.join claim.script claim.rows claim.look claim.adopt "
-    "claim.name claim.ack back start.note finish finish.ack release release.unmark recover.inspect recover.rows recover.ids "
-    "recover.back recover.push recover.retire recover.unmark sweep.take sweep.fetch sweep.push sweep.unmark loss loss.reconcile "
-    "renew observe fence audit register shutdown.end orphans settle.look ledger row-audit audit.release"
-).split()
+    "submit.insert", "submit.push", "submit.refuse", "submit.unmark", "submit.key", "submit.join", "claim.script",
+    "claim.rows", "claim.look", "claim.adopt", "claim.name", "claim.ack", "back", "start.note", "finish",
+    "finish.ack", "release", "release.unmark", "recover.inspect", "recover.rows", "recover.ids", "recover.back",
+    "recover.push", "recover.retire", "recover.unmark", "sweep.take", "sweep.fetch", "sweep.push", "sweep.unmark",
+    "loss", "loss.reconcile", "renew", "observe", "fence", "audit", "register", "shutdown.end", "orphans",
+    "settle.look", "ledger", "row-audit", "audit.release",
+)  # fmt: skip
 DISASTERS = ("outage", "hang", "clock", "partition", "stop", "shutdown", "loss", "cut")
 
 
@@ -57,7 +59,9 @@ class Schedule:
         faults = Faults(rate(0.006), rate(0.012), rate(0.06), rate(0.06), rate(0.06), rate(0.06))
         faults.hot, faults.hot_factor = frozenset({draw.choice(HOT_TRIPS)}), draw.choice((1.0, 8.0, 8.0))
         if self.options.focus:
-            faults = Faults(faults.kill, faults.stop, 0.0, 0.02, 0.04, 0.0, self.options.focus, draw.choice((4.0, 12.0)))
+            faults = Faults(
+                faults.kill, faults.stop, 0.0, 0.02, 0.04, 0.0, self.options.focus, draw.choice((4.0, 12.0))
+            )
         if self.killing_job:
             faults.kill = faults.stop = 0
         return faults

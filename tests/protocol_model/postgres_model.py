@@ -214,9 +214,7 @@ class Postgres:
         row.completions += state == "completed"
         return True
 
-    def release(
-        self, job: str, token: str, delay: int, counter: Counter, batch: str, done: Iterable[str] = ()
-    ) -> bool:
+    def release(self, job: str, token: str, delay: int, counter: Counter, batch: str, done: Iterable[str] = ()) -> bool:
         """Retry, give back, snooze: `pending` and marked, or `cancelled` when somebody asked for that."""
         self.forget_claims(done)
         if (row := self._take(job, token)) is None:

@@ -10,7 +10,7 @@ ANSWER_WITHIN = 30 * SECOND
 
 
 class Producer:
-    """A producer's process: batches one after the other; the marks of pushed batches ride along with the next insert."""
+    """A producer's process: batches one after the other; marks of pushed batches ride along with the next insert."""
 
     def __init__(self, world: World, process: Process) -> None:
         self.world = world

@@ -18,7 +18,7 @@ ENDED = -1
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """A task as raw text. `origin` tells the checks whose it is; it is no part of the text, so equal tasks are equal."""
+    """A task as raw text. `origin` tells the checks whose it is; no part of the text, so equal tasks are equal."""
 
     job: str
     attempts: int = 0

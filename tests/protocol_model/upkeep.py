@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 
 from tests.protocol_model.engine import SECOND, NoAnswer, Sleep, Steps
@@ -126,7 +127,7 @@ class Upkeep:
             yield from world.sql_again("recover.unmark", lambda sql: sql.unmark(marks))
 
     def recover_rows(self, lease: str, blameless: bool, blamed: set[str]) -> Steps[dict[str, list[str]]]:
-        """Makes the rows wait. Returns the marks of all sends so far that are there: only what was seen may be dropped."""
+        """Makes the rows wait. Returns the marks of all sends that are there: only what was seen may be dropped."""
         world, batches = self.world, [self.world.fresh("r")]
         while True:
             try:
@@ -185,10 +186,8 @@ class Upkeep:
     def promote_loop(self) -> Steps[None]:
         while True:
             yield Sleep(SECOND)
-            try:
+            with suppress(NoAnswer):
                 yield from self.world.redis_once("promote", lambda redis: redis.promote())
-            except NoAnswer:
-                pass
 
     def sweep_loop(self) -> Steps[None]:
         while True:
@@ -225,10 +224,8 @@ class Upkeep:
         while True:
             yield Sleep(SECOND)
             if self.world.on("loss"):
-                try:
+                with suppress(NoAnswer):
                     yield from self.watch_for_loss()
-                except NoAnswer:
-                    pass
 
     def watch_for_loss(self) -> Steps[None]:
         """Postgres is asked first: a mark that it knows was in Redis before."""

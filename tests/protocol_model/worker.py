@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections import Counter as Counter_
+from collections import Counter as Tally
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
@@ -19,6 +20,7 @@ PLACES = 3
 RETRIES = 2
 GRACE = 5 * SECOND
 AUDIT_EVERY = 5 * SECOND
+NO_RUNS = Counters(0, 0, 0)
 ANSWER_WITHIN = 30 * SECOND
 
 
@@ -29,7 +31,7 @@ class Item:
     task: Task
     job: str
     token: str = ""
-    counters: Counters = Counters(0, 0, 0)
+    counters: Counters = NO_RUNS
     run: Run | None = None
     settling: bool = False
 
@@ -42,7 +44,7 @@ class Lease:
     renewed_at: int = 0
     next_number: int = 1
     held: dict[int, Item] = field(default_factory=dict)
-    unsettled: Counter_[str] = field(default_factory=Counter_)  # claim token -> jobs without a verdict
+    unsettled: Tally[str] = field(default_factory=Tally)  # claim token -> jobs without a verdict
     last_chances: int = 0
 
     def hold(self, items: dict[int, Item]) -> None:
@@ -135,10 +137,8 @@ class Worker:
             elif tasks:
                 yield from self.accept(lease, tasks)
             else:
-                try:
+                with suppress(NoAnswer):
                     yield from self.world.redis_once("blmove", lambda redis: redis.blmove())
-                except NoAnswer:
-                    pass
                 yield Sleep(600)
 
     def take(self, lease: Lease, count: int) -> Steps[dict[int, Task] | None]:
@@ -227,7 +227,7 @@ class Worker:
     def send_claim(
         self, lease: Lease, ids: list[str], earlier: list[str], unanswered: set[str]
     ) -> Steps[tuple[str, dict[str, Counters]]]:
-        """Each send has a token of its own and takes over what the sends before it got: a late one gets nothing that counts."""
+        """Each send has a token of its own and takes over what the sends before it got: a late one gets nothing."""
         token = self.world.fresh("T")
         while True:
             if self.world.on("token-per-send"):
