@@ -12,7 +12,7 @@ from core.errors import InvalidSettings
 
 Port = Annotated[int, Meta(ge=0, le=65535)]
 
-REDIS_SCHEMES = ("redis", "rediss", "unix")
+REDIS_SCHEMES = ("redis", "rediss", "unix", "redis+sentinel", "rediss+sentinel", "redis+cluster", "rediss+cluster")
 TRUE, FALSE = {"1", "t", "true"}, {"0", "f", "false"}
 
 
@@ -130,8 +130,9 @@ def _url_fault(url: str, schemes: tuple[str, ...]) -> str | None:
     try:
         parts = urlsplit(url)
         address = parts.netloc.rpartition("@")[2]
-        # Postgres takes several hosts, separated by commas.
-        for host in address.split(",") if "postgresql" in schemes else [address]:
+        # Postgres, Sentinel and Cluster take several hosts, separated by commas.
+        several = "postgresql" in schemes or "+" in parts.scheme
+        for host in address.split(",") if several else [address]:
             urlsplit(f"//{host}").port  # noqa: B018 - reading it raises where it is no port
     except ValueError:
         return f"cannot be parsed as a URL; must be {schemes[0]}://host:port..."
@@ -145,12 +146,7 @@ def _url_fault(url: str, schemes: tuple[str, ...]) -> str | None:
 def _redis_url(environ: Mapping[str, str], faults: list[str]) -> str:
     """REDIS_URL, or a URL put together from REDIS_ADDR, REDIS_USERNAME, REDIS_PASSWORD and REDIS_TLS."""
     if url := environ.get("REDIS_URL"):
-        fault = _url_fault(url, REDIS_SCHEMES)
-        if not fault and not url.startswith("unix://"):
-            database = urlsplit(url).path.strip("/")
-            if database and not (database.isascii() and database.isdigit()):
-                fault = "the path must be the number of a database, such as /0"
-        if fault:
+        if fault := _url_fault(url, REDIS_SCHEMES) or _redis_fault(url):
             faults.append(f"REDIS_URL=***: {fault}")
         return url
     address = environ.get("REDIS_ADDR") or "localhost:6379"
@@ -164,6 +160,27 @@ def _redis_url(environ: Mapping[str, str], faults: list[str]) -> str:
     user, password = environ.get("REDIS_USERNAME") or "", environ.get("REDIS_PASSWORD") or ""
     credentials = f"{quote(user, safe='')}:{quote(password, safe='')}@" if user or password else ""
     return f"{'rediss' if tls in TRUE else 'redis'}://{credentials}{address}"
+
+
+def _redis_fault(url: str) -> str | None:
+    """What is wrong with the hosts or the path of a URL whose form is right."""
+    parts = urlsplit(url)
+    path = parts.path.strip("/")
+    if parts.scheme == "unix":
+        return None
+    if "+" in parts.scheme:
+        hosts = parts.netloc.rpartition("@")[2].split(",")
+        if not all(urlsplit(f"//{host}").hostname for host in hosts):
+            return f"a host is missing; must be {parts.scheme}://host:port,host:port..."
+    if parts.scheme.endswith("+cluster"):
+        return "a Cluster has no other databases: nothing may stand behind the hosts" if path not in {"", "0"} else None
+    if parts.scheme.endswith("+sentinel"):
+        service, _, path = path.partition("/")
+        if not service:
+            return f"must name the service: {parts.scheme}://host:port,host:port/service"
+    if path and not (path.isascii() and path.isdigit()):
+        return "the path must end with the number of a database, such as /0"
+    return None
 
 
 def without_password(url: str) -> str:

@@ -8,16 +8,15 @@ from uuid import UUID
 
 import trio
 from msgspec import Struct
-from redis.asyncio import BlockingConnectionPool, Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
-from redis.exceptions import NoScriptError
+from redis.asyncio import Redis
+from redis.exceptions import MovedError, NoScriptError
 
 from core.bridge import Bridge
 from core.errors import LeaseLost, QueueUnavailable
 from core.queue import scripts
 from core.queue.keys import Keys
 from core.queue.outages import outage
+from core.queue.urls import client, target
 
 T = TypeVar("T")
 
@@ -285,6 +284,8 @@ class Queue:
                 f"Redis: maxmemory-policy is {policy}: it may drop tasks. Set it to noeviction on the server"
             )
         if (await self._info("replication")).get("role", "master") != "master":
+            # It may have been the master a moment ago: whoever connects now may come to another server.
+            await self._run(partial(self._commands.connection_pool.disconnect, False), COMMAND_SECONDS)
             raise QueueUnavailable("Redis: this server is a read-only replica; point REDIS_URL to its master")
 
     async def _info(self, section: str) -> dict[str, Any]:
@@ -307,9 +308,15 @@ class Queue:
         return await self._run(unit, COMMAND_SECONDS)
 
     async def _run(self, unit: Callable[[], Awaitable[T]], seconds: float) -> T:
+        async def redirected() -> T:
+            try:
+                return await unit()
+            except MovedError:  # our slot is on another node by now; this one has done nothing
+                return await unit()
+
         with trio.move_on_after(seconds):
             try:
-                return await self._bridge.run(unit)
+                return await self._bridge.run(redirected)
             except Exception as error:
                 if (failure := outage(error)) is not None:
                     raise failure from error
@@ -361,21 +368,10 @@ def _parts(rows: Sequence[T], width: int) -> list[Sequence[T]]:
 async def open_queue(bridge: Bridge, url: str, name: str) -> AsyncIterator[Queue]:
     """The queue `name` on the Redis at `url`. Connects with the first command; closed within 2 s at the end."""
 
-    def client(connections: int, read_seconds: float) -> "Redis":
-        pool = BlockingConnectionPool.from_url(
-            url,
-            max_connections=connections,
-            timeout=COMMAND_SECONDS,  # how long to wait for a free connection
-            # redis-py would send an RPUSH again whose reply was lost, and the task would be there twice.
-            retry=Retry(NoBackoff(), 0),
-            socket_timeout=read_seconds,
-            socket_connect_timeout=COMMAND_SECONDS,
-            protocol=2,
-        )
-        return Redis.from_pool(pool)
-
-    commands = client(8, COMMAND_SECONDS)
-    blocking = client(1, WAIT_SECONDS + COMMAND_SECONDS)  # or redis-py would break off a wait that is longer
+    at = target(url, name)
+    commands = client(at, 8, seconds=COMMAND_SECONDS, read_seconds=COMMAND_SECONDS)
+    # A connection of its own, or redis-py would break off a wait that is longer than an answer may take.
+    blocking = client(at, 1, seconds=COMMAND_SECONDS, read_seconds=WAIT_SECONDS + COMMAND_SECONDS)
     try:
         yield Queue(bridge, commands, blocking, Keys(name))
     finally:

@@ -3,14 +3,12 @@
 from typing import Any
 from uuid import UUID
 
-from redis import Redis
-from redis.backoff import NoBackoff
 from redis.exceptions import NoScriptError
-from redis.retry import Retry
 
 from core.queue import scripts
 from core.queue.keys import Keys
 from core.queue.outages import outage
+from core.queue.urls import blocking_client, target
 
 
 class LeaseConnection:
@@ -18,13 +16,7 @@ class LeaseConnection:
 
     def __init__(self, url: str, keys: Keys, *, seconds: float) -> None:
         self._keys = [keys.leases, keys.workers]
-        self._redis: Any = Redis.from_url(
-            url,
-            retry=Retry(NoBackoff(), 0),
-            socket_timeout=seconds,
-            socket_connect_timeout=seconds,
-            protocol=2,
-        )
+        self._redis: Any = blocking_client(target(url, keys.ready), seconds=seconds)
 
     def register(self, lease: UUID, published: bytes) -> None:
         """Take a lease that nobody had before. Not to be repeated with the same id (register.lua says why)."""
