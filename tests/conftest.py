@@ -3,6 +3,7 @@
 import os
 import tempfile
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 from uuid import uuid4
 
 import pytest
@@ -13,6 +14,7 @@ from core.store import JobStore, migrate, open_store
 from services.local.postgres import run_postgres
 from services.local.valkey import Server, run_valkey
 from tests.support.portal import Portal, open_portal
+from tests.support.redis_sets import SETS, RedisSet
 from tests.support.rows import Psql, open_psql
 
 os.environ.setdefault("HYPOTHESIS_STORAGE_DIRECTORY", tempfile.mkdtemp(prefix="hypothesis-"))
@@ -43,8 +45,6 @@ def valkey(portal: Portal, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 @pytest.fixture(scope="session")
 def postgres(portal: Portal) -> Iterator[Server]:
     """The Postgres of this session."""
-    from pathlib import Path
-
     # pytest's folders are closed to other users, and root runs Postgres as one.
     with (
         tempfile.TemporaryDirectory(prefix="workqueue-tests-", ignore_cleanup_errors=True) as folder,
@@ -75,6 +75,13 @@ def redis_url(valkey: Server) -> str:
 @pytest.fixture
 def redis_port(valkey: Server) -> int:
     return valkey.port
+
+
+@pytest.fixture(params=SETS)
+async def redis_set(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[RedisSet]:
+    """A Sentinel set, and a Cluster, of this test's own. A module whose queues are there takes its URL as redis_url."""
+    async with SETS[request.param](tmp_path) as redis_set:
+        yield redis_set
 
 
 @pytest.fixture

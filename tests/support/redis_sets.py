@@ -4,8 +4,8 @@ Nodes are killed with SIGKILL and come back with what they kept; nobody but Sent
 """
 
 import signal
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -127,6 +127,15 @@ class RedisSet:
         await node.revive()
         self.alive.append(node)
 
+    async def cut_replication(self, queue_name: str) -> None:
+        """From here on the master's replica gets nothing more."""
+        master = await self.master(queue_name)
+        for node in self.alive:
+            if await node.says(f"master_port:{master.port}".encode(), "INFO", "replication"):
+                await node("CONFIG", "SET", "masterauth", "wrong")
+        await master("CLIENT", "KILL", "TYPE", "replica")
+        await until(partial(master.says, b"connected_slaves:0", "INFO", "replication"))
+
     async def until_in_sync(self) -> None:
         """Until every replica follows its master: what is written from here on is lost at most by a moment."""
         for node in self.alive:
@@ -142,13 +151,13 @@ async def _is_in_sync(node: Node) -> bool:
 
 @asynccontextmanager
 async def sentinel_set(folder: Path) -> AsyncIterator[RedisSet]:
-    """A master, a replica, and three Sentinels that take a master for dead after half a second of silence."""
+    """A master, a replica, and three Sentinels that take a master for dead after a second of silence."""
     first = Node("a", folder, COMMON)
     second = Node("b", folder, [*COMMON, f"replicaof 127.0.0.1 {first.port}"])
     config = [
         f"sentinel monitor {SERVICE} 127.0.0.1 {first.port} 2",
         f'sentinel auth-pass {SERVICE} "{PASSWORD}"',
-        f"sentinel down-after-milliseconds {SERVICE} 500",
+        f"sentinel down-after-milliseconds {SERVICE} 1000",
         f"sentinel failover-timeout {SERVICE} 2000",
     ]
     watchers = [Node(f"sentinel-{number}", folder, config, "--sentinel", password=None) for number in range(3)]
@@ -181,9 +190,9 @@ def _fields(flat: list[bytes]) -> dict[bytes, bytes]:
 
 @asynccontextmanager
 async def cluster(folder: Path) -> AsyncIterator[RedisSet]:
-    """Three masters with a replica each, which take a node for dead after a second of silence."""
+    """Three masters with a replica each, which take a node for dead after a second and a half of silence."""
     buses = [free_port() for _ in range(6)]
-    config = [*COMMON, "cluster-enabled yes", "cluster-node-timeout 1000"]
+    config = [*COMMON, "cluster-enabled yes", "cluster-node-timeout 1500"]
     nodes = [Node(f"node-{number}", folder, [*config, f"cluster-port {bus}"]) for number, bus in enumerate(buses)]
     async with trio.open_nursery() as nursery:
         async with trio.open_nursery() as starting:
@@ -206,3 +215,9 @@ async def cluster(folder: Path) -> AsyncIterator[RedisSet]:
         await ours.until_in_sync()
         yield ours
         nursery.cancel_scope.cancel()
+
+
+SETS: dict[str, Callable[[Path], AbstractAsyncContextManager[RedisSet]]] = {
+    "sentinel": sentinel_set,
+    "cluster": cluster,
+}

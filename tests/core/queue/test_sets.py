@@ -1,9 +1,7 @@
 """A queue on a Sentinel set and on a Cluster: its clients go to the master, and leave who is none."""
 
 import signal
-from collections.abc import AsyncIterator
 from functools import partial
-from pathlib import Path
 from uuid import uuid4
 
 import pytest
@@ -12,16 +10,8 @@ import trio
 from core.errors import QueueUnavailable
 from core.queue import LeaseConnection, open_queue
 from services.local.valkey import run_valkey
-from tests.support.redis_sets import SERVICE, RedisSet, cluster, sentinel_set
+from tests.support.redis_sets import SERVICE
 from tests.support.wait import until, until_true
-
-SETS = {"sentinel": sentinel_set, "cluster": cluster}
-
-
-@pytest.fixture(params=SETS)
-async def redis_set(request, tmp_path: Path) -> AsyncIterator[RedisSet]:
-    async with SETS[request.param](tmp_path) as redis_set:
-        yield redis_set
 
 
 @pytest.fixture
