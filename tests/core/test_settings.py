@@ -57,6 +57,8 @@ def test_the_port_of_a_service_wins_over_port():
         ({"REDIS_USERNAME": "u", "REDIS_PASSWORD": "p"}, "redis://u:p@localhost:6379"),
         ({"REDIS_URL": "rediss://x:1/2", "REDIS_ADDR": "cache:7000"}, "rediss://x:1/2"),
         ({"REDIS_URL": "unix:///run/redis.sock"}, "unix:///run/redis.sock"),
+        ({"REDIS_URL": "redis+sentinel://:p@h1:1,h2,[::1]:3/jobs/2"}, "redis+sentinel://:p@h1:1,h2,[::1]:3/jobs/2"),
+        ({"REDIS_URL": "rediss+cluster://u:p@h1:1,h2:2"}, "rediss+cluster://u:p@h1:1,h2:2"),
     ],
 )
 def test_where_redis_is(environ, url):
@@ -76,6 +78,15 @@ def test_where_redis_is(environ, url):
         {"DATABASE_URL": "postgresql://u:12#geheim@h/d"},  # a number before the #: all of it would be host and port
         {"REDIS_URL": "redis://:12#geheim@h:1"},
         {"REDIS_URL": "redis://u:geheim@h1:1,h2:2"},
+        {"REDIS_URL": "redis+sentinel://u:geheim@h1:1,h2:2"},
+        {"REDIS_URL": "redis+sentinel://u:geheim@h1:1,h2:port/jobs"},
+        {"REDIS_URL": "redis+sentinel://u:geheim@h1:1,h2:2/jobs/zero"},
+        {"REDIS_URL": "redis+sentinel://u:geheim@h1:1,,h2:2/jobs"},
+        {"REDIS_URL": "redis+sentinel://u:geheim@/jobs"},
+        {"REDIS_URL": "redis+cluster://u:geheim@h1:1,h2:2/3"},
+        {"REDIS_URL": "redis+cluster://u:geheim@:1"},
+        {"REDIS_URL": "redis+cluster://:12#geheim@h:1"},
+        {"REDIS_URL": "redis+ring://u:geheim@h:1"},
         {"SMTP_URL": "http://u:geheim@h"},
     ],
 )
@@ -134,6 +145,8 @@ def test_what_is_no_origin_is_refused(origins):
         ("redis://u:p%40geheim@h:1", "redis://u@h:1"),
         ("unix://u:geheim@/run/s?password=geheim", "unix://u@/run/s"),
         ("redis://h:1", "redis://h:1"),
+        ("redis+sentinel://u:geheim@h1:1,h2:2/jobs/1?sentinel_password=geheim", "redis+sentinel://u@h1:1,h2:2/jobs/1"),
+        ("redis+cluster://:geheim@h1:1,[::1]:2", "redis+cluster://h1:1,[::1]:2"),
     ],
 )
 def test_a_url_is_shown_without_its_password(url, shown):
