@@ -12,7 +12,8 @@ from core.queue.urls import blocking_client, target
 
 
 class LeaseConnection:
-    """Registers and renews leases. Every call ends within `seconds`, by raising QueueUnavailable if need be."""
+    """Registers and renews leases. No step of a call (to ask where the master is, to connect, to be answered) takes
+    longer than `seconds`; then it raises QueueUnavailable."""
 
     def __init__(self, url: str, keys: Keys, *, seconds: float) -> None:
         self._keys = [keys.leases, keys.workers]

@@ -1,10 +1,11 @@
 """What an answer about the master means, and whom to ask next."""
 
 import pytest
+import redis.asyncio
 from redis._parsers.base import BaseParser
 
 from core.queue.master import Address, ClusterMaster, Master, NotKnown, SentinelMaster
-from core.queue.urls import target
+from core.queue.urls import blocking_client, client, target
 
 A, B, C = Address("a", 1), Address("b", 2), Address("c", 3)
 
@@ -88,6 +89,18 @@ def test_who_does_not_answer_or_misleads_is_asked_last_and_who_knows_better_firs
     in_cluster = ClusterMaster((A, B), 1)
     in_cluster.refused(error("MOVED 1 x:1"), at=B, era=0, told_by=A)
     assert in_cluster.nodes == [B, A]
+
+
+@pytest.mark.parametrize("scheme", ["redis", "redis+sentinel", "redis+cluster"])
+def test_an_s_means_tls_for_whoever_is_asked_too(scheme):
+    for s, plain in ("", redis.asyncio.Connection), ("s", redis.asyncio.SSLConnection):
+        at = target(f"{scheme.replace('redis', 'redis' + s)}://h{'/jobs' if 'sentinel' in scheme else ''}", "q")
+        connection = client(at, 1, seconds=1, read_seconds=1).connection_pool.make_connection()
+        assert isinstance(connection, plain)
+        assert connection._plain is plain
+        blocking = blocking_client(at, seconds=1).connection_pool.make_connection()
+        assert isinstance(blocking, redis.SSLConnection) == bool(s)
+        assert blocking._plain is (redis.SSLConnection if s else redis.Connection)
 
 
 def test_a_url_is_taken_apart():
