@@ -14,6 +14,8 @@ from redis.exceptions import RedisError, ResponseError
 
 from core.queue.master import Address, Master, NotKnown
 
+FAULTS_SHOWN = 3  #: of those who were asked and did not know
+
 
 class _Following:
     """What the classes below share: which master, where the way to it was asked, and in which era that was.
@@ -58,8 +60,14 @@ class _Following:
             raise redis.ConnectionError(f"{self.host}:{self.port} is no master, though {self._told_by} says so")
 
 
-def _nobody_knows(faults: list[str]) -> redis.ConnectionError:
-    return redis.ConnectionError(f"nobody says where the master is ({'; '.join(faults)})")
+def _nobody_knows(faults: list[tuple[Address, Exception]]) -> redis.ConnectionError:
+    texts = []
+    for node, error in faults[:FAULTS_SHOWN]:
+        text = str(error).rstrip(".")
+        texts.append(text if str(node) in text else f"{node}: {text}")
+    if len(faults) > FAULTS_SHOWN:
+        texts.append(f"{len(faults) - FAULTS_SHOWN} more")
+    return redis.ConnectionError(f"nobody says where the master is ({'; '.join(texts)})")
 
 
 class FollowingConnection(_Following, redis_asyncio.Connection):
@@ -67,7 +75,7 @@ class FollowingConnection(_Following, redis_asyncio.Connection):
 
     async def connect(self) -> None:
         if self.is_connected and self._is_outdated:
-            await self.disconnect()
+            await self.disconnect(nowait=True)
         try:
             await super().connect()
         except RedisError:
@@ -84,7 +92,7 @@ class FollowingConnection(_Following, redis_asyncio.Connection):
     async def _find(self) -> tuple[Address, Address]:
         """Where the master is, and who said so."""
         self._told_by = None
-        faults = []
+        faults: list[tuple[Address, Exception]] = []
         until = time.monotonic() + self._connect_seconds
         for node in tuple(self._master.nodes):
             if time.monotonic() > until:
@@ -95,7 +103,7 @@ class FollowingConnection(_Following, redis_asyncio.Connection):
                 await connection.send_command(*self._master.question)
                 return self._master.read(await connection.read_response(), node), node
             except (RedisError, OSError, NotKnown) as error:
-                faults.append(f"{node}: {error}")
+                faults.append((node, error))
                 self._master.ask_last(node)
             finally:
                 await connection.disconnect(nowait=True)
@@ -140,7 +148,7 @@ class BlockingFollowingConnection(_Following, redis.Connection):
 
     def _find(self) -> tuple[Address, Address]:
         self._told_by = None
-        faults = []
+        faults: list[tuple[Address, Exception]] = []
         until = time.monotonic() + self._connect_seconds
         for node in tuple(self._master.nodes):
             if time.monotonic() > until:
@@ -151,7 +159,7 @@ class BlockingFollowingConnection(_Following, redis.Connection):
                 connection.send_command(*self._master.question)
                 return self._master.read(connection.read_response(), node), node
             except (RedisError, OSError, NotKnown) as error:
-                faults.append(f"{node}: {error}")
+                faults.append((node, error))
                 self._master.ask_last(node)
             finally:
                 connection.disconnect()

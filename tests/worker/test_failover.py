@@ -22,6 +22,8 @@ from workqueue import Job
 
 CONCURRENCY = 10
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def redis_url(redis_set) -> str:
