@@ -165,8 +165,9 @@ async def sentinel_set(folder: Path) -> AsyncIterator[RedisSet]:
         for node in [first, second, *watchers]:
             await nursery.start(node.keep)
         for watcher in watchers:  # or they take seconds to hear of each other
-            # Four times the period of publishing is how long they bear with two masters; a promotion is seen after 1 s.
-            await watcher("SENTINEL", "DEBUG", "INFO-PERIOD", 200, "PUBLISH-PERIOD", 500, "PING-PERIOD", 100)
+            # In a failover they ask a replica once a second what it is. Four times the period of publishing is how long
+            # they bear with two masters, five times that of pings how old what they know of a replica may be.
+            await watcher("SENTINEL", "DEBUG", "INFO-PERIOD", 200, "PUBLISH-PERIOD", 500, "PING-PERIOD", 500)
         for watcher in watchers:
             await until(partial(_knows_the_others, watcher))
         hosts = ",".join(f"127.0.0.1:{watcher.port}" for watcher in watchers)
