@@ -187,7 +187,7 @@ async def test_thousands_leave_the_flight_in_several_calls(queue, lease):
 async def test_what_goes_back_with_a_delay_is_promoted_when_it_is_due(queue, lease):
     await queue.push([b"1", b"2"])
     await queue.claim(lease, start=1, count=2)
-    await queue.back(lease, [(1, 60_000, b"later"), (2, 30, b"soon")])
+    await queue.back(lease, [(1, 60_000, b"later"), (2, 400, b"soon")])
     assert (await queue.depths()).scheduled == 2
     assert await queue.promote() == 0
 
