@@ -266,6 +266,28 @@ class Queue:
             for begin in range(0, len(numbers), TASKS_MAX):
                 yield list((await self.flight_tasks(lease, numbers[begin : begin + TASKS_MAX])).values())
 
+    async def dead_letters(self) -> AsyncIterator[list[bytes]]:
+        """Every dead letter, the oldest first, in pieces."""
+        begin = 0
+        while piece := await self._command("LRANGE", self.keys.dead, begin, begin + TASKS_MAX - 1):
+            yield piece
+            begin += len(piece)
+
+    async def key_names(self) -> set[str]:
+        """Every key of this queue that exists. Walks through all keys of the server, in pieces."""
+        names = {self.name} if await self._command("EXISTS", self.name) else set()
+        cursor = b"0"
+        while True:
+            cursor, found = await self._command("SCAN", cursor, "MATCH", f"{{{self.name}}}:*", "COUNT", 1000)
+            names.update(name.decode() for name in found)
+            if int(cursor) == 0:
+                return names
+
+    async def remove(self) -> None:
+        """Remove the queue with all that is in it, for good."""
+        if names := await self.key_names():
+            await self._command("DEL", *names)
+
     async def check(self, *, room: bool = False) -> None:
         """Raise QueueUnavailable, with a sentence for an operator, unless Redis keeps what it has.
 

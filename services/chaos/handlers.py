@@ -1,21 +1,41 @@
-"""What the jobs of a chaos run do: each run leaves lines in a file that no part of the system looks at.
+"""What the jobs of a chaos run do: each run leaves lines in a file that no part of the system looks at (ledger.py).
 
 A worker gets this module by WORKER_HANDLERS, and the file by WORKQUEUE_CHAOS_LEDGER.
 """
 
 import os
+import threading
 import time
 
 import trio
 
 from workqueue import Job, handler
 
-_file = os.open(os.environ.get("WORKQUEUE_CHAOS_LEDGER", os.devnull), os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+LOOK_SECONDS = 0.1
+ASLEEP_SECONDS = 0.5  #: who looks each 0.1 s and did not for so long stood still as a whole
+
+_path = os.environ.get("WORKQUEUE_CHAOS_LEDGER")
+_file = os.open(_path or os.devnull, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
 
 
 def note(what: str, job: Job) -> None:
     """One write of a short line: it is whole, whoever writes beside us, and stays when we are killed."""
-    os.write(_file, f"{what} {job.payload['n']} {time.time():.6f} {os.getpid()}\n".encode())
+    os.write(_file, f"{what} {time.monotonic():.6f} {os.getpid()} {job.payload['n']} {job.attempt}\n".encode())
+
+
+def _watch() -> None:
+    """Note when this process stood still: stopped, or without a processor on a crowded machine."""
+    last = time.monotonic()
+    while True:
+        time.sleep(LOOK_SECONDS)
+        now = time.monotonic()
+        if now - last > ASLEEP_SECONDS:
+            os.write(_file, f"asleep {last:.6f} {os.getpid()} {now:.6f}\n".encode())
+        last = now
+
+
+if _path:
+    threading.Thread(target=_watch, name="chaos watch", daemon=True).start()
 
 
 @handler("chaos.quick")
@@ -28,7 +48,11 @@ async def quick(job: Job) -> object:
 @handler("chaos.naps")
 async def naps(job: Job) -> object:
     note("start", job)
-    await trio.sleep(float(str(job.payload["seconds"])))
+    try:
+        await trio.sleep(float(str(job.payload["seconds"])))
+    except trio.Cancelled:
+        note("cut", job)
+        raise
     note("end", job)
     return job.payload["n"]
 

@@ -1,72 +1,140 @@
-"""The clients of a chaos run: they enqueue over HTTP, and remember what they were told."""
+"""Who enqueues in a chaos run: clients over HTTP, and a foreign program by RPUSH. They remember what they were told."""
 
-from collections.abc import Sequence
+import time
 from random import Random
+from uuid import UUID
 
-import httpx
+import msgspec
 import trio
 from msgspec import Struct
+from uuid_utils.compat import uuid7
+
+from core.errors import QueueUnavailable
+from core.queue import Queue
+from services.chaos.client import Client, NoAnswer, NotSent
 
 ANSWER_SECONDS = 20.0
-CLIENTS = 16
+CLIENTS = 24
 RETRIES = 3
+HANG_UPS = 0.01  #: share of the clients that hang up after they have sent
+FOREIGN_FIRST = 1_000_000_000  #: numbers of the jobs that came by RPUSH begin here
+FOREIGN_SECONDS = 0.25  #: between two RPUSHes
+FOREIGN_SHARE = 0.05
 
 
 class Told(Struct):
-    """What the clients were told, by the number that each job carries. Mutable state: the sets, and what was wrong."""
+    """What a client was told of one job."""
 
-    accepted: set[int]
-    refused: set[int]
-    unknown: set[int]  #: no answer came
-    violations: list[str]
+    answer: str  #: accepted | failed to enqueue task | failed to persist job | unknown
+    producer: str
+    sent: float  #: monotonic clock
+    answered: float
 
 
 class Load:
-    """Enqueues `jobs` jobs at an even pace over `seconds`. Mutable state: the next number, and what was told."""
+    """Enqueues until `jobs` jobs were accepted, at an even pace over `seconds`; what was refused is made up for.
 
-    def __init__(self, producers: Sequence[str], *, jobs: int, seconds: float, seed: int) -> None:
-        self._producers = producers
+    Mutable state: the next number, how many are under way, and what was told.
+    """
+
+    def __init__(self, ports: dict[str, int], *, jobs: int, seconds: float, seed: int) -> None:
+        """`ports`: name of a producer -> its port."""
+        self._ports = ports
         self._jobs = jobs
         self._pause = seconds / jobs
-        self._random = Random(seed)  # noqa: S311 - to be repeatable
+        self._seed = seed
         self._next = 0
-        self.told = Told(set(), set(), set(), [])
+        self._under_way = 0
+        self.accepted = 0
+        self.told: dict[int, Told] = {}
+        self.violations: list[str] = []
 
     async def run(self) -> None:
-        """Until so many jobs were accepted."""
+        """Until so many were accepted."""
         self._begun = trio.current_time()
-        limits = httpx.Limits(max_connections=CLIENTS, max_keepalive_connections=CLIENTS)
-        async with (
-            httpx.AsyncClient(timeout=ANSWER_SECONDS, limits=limits) as client,
-            trio.open_nursery() as nursery,
-        ):
-            for _ in range(CLIENTS):
-                nursery.start_soon(self._enqueue, client)
+        async with trio.open_nursery() as nursery:
+            for number in range(CLIENTS):
+                nursery.start_soon(self._client, Random(f"{self._seed} client {number}"))  # noqa: S311 - repeatable
 
-    async def _enqueue(self, client: httpx.AsyncClient) -> None:
-        while len(self.told.accepted) < self._jobs:
-            number, self._next = self._next, self._next + 1
-            await trio.sleep_until(self._begun + number * self._pause)
-            url = self._random.choice(self._producers)
+    async def _client(self, random: Random) -> None:
+        clients = {name: Client(port) for name, port in self._ports.items()}
+        try:
+            while self.accepted + self._under_way < self._jobs or (self._under_way and self.accepted < self._jobs):
+                due = self._begun + (self.accepted + self._under_way) * self._pause
+                if (wait := due - trio.current_time()) > 0 or self.accepted + self._under_way >= self._jobs:
+                    await trio.sleep(min(max(wait, 0.01), 1.0) * random.uniform(0.5, 1.0))
+                    continue
+                self._under_way += 1
+                try:
+                    went_well = await self._enqueue(random, clients)
+                finally:
+                    self._under_way -= 1
+                if not went_well:
+                    await trio.sleep(random.uniform(0.1, 0.5))
+        finally:
+            for client in clients.values():
+                client.close()
+
+    async def _enqueue(self, random: Random, clients: dict[str, Client]) -> bool:
+        n, self._next = self._next, self._next + 1
+        name = random.choice(list(clients))
+        sent = time.monotonic()
+        try:
+            status, body = await clients[name].post(
+                "/enqueue", task(self._seed, n), seconds=ANSWER_SECONDS, hang_up=random.random() < HANG_UPS
+            )
+        except NotSent:
+            return False
+        except NoAnswer:
+            self.told[n] = Told("unknown", name, sent, time.monotonic())
+            return False
+        answer = "accepted" if status == 200 else body.decode("utf-8", "replace")
+        self.told[n] = Told(answer, name, sent, time.monotonic())
+        if status == 200:
+            self.accepted += 1
+        elif status != 500 or answer not in {"failed to enqueue task", "failed to persist job"}:
+            self.violations.append(f"job {n} was answered {status} {answer[:100]!r} by {name}")
+        return status == 200
+
+
+class Foreign:
+    """Another program that pushes tasks straight into the list, half of them without an id.
+
+    Mutable state: the next number, and what it was told.
+    """
+
+    def __init__(self, queue: Queue, *, jobs: int, seconds: float, seed: int) -> None:
+        self._queue = queue
+        self._batch = max(1, round(jobs * FOREIGN_SHARE / seconds * FOREIGN_SECONDS))
+        self._seed = seed
+        self._next = FOREIGN_FIRST
+        self.told: dict[int, Told] = {}
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        while True:
+            numbers = range(self._next, self._next + self._batch)
+            self._next += self._batch
+            tasks = [task(self._seed, n, uuid7() if n % 2 else None) for n in numbers]
+            sent, answer = time.monotonic(), "unknown"
+            self.told |= {n: Told(answer, "", sent, float("inf")) for n in numbers}
             try:
-                response = await client.post(f"{url}/enqueue", json=self._task(number))
-            except httpx.HTTPError:
-                self.told.unknown.add(number)
-                await trio.sleep(0.05)
-                continue
-            if response.status_code == 200:
-                self.told.accepted.add(number)
-            elif response.status_code == 500:
-                self.told.refused.add(number)
-            else:
-                self.told.violations.append(f"job {number}: {response.status_code} {response.text[:100]}")
+                await self._queue.push(tasks)
+                answer = "accepted"
+            except QueueUnavailable:
+                pass
+            self.told |= {n: Told(answer, "", sent, time.monotonic()) for n in numbers}
+            await trio.sleep(FOREIGN_SECONDS)
 
-    def _task(self, number: int) -> dict[str, object]:
-        random = self._random
-        kind = random.choices(["quick", "naps", "fails", "thread"], [60, 25, 10, 5])[0]
-        payload: dict[str, object] = {"n": number}
-        if kind in {"naps", "thread"}:
-            payload["seconds"] = round(random.uniform(0, 0.15), 3)
-        if kind == "fails":
-            payload["failures"] = random.randint(1, RETRIES + 2)
-        return {"type": f"chaos.{kind}", "retries": RETRIES, "payload": payload}
+
+def task(seed: int, n: int, job_id: UUID | None = None) -> bytes:
+    """The job of this number: mostly quick, some nap, some fail a few times or for good, some take a thread."""
+    random = Random(f"{seed} job {n}")  # noqa: S311 - to be repeatable
+    kind = random.choices(["quick", "naps", "fails", "thread"], [65, 22, 10, 3])[0]
+    payload: dict[str, object] = {"n": n}
+    if kind in {"naps", "thread"}:
+        payload["seconds"] = round(random.uniform(0, 0.15), 3)
+    if kind == "fails":
+        payload["failures"] = random.randint(1, RETRIES + 1)
+    body: dict[str, object] = {"type": f"chaos.{kind}", "retries": RETRIES, "payload": payload}
+    return msgspec.json.encode(body | ({"job_id": str(job_id)} if job_id else {}))

@@ -1,37 +1,39 @@
 """Which fault strikes when: drawn from a seed, so that a run can be repeated. Pure."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from random import Random
 
 from msgspec import Struct
 
-#: kind -> (weight, shortest and longest duration in seconds; terms of a lease where it says so)
-WORKER_FAULTS = {
+#: kind -> (weight, shortest and longest duration in seconds)
+Kinds = dict[str, tuple[int, float, float]]
+
+WORKER_FAULTS: Kinds = {
     "kill a worker": (4, 0.0, 0.0),
     "stop a worker": (3, 0.2, 6.0),
     "restart a worker": (3, 0.0, 0.0),
 }
-PRODUCER_FAULTS = {
+PRODUCER_FAULTS: Kinds = {
     "kill a producer": (2, 0.0, 0.0),
     "stop a producer": (2, 0.2, 3.0),
     "restart a producer": (1, 0.0, 0.0),
 }
-PROXY_FAULTS = {
+LINK_FAULTS: Kinds = {
     "cut connections": (3, 0.0, 0.0),
-    "swallow replies": (3, 0.1, 2.0),
+    "swallow answers": (3, 0.1, 2.0),
     "swallow requests": (2, 0.1, 2.0),
     "black hole": (1, 0.2, 4.0),
-    "delay replies": (2, 0.5, 3.0),
+    "delay answers": (2, 0.5, 3.0),
     "refuse connections": (2, 0.2, 4.0),
 }
-SERVER_FAULTS = {
+REDIS_FAULTS: Kinds = {
     "kill Redis": (2, 0.0, 2.0),
     "stop Redis": (2, 0.3, 5.0),
 }
-POSTGRES_FAULTS = {
+POSTGRES_FAULTS: Kinds = {
     "kill Postgres": (2, 0.0, 2.0),
 }
-LOSSES = {
+LOSSES: Kinds = {
     "flush Redis": (1, 0.0, 0.0),
     "replace Redis by an empty one": (1, 0.0, 1.0),
 }
@@ -39,7 +41,7 @@ PAUSE_SECONDS = (0.2, 2.5)  #: between the beginnings of two faults; they overla
 
 
 class Fault(Struct, frozen=True):
-    """One fault: when it begins, how long it lasts, and which of several it meets."""
+    """One fault: when it begins, how long it lasts, and a number that says which of several it meets."""
 
     at: float
     kind: str
@@ -47,16 +49,14 @@ class Fault(Struct, frozen=True):
     index: int
 
 
-def plan(seed: int, seconds: float, kinds: Sequence[dict[str, tuple[int, float, float]]]) -> list[Fault]:
-    """The faults of one run; the same seed, duration and kinds give the same list."""
+def plan(seed: int, kinds: Sequence[Kinds]) -> Iterator[Fault]:
+    """The faults of a run, without end; the same seed and kinds give the same ones."""
     random = Random(seed)  # noqa: S311 - to be repeatable
     known = {name: values for group in kinds for name, values in group.items()}
     names, weights = list(known), [weight for weight, _, _ in known.values()]
-    faults: list[Fault] = []
-    at = random.uniform(*PAUSE_SECONDS)
-    while at < seconds:
+    at = 0.0
+    while True:
+        at += random.uniform(*PAUSE_SECONDS)
         [name] = random.choices(names, weights)
         _, shortest, longest = known[name]
-        faults.append(Fault(at, name, random.uniform(shortest, longest), random.randrange(1 << 16)))
-        at += random.uniform(*PAUSE_SECONDS)
-    return faults
+        yield Fault(at, name, random.uniform(shortest, longest), random.randrange(1 << 16))

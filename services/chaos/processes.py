@@ -5,12 +5,14 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
 import trio
 
+from services.chaos.history import History, Life
 from services.local.errors import LocalServerError
 from services.local.process import end_process
 from services.local.valkey import Server
@@ -22,44 +24,84 @@ END_SECONDS = 40.0
 class Kept:
     """A process that is started again whenever it ends.
 
-    Mutable state: the process, how many were started, and the statuses with which they ended by themselves.
+    Mutable state: the process, and its life in the history.
     """
 
-    def __init__(self, name: str, arguments: Sequence[str], environ: Mapping[str, str], log_file: Path) -> None:
+    def __init__(
+        self, name: str, arguments: Sequence[str], environ: Mapping[str, str], log_file: Path, history: History
+    ) -> None:
         """`arguments` of `workqueue`."""
         self.name = name
+        self.log_file = log_file
         self._command = [sys.executable, "-m", "services.cli", *arguments]
         self._environ = dict(environ)
-        self._log_file = log_file
+        self._history = history
         self._process: trio.Process | None = None
+        self._life: Life | None = None
         self._scope = trio.CancelScope()
         self._ended = trio.Event()
-        self.starts = 0
-        self.statuses: list[int] = []
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Keep it alive until `end`."""
         task_status.started()
-        with self._scope, self._log_file.open("ab") as log:
-            while True:
-                self._process = await trio.lowlevel.open_process(
-                    self._command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
-                    env=self._environ, start_new_session=True,
-                )  # fmt: skip
-                self.starts += 1
-                try:
-                    self.statuses.append(await self._process.wait())
+        try:
+            with self._scope, self.log_file.open("ab") as log:
+                while True:
+                    await self._live(log.fileno())
                     await trio.sleep(RESTART_SECONDS)
-                finally:
-                    with trio.CancelScope(shield=True):
-                        self.signal(signal.SIGCONT)
-                        await end_process(self._process, seconds=END_SECONDS)
-        self._ended.set()
+        finally:
+            self._ended.set()
 
-    def signal(self, number: signal.Signals) -> None:
-        if self._process is not None and self._process.poll() is None:
-            with contextlib.suppress(ProcessLookupError):
-                self._process.send_signal(number)
+    async def _live(self, log: int) -> None:
+        process = await trio.lowlevel.open_process(
+            self._command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
+            env=self._environ, start_new_session=True,
+        )  # fmt: skip
+        life = Life(time.monotonic(), name=self.name, pid=process.pid)
+        self._history.lives.append(life)
+        self._process, self._life = process, life
+        try:
+            await process.wait()
+        finally:
+            with trio.CancelScope(shield=True):
+                if process.returncode is None:
+                    life.asked_at = life.asked_at or time.monotonic()
+                    self._send(signal.SIGCONT)
+                    await end_process(process, seconds=END_SECONDS)
+            life.ended, life.status = time.monotonic(), process.returncode
+            self._process = self._life = None
+
+    @property
+    def pid(self) -> int | None:
+        """None: it does not run just now."""
+        return None if self._process is None else self._process.pid
+
+    def kill(self) -> bool:
+        """kill -9; False: there is nothing to kill just now."""
+        if self._life is None or not self._send(signal.SIGKILL):
+            return False
+        self._life.asked_at, self._life.killed = time.monotonic(), True
+        return True
+
+    def terminate(self) -> bool:
+        """Ask it to end, as a deployment does."""
+        if self._life is None or not self._send(signal.SIGTERM):
+            return False
+        self._life.asked_at = self._life.asked_at or time.monotonic()
+        return True
+
+    def stop(self) -> bool:
+        return self._send(signal.SIGSTOP)
+
+    def go_on(self) -> bool:
+        return self._send(signal.SIGCONT)
+
+    def _send(self, number: signal.Signals) -> bool:
+        if self._process is None or self._process.poll() is not None:
+            return False
+        with contextlib.suppress(ProcessLookupError):
+            self._process.send_signal(number)
+        return True
 
     async def end(self) -> None:
         """Ask it to end, for good."""
@@ -70,13 +112,14 @@ class Kept:
 class KeptServer:
     """A server of our own that may be killed, stopped, and started anew on its port.
 
-    Mutable state: the server, and how long it stays away after its next end.
+    Mutable state: the server while it serves, and how long it stays away after its next end.
     """
 
     def __init__(self, open_server: Callable[[int | None], AbstractAsyncContextManager[Server]]) -> None:
         self._open = open_server
         self._away_seconds = 0.0
         self._before_start: Callable[[], None] = lambda: None
+        self._up = trio.Event()
         self.server: Server | None = None
 
     async def run(self, *, task_status: trio.TaskStatus[Server] = trio.TASK_STATUS_IGNORED) -> None:
@@ -88,22 +131,38 @@ class KeptServer:
                     if port is None:
                         task_status.started(server)
                     port, self.server = server.port, server
+                    self._up.set()
                     await server.ended()
-                    self.server = None
+                    self.server, self._up = None, trio.Event()
             except LocalServerError:  # what is left of the one before still holds its port or its memory
                 if port is None:
                     raise
                 await trio.sleep(0.5)
+                continue
             await trio.sleep(self._away_seconds)
             self._before_start()
             self._away_seconds, self._before_start = 0.0, lambda: None
 
-    def kill(self, away_seconds: float, before_start: Callable[[], None] = lambda: None) -> None:
-        """kill -9; it comes back after `away_seconds`, and after `before_start`."""
+    async def kill(self, away_seconds: float, before_start: Callable[[], None] = lambda: None) -> None:
+        """kill -9; returns when it is back: after `away_seconds`, and after `before_start`. Cancelled: it comes."""
         self._away_seconds, self._before_start = away_seconds, before_start
-        self.signal(signal.SIGKILL)
+        up = self._up
+        self._send(signal.SIGKILL)
+        while up is self._up and self.server is not None:  # noqa: ASYNC110 - until its end was noticed
+            await trio.sleep(0.01)
+        await self._up.wait()
 
-    def signal(self, number: signal.Signals) -> None:
+    def stop(self) -> None:
+        self._send(signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        self._send(signal.SIGCONT)
+
+    async def wait(self) -> None:
+        """Until it serves."""
+        await self._up.wait()
+
+    def _send(self, number: signal.Signals) -> None:
         if self.server is not None:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.server.pid, number)

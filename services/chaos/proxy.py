@@ -7,6 +7,7 @@ middle (`cut()`), or meet a server that is not there (`refuse = True`) or accept
 
 import contextlib
 from functools import partial
+from urllib.parse import urlsplit, urlunsplit
 
 import trio
 
@@ -115,6 +116,19 @@ class Proxy:
         both.cancel()
 
 
+DEFAULT_PORTS = {"redis": 6379, "postgres": 5432, "postgresql": 5432}
+
+
+def address(url: str) -> tuple[str, int] | None:
+    """Host and port of the one server that `url` leads to in plain TCP; None: there is no such."""
+    parts = urlsplit(url)
+    if parts.scheme not in DEFAULT_PORTS or not parts.hostname or "," in parts.netloc:
+        return None
+    return parts.hostname, parts.port or DEFAULT_PORTS[parts.scheme]
+
+
 def through(url: str, proxy: Proxy) -> str:
     """`url` of a server, as it is reached through the proxy."""
-    return url.replace(f"{proxy.server_host}:{proxy.server_port}", f"127.0.0.1:{proxy.port}")
+    parts = urlsplit(url)
+    user, at, _ = parts.netloc.rpartition("@")
+    return urlunsplit(parts._replace(netloc=f"{user}{at}127.0.0.1:{proxy.port}"))

@@ -2,12 +2,14 @@
 
 import json
 import os
+import random
 import sys
 from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import click
+import msgspec
 
 from core.errors import InvalidKey, InvalidSettings, WorkQueueError
 from core.settings import Settings, load_settings
@@ -145,6 +147,40 @@ def reconcile(dry_run: bool) -> None:
     click.echo("nothing was pushed: --dry-run" if dry_run else f"pushed again      {done.pushed:>10,}")
     if done.processing:
         click.echo(f"{done.processing:,} jobs belong to workers that are gone: any running worker recovers them")
+
+
+@main.command()
+@click.option("--seed", type=int, help="The same seed strikes in the same order.  [default: a new one]")
+@click.option("--seconds", type=click.FloatRange(5, 86_400), default=60.0, show_default=True, help="Of trouble.")
+@click.option("--jobs", type=click.IntRange(1, 10_000_000), help="Jobs to be accepted.  [default: 100 a second]")
+@click.option("--workers", type=click.IntRange(1, 100), default=3, show_default=True)
+@click.option("--producers", type=click.IntRange(1, 100), default=2, show_default=True)
+@click.option("--embedded", is_flag=True, help="On servers of its own, which are killed, stopped and emptied as well.")
+@click.option("--redis-only", is_flag=True, help="Without Postgres.")
+def chaos(
+    seed: int | None, seconds: float, jobs: int | None, workers: int, producers: int, embedded: bool, redis_only: bool
+) -> None:
+    """Show under fire that no job is lost.
+
+    Runs workers and producers of its own on your REDIS_URL and DATABASE_URL, in a queue and a schema of their own that
+    are removed at the end; kills and stops them, and cuts, delays and swallows what they say to both servers. Your
+    servers themselves are left alone. Exit status 1 when a job was lost or ran twice without need.
+    """
+    from services.cli.chaos import run_chaos
+
+    settings = _settings()
+    if redis_only:
+        settings = msgspec.structs.replace(settings, database_url=None)
+    options = {
+        "seed": random.SystemRandom().randrange(1_000_000) if seed is None else seed,
+        "seconds": seconds,
+        "jobs": round(100 * seconds) if jobs is None else jobs,
+        "workers": workers,
+        "producers": producers,
+        "embedded": embedded,
+        "postgres": not redis_only,
+    }
+    sys.exit(run_chaos(settings, os.environ, options))
 
 
 @main.command()

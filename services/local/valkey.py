@@ -106,6 +106,20 @@ def _config(folder: Path, port: int, password: str, *, durable: bool, sync: str)
     )
 
 
+async def flush(folder: Path, port: int) -> None:
+    """FLUSHALL: everything in the Valkey of this folder is gone. Raises OSError and trio's when it does not answer."""
+    with trio.fail_after(5):
+        stream = await trio.open_tcp_stream("127.0.0.1", port)
+        async with stream:
+            await stream.send_all(f"AUTH {_secret(folder / 'password')}\r\nFLUSHALL\r\n".encode())
+            answer = b""
+            while answer.count(b"+OK") < 2:
+                received = await stream.receive_some()
+                if not received:
+                    raise ConnectionError(f"Valkey hung up: {answer!r}")
+                answer += received
+
+
 async def _answers(port: int, password: str) -> bool:
     """Does it answer PING? While it loads its file it answers that it cannot."""
     try:

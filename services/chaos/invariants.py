@@ -1,0 +1,51 @@
+"""The check under protocol's table of rows, at a quiet moment: nothing is lost, nothing lies about, nothing is left."""
+
+from collections.abc import Awaitable, Callable, Collection
+from typing import Any
+from uuid import UUID
+
+from core.errors import InvalidTask
+from core.queue import Queue
+from core.wire import decode_task
+from services.chaos import sql
+
+#: Runs a statement in the schema of the rows: Pool.fetch, or somebody at a psql prompt.
+Fetch = Callable[..., Awaitable[list[Any]]]
+
+
+async def tasks_in_redis(queue: Queue) -> set[UUID]:
+    """The ids of all tasks that are in the ready list, the front list, the scheduled set or a flight."""
+    ids: set[UUID] = set()
+    async for tasks in queue.tasks():
+        for line in tasks:
+            try:
+                task = decode_task(line)
+            except InvalidTask:
+                continue
+            if task.job_id is not None:
+                ids.add(task.job_id)
+    return ids
+
+
+async def check_rows(queue: Queue, fetch: Fetch, *, taken_by_others: Collection[UUID] = ()) -> list[str]:
+    """What is wrong: a pending row that is neither in Redis nor marked, a processing row whose owner is no lease."""
+    pending = {row["id"] for row in await fetch(sql.PENDING, queue.name)}
+    nowhere: set[UUID] = set()
+    if pending:
+        marked = {row["id"] for row in await fetch(sql.MARKED, queue.name)}
+        nowhere = pending - marked - set(taken_by_others) - await tasks_in_redis(queue)
+    faults = [f"{job_id} is pending, and neither in Redis nor marked" for job_id in sorted(nowhere)]
+    leases = set(await queue.lease_scores())
+    for row in await fetch(sql.PROCESSING, queue.name):
+        if row["owner"] is None:
+            faults.append(f"{row['id']} is processing under a claim that nobody noted")
+        elif row["owner"] not in leases:
+            faults.append(f"{row['id']} is processing and its owner {row['owner']} is no lease")
+    return faults
+
+
+async def left_over(queue: Queue, *, dead: bool = False) -> set[str]:
+    """Keys of this queue that are there though nothing waits and nobody works. What Redis remembers of Postgres's
+    clock stays, and, where they are the only trace of a job (`dead`), the dead letters."""
+    kept = {queue.keys.mark} | ({queue.keys.dead} if dead else set())
+    return await queue.key_names() - kept

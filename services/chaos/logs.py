@@ -1,0 +1,34 @@
+"""What the processes of a run said: bugs in it fail the run, whatever became of the jobs. Pure."""
+
+import re
+from collections.abc import Iterator
+
+#: A record of services/logs.py begins like this; what follows belongs to it.
+_BEGIN = re.compile(r"^\d{4}-\d\d-\d\dT[\d:.]+Z (?P<level>\w+) (?P<logger>[\w.]+): ")
+_BUGS = ("met a bug", "crashed", "no progress in")
+#: Where handlers fail, as they are asked to: the traceback is theirs.
+_HANDLERS = "services.worker.consumers"
+SHOWN_LENGTH = 3000
+
+
+def bugs(log: str) -> list[str]:
+    """The records that tell of a bug of ours: a traceback that is no handler's, or words that say so."""
+    return [record[:SHOWN_LENGTH] for record in _records(log) if _is_bug(record)]
+
+
+def _records(log: str) -> Iterator[str]:
+    lines: list[str] = []
+    for line in log.splitlines():
+        if _BEGIN.match(line) and lines:
+            yield "\n".join(lines)
+            lines = []
+        lines.append(line)
+    if lines:
+        yield "\n".join(lines)
+
+
+def _is_bug(record: str) -> bool:
+    head = _BEGIN.match(record)
+    if head is not None and head["logger"] == _HANDLERS:
+        return False
+    return "Traceback (most recent call last)" in record or any(word in record for word in _BUGS)

@@ -1,0 +1,393 @@
+"""A chaos run from its start to its verdict."""
+
+import shutil
+import signal
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from contextlib import AsyncExitStack
+from functools import partial
+from pathlib import Path
+from uuid import UUID, uuid4
+
+import httpx
+import msgspec
+import trio
+from msgspec import Struct
+
+from core.bridge import Bridge, open_bridge
+from core.errors import QueueUnavailable, StoreUnavailable, WorkQueueError
+from core.queue import Queue, open_queue
+from core.settings import Settings
+from core.store import migrate
+from core.store.pool import Pool, open_pool
+from services.chaos import sql
+from services.chaos.faults import Faults, Link, Servers
+from services.chaos.history import History
+from services.chaos.invariants import check_rows, left_over
+from services.chaos.ledger import read_ledger
+from services.chaos.load import Foreign, Load
+from services.chaos.logs import bugs
+from services.chaos.plan import (
+    LINK_FAULTS,
+    LOSSES,
+    POSTGRES_FAULTS,
+    PRODUCER_FAULTS,
+    REDIS_FAULTS,
+    WORKER_FAULTS,
+    plan,
+)
+from services.chaos.processes import Kept, KeptServer
+from services.chaos.proxy import Proxy, address, through
+from services.chaos.verdict import Evidence, Row, Verdict, judge
+from services.local.postgres import run_postgres
+from services.local.process import free_port
+from services.local.valkey import flush, run_valkey
+
+TERM_SECONDS = 3.0
+READY_SECONDS = 90.0
+LOAD_SHARE = 0.9  #: of the seconds: the load is spread over this, so that what was refused can be made up for
+LOAD_LIMIT = 3.0  #: times the seconds, and MARGIN_SECONDS: then what was not accepted by now will not be
+MARGIN_SECONDS = 60.0
+DRAIN_SECONDS = 90.0  #: of peace at the end, within which everything has to come to its end
+ROWS_MAX = 5000  #: read at a time
+
+
+class Options(Struct, frozen=True, kw_only=True):
+    """What is asked for."""
+
+    seed: int
+    seconds: float
+    jobs: int
+    workers: int = 3
+    producers: int = 2
+    concurrency: int = 20  #: of each worker
+    embedded: bool = False  #: servers of the run's own, which are broken too
+    postgres: bool = True  #: of the embedded ones
+
+
+class Outcome(Struct, frozen=True):
+    """How a run ended."""
+
+    options: Options
+    verdict: Verdict
+    evidence: Evidence
+    accepted: int
+    seconds: float  #: from the first job to the last end
+    folder: Path  #: of the logs and the ledger; kept only if the verdict is bad
+
+
+class NotReady(WorkQueueError):
+    """The processes of the run could not be started; the text says where their logs are."""
+
+
+async def run(
+    options: Options, settings: Settings, environ: Mapping[str, str], say: Callable[[str], None] = lambda line: None
+) -> Outcome:
+    """Run chaos and judge it. `environ` is what the processes get, but for what the run decides itself.
+
+    Raises QueueUnavailable or StoreUnavailable where the user's servers are not there, LocalServerError, NotReady.
+    """
+    folder = _folder()
+    async with AsyncExitStack() as stack:
+        bridge = await stack.enter_async_context(open_bridge())
+        nursery = await stack.enter_async_context(trio.open_nursery())
+        chaos = _Chaos(options, settings, environ, folder, bridge, nursery, say)
+        try:
+            outcome = await chaos.run(stack)
+        finally:
+            with trio.CancelScope(shield=True):
+                await chaos.end_processes()
+        nursery.cancel_scope.cancel()
+    if outcome.verdict.is_good:
+        await trio.to_thread.run_sync(_remove, folder)
+    return outcome
+
+
+class _Chaos:
+    """One run. Mutable state: its parts, made by `run` in the order of need."""
+
+    def __init__(
+        self, options: Options, settings: Settings, environ: Mapping[str, str], folder: Path, bridge: Bridge,
+        nursery: trio.Nursery, say: Callable[[str], None],
+    ) -> None:  # fmt: skip
+        self._options = options
+        self._folder = folder
+        self._bridge = bridge
+        self._nursery = nursery
+        self._say = say
+        self._history = History()
+        self._servers = Servers()
+        self._redis_url, self._database_url = settings.redis_url, settings.database_url
+        if options.embedded and not options.postgres:
+            self._database_url = None
+        name = uuid4().hex[:12]
+        self._queue_name, self._schema = f"chaos:{name}", f"chaos_{name}"
+        self._environ = dict(environ)
+        self._workers: list[Kept] = []
+        self._producers: list[Kept] = []
+        self._ports: dict[str, int] = {}
+        self._links: list[Link] = []
+        self._queue: Queue
+        self._pool: Pool | None = None
+
+    async def run(self, stack: AsyncExitStack) -> Outcome:
+        options = self._options
+        self._say(f"seed {options.seed}: {options.jobs:,} jobs in {options.seconds:g} s; logs in {self._folder}")
+        if options.embedded:
+            await self._start_servers()
+        self._queue = await stack.enter_async_context(open_queue(self._bridge, self._redis_url, self._queue_name))
+        await self._queue.depths()
+        if self._database_url is not None:
+            await migrate(self._bridge, self._database_url, self._schema)
+            self._pool = await stack.enter_async_context(open_pool(self._bridge, self._database_url, self._schema))
+        await self._start_processes()
+
+        begun = time.monotonic()
+        load = Load(self._ports, jobs=options.jobs, seconds=options.seconds * LOAD_SHARE, seed=options.seed)
+        foreign = Foreign(self._queue, jobs=options.jobs, seconds=options.seconds * LOAD_SHARE, seed=options.seed)
+        violations = await self._make_trouble(load, foreign)
+        self._say(f"peace after {time.monotonic() - begun:.0f} s: {load.accepted:,} accepted")
+        violations += await self._drain()
+        seconds = time.monotonic() - begun
+        violations += await self._check_rows()
+        await self.end_processes()
+        violations += await self._check_left()
+        violations += self._check_processes()
+        rows = await self._rows()
+        dead, strange = await self._dead()
+        violations += [*load.violations, *strange]
+        text = await trio.Path(self._folder / "ledger").read_text("ascii")
+        evidence = Evidence(
+            told=load.told,
+            foreign=foreign.told,
+            ledger=read_ledger(text.splitlines()),
+            history=self._history,
+            term_seconds=TERM_SECONDS,
+            rows=rows,
+            dead=dead,
+            violations=violations,
+        )
+        verdict = judge(evidence)
+        if verdict.is_good or options.embedded:
+            await self._remove()
+        else:
+            self._say(f"kept for a look: queue {self._queue_name}, schema {self._schema}")
+        return Outcome(options, verdict, evidence, load.accepted, seconds, self._folder)
+
+    # --- start
+
+    async def _start_servers(self) -> None:
+        folder, with_postgres = self._folder, self._options.postgres
+        # Without Postgres nothing makes up for what Redis forgets.
+        sync = "everysec" if with_postgres else "always"
+        redis = KeptServer(lambda port: run_valkey(folder / "valkey", port=port, sync=sync))
+        server = await self._nursery.start(redis.run)
+        self._redis_url = server.url
+        self._servers.redis, self._servers.redis_folder = redis, folder / "valkey"
+        self._servers.redis_keeps_all = not with_postgres
+        self._servers.flush_redis = partial(flush, folder / "valkey", server.port)
+        if with_postgres:
+            postgres = KeptServer(lambda port: run_postgres(folder / "postgres", port=port))
+            self._database_url = (await self._nursery.start(postgres.run)).url
+            self._servers.postgres = postgres
+
+    async def _start_processes(self) -> None:
+        options = self._options
+        (self._folder / "ledger").touch()
+        for number in range(1, options.producers + 1):
+            name = f"producer {number}"
+            self._ports[name] = free_port()
+            own = {"PRODUCER_PORT": str(self._ports[name])}
+            self._producers.append(await self._start(name, "producer", own))
+        for number in range(1, options.workers + 1):
+            self._workers.append(await self._start(f"worker {number}", "worker", {"WORKER_PORT": "0"}))
+        with trio.move_on_after(READY_SECONDS) as patience:
+            async with httpx.AsyncClient(timeout=5, trust_env=False) as client:
+                for port in self._ports.values():
+                    while not await _is_ready(client, port):  # noqa: ASYNC110 - another process
+                        await trio.sleep(0.1)
+            while len(await self._queue.workers()) < options.workers:  # noqa: ASYNC110 - other processes
+                await trio.sleep(0.1)
+        if patience.cancelled_caught:
+            raise NotReady(
+                f"producers and workers were not ready within {READY_SECONDS:g} s: {self._folder} has the logs"
+            )
+
+    async def _start(self, name: str, command: str, own: dict[str, str]) -> Kept:
+        environ = self._environ | own | {
+            "HOST": "127.0.0.1",
+            "REDIS_URL": await self._link(name, "Redis", self._redis_url),
+            "DATABASE_URL": await self._link(name, "Postgres", self._database_url) if self._database_url else "",
+            "DATABASE_SCHEMA": self._schema,
+            "QUEUE_NAME": self._queue_name,
+            "WORKER_CONCURRENCY": str(self._options.concurrency),
+            "WORKER_HANDLERS": "services.chaos.handlers",
+            "WORKQUEUE_CHAOS_LEDGER": str(self._folder / "ledger"),
+            "LEASE_SECONDS": str(TERM_SECONDS),
+            "SHUTDOWN_GRACE": "5",
+            "RETRY_BASE_SECONDS": "0.2",
+            "RETRY_CAP_SECONDS": "2",
+            "LOG_LEVEL": "info",
+        }  # fmt: skip
+        log_file = self._folder / f"{name.replace(' ', '-')}.log"
+        kept = Kept(name, [command], environ, log_file, self._history)
+        await self._nursery.start(kept.run)
+        return kept
+
+    async def _link(self, process: str, server: str, url: str) -> str:
+        """A way of its own from one process to a server; the URL itself where a proxy cannot stand in between."""
+        found = address(url)
+        if found is None:
+            return url
+        host, port = found
+        proxy = Proxy(port, host)
+        await self._nursery.start(proxy.run)
+        self._links.append(Link(process, server, proxy))
+        return through(url, proxy)
+
+    # --- trouble, and peace
+
+    async def _make_trouble(self, load: Load, foreign: Foreign) -> list[str]:
+        """Faults for as long as the load lasts, and for the seconds that were asked for."""
+        options = self._options
+        kinds = [WORKER_FAULTS, PRODUCER_FAULTS, LINK_FAULTS]
+        if options.embedded:
+            kinds += [REDIS_FAULTS, POSTGRES_FAULTS, LOSSES] if options.postgres else [REDIS_FAULTS]
+        faults = Faults(self._workers, self._producers, self._links, self._servers, self._history)
+        begun = trio.current_time()
+        async with trio.open_nursery() as trouble:
+            trouble.start_soon(faults.run, plan(options.seed, kinds))
+            trouble.start_soon(foreign.run)
+            trouble.start_soon(self._show, load)
+            with trio.move_on_after(LOAD_LIMIT * options.seconds + MARGIN_SECONDS) as patience:
+                await load.run()
+            await trio.sleep_until(begun + options.seconds)
+            trouble.cancel_scope.cancel()
+        for kept in (self._servers.redis, self._servers.postgres):
+            if kept is not None:
+                with trio.move_on_after(MARGIN_SECONDS):
+                    await kept.wait()
+        if patience.cancelled_caught:
+            return [f"only {load.accepted} of {options.jobs} jobs were accepted"]
+        return []
+
+    async def _show(self, load: Load) -> None:
+        shown = 0
+        while True:
+            await trio.sleep(0.25)
+            for line in self._history.told[shown:]:
+                self._say(f"{load.accepted:>8,} accepted; {line.partition(' ')[2]}")
+            shown = len(self._history.told)
+
+    async def _drain(self) -> list[str]:
+        """Wait until everything has come to its end; what is left, if it does not."""
+        left = "nobody knows"
+        with trio.move_on_after(DRAIN_SECONDS):
+            while left:
+                try:
+                    left = await self._unsettled()
+                except (QueueUnavailable, StoreUnavailable) as error:
+                    left = str(error)
+                if left:
+                    await trio.sleep(0.3)
+        return [f"not quiet after {DRAIN_SECONDS:g} s of peace: {left}"] if left else []
+
+    async def _unsettled(self) -> str:
+        """What has not come to its end; empty: nothing."""
+        parts: dict[str, int] = {}
+        if self._pool is not None:
+            [row] = await self._pool.fetch(sql.UNSETTLED, self._queue_name)
+            parts |= {"rows without an end": row["waiting"], "marks": row["unpushed"], "claims": row["claimed"]}
+        parts["tasks in Redis"] = sum([len(piece) async for piece in self._queue.tasks()])
+        leases = set(await self._queue.lease_scores()) | await self._queue.published_leases()
+        parts["leases of nobody"] = max(0, len(leases) - len(self._workers))
+        return ", ".join(f"{count} {what}" for what, count in parts.items() if count)
+
+    async def end_processes(self) -> None:
+        """Ask all of them to end, and wait until they have."""
+        async with trio.open_nursery() as nursery:
+            for kept in [*self._producers, *self._workers]:
+                nursery.start_soon(kept.end)
+
+    # --- evidence
+
+    async def _check_rows(self) -> list[str]:
+        return [] if self._pool is None else await check_rows(self._queue, self._pool.fetch)
+
+    async def _check_left(self) -> list[str]:
+        left = await left_over(self._queue, dead=self._pool is None)
+        found = [f"the key {key} is left" for key in sorted(left)]
+        if self._pool is not None:
+            [row] = await self._pool.fetch(sql.UNSETTLED, self._queue_name)
+            found += [f"{row[name]} {name} are left" for name in ("waiting", "unpushed", "claimed") if row[name]]
+        return found
+
+    def _check_processes(self) -> list[str]:
+        found = [
+            f"{life.name} (process {life.pid}) ended by itself with status {life.status}"
+            for life in self._history.lives
+            if life.asked_at is None
+        ]
+        found += [
+            f"{life.name} (process {life.pid}) did not end when it was asked to, and was killed"
+            for life in self._history.lives
+            if life.status == -signal.SIGKILL and not life.killed
+        ]
+        for kept in [*self._producers, *self._workers]:
+            log = kept.log_file.read_text("utf-8", "replace")
+            found += [f"{kept.name} said: {record}" for record in bugs(log)]
+        return found
+
+    async def _rows(self) -> dict[int, list[Row]] | None:
+        if self._pool is None:
+            return None
+        rows: dict[int, list[Row]] = {}
+        after: UUID | None = None
+        while piece := await self._pool.fetch(sql.ROWS, self._queue_name, after, ROWS_MAX):
+            for found in piece:
+                row = Row(
+                    found["n"], str(found["id"]), found["state"], found["attempts"], found["recoveries"],
+                    found["interruptions"], found["retries"], found["error_message"],
+                )  # fmt: skip
+                rows.setdefault(row.n, []).append(row)
+            after = piece[-1]["id"]
+        return rows
+
+    async def _dead(self) -> tuple[dict[int, int], list[str]]:
+        """Job -> how often it lies in the dead letters; and what should not lie there."""
+        dead: dict[int, int] = {}
+        strange: list[str] = []
+        async for letters in self._queue.dead_letters():
+            for letter in letters:
+                try:
+                    n = int(msgspec.json.decode(msgspec.json.decode(letter)["task"])["payload"]["n"])
+                except (KeyError, ValueError, TypeError, msgspec.DecodeError):
+                    strange.append(f"a dead letter is none of ours: {letter[:200]!r}")
+                    continue
+                dead[n] = dead.get(n, 0) + 1
+                if self._pool is not None:
+                    strange.append(f"job {n} has a row, and lies in the dead letters: {letter[:300]!r}")
+        return dead, strange
+
+    async def _remove(self) -> None:
+        await self._queue.remove()
+        if self._pool is not None:
+            await self._pool.fetch(f'DROP SCHEMA "{self._schema}" CASCADE', seconds=60)
+
+
+async def _is_ready(client: httpx.AsyncClient, port: int) -> bool:
+    try:
+        return (await client.get(f"http://127.0.0.1:{port}/ready")).status_code == 200
+    except httpx.HTTPError:
+        return False
+
+
+def _folder() -> Path:
+    folder = Path(tempfile.mkdtemp(prefix="workqueue-chaos-"))
+    folder.chmod(0o711)  # root runs Postgres as another user, who has to pass
+    return folder
+
+
+def _remove(folder: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=True)

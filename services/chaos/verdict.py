@@ -1,0 +1,263 @@
+"""The verdict on a chaos run: what became of every job, and whether what ran twice had to. Pure.
+
+What is demanded, job by job:
+
+1. An accepted job has exactly one end (with Postgres: its row is completed or failed; without: it ended in the ledger,
+   or lies in the dead letters) and ran at least once; else it is *lost*. So does a task pushed by RPUSH, unless Redis
+   lost it before a worker had taken it.
+2. A row does not lie. `completed`: the ledger knows a run that came to its end. `failed`: its failures are used up, or
+   its worker died too often. `cancelled` (an enqueue that was refused): it never ran, and was not accepted.
+3. No two runs of a job have the same number, and (with Postgres) there are at most as many runs as its row counts:
+   attempts + recoveries + interruptions + 1 if it is completed. Each run that was cut short was counted.
+4. A run that follows one which did not fail is a *duplicate*. It is explained if something that we did to the worker of
+   the run before it, while it had the job, makes it inevitable:
+   - we killed that worker or told it to end, or
+   - it stood still (stopped by us, or without a processor), or was cut off from Redis alone, for so long that its lease
+     may have run out: half a term in one piece, in which short gaps count for nothing, or
+   - Redis lost what it had.
+   "While it had the job" is from a term before the run began (the fault that costs a lease begins earlier) until the
+   next run, but not longer than SETTLE_SECONDS after the run's end, plus what outages of its servers lasted just then.
+5. An enqueue refused with `failed to enqueue task` did not run, unless (README.md) the server that could tell failed just
+   then as well: with Postgres, Postgres, without it, Redis; or the producer itself stood still. Its row, if there is one,
+   is cancelled. `failed to persist job` may have run; its row, if there is one, has an end as all others.
+"""
+
+from collections.abc import Iterable
+from enum import StrEnum
+from itertools import pairwise
+
+from msgspec import Struct
+
+from services.chaos.history import History, Stretch, joined
+from services.chaos.ledger import Ledger, Run
+from services.chaos.load import Told
+
+SETTLE_SECONDS = 5.0
+LEASE_SHARE = 0.5  #: of a term: what may cost a lease
+GAP_SHARE = 0.25  #: of a term: no renewal fits into a shorter gap for certain
+RUN_SECONDS = 0.5  #: a run without an end may have lasted so long: its handlers take 0.15 s at most
+
+
+class Row(Struct, frozen=True):
+    """What a row says at the end."""
+
+    n: int
+    id: str
+    state: str
+    attempts: int
+    recoveries: int
+    interruptions: int
+    retries: int
+    error: str | None = None
+
+
+class Kind(StrEnum):
+    LOST = "lost"
+    DUPLICATE = "duplicate that nothing explains"
+    LIE = "not as it was told"
+
+
+class Fault(Struct, frozen=True):
+    """What is wrong with one job."""
+
+    n: int
+    kind: Kind
+    text: str
+
+
+class Evidence(Struct):
+    """All that is known at the end of a run."""
+
+    told: dict[int, Told]
+    foreign: dict[int, Told]
+    ledger: Ledger
+    history: History
+    term_seconds: float
+    rows: dict[int, list[Row]] | None  #: None: without Postgres
+    dead: dict[int, int] = {}  #: without Postgres: job -> how often it lies in the dead letters
+    violations: list[str] = []  #: what concerns no single job
+
+
+class Verdict(Struct):
+    """What came of it."""
+
+    faults: list[Fault] = []
+    violations: list[str] = []
+    runs: int = 0
+    explained: int = 0  #: duplicates
+    poisoned: int = 0  #: jobs that failed because their workers died too often
+    foreign_lost: int = 0  #: tasks of an RPUSH that were lost with Redis before a worker had taken them
+
+    def count(self, kind: Kind) -> int:
+        return len({fault.n for fault in self.faults if fault.kind is kind})
+
+    @property
+    def is_good(self) -> bool:
+        return not self.faults and not self.violations
+
+
+def judge(evidence: Evidence) -> Verdict:
+    """Judge every job that anybody has heard of."""
+    return _Judge(evidence).judge()
+
+
+class _Judge:
+    """Mutable state: the verdict as it grows."""
+
+    def __init__(self, evidence: Evidence) -> None:
+        self._evidence = evidence
+        self._history = evidence.history
+        self._term = evidence.term_seconds
+        self._verdict = Verdict(violations=[*evidence.violations, *evidence.ledger.faults])
+
+    def judge(self) -> Verdict:
+        evidence = self._evidence
+        runs = evidence.ledger.runs
+        rows = evidence.rows or {}
+        for n in sorted({*evidence.told, *evidence.foreign, *runs, *rows, *evidence.dead}):
+            ran = runs.get(n, [])
+            self._verdict.runs += len(ran)
+            self._judge_runs(n, ran)
+            if evidence.rows is None:
+                self._judge_in_redis(n, ran)
+            else:
+                self._judge_row(n, ran, rows.get(n, []))
+        return self._verdict
+
+    def _fault(self, n: int, kind: Kind, text: str) -> None:
+        self._verdict.faults.append(Fault(n, kind, text))
+
+    def _told(self, n: int) -> Told:
+        return self._evidence.told.get(n) or self._evidence.foreign.get(n) or Told("unknown", "", 0.0, 0.0)
+
+    # --- its end
+
+    def _judge_row(self, n: int, ran: list[Run], rows: list[Row]) -> None:
+        told = self._told(n)
+        if len(rows) > 1:
+            self._fault(n, Kind.LIE, f"it has {len(rows)} rows")
+        if not rows:
+            if told.answer == "accepted" and not (n in self._evidence.foreign and self._lost_with_redis(told, ran)):
+                self._fault(n, Kind.LOST, "it was accepted and has no row")
+            elif ran:
+                self._fault(n, Kind.LIE, "it ran and has no row")
+            return
+        row = rows[0]
+        counted = row.attempts + row.recoveries + row.interruptions + (row.state == "completed")
+        if len(ran) > counted:
+            self._fault(n, Kind.LIE, f"it ran {len(ran)} times, and its row counts {counted}")
+        died = (row.error or "").startswith("its worker died")
+        match row.state:
+            case "pending" | "processing":
+                self._fault(n, Kind.LOST, f"it is {row.state} at the end")
+            case "cancelled":
+                if told.answer == "accepted":
+                    self._fault(n, Kind.LOST, "it was accepted and is cancelled")
+                if ran:
+                    self._fault(n, Kind.LIE, "it is cancelled, and ran")
+            case "completed":
+                if not any(run.how == "end" for run in ran):
+                    self._fault(n, Kind.LOST, "it is completed, and no run came to its end")
+            case "failed" if died:
+                self._verdict.poisoned += 1
+            case "failed":
+                if not ran:
+                    self._fault(n, Kind.LOST, "it failed and never ran")
+                if row.attempts != row.retries + 1:
+                    self._fault(n, Kind.LIE, f"it failed after {row.attempts} of {row.retries + 1} failures")
+        if told.answer == "failed to enqueue task" and row.state != "cancelled" and not self._is_excused(told):
+            self._fault(n, Kind.LIE, f"it was refused, and is {row.state}")
+
+    def _judge_in_redis(self, n: int, ran: list[Run]) -> None:
+        told = self._told(n)
+        dead = self._evidence.dead.get(n, 0)
+        ended = any(run.how == "end" for run in ran)
+        if told.answer == "accepted" and not (ended or dead):
+            self._fault(n, Kind.LOST, f"it was accepted and has no end; it ran {len(ran)} times")
+        if told.answer == "failed to enqueue task" and (ran or dead) and not self._is_excused(told):
+            self._fault(n, Kind.LIE, "it was refused, and ran")
+        if dead > 1:
+            self._fault(n, Kind.LIE, f"it lies in the dead letters {dead} times")
+        if dead and not any(run.how == "fail" for run in ran):
+            self._verdict.poisoned += 1
+        elif dead and len(ran) == 1 and ended:
+            self._fault(n, Kind.LIE, "it ended, and lies in the dead letters")
+
+    def _lost_with_redis(self, told: Told, ran: list[Run]) -> bool:
+        lost = not ran and any(at >= told.sent for at in self._history.losses)
+        self._verdict.foreign_lost += lost
+        return lost
+
+    def _is_excused(self, told: Told) -> bool:
+        """Refused, and nobody could take it back: the other server failed, or the producer stood still."""
+        server = "Redis" if self._evidence.rows is None else "Postgres"
+        pids = {life.pid for life in self._history.lives if life.name == told.producer}
+        stretches: list[Stretch] = [
+            *self._troubles(told.producer, server),
+            *(stop for stop in self._history.stops if stop.pid in pids),
+        ]
+        return any(stretch.touches(told.sent, told.answered) for stretch in stretches)
+
+    # --- its runs
+
+    def _judge_runs(self, n: int, ran: list[Run]) -> None:
+        numbers = [run.number for run in ran]
+        if len(set(numbers)) < len(numbers):
+            self._fault(n, Kind.LIE, f"two of its runs have the same number: {numbers}")
+        for before, after in pairwise(ran):
+            if before.how == "fail" and after.number > before.number:
+                continue  # a retry
+            if self._is_explained(before, after):
+                self._verdict.explained += 1
+            else:
+                self._fault(n, Kind.DUPLICATE, f"run {after.number} after run {before.number}, which did not fail")
+
+    def _is_explained(self, before: Run, after: Run) -> bool:
+        life = self._history.life(before.pid, before.begun)
+        if life is None:
+            return False
+        begun = before.begun - self._term
+        ended = min(after.begun, self._settled_by(life.name, before))
+        if life.asked_at is not None and Stretch(life.asked_at, life.ended).touches(before.begun, ended):
+            return True
+        if any(begun <= at <= ended for at in self._history.losses):
+            return True
+        return any(
+            stretch.ended - stretch.begun >= LEASE_SHARE * self._term and stretch.touches(begun, ended)
+            for stretch in self._without_lease(life.name, before.pid)
+        )
+
+    def _without_lease(self, name: str, pid: int) -> list[Stretch]:
+        """When this process could not renew its lease, and others could."""
+        gap = GAP_SHARE * self._term
+        stretches = [
+            *self._stillness(pid),
+            *(trouble for trouble in self._history.troubles if trouble.process == name and trouble.server == "Redis"),
+        ]
+        widened = joined(Stretch(stretch.begun, stretch.ended + gap) for stretch in stretches)
+        return [Stretch(stretch.begun, stretch.ended - gap) for stretch in widened]
+
+    def _settled_by(self, name: str, run: Run) -> float:
+        """Until when its worker may have had the job: outages hold outcomes up."""
+        until = (run.ended if run.ended is not None else run.begun + RUN_SECONDS) + SETTLE_SECONDS
+        held_up = [
+            *self._stillness(run.pid),
+            *self._troubles(name, "Redis"),
+            *self._troubles(name, "Postgres"),
+        ]
+        for stretch in joined(stretch for stretch in held_up if stretch.ended >= run.begun):
+            if stretch.begun <= until:
+                until = max(until, stretch.ended + SETTLE_SECONDS)
+        return until
+
+    def _stillness(self, pid: int) -> Iterable[Stretch]:
+        yield from (stop for stop in self._history.stops if stop.pid == pid)
+        yield from (Stretch(still.begun, still.ended) for still in self._evidence.ledger.stillness if still.pid == pid)
+
+    def _troubles(self, process: str, server: str) -> Iterable[Stretch]:
+        """What kept this process from that server."""
+        return (
+            trouble
+            for trouble in self._history.troubles
+            if trouble.server == server and trouble.process in {process, ""}
+        )

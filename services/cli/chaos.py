@@ -1,0 +1,29 @@
+"""`workqueue chaos`."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import click
+import trio
+
+from core.settings import Settings
+from services.chaos.report import complaints, summary
+from services.chaos.run import Options, Outcome, run
+
+
+def run_chaos(settings: Settings, environ: Mapping[str, str], options: Mapping[str, Any]) -> int:
+    """Run chaos, tell what happens on standard error and what came of it on standard output; the exit status."""
+
+    async def main() -> Outcome:
+        return await run(Options(**options), settings, environ, lambda line: click.echo(line, err=True))
+
+    outcome = trio.run(main)
+    for line in complaints(outcome):
+        click.echo(line, err=True)
+    for name, value in summary(outcome):
+        click.echo(f"{name:<28}{value:>12}")
+    if outcome.verdict.is_good:
+        click.echo("good: nothing was lost, and nothing ran twice without need")
+        return 0
+    click.echo(f"BAD: ledger and logs are in {outcome.folder}", err=True)
+    return 1
