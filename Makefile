@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help up test lint format bench generate lock web clean setup setup-test
+.PHONY: help up test lint format chaos bench generate lock web clean setup setup-test
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -32,6 +32,11 @@ lint: setup-test ## What CI checks first
 format: setup-test ## Format Python and the page
 	$(BIN)/ruff format . && $(BIN)/ruff check --fix .
 	@if [ -d web/node_modules ]; then cd web && npm run --silent format; fi
+
+chaos: setup-test ## No job is lost under fire: SEED=3 SECONDS=120 JOBS=12000 PAUSE=1.5 WORKERS=3 REDIS_ONLY=1
+	@$(BIN)/workqueue chaos --embedded $(if $(SEED),--seed $(SEED)) $(if $(SECONDS),--seconds $(SECONDS)) \
+		$(if $(JOBS),--jobs $(JOBS)) $(if $(PAUSE),--pause $(PAUSE)) $(if $(WORKERS),--workers $(WORKERS)) \
+		$(if $(REDIS_ONLY),--redis-only)
 
 bench: setup-test ## README's figures, with their floors
 	@$(BIN)/python -m benchmarks

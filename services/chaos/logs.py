@@ -6,8 +6,9 @@ from collections.abc import Iterator
 #: A record of services/logs.py begins like this; what follows belongs to it.
 _BEGIN = re.compile(r"^\d{4}-\d\d-\d\dT[\d:.]+Z (?P<level>\w+) (?P<logger>[\w.]+): ")
 _BUGS = ("met a bug", "crashed", "no progress in")
-#: Where handlers fail, as they are asked to: the traceback is theirs.
+#: Where handlers fail, as they are asked to: the traceback is theirs, to its last line.
 _HANDLERS = "services.worker.consumers"
+_LAST_LINE = "RuntimeError: as asked"
 SHOWN_LENGTH = 3000
 
 
@@ -23,6 +24,11 @@ def _records(log: str) -> Iterator[str]:
             yield "\n".join(lines)
             lines = []
         lines.append(line)
+        if (
+            line == _LAST_LINE
+        ):  # what a dying process says after it is no record of its own, but not the handler's either
+            yield "\n".join(lines)
+            lines = []
     if lines:
         yield "\n".join(lines)
 

@@ -37,7 +37,7 @@ LOSSES: Kinds = {
     "flush Redis": (1, 0.0, 0.0),
     "replace Redis by an empty one": (1, 0.0, 1.0),
 }
-PAUSE_SECONDS = (0.2, 2.5)  #: between the beginnings of two faults; they overlap where they last
+PAUSE_SECONDS = 1.5  #: between the beginnings of two faults, on average; they overlap where they last
 
 
 class Fault(Struct, frozen=True):
@@ -49,14 +49,14 @@ class Fault(Struct, frozen=True):
     index: int
 
 
-def plan(seed: int, kinds: Sequence[Kinds]) -> Iterator[Fault]:
-    """The faults of a run, without end; the same seed and kinds give the same ones."""
+def plan(seed: int, kinds: Sequence[Kinds], pause_seconds: float = PAUSE_SECONDS) -> Iterator[Fault]:
+    """The faults of a run, without end, `pause_seconds` apart on average; the same arguments give the same ones."""
     random = Random(seed)  # noqa: S311 - to be repeatable
     known = {name: values for group in kinds for name, values in group.items()}
     names, weights = list(known), [weight for weight, _, _ in known.values()]
     at = 0.0
     while True:
-        at += random.uniform(*PAUSE_SECONDS)
+        at += random.uniform(0.1, 1.9) * pause_seconds
         [name] = random.choices(names, weights)
         _, shortest, longest = known[name]
         yield Fault(at, name, random.uniform(shortest, longest), random.randrange(1 << 16))

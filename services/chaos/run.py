@@ -31,6 +31,7 @@ from services.chaos.logs import bugs
 from services.chaos.plan import (
     LINK_FAULTS,
     LOSSES,
+    PAUSE_SECONDS,
     POSTGRES_FAULTS,
     PRODUCER_FAULTS,
     REDIS_FAULTS,
@@ -62,6 +63,7 @@ class Options(Struct, frozen=True, kw_only=True):
     workers: int = 3
     producers: int = 2
     concurrency: int = 20  #: of each worker
+    pause: float = PAUSE_SECONDS  #: between two faults, on average
     embedded: bool = False  #: servers of the run's own, which are broken too
     postgres: bool = True  #: of the embedded ones
 
@@ -257,7 +259,7 @@ class _Chaos:
         faults = Faults(self._workers, self._producers, self._links, self._servers, self._history)
         begun = trio.current_time()
         async with trio.open_nursery() as trouble:
-            trouble.start_soon(faults.run, plan(options.seed, kinds))
+            trouble.start_soon(faults.run, plan(options.seed, kinds, options.pause))
             trouble.start_soon(foreign.run)
             trouble.start_soon(self._show, load)
             with trio.move_on_after(LOAD_LIMIT * options.seconds + MARGIN_SECONDS) as patience:

@@ -17,9 +17,9 @@ What is demanded, job by job:
    - Redis lost what it had.
    "While it had the job" is from a term before the run began (the fault that costs a lease begins earlier) until the
    next run, but not longer than SETTLE_SECONDS after the run's end, plus what outages of its servers lasted just then.
-5. An enqueue refused with `failed to enqueue task` did not run, unless (README.md) the server that could tell failed just
-   then as well: with Postgres, Postgres, without it, Redis; or the producer itself stood still. Its row, if there is one,
-   is cancelled. `failed to persist job` may have run; its row, if there is one, has an end as all others.
+5. An enqueue refused with `failed to enqueue task` did not run, unless (README.md) the server that could tell failed
+   just then as well: with Postgres, Postgres, without it, Redis; or the producer itself stood still. Its row, if there
+   is one, is cancelled. `failed to persist job` may have run; its row, if there is one, has an end as all others.
 """
 
 from collections.abc import Iterable
@@ -178,10 +178,10 @@ class _Judge:
             self._fault(n, Kind.LIE, "it was refused, and ran")
         if dead > 1:
             self._fault(n, Kind.LIE, f"it lies in the dead letters {dead} times")
-        if dead and not any(run.how == "fail" for run in ran):
-            self._verdict.poisoned += 1
-        elif dead and len(ran) == 1 and ended:
+        if dead and ended and len(ran) == 1:
             self._fault(n, Kind.LIE, "it ended, and lies in the dead letters")
+        elif dead and not any(run.how == "fail" for run in ran):
+            self._verdict.poisoned += 1
 
     def _lost_with_redis(self, told: Told, ran: list[Run]) -> bool:
         lost = not ran and any(at >= told.sent for at in self._history.losses)

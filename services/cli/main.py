@@ -155,11 +155,11 @@ def reconcile(dry_run: bool) -> None:
 @click.option("--jobs", type=click.IntRange(1, 10_000_000), help="Jobs to be accepted.  [default: 100 a second]")
 @click.option("--workers", type=click.IntRange(1, 100), default=3, show_default=True)
 @click.option("--producers", type=click.IntRange(1, 100), default=2, show_default=True)
+@click.option("--pause", type=click.FloatRange(0.1, 3600), default=1.5, show_default=True,
+              help="Seconds between two faults, on average.")  # fmt: skip
 @click.option("--embedded", is_flag=True, help="On servers of its own, which are killed, stopped and emptied as well.")
 @click.option("--redis-only", is_flag=True, help="Without Postgres.")
-def chaos(
-    seed: int | None, seconds: float, jobs: int | None, workers: int, producers: int, embedded: bool, redis_only: bool
-) -> None:
+def chaos(seed: int | None, seconds: float, jobs: int | None, **more: Any) -> None:
     """Show under fire that no job is lost.
 
     Runs workers and producers of its own on your REDIS_URL and DATABASE_URL, in a queue and a schema of their own that
@@ -169,18 +169,12 @@ def chaos(
     from services.cli.chaos import run_chaos
 
     settings = _settings()
-    if redis_only:
+    if more.pop("redis_only"):
+        more["postgres"] = False
         settings = msgspec.structs.replace(settings, database_url=None)
-    options = {
-        "seed": random.SystemRandom().randrange(1_000_000) if seed is None else seed,
-        "seconds": seconds,
-        "jobs": round(100 * seconds) if jobs is None else jobs,
-        "workers": workers,
-        "producers": producers,
-        "embedded": embedded,
-        "postgres": not redis_only,
-    }
-    sys.exit(run_chaos(settings, os.environ, options))
+    more["seed"] = random.SystemRandom().randrange(1_000_000) if seed is None else seed
+    more["jobs"] = round(100 * seconds) if jobs is None else jobs
+    sys.exit(run_chaos(settings, os.environ, more | {"seconds": seconds}))
 
 
 @main.command()

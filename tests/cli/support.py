@@ -15,5 +15,5 @@ def workqueue(*arguments: str, stdin: str = "", **variables: str) -> subprocess.
     """Run `workqueue` to its end."""
     command = [sys.executable, "-m", "services.cli", *arguments]
     return subprocess.run(
-        command, input=stdin, capture_output=True, text=True, timeout=60, env=environ(**variables), check=False
+        command, input=stdin, capture_output=True, text=True, timeout=120, env=environ(**variables), check=False
     )

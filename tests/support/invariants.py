@@ -1,37 +1,19 @@
-"""protocol's check at a quiet moment: nothing is lost, nothing lies about, nothing is left over."""
+"""The check at a quiet moment, as `workqueue chaos` makes it: nothing is lost, nothing lies about, nothing is left."""
 
-import json
 from collections.abc import Collection
 from uuid import UUID
 
 from core.queue import Queue
+from services.chaos import invariants
+from services.chaos.invariants import tasks_in_redis
 from tests.support.rows import Psql
 
-
-async def tasks_in_redis(queue: Queue) -> set[UUID]:
-    """The ids of all tasks that are in the ready list, the front list, the scheduled set or a flight."""
-    texts = [
-        *await queue._command("LRANGE", queue.keys.ready, 0, -1),
-        *await queue._command("LRANGE", queue.keys.front, 0, -1),
-        *await queue._command("ZRANGE", queue.keys.scheduled, 0, -1),
-    ]
-    for key in await queue._command("KEYS", f"{{{queue.name}}}:flight:*"):
-        flight = await queue._command("HGETALL", key)
-        texts += [value for field, value in flight.items() if field != b"at"]
-    return {UUID(json.loads(text)["job_id"]) for text in texts}
+__all__ = ["check_nothing_left", "check_rows", "tasks_in_redis"]
 
 
 async def check_rows(queue: Queue, psql: Psql, *, taken_by_others: Collection[UUID] = ()) -> None:
     """Every pending row is in Redis or marked; every processing row's token is noted and its owner is a lease."""
-    there = await tasks_in_redis(queue) | set(taken_by_others)
-    marked = {job_id for row in await psql("SELECT unnest(ids) AS id FROM unpushed") for job_id in [row["id"]]}
-    pending = {row["id"] for row in await psql("SELECT id FROM jobs WHERE state = 'pending'")}
-    assert pending <= there | marked, f"pending and nowhere: {pending - there - marked}"
-    leases = {UUID(lease.decode()) for lease in await queue._command("ZRANGE", queue.keys.leases, 0, -1)}
-    claims = {row["token"]: row["owner"] for row in await psql("SELECT token, owner FROM claimed")}
-    for row in await psql("SELECT id, token FROM jobs WHERE state = 'processing'"):
-        assert row["token"] in claims, f"{row['id']} is processing under a claim that nobody noted"
-        assert claims[row["token"]] in leases, f"{row['id']} is processing and its owner is no lease"
+    assert await invariants.check_rows(queue, psql, taken_by_others=taken_by_others) == []
 
 
 async def check_nothing_left(queue: Queue, psql: Psql | None = None, *, dead: bool = False) -> None:

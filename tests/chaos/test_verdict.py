@@ -1,0 +1,196 @@
+"""The verdict itself: what a sound history looks like, and that each kind of unsoundness is seen."""
+
+import msgspec
+import pytest
+
+from services.chaos.history import History, Life, Stop, Trouble
+from services.chaos.ledger import read_ledger
+from services.chaos.load import FOREIGN_FIRST, Told
+from services.chaos.verdict import Evidence, Kind, Row, judge
+
+TERM = 3.0
+PID = 7
+
+
+def evidence(lines: str = "", *, rows: list[Row] | None = None, answer: str = "accepted", **more: object) -> Evidence:
+    """Job 1, enqueued at 100 and run by worker 1."""
+    history = History(lives=[Life(0.0, 1000.0, "worker 1", PID, 900.0)], stops=[], troubles=[], losses=[])
+    kept = None if rows is None else {row.n: [row] for row in rows}
+    told = {1: Told(answer, "producer 1", 100.0, 100.1)}
+    found = Evidence(told, {}, read_ledger(lines.splitlines()), history, TERM, kept)
+    return msgspec.structs.replace(found, **more)
+
+
+def ran(*runs: tuple[int, float, str]) -> str:
+    """Lines of (number, begin, end|fail|cut|nothing); each run takes 0.1 s."""
+    lines = []
+    for number, begun, how in runs:
+        lines.append(f"start {begun} {PID} 1 {number}")
+        if how:
+            lines.append(f"{how} {begun + 0.1} {PID} 1 {number}")
+    return "\n".join(lines)
+
+
+def row(state: str = "completed", **counters: object) -> Row:
+    return Row(**{"n": 1, "id": "a", "state": state, "attempts": 0, "recoveries": 0, "interruptions": 0, "retries": 3}
+               | counters)  # fmt: skip
+
+
+def kinds(found: Evidence) -> list[Kind]:
+    return [fault.kind for fault in judge(found).faults]
+
+
+ONCE = ran((1, 101, "end"))
+TWICE = ran((1, 101, "end"), (2, 102, "end"))
+CUT_SHORT = ran((1, 101, ""), (2, 104, "end"))
+
+
+def test_a_job_that_was_accepted_and_ran_once_is_well():
+    assert judge(evidence(ONCE, rows=[row()])).is_good
+    assert judge(evidence(ONCE)).is_good
+
+
+def test_a_retry_is_no_duplicate():
+    verdict = judge(evidence(ran((1, 101, "fail"), (2, 102, "end")), rows=[row(attempts=1)]))
+    assert verdict.is_good
+    assert verdict.explained == 0
+
+
+@pytest.mark.parametrize(
+    ("lines", "rows"),
+    [
+        ("", None),
+        (ran((1, 101, "")), None),
+        ("", []),
+        (ONCE, [row("processing")]),
+        ("", [row("pending")]),
+        ("", [row("cancelled")]),
+        (ran((1, 101, "")), [row()]),
+        ("", [row("failed", attempts=4)]),
+    ],
+)
+def test_an_accepted_job_without_an_end_or_a_run_is_lost(lines, rows):
+    assert Kind.LOST in kinds(evidence(lines, rows=rows))
+
+
+def test_a_job_that_ended_and_ran_again_without_a_cause_is_a_duplicate():
+    assert kinds(evidence(TWICE, rows=[row(interruptions=1)])) == [Kind.DUPLICATE]
+    assert kinds(evidence(TWICE)) == [Kind.DUPLICATE]
+    assert judge(evidence(TWICE)).count(Kind.DUPLICATE) == 1
+
+
+def test_runs_that_the_row_does_not_count_are_seen():
+    assert kinds(evidence(TWICE, rows=[row()])) == [Kind.DUPLICATE, Kind.LIE]
+
+
+def test_two_runs_of_one_number_are_seen_even_where_a_fault_would_explain_them():
+    found = evidence(ran((1, 101, ""), (1, 102, "end")))
+    found.history.lives[0].asked_at = 101.5
+    assert kinds(found) == [Kind.LIE]
+
+
+@pytest.mark.parametrize("lines", [TWICE, CUT_SHORT])
+def test_a_kill_explains_a_second_run_only_while_the_worker_had_the_job(lines):
+    found = evidence(lines, rows=[row(recoveries=1)])
+    life = found.history.lives[0]
+    life.asked_at = life.ended = 101.3
+    assert judge(found).is_good
+    assert judge(found).explained == 1
+    life.asked_at = life.ended = 100.9
+    assert kinds(found) == [Kind.DUPLICATE], "before it began"
+
+
+def test_a_kill_long_after_a_run_has_ended_explains_nothing():
+    found = evidence(ran((1, 101, "end"), (2, 130, "end")))
+    life = found.history.lives[0]
+    life.asked_at = life.ended = 120.0
+    assert kinds(found) == [Kind.DUPLICATE]
+    found.history.troubles.append(Trouble(101, 118, "", "Redis", ""))
+    assert judge(found).is_good, "an outage held its outcome up until then"
+
+
+def test_a_kill_of_another_worker_explains_nothing():
+    found = evidence(TWICE)
+    found.history.lives.append(Life(0.0, 101.3, "worker 2", PID + 1, 101.3))
+    assert kinds(found) == [Kind.DUPLICATE]
+
+
+@pytest.mark.parametrize(("seconds", "explains"), [(1.0, False), (2.0, True)])
+def test_standing_still_explains_a_second_run_once_it_may_cost_the_lease(seconds, explains):
+    found = evidence(CUT_SHORT)
+    found.history.stops.append(Stop(101.2, 101.2 + seconds, "worker 1", PID))
+    assert judge(found).is_good is explains
+    noted = evidence(f"{CUT_SHORT}\nasleep 101.2 {PID} {101.2 + seconds}")
+    assert judge(noted).is_good is explains
+
+
+def test_being_cut_off_from_redis_alone_explains_a_second_run_and_an_outage_for_all_does_not():
+    found = evidence(CUT_SHORT)
+    found.history.troubles.append(Trouble(100.0, 101.0, "", "Redis", "worker 1"))
+    assert not judge(found).is_good
+    found.history.troubles.append(Trouble(101.5, 102.5, "", "Redis", "worker 1"))
+    assert judge(found).is_good, "no renewal for certain in the gap between the two"
+    for server, process in [("Redis", ""), ("Postgres", "worker 1"), ("Redis", "worker 2")]:
+        found.history.troubles[:] = [Trouble(100.0, 103.0, "", server, process)]
+        assert not judge(found).is_good
+
+
+def test_a_loss_of_redis_explains_a_second_run_of_what_was_in_flight():
+    found = evidence(CUT_SHORT)
+    found.history.losses.append(101.5)
+    assert judge(found).is_good
+    found.history.losses[:] = [97.0]
+    assert not judge(found).is_good
+
+
+def test_a_refused_job_that_ran_is_seen_unless_nobody_could_take_it_back():
+    found = evidence(ONCE, rows=[row()], answer="failed to enqueue task")
+    assert kinds(found) == [Kind.LIE]
+    found.history.troubles.append(Trouble(100.0, 100.05, "", "Postgres", "producer 1"))
+    assert judge(found).is_good
+    redis_only = evidence(ONCE, answer="failed to enqueue task")
+    assert kinds(redis_only) == [Kind.LIE]
+    redis_only.history.troubles.append(Trouble(100.0, 100.05, "", "Redis", ""))
+    assert judge(redis_only).is_good
+
+
+def test_a_cancelled_job_never_ran():
+    assert judge(evidence("", rows=[row("cancelled")], answer="failed to enqueue task")).is_good
+    assert kinds(evidence(ONCE, rows=[row("cancelled")], answer="failed to enqueue task")) == [Kind.LIE, Kind.LIE]
+
+
+def test_a_job_that_nobody_was_told_of_may_have_run_or_not():
+    assert judge(evidence("", answer="unknown")).is_good
+    assert judge(evidence(ONCE, answer="unknown")).is_good
+    assert judge(evidence(ONCE, rows=[row()], answer="failed to persist job")).is_good
+    assert kinds(evidence(ONCE, rows=[row("processing")], answer="unknown")) == [Kind.LIE, Kind.LOST]
+
+
+def test_a_job_that_failed_for_good_has_used_its_retries_up():
+    lines = ran((1, 101, "fail"), (2, 102, "fail"))
+    assert judge(evidence(lines, rows=[row("failed", attempts=2, retries=1)])).is_good
+    assert kinds(evidence(lines, rows=[row("failed", attempts=2, retries=3)])) == [Kind.LIE]
+    died = row("failed", recoveries=3, error="its worker died 3 times while it ran")
+    assert judge(evidence(ran((1, 101, "fail")), rows=[died])).poisoned == 1
+
+
+def test_dead_letters_are_an_end_without_rows():
+    assert judge(evidence(ran((1, 101, "fail")), dead={1: 1})).is_good
+    assert kinds(evidence(ran((1, 101, "fail")), dead={1: 2})) == [Kind.LIE]
+    assert kinds(evidence(ONCE, dead={1: 1})) == [Kind.LIE]
+
+
+def test_a_foreign_task_may_be_lost_with_redis_before_a_worker_has_taken_it():
+    n = FOREIGN_FIRST
+    found = evidence("", rows=[], foreign={n: Told("accepted", "", 50.0, 50.1)}, told={})
+    assert kinds(found) == [Kind.LOST]
+    found.history.losses.append(51.0)
+    assert judge(found).is_good
+    assert judge(found).foreign_lost == 1
+    found.history.losses[:] = [49.0]
+    assert kinds(found) == [Kind.LOST]
+
+
+def test_what_concerns_no_single_job_spoils_the_verdict_too():
+    assert not judge(evidence(ONCE, violations=["a key is left"])).is_good
+    assert not judge(evidence(f"{ONCE}\nnonsense")).is_good
