@@ -66,6 +66,7 @@ class Options(Struct, frozen=True, kw_only=True):
     pause: float = PAUSE_SECONDS  #: between two faults, on average
     embedded: bool = False  #: servers of the run's own, which are broken too
     postgres: bool = True  #: of the embedded ones
+    keep: bool = False  #: the folder, also when all is well
 
 
 class Outcome(Struct, frozen=True):
@@ -76,7 +77,7 @@ class Outcome(Struct, frozen=True):
     evidence: Evidence
     accepted: int
     seconds: float  #: from the first job to the last end
-    folder: Path  #: of the logs and the ledger; kept only if the verdict is bad
+    folder: Path  #: of the logs, the ledger and the evidence; kept only if the verdict is bad, or told to
 
 
 class NotReady(WorkQueueError):
@@ -101,7 +102,9 @@ async def run(
             with trio.CancelScope(shield=True):
                 await chaos.end_processes()
         nursery.cancel_scope.cancel()
-    if outcome.verdict.is_good:
+    await trio.Path(folder / "evidence.msgpack").write_bytes(msgspec.msgpack.encode(outcome.evidence))
+    await trio.Path(folder / "faults.txt").write_text("".join(f"{line}\n" for line in outcome.evidence.history.told))
+    if outcome.verdict.is_good and not options.keep:
         await trio.to_thread.run_sync(_remove, folder)
     return outcome
 

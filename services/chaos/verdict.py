@@ -11,7 +11,8 @@ What is demanded, job by job:
    attempts + recoveries + interruptions + 1 if it is completed. Each run that was cut short was counted.
 4. A run that follows one which did not fail is a *duplicate*. It is explained if something that we did to the worker of
    the run before it, while it had the job, makes it inevitable:
-   - we killed that worker or told it to end, or
+   - we killed that worker, or
+   - we told it to end, and could then not say what had become of its jobs: a server was out of its reach, or
    - it stood still (stopped by us, or without a processor), or was cut off from Redis alone, for so long that its lease
      may have run out: half a term in one piece, in which short gaps count for nothing, or
    - Redis lost what it had.
@@ -84,7 +85,7 @@ class Verdict(Struct):
     faults: list[Fault] = []
     violations: list[str] = []
     runs: int = 0
-    explained: int = 0  #: duplicates
+    explained: dict[str, int] = {}  #: cause -> duplicates
     poisoned: int = 0  #: jobs that failed because their workers died too often
     foreign_lost: int = 0  #: tasks of an RPUSH that were lost with Redis before a worker had taken them
 
@@ -207,25 +208,30 @@ class _Judge:
         for before, after in pairwise(ran):
             if before.how == "fail" and after.number > before.number:
                 continue  # a retry
-            if self._is_explained(before, after):
-                self._verdict.explained += 1
+            if cause := self._cause(before, after):
+                self._verdict.explained[cause] = self._verdict.explained.get(cause, 0) + 1
             else:
                 self._fault(n, Kind.DUPLICATE, f"run {after.number} after run {before.number}, which did not fail")
 
-    def _is_explained(self, before: Run, after: Run) -> bool:
+    def _cause(self, before: Run, after: Run) -> str | None:
+        """What made the second run inevitable; None: nothing did."""
         life = self._history.life(before.pid, before.begun)
         if life is None:
-            return False
+            return None
         begun = before.begun - self._term
         ended = min(after.begun, self._settled_by(life.name, before))
         if life.asked_at is not None and Stretch(life.asked_at, life.ended).touches(before.begun, ended):
-            return True
+            if life.killed:
+                return "killed"
+            reach = [*self._troubles(life.name, "Redis"), *self._troubles(life.name, "Postgres")]
+            if any(trouble.touches(life.asked_at - SETTLE_SECONDS, life.ended) for trouble in reach):
+                return "ended out of reach"
         if any(begun <= at <= ended for at in self._history.losses):
-            return True
-        return any(
-            stretch.ended - stretch.begun >= LEASE_SHARE * self._term and stretch.touches(begun, ended)
-            for stretch in self._without_lease(life.name, before.pid)
-        )
+            return "Redis lost"
+        for stretch in self._without_lease(life.name, before.pid):
+            if stretch.ended - stretch.begun >= LEASE_SHARE * self._term and stretch.touches(begun, ended):
+                return "lease lost"
+        return None
 
     def _without_lease(self, name: str, pid: int) -> list[Stretch]:
         """When this process could not renew its lease, and others could."""

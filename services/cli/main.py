@@ -159,6 +159,7 @@ def reconcile(dry_run: bool) -> None:
               help="Seconds between two faults, on average.")  # fmt: skip
 @click.option("--embedded", is_flag=True, help="On servers of its own, which are killed, stopped and emptied as well.")
 @click.option("--redis-only", is_flag=True, help="Without Postgres.")
+@click.option("--keep", is_flag=True, help="Keep logs, ledger and evidence also when all is well.")
 def chaos(seed: int | None, seconds: float, jobs: int | None, **more: Any) -> None:
     """Show under fire that no job is lost.
 

@@ -53,7 +53,7 @@ def test_a_job_that_was_accepted_and_ran_once_is_well():
 def test_a_retry_is_no_duplicate():
     verdict = judge(evidence(ran((1, 101, "fail"), (2, 102, "end")), rows=[row(attempts=1)]))
     assert verdict.is_good
-    assert verdict.explained == 0
+    assert verdict.explained == {}
 
 
 @pytest.mark.parametrize(
@@ -85,7 +85,8 @@ def test_runs_that_the_row_does_not_count_are_seen():
 
 def test_two_runs_of_one_number_are_seen_even_where_a_fault_would_explain_them():
     found = evidence(ran((1, 101, ""), (1, 102, "end")))
-    found.history.lives[0].asked_at = 101.5
+    life = found.history.lives[0]
+    life.killed, life.asked_at, life.ended = True, 101.5, 101.5
     assert kinds(found) == [Kind.LIE]
 
 
@@ -93,9 +94,9 @@ def test_two_runs_of_one_number_are_seen_even_where_a_fault_would_explain_them()
 def test_a_kill_explains_a_second_run_only_while_the_worker_had_the_job(lines):
     found = evidence(lines, rows=[row(recoveries=1)])
     life = found.history.lives[0]
-    life.asked_at = life.ended = 101.3
+    life.killed, life.asked_at, life.ended = True, 101.3, 101.3
     assert judge(found).is_good
-    assert judge(found).explained == 1
+    assert judge(found).explained == {"killed": 1}
     life.asked_at = life.ended = 100.9
     assert kinds(found) == [Kind.DUPLICATE], "before it began"
 
@@ -103,15 +104,24 @@ def test_a_kill_explains_a_second_run_only_while_the_worker_had_the_job(lines):
 def test_a_kill_long_after_a_run_has_ended_explains_nothing():
     found = evidence(ran((1, 101, "end"), (2, 130, "end")))
     life = found.history.lives[0]
-    life.asked_at = life.ended = 120.0
+    life.killed, life.asked_at, life.ended = True, 120.0, 120.0
     assert kinds(found) == [Kind.DUPLICATE]
     found.history.troubles.append(Trouble(101, 118, "", "Redis", ""))
     assert judge(found).is_good, "an outage held its outcome up until then"
 
 
+def test_an_end_that_was_asked_for_explains_a_second_run_only_if_a_server_was_out_of_reach():
+    found = evidence(TWICE)
+    life = found.history.lives[0]
+    life.asked_at, life.ended = 101.05, 101.5
+    assert kinds(found) == [Kind.DUPLICATE]
+    found.history.troubles.append(Trouble(101.0, 101.4, "", "Postgres", "worker 1"))
+    assert judge(found).explained == {"ended out of reach": 1}
+
+
 def test_a_kill_of_another_worker_explains_nothing():
     found = evidence(TWICE)
-    found.history.lives.append(Life(0.0, 101.3, "worker 2", PID + 1, 101.3))
+    found.history.lives.append(Life(0.0, 101.3, "worker 2", PID + 1, 101.3, killed=True))
     assert kinds(found) == [Kind.DUPLICATE]
 
 
