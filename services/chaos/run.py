@@ -44,6 +44,7 @@ from services.chaos.verdict import Evidence, Row, Verdict, judge
 from services.local.postgres import run_postgres
 from services.local.process import free_port
 from services.local.valkey import flush, run_valkey
+from services.worker.peers import Published
 
 TERM_SECONDS = 3.0
 READY_SECONDS = 90.0
@@ -306,7 +307,9 @@ class _Chaos:
             parts |= {"rows without an end": row["waiting"], "marks": row["unpushed"], "claims": row["claimed"]}
         parts["tasks in Redis"] = sum([len(piece) async for piece in self._queue.tasks()])
         leases = set(await self._queue.lease_scores()) | await self._queue.published_leases()
-        parts["leases of nobody"] = max(0, len(leases) - len(self._workers))
+        holders = [msgspec.json.decode(said, type=Published).pid for said, _ in (await self._queue.workers()).values()]
+        parts["workers without a lease"] = len({kept.pid for kept in self._workers} - set(holders))
+        parts["leases of nobody"] = len(leases) - len(self._workers) + parts["workers without a lease"]
         return ", ".join(f"{count} {what}" for what, count in parts.items() if count)
 
     async def end_processes(self) -> None:
