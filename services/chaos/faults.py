@@ -1,6 +1,7 @@
 """Faults, carried out: on our processes, on their links, and on servers where these are our own."""
 
 import shutil
+import signal
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -10,7 +11,7 @@ import trio
 from msgspec import Struct
 
 from services.chaos.history import History, Stop, Trouble
-from services.chaos.plan import Fault
+from services.chaos.plan import LINK_FAULTS, Fault
 from services.chaos.processes import Kept, KeptServer
 from services.chaos.proxy import Proxy
 
@@ -68,10 +69,10 @@ class Faults:
             case "worker" | "producer":
                 kept = self._workers if what == "worker" else self._producers
                 await self._strike_process(kind, kept[fault.index % len(kept)], fault)
-            case "kill Redis" | "stop Redis" | "kill Postgres" | "flush Redis" | "replace Redis by an empty one":
-                await self._strike_server(fault)
-            case _:
+            case link if link in LINK_FAULTS:
                 await self._strike_links(fault)
+            case _:
+                await self._strike_server(fault)
 
     # --- processes
 
@@ -150,28 +151,32 @@ class Faults:
                 return
             self._tell(fault, "")
             with self._trouble(fault.kind, server, ""):
-                match fault.kind:
-                    case "kill Redis" if not self._servers.redis_keeps_all:
+                match fault.kind.split()[0]:
+                    case "kill":
+                        await self._end(kept, signal.SIGKILL, fault.seconds, loses=server == "Redis")
+                    case "restart" if server == "Redis":
+                        await self._end(kept, signal.SIGTERM, fault.seconds)
+                    case "restart":
+                        await self._end(kept, signal.SIGINT, fault.seconds)  # its fast shutdown
+                    case "replace":
                         self._history.losses.append(time.monotonic())
-                        await self._kill(kept, fault.seconds)
-                    case "kill Redis" | "kill Postgres":
-                        await self._kill(kept, fault.seconds)
-                    case "stop Redis":
-                        kept.stop()
-                        try:
-                            await trio.sleep(fault.seconds)
-                        finally:
-                            kept.go_on()
-                    case "replace Redis by an empty one":
-                        self._history.losses.append(time.monotonic())
-                        await self._kill(kept, fault.seconds, self._forget)
-                    case "flush Redis":
+                        await self._end(kept, signal.SIGKILL, fault.seconds, self._forget)
+                    case "flush":
                         await self._flush()
+                    case "stop":
+                        one = fault.index if fault.kind == "stop one backend of Postgres" else None
+                        async with kept.stopped(one):
+                            await trio.sleep(fault.seconds)
 
-    async def _kill(self, kept: KeptServer, seconds: float, before_start: Callable[[], None] = lambda: None) -> None:
+    async def _end(
+        self, kept: KeptServer, number: signal.Signals, seconds: float,
+        before_start: Callable[[], None] = lambda: None, *, loses: bool = False,
+    ) -> None:  # fmt: skip
+        if loses and not self._servers.redis_keeps_all:
+            self._history.losses.append(time.monotonic())  # its last second, perhaps
         with trio.CancelScope(shield=True):  # at the end of the faults too, it is there again first
             with trio.move_on_after(BACK_SECONDS + seconds):
-                await kept.kill(seconds, before_start)
+                await kept.end(number, seconds, before_start)
 
     def _forget(self) -> None:
         if self._servers.redis_folder is not None:

@@ -29,9 +29,13 @@ LINK_FAULTS: Kinds = {
 REDIS_FAULTS: Kinds = {
     "kill Redis": (2, 0.0, 2.0),
     "stop Redis": (2, 0.3, 5.0),
+    "restart Redis": (1, 0.0, 1.0),
 }
 POSTGRES_FAULTS: Kinds = {
     "kill Postgres": (2, 0.0, 2.0),
+    "stop Postgres": (1, 0.3, 5.0),
+    "stop one backend of Postgres": (1, 0.3, 5.0),
+    "restart Postgres": (1, 0.0, 1.0),
 }
 LOSSES: Kinds = {
     "flush Redis": (1, 0.0, 0.0),

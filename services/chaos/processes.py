@@ -6,8 +6,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 
 import trio
@@ -143,20 +143,37 @@ class KeptServer:
             self._before_start()
             self._away_seconds, self._before_start = 0.0, lambda: None
 
-    async def kill(self, away_seconds: float, before_start: Callable[[], None] = lambda: None) -> None:
-        """kill -9; returns when it is back: after `away_seconds`, and after `before_start`. Cancelled: it comes."""
+    async def end(
+        self, number: signal.Signals, away_seconds: float, before_start: Callable[[], None] = lambda: None
+    ) -> None:
+        """End it with this signal; returns when it is back: after `away_seconds`, and after `before_start`.
+
+        Cancelled: it comes back all the same.
+        """
         self._away_seconds, self._before_start = away_seconds, before_start
         up = self._up
-        self._send(signal.SIGKILL)
+        self._send(number)
         while up is self._up and self.server is not None:  # noqa: ASYNC110 - until its end was noticed
             await trio.sleep(0.01)
         await self._up.wait()
 
-    def stop(self) -> None:
-        self._send(signal.SIGSTOP)
-
-    def go_on(self) -> None:
-        self._send(signal.SIGCONT)
+    @asynccontextmanager
+    async def stopped(self, index: int | None = None) -> AsyncIterator[None]:
+        """The server and its children stand still while the block lasts; with an `index`, one of the children alone."""
+        if self.server is None:
+            yield
+            return
+        pids = [self.server.pid] if index is None else []
+        self._send_to(pids, signal.SIGSTOP)  # first: from now on it makes no more children
+        children = await _children(self.server.pid)
+        if index is not None:
+            children = [children[index % len(children)]] if children else []
+        pids += children
+        self._send_to(children, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self._send_to(pids, signal.SIGCONT)
 
     async def wait(self) -> None:
         """Until it serves."""
@@ -164,5 +181,20 @@ class KeptServer:
 
     def _send(self, number: signal.Signals) -> None:
         if self.server is not None:
+            self._send_to([self.server.pid], number)
+
+    @staticmethod
+    def _send_to(pids: Sequence[int], number: signal.Signals) -> None:
+        for pid in pids:
             with contextlib.suppress(ProcessLookupError):
-                os.kill(self.server.pid, number)
+                os.kill(pid, number)
+
+
+async def _children(parent: int) -> list[int]:
+    """Pids of the processes that this one has started."""
+    file = trio.Path(f"/proc/{parent}/task/{parent}/children")
+    if await file.exists():
+        return sorted(map(int, (await file.read_text("ascii")).split()))
+    done = await trio.run_process(["ps", "-A", "-o", "pid=,ppid="], capture_stdout=True)
+    pairs = [line.split() for line in done.stdout.decode().splitlines()]
+    return sorted(int(pid) for pid, ppid in pairs if int(ppid) == parent)
