@@ -30,6 +30,7 @@ async def test_a_process_is_started_again_and_its_lives_are_known(kept):
     await until_true(lambda: kept.pid not in {first, None}, seconds=20)
     second = kept.pid
     assert kept.stop()
+    await until_true(lambda: _state(second) == "T")
     assert kept.terminate(), "it takes the signal when it goes on"
     await trio.sleep(0.2)
     assert kept.pid == second
