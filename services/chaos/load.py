@@ -16,6 +16,8 @@ from services.chaos.client import Client, NoAnswer, NotSent
 ANSWER_SECONDS = 20.0
 CLIENTS = 24
 RETRIES = 3
+LONG_SECONDS = 4.0  #: the longest job: longer than a lease, shorter than the grace at a stop
+LONG_SHARE = 0.05  #: of those that nap
 HANG_UPS = 0.01  #: share of the clients that hang up after they have sent
 FOREIGN_FIRST = 1_000_000_000  #: numbers of the jobs that came by RPUSH begin here
 FOREIGN_SECONDS = 0.25  #: between two RPUSHes
@@ -128,12 +130,14 @@ class Foreign:
 
 
 def task(seed: int, n: int, job_id: UUID | None = None) -> bytes:
-    """The job of this number: mostly quick, some nap, some fail a few times or for good, some take a thread."""
+    """The job of this number: mostly quick, some nap (few for long), some fail a few times or for good, some take a
+    thread."""
     random = Random(f"{seed} job {n}")  # noqa: S311 - to be repeatable
     kind = random.choices(["quick", "naps", "fails", "thread"], [65, 22, 10, 3])[0]
     payload: dict[str, object] = {"n": n}
     if kind in {"naps", "thread"}:
-        payload["seconds"] = round(random.uniform(0, 0.15), 3)
+        is_long = kind == "naps" and random.random() < LONG_SHARE
+        payload["seconds"] = round(random.uniform(0, LONG_SECONDS if is_long else 0.15), 3)
     if kind == "fails":
         payload["failures"] = random.randint(1, RETRIES + 1)
     body: dict[str, object] = {"type": f"chaos.{kind}", "retries": RETRIES, "payload": payload}

@@ -31,12 +31,12 @@ from msgspec import Struct
 
 from services.chaos.history import History, Stretch, joined
 from services.chaos.ledger import Ledger, Run
-from services.chaos.load import Told
+from services.chaos.load import LONG_SECONDS, Told
 
 SETTLE_SECONDS = 5.0
 LEASE_SHARE = 0.5  #: of a term: what may cost a lease
 GAP_SHARE = 0.25  #: of a term: no renewal fits into a shorter gap for certain
-RUN_SECONDS = 0.5  #: a run without an end may have lasted so long: its handlers take 0.15 s at most
+RUN_SECONDS = LONG_SECONDS + 0.5  #: a run without an end may have lasted so long
 
 
 class Row(Struct, frozen=True):
