@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import httpx
 import msgspec
@@ -17,14 +17,13 @@ from msgspec import Struct
 
 from core.bridge import Bridge, open_bridge
 from core.errors import QueueUnavailable, StoreUnavailable, WorkQueueError
-from core.queue import Queue, open_queue
+from core.queue import open_queue
 from core.settings import Settings
 from core.store import migrate
-from core.store.pool import Pool, open_pool
-from services.chaos import sql
+from core.store.pool import open_pool
+from services.chaos.aftermath import Aftermath
 from services.chaos.faults import Faults, Link, Servers
 from services.chaos.history import History
-from services.chaos.invariants import check_rows, left_over
 from services.chaos.ledger import read_ledger
 from services.chaos.load import Foreign, Load
 from services.chaos.logs import bugs
@@ -40,11 +39,10 @@ from services.chaos.plan import (
 )
 from services.chaos.processes import Kept, KeptServer
 from services.chaos.proxy import Proxy, address, through
-from services.chaos.verdict import Evidence, Row, Verdict, judge
+from services.chaos.verdict import Evidence, Verdict, judge
 from services.local.postgres import run_postgres
 from services.local.process import free_port
 from services.local.valkey import flush, run_valkey
-from services.worker.peers import Published
 
 TERM_SECONDS = 3.0
 READY_SECONDS = 90.0
@@ -52,7 +50,6 @@ LOAD_SHARE = 0.9  #: of the seconds: the load is spread over this, so that what 
 LOAD_LIMIT = 2.0  #: times the seconds: what was not accepted by then is left out
 MARGIN_SECONDS = 60.0
 DRAIN_SECONDS = 90.0  #: of peace at the end, within which everything has to come to its end
-ROWS_MAX = 5000  #: read at a time
 
 
 class Options(Struct, frozen=True, kw_only=True):
@@ -91,22 +88,25 @@ async def run(
     """Run chaos and judge it. `environ` is what the processes get, but for what the run decides itself.
 
     Raises QueueUnavailable or StoreUnavailable where the user's servers are not there, LocalServerError, NotReady.
+    Cancelled: ends its processes, removes its queue and its schema, and then ends.
     """
     folder = _folder()
-    async with AsyncExitStack() as stack:
-        bridge = await stack.enter_async_context(open_bridge())
-        nursery = await stack.enter_async_context(trio.open_nursery())
-        chaos = _Chaos(options, settings, environ, folder, bridge, nursery, say)
-        try:
-            outcome = await chaos.run(stack)
-        finally:
-            with trio.CancelScope(shield=True):
-                await chaos.end_processes()
-        nursery.cancel_scope.cancel()
-    await trio.Path(folder / "evidence.msgpack").write_bytes(msgspec.msgpack.encode(outcome.evidence))
-    await trio.Path(folder / "faults.txt").write_text("".join(f"{line}\n" for line in outcome.evidence.history.told))
-    if outcome.verdict.is_good and not options.keep:
-        await trio.to_thread.run_sync(_remove, folder)
+    chaos: _Chaos | None = None
+    try:
+        async with AsyncExitStack() as stack:
+            bridge = await stack.enter_async_context(open_bridge())
+            nursery = await stack.enter_async_context(trio.open_nursery())
+            chaos = _Chaos(options, settings, environ, folder, bridge, nursery, say)
+            try:
+                outcome = await chaos.run(stack)
+            finally:
+                await chaos.end()
+            nursery.cancel_scope.cancel()
+        await trio.Path(folder / "evidence.msgpack").write_bytes(msgspec.msgpack.encode(outcome.evidence))
+        await trio.Path(folder / "faults.txt").write_text("\n".join(outcome.evidence.history.told))
+    finally:
+        if chaos is None or not chaos.keeps_folder:
+            shutil.rmtree(folder, ignore_errors=True)
     return outcome
 
 
@@ -134,34 +134,37 @@ class _Chaos:
         self._producers: list[Kept] = []
         self._ports: dict[str, int] = {}
         self._links: list[Link] = []
-        self._queue: Queue
-        self._pool: Pool | None = None
+        self._aftermath: Aftermath | None = None
+        self.keeps_folder = options.keep
+        self._keeps_rows = options.embedded  # they go with their servers
 
     async def run(self, stack: AsyncExitStack) -> Outcome:
         options = self._options
         self._say(f"seed {options.seed}: {options.jobs:,} jobs in {options.seconds:g} s; logs in {self._folder}")
         if options.embedded:
             await self._start_servers()
-        self._queue = await stack.enter_async_context(open_queue(self._bridge, self._redis_url, self._queue_name))
-        await self._queue.depths()
+        queue = await stack.enter_async_context(open_queue(self._bridge, self._redis_url, self._queue_name))
+        await queue.depths()
+        pool = None
         if self._database_url is not None:
             await migrate(self._bridge, self._database_url, self._schema)
-            self._pool = await stack.enter_async_context(open_pool(self._bridge, self._database_url, self._schema))
-        await self._start_processes()
+            pool = await stack.enter_async_context(open_pool(self._bridge, self._database_url, self._schema))
+        after = self._aftermath = Aftermath(queue, pool, self._schema)
+        await self._start_processes(after)
 
         begun = time.monotonic()
         load = Load(self._ports, jobs=options.jobs, seconds=options.seconds * LOAD_SHARE, seed=options.seed)
-        foreign = Foreign(self._queue, jobs=options.jobs, seconds=options.seconds * LOAD_SHARE, seed=options.seed)
+        foreign = Foreign(queue, jobs=options.jobs, seconds=options.seconds * LOAD_SHARE, seed=options.seed)
         violations = await self._make_trouble(load, foreign)
         self._say(f"peace after {time.monotonic() - begun:.0f} s: {load.accepted:,} accepted")
-        violations += await self._drain()
+        violations += await self._drain(after)
         seconds = time.monotonic() - begun
-        violations += await self._check_rows()
-        await self.end_processes()
-        violations += await self._check_left()
+        violations += await after.check_rows()
+        await self._end_processes()
+        violations += await after.left()
         violations += self._check_processes()
-        rows = await self._rows()
-        dead, strange = await self._dead()
+        rows = await after.rows()
+        dead, strange = await after.dead()
         violations += [*load.violations, *strange]
         text = await trio.Path(self._folder / "ledger").read_text("ascii")
         evidence = Evidence(
@@ -175,10 +178,11 @@ class _Chaos:
             violations=violations,
         )
         verdict = judge(evidence)
-        if verdict.is_good or options.embedded:
-            await self._remove()
-        else:
-            self._say(f"kept for a look: queue {self._queue_name}, schema {self._schema}")
+        if not verdict.is_good:
+            self.keeps_folder = True
+            if not self._keeps_rows:
+                self._keeps_rows = True
+                self._say(f"kept for a look: queue {self._queue_name}, schema {self._schema}")
         return Outcome(options, verdict, evidence, load.accepted, seconds, self._folder)
 
     # --- start
@@ -198,7 +202,7 @@ class _Chaos:
             self._database_url = (await self._nursery.start(postgres.run)).url
             self._servers.postgres = postgres
 
-    async def _start_processes(self) -> None:
+    async def _start_processes(self, after: Aftermath) -> None:
         options = self._options
         (self._folder / "ledger").touch()
         for number in range(1, options.producers + 1):
@@ -213,9 +217,10 @@ class _Chaos:
                 for port in self._ports.values():
                     while not await _is_ready(client, port):  # noqa: ASYNC110 - another process
                         await trio.sleep(0.1)
-            while len(await self._queue.workers()) < options.workers:  # noqa: ASYNC110 - other processes
+            while len(await after.workers()) < options.workers:  # noqa: ASYNC110 - other processes
                 await trio.sleep(0.1)
         if patience.cancelled_caught:
+            self.keeps_folder = True
             raise NotReady(
                 f"producers and workers were not ready within {READY_SECONDS:g} s: {self._folder} has the logs"
             )
@@ -286,50 +291,33 @@ class _Chaos:
                 self._say(f"{load.accepted:>8,} accepted; {line.partition(' ')[2]}")
             shown = len(self._history.told)
 
-    async def _drain(self) -> list[str]:
+    async def _drain(self, after: Aftermath) -> list[str]:
         """Wait until everything has come to its end; what is left, if it does not."""
         left = "nobody knows"
         with trio.move_on_after(DRAIN_SECONDS):
             while left:
                 try:
-                    left = await self._unsettled()
+                    left = await after.unsettled([kept.pid for kept in self._workers])
                 except (QueueUnavailable, StoreUnavailable) as error:
                     left = str(error)
                 if left:
                     await trio.sleep(0.3)
         return [f"not quiet after {DRAIN_SECONDS:g} s of peace: {left}"] if left else []
 
-    async def _unsettled(self) -> str:
-        """What has not come to its end; empty: nothing."""
-        parts: dict[str, int] = {}
-        if self._pool is not None:
-            [row] = await self._pool.fetch(sql.UNSETTLED, self._queue_name)
-            parts |= {"rows without an end": row["waiting"], "marks": row["unpushed"], "claims": row["claimed"]}
-        parts["tasks in Redis"] = sum([len(piece) async for piece in self._queue.tasks()])
-        leases = set(await self._queue.lease_scores()) | await self._queue.published_leases()
-        holders = [msgspec.json.decode(said, type=Published).pid for said, _ in (await self._queue.workers()).values()]
-        parts["workers without a lease"] = len({kept.pid for kept in self._workers} - set(holders))
-        parts["leases of nobody"] = len(leases) - len(self._workers) + parts["workers without a lease"]
-        return ", ".join(f"{count} {what}" for what, count in parts.items() if count)
+    async def end(self) -> None:
+        """End what still runs, and leave nothing on servers that are not ours. Shielded and bounded."""
+        with trio.CancelScope(shield=True):
+            await self._end_processes()
+        if self._aftermath is not None and not self._keeps_rows:
+            await self._aftermath.remove()
 
-    async def end_processes(self) -> None:
+    async def _end_processes(self) -> None:
         """Ask all of them to end, and wait until they have."""
         async with trio.open_nursery() as nursery:
             for kept in [*self._producers, *self._workers]:
                 nursery.start_soon(kept.end)
 
     # --- evidence
-
-    async def _check_rows(self) -> list[str]:
-        return [] if self._pool is None else await check_rows(self._queue, self._pool.fetch)
-
-    async def _check_left(self) -> list[str]:
-        left = await left_over(self._queue, dead=self._pool is None)
-        found = [f"the key {key} is left" for key in sorted(left)]
-        if self._pool is not None:
-            [row] = await self._pool.fetch(sql.UNSETTLED, self._queue_name)
-            found += [f"{row[name]} {name} are left" for name in ("waiting", "unpushed", "claimed") if row[name]]
-        return found
 
     def _check_processes(self) -> list[str]:
         found = [
@@ -347,42 +335,6 @@ class _Chaos:
             found += [f"{kept.name} said: {record}" for record in bugs(log)]
         return found
 
-    async def _rows(self) -> dict[int, list[Row]] | None:
-        if self._pool is None:
-            return None
-        rows: dict[int, list[Row]] = {}
-        after: UUID | None = None
-        while piece := await self._pool.fetch(sql.ROWS, self._queue_name, after, ROWS_MAX):
-            for found in piece:
-                row = Row(
-                    found["n"], str(found["id"]), found["state"], found["attempts"], found["recoveries"],
-                    found["interruptions"], found["retries"], found["error_message"],
-                )  # fmt: skip
-                rows.setdefault(row.n, []).append(row)
-            after = piece[-1]["id"]
-        return rows
-
-    async def _dead(self) -> tuple[dict[int, int], list[str]]:
-        """Job -> how often it lies in the dead letters; and what should not lie there."""
-        dead: dict[int, int] = {}
-        strange: list[str] = []
-        async for letters in self._queue.dead_letters():
-            for letter in letters:
-                try:
-                    n = int(msgspec.json.decode(msgspec.json.decode(letter)["task"])["payload"]["n"])
-                except (KeyError, ValueError, TypeError, msgspec.DecodeError):
-                    strange.append(f"a dead letter is none of ours: {letter[:200]!r}")
-                    continue
-                dead[n] = dead.get(n, 0) + 1
-                if self._pool is not None:
-                    strange.append(f"job {n} has a row, and lies in the dead letters: {letter[:300]!r}")
-        return dead, strange
-
-    async def _remove(self) -> None:
-        await self._queue.remove()
-        if self._pool is not None:
-            await self._pool.fetch(f'DROP SCHEMA "{self._schema}" CASCADE', seconds=60)
-
 
 async def _is_ready(client: httpx.AsyncClient, port: int) -> bool:
     try:
@@ -395,7 +347,3 @@ def _folder() -> Path:
     folder = Path(tempfile.mkdtemp(prefix="workqueue-chaos-"))
     folder.chmod(0o711)  # root runs Postgres as another user, who has to pass
     return folder
-
-
-def _remove(folder: Path) -> None:
-    shutil.rmtree(folder, ignore_errors=True)
