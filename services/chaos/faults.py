@@ -54,14 +54,20 @@ class Faults:
         self._servers = servers
         self._history = history
         self._busy: set[str] = set()
+        self._striking = trio.CancelScope()
 
     async def run(self, plan: Iterator[Fault]) -> None:
-        """Let each fault of the plan strike when its time has come, until cancelled; then everything heals."""
+        """Let each fault of the plan strike when its time has come, until `end`; returns when all of them are over."""
         begun = trio.current_time()
         async with trio.open_nursery() as nursery:
-            for fault in plan:
-                await trio.sleep_until(begun + fault.at)
-                nursery.start_soon(self._strike, fault)
+            with self._striking:
+                for fault in plan:
+                    await trio.sleep_until(begun + fault.at)
+                    nursery.start_soon(self._strike, fault)
+
+    def end(self) -> None:
+        """Nothing more strikes; what has struck takes its time."""
+        self._striking.cancel()
 
     async def _strike(self, fault: Fault) -> None:
         kind, _, what = fault.kind.partition(" a ")
@@ -174,9 +180,8 @@ class Faults:
     ) -> None:  # fmt: skip
         if loses and not self._servers.redis_keeps_all:
             self._history.losses.append(time.monotonic())  # its last second, perhaps
-        with trio.CancelScope(shield=True):  # at the end of the faults too, it is there again first
-            with trio.move_on_after(BACK_SECONDS + seconds):
-                await kept.end(number, seconds, before_start)
+        with trio.move_on_after(BACK_SECONDS + seconds):
+            await kept.end(number, seconds, before_start)
 
     def _forget(self) -> None:
         if self._servers.redis_folder is not None:

@@ -175,10 +175,6 @@ class KeptServer:
         finally:
             self._send_to(pids, signal.SIGCONT)
 
-    async def wait(self) -> None:
-        """Until it serves."""
-        await self._up.wait()
-
     def _send(self, number: signal.Signals) -> None:
         if self.server is not None:
             self._send_to([self.server.pid], number)

@@ -48,7 +48,6 @@ TERM_SECONDS = 3.0
 READY_SECONDS = 90.0
 LOAD_SHARE = 0.9  #: of the seconds: the load is spread over this, so that what was refused can be made up for
 LOAD_LIMIT = 2.0  #: times the seconds: what was not accepted by then is left out
-MARGIN_SECONDS = 60.0
 DRAIN_SECONDS = 90.0  #: of peace at the end, within which everything has to come to its end
 
 
@@ -267,18 +266,16 @@ class _Chaos:
             kinds += [REDIS_FAULTS, POSTGRES_FAULTS, LOSSES] if options.postgres else [REDIS_FAULTS]
         faults = Faults(self._workers, self._producers, self._links, self._servers, self._history)
         begun = trio.current_time()
-        async with trio.open_nursery() as trouble:
-            trouble.start_soon(faults.run, plan(options.seed, kinds, options.pause))
-            trouble.start_soon(foreign.run)
-            trouble.start_soon(self._show, load)
-            with trio.move_on_after(LOAD_LIMIT * options.seconds) as patience:
-                await load.run()
-            await trio.sleep_until(begun + options.seconds)
-            trouble.cancel_scope.cancel()
-        for kept in (self._servers.redis, self._servers.postgres):
-            if kept is not None:
-                with trio.move_on_after(MARGIN_SECONDS):
-                    await kept.wait()
+        async with trio.open_nursery() as beside:
+            beside.start_soon(foreign.run)
+            beside.start_soon(self._show, load)
+            async with trio.open_nursery() as trouble:
+                trouble.start_soon(faults.run, plan(options.seed, kinds, options.pause))
+                with trio.move_on_after(LOAD_LIMIT * options.seconds) as patience:
+                    await load.run()
+                await trio.sleep_until(begun + options.seconds)
+                faults.end()
+            beside.cancel_scope.cancel()
         if patience.cancelled_caught:  # a slow machine, or too much trouble: no job was harmed
             self._say(f"only {load.accepted:,} of {options.jobs:,} jobs were accepted")
         return [] if load.accepted else ["no job was accepted"]
