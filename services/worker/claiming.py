@@ -94,6 +94,8 @@ class Claiming:
             with trio.move_on_after(STALE_SECONDS / 2 if len(self._buffer) else 1):
                 await self._buffer.wait_for_room(self._ahead() // 2)
             return
+        # A stop that came while we were about to run, or in the claim before this one, has found no checkpoint yet.
+        await trio.lowlevel.checkpoint_if_cancelled()
         # Shielded, so that a stop leaves no claim half done; bounded by `end_soon`, because an outage may last.
         with trio.CancelScope(shield=True) as self._under_way:
             held = await self._claim.run_once(lease, count)

@@ -6,11 +6,18 @@ from pathlib import Path
 import httpx
 import pytest
 import trio
+from trio.testing import wait_all_tasks_blocked
 
+from core.handlers import Registry
+from core.queue import open_queue
+from core.settings import load_settings
+from core.steps.lease import Lease
 from core.steps.marks import Ledger
 from core.steps.submit import Submit
 from core.wire import Submission
 from services.local.process import free_port
+from services.worker.claiming import STOP_SECONDS
+from services.worker.worker import Worker
 from tests.support.invariants import check_nothing_left, check_rows
 from tests.support.proxy import Proxy, through
 from tests.support.wait import until, until_true
@@ -174,3 +181,35 @@ async def test_before_redis_and_postgres_were_ever_there_it_ends_at_once(nursery
         assert "Traceback" not in worker.said
         assert worker.said.count("waiting for Postgres") == 1
         assert "geheim" not in worker.said
+
+
+@pytest.mark.parametrize("moment", ["just before a claim", "during a claim"])
+async def test_a_stop_while_redis_is_away_ends_the_claims(bridge, queue_name, moment):
+    # The claim is shielded, and tries on while Redis is away. When its time after a stop was over, the next one began
+    # without having met a checkpoint, and so did one whose task was runnable already when the stop came: for ever.
+    url = "redis://127.0.0.1:1"
+    async with open_queue(bridge, url, queue_name) as queue:
+        worker = Worker(load_settings({"REDIS_URL": url, "QUEUE_NAME": queue_name}), queue, None, Registry())
+        async with trio.open_nursery() as consumers:
+            consumers.start_soon(worker._buffer.take)  # there is room
+            consumers.start_soon(_lift_the_shield, worker)
+            await wait_all_tasks_blocked()
+            async with trio.open_nursery() as claims:
+                claims.start_soon(worker._claiming.run)
+                await wait_all_tasks_blocked()
+                worker.leases.take(Lease())  # it goes on, and claims
+                if moment == "during a claim":
+                    await trio.sleep(0.2)
+                stopped_at = trio.current_time()
+                worker._claiming.end_soon()
+                claims.cancel_scope.cancel()
+            assert trio.current_time() - stopped_at < STOP_SECONDS + 2
+            consumers.cancel_scope.cancel()
+
+
+async def _lift_the_shield(worker: Worker) -> None:
+    """So that a failure of this test is one, and no hang."""
+    await trio.sleep(STOP_SECONDS + 4)
+    while True:
+        worker._claiming._under_way.shield = False
+        await trio.sleep(0.05)
