@@ -120,9 +120,14 @@ DEFAULT_PORTS = {"redis": 6379, "postgres": 5432, "postgresql": 5432}
 
 
 def address(url: str) -> tuple[str, int] | None:
-    """Host and port of the one server that `url` leads to in plain TCP; None: there is no such."""
+    """Host and port of the one server that `url` leads to; None: there is no such, or it wants to see its own name."""
     parts = urlsplit(url)
-    if parts.scheme not in DEFAULT_PORTS or not parts.hostname or "," in parts.netloc:
+    if (
+        parts.scheme not in DEFAULT_PORTS
+        or not parts.hostname
+        or "," in parts.netloc
+        or "sslmode=verify" in parts.query
+    ):
         return None
     return parts.hostname, parts.port or DEFAULT_PORTS[parts.scheme]
 

@@ -18,6 +18,7 @@ What is demanded, job by job:
    - Redis lost what it had.
    "While it had the job" is from a term before the run began (the fault that costs a lease begins earlier) until the
    next run, but not longer than SETTLE_SECONDS after the run's end, plus what outages of its servers lasted just then.
+   A job that failed because its worker died too often wants such a cause for its last run as well.
 5. An enqueue refused with `failed to enqueue task` did not run, unless (README.md) the server that could tell failed
    just then as well: with Postgres, Postgres, without it, Redis; or the producer itself stood still. Its row, if there
    is one, is cancelled. `failed to persist job` may have run; its row, if there is one, has an end as all others.
@@ -160,7 +161,7 @@ class _Judge:
                 if not any(run.how == "end" for run in ran):
                     self._fault(n, Kind.LOST, "it is completed, and no run came to its end")
             case "failed" if died:
-                self._verdict.poisoned += 1
+                self._judge_deaths(n, ran)
             case "failed":
                 if not ran:
                     self._fault(n, Kind.LOST, "it failed and never ran")
@@ -182,7 +183,7 @@ class _Judge:
         if dead and ended and len(ran) == 1:
             self._fault(n, Kind.LIE, "it ended, and lies in the dead letters")
         elif dead and not any(run.how == "fail" for run in ran):
-            self._verdict.poisoned += 1
+            self._judge_deaths(n, ran)
 
     def _lost_with_redis(self, told: Told, ran: list[Run]) -> bool:
         lost = not ran and any(at >= told.sent for at in self._history.losses)
@@ -208,18 +209,24 @@ class _Judge:
         for before, after in pairwise(ran):
             if before.how == "fail" and after.number > before.number:
                 continue  # a retry
-            if cause := self._cause(before, after):
+            if cause := self._cause(before, after.begun):
                 self._verdict.explained[cause] = self._verdict.explained.get(cause, 0) + 1
             else:
                 self._fault(n, Kind.DUPLICATE, f"run {after.number} after run {before.number}, which did not fail")
 
-    def _cause(self, before: Run, after: Run) -> str | None:
-        """What made the second run inevitable; None: nothing did."""
+    def _judge_deaths(self, n: int, ran: list[Run]) -> None:
+        """It failed because its worker died too often."""
+        self._verdict.poisoned += 1
+        if ran and not self._cause(ran[-1], float("inf")):
+            self._fault(n, Kind.LIE, "it failed because its worker died, and nothing killed the last one")
+
+    def _cause(self, before: Run, until: float) -> str | None:
+        """What took the job away from the worker of a run, before `until`; None: nothing did."""
         life = self._history.life(before.pid, before.begun)
         if life is None:
             return None
         begun = before.begun - self._term
-        ended = min(after.begun, self._settled_by(life.name, before))
+        ended = min(until, self._settled_by(life.name, before))
         if life.asked_at is not None and Stretch(life.asked_at, life.ended).touches(before.begun, ended):
             if life.killed:
                 return "killed"

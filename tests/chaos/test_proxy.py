@@ -1,6 +1,7 @@
 import pytest
 import trio
 
+from services.chaos.proxy import address
 from tests.support.proxy import Proxy, through
 from tests.support.wait import until_true
 
@@ -75,3 +76,22 @@ def test_a_url_leads_through_the_proxy():
     proxy = Proxy(6379)
     proxy.port = 7000
     assert through("redis://:pw@127.0.0.1:6379/0", proxy) == "redis://:pw@127.0.0.1:7000/0"
+    assert through("postgresql://u:p%40@db.example/x?sslmode=prefer", proxy) == (
+        "postgresql://u:p%40@127.0.0.1:7000/x?sslmode=prefer"
+    )
+
+
+@pytest.mark.parametrize(
+    ("url", "found"),
+    [
+        ("redis://:pw@cache.example/0", ("cache.example", 6379)),
+        ("postgresql://u:pw@[::1]:5433/x", ("::1", 5433)),
+        ("postgres://db.example/x?sslmode=verify-full", None),
+        ("postgres://one.example,two.example/x", None),
+        ("rediss://cache.example", None),
+        ("unix:///run/redis.sock", None),
+        ("redis+sentinel://one.example:26379/main", None),
+    ],
+)
+def test_a_proxy_stands_only_where_one_server_answers_in_plain_text(url, found):
+    assert address(url) == found

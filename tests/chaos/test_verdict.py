@@ -181,7 +181,12 @@ def test_a_job_that_failed_for_good_has_used_its_retries_up():
     assert judge(evidence(lines, rows=[row("failed", attempts=2, retries=1)])).is_good
     assert kinds(evidence(lines, rows=[row("failed", attempts=2, retries=3)])) == [Kind.LIE]
     died = row("failed", recoveries=3, error="its worker died 3 times while it ran")
-    assert judge(evidence(ran((1, 101, "fail")), rows=[died])).poisoned == 1
+    found = evidence(ran((1, 101, "")), rows=[died])
+    assert kinds(found) == [Kind.LIE], "nothing killed it"
+    life = found.history.lives[0]
+    life.killed, life.asked_at, life.ended = True, 101.05, 101.05
+    assert judge(found).poisoned == 1
+    assert judge(found).is_good
 
 
 def test_dead_letters_are_an_end_without_rows():
