@@ -14,7 +14,6 @@ from core.steps.marks import Ledger
 from core.steps.settle import Settle
 from core.steps.submit import Submit
 from core.store import JobStore, open_store
-from core.store.pool import Pool
 from tests.support.proxy import Proxy, through
 
 
@@ -110,29 +109,3 @@ def trips(steps: Steps, monkeypatch: pytest.MonkeyPatch) -> Trips:
 
     monkeypatch.setattr(Bridge, "run", counting)
     return counted
-
-
-class Killed(Exception):
-    """Stands for the end of a process, between two trips."""
-
-
-class Mortal(Bridge):
-    """A bridge whose process dies at its n-th crossing: before it, or after it took effect."""
-
-    def __init__(self, bridge: Bridge, crossings: int, *, after: bool) -> None:
-        super().__init__(bridge._loop)
-        self._left = crossings
-        self._after = after
-
-    async def run(self, unit, *args):
-        self._left -= 1
-        if self._left < 0:
-            if self._after:
-                await super().run(unit, *args)
-            raise Killed
-        return await super().run(unit, *args)
-
-
-def mortal(queue: Queue, store: JobStore | None, bridge: Bridge) -> tuple[Queue, JobStore | None]:
-    mortal_queue = Queue(bridge, queue._commands, queue._blocking, queue.keys)
-    return mortal_queue, None if store is None else JobStore(Pool(bridge, store._pool._pool))

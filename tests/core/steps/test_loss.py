@@ -15,7 +15,8 @@ from core.steps.sweep import Sweep
 from core.store import JobStore
 from core.wire import Submission
 from services.local.valkey import run_valkey
-from tests.core.steps.conftest import Killed, Mortal, Steps, mortal
+from tests.core.steps.conftest import Steps
+from tests.support.mortal import Killed, mortal
 
 
 @pytest.fixture
@@ -168,7 +169,7 @@ async def test_a_watcher_that_dies_after_any_step_raises_no_false_alarm(bridge, 
     await begun(loss, own_queue, store, psql)
     await accepted(own_queue, store, 5)
     for crossings in range(4):
-        dying = mortal(own_queue, store, Mortal(bridge, crossings, after=after))
+        dying = mortal(bridge, own_queue, store, crossings, after=after)
         with pytest.raises(Killed):
             await Loss(*dying).run_once()
         await loss.run_once()

@@ -16,7 +16,7 @@ from core.steps.settle import Settled
 from core.steps.sweep import Sweep
 from core.store import JobStore
 from core.wire import Submission
-from tests.core.steps.conftest import Killed, Mortal, Steps, mortal
+from tests.core.steps.conftest import Steps
 from tests.support.invariants import check_rows
 from tests.support.mortal import Killed, mortal
 from tests.support.proxy import Proxy
