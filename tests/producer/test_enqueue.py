@@ -7,6 +7,8 @@ import pytest
 from core.steps.submit import REFUSED
 from tests.producer.serving import serving
 
+pytestmark = pytest.mark.usefixtures("patient")
+
 DEEP = b"[" * 499 + b"]" * 499
 LONE = b'{"type":"a","payload":{"x":"\\ud800"}}'
 TYPE_200 = b"t" * 200

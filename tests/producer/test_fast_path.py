@@ -7,6 +7,8 @@ import pytest
 from services.http import asgi
 from tests.producer.serving import serving
 
+pytestmark = pytest.mark.usefixtures("patient")
+
 BODIES = [
     b'{"type":"a"}',
     b'{"type":"a","retries":1000000,"payload":{"x":"\\u0000"}}',

@@ -7,6 +7,8 @@ import trio
 
 from tests.producer.serving import connect, serving
 
+pytestmark = pytest.mark.usefixtures("patient")
+
 TASK = b'{"type":"a","retries":2}'
 INVALID = "Idempotency-Key must be 1 to 255 visible ASCII characters, given once"
 
