@@ -32,6 +32,8 @@ FIRST_PAUSE_SECONDS = 0.5
 LONGEST_PAUSE_SECONDS = 30.0
 CALM_SECONDS = 30.0  #: a child that lived so long is started again without a long pause
 ANSWER_SECONDS = 2.0
+LOOK_SECONDS = 3.0  #: between two looks at a child; more than it gets to answer
+SILENCE_MARGIN_SECONDS = 15.0  #: beside STALL_LIMIT, as WatchdogSec has: it ends itself first, where it can
 END_MARGIN_SECONDS = 25.0  #: beside the grace: what a worker needs to give back and let go
 WRONG_SETTING = 2
 
@@ -44,11 +46,21 @@ class Child:
     Mutable state: the process, and whether it is to end.
     """
 
-    def __init__(self, number: int, folder: Path, environ: Mapping[str, str], grace_seconds: float) -> None:
+    def __init__(
+        self,
+        number: int,
+        folder: Path,
+        environ: Mapping[str, str],
+        *,
+        grace_seconds: float,
+        silence_seconds: float,
+    ) -> None:
+        """`silence_seconds`: a child that has not answered for so long is killed."""
         self._number = number
         self._socket = folder / f"{number}.sock"
         self._environ = environ
         self._grace_seconds = grace_seconds
+        self._silence_seconds = silence_seconds
         self._process: trio.Process | None = None
         self._ending = trio.Event()
 
@@ -79,7 +91,11 @@ class Child:
             start_new_session=True,  # a Ctrl-C reaches us alone
         )
         try:
-            return await process.wait()
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._watch)
+                status = await process.wait()
+                nursery.cancel_scope.cancel()
+            return status
         finally:
             with trio.CancelScope(shield=True):
                 self.send(signal.SIGTERM)
@@ -87,6 +103,28 @@ class Child:
                     await process.wait()
                 self.send(signal.SIGKILL)
                 await process.wait()
+
+    async def _watch(self) -> None:
+        """Kill it when it stands still as a whole, its own watch included, or does not end in time.
+
+        Looks are counted, not seconds: we may have stood still ourselves. A child that starts gets any time it needs.
+        """
+        has_answered, missed = False, 0
+        while not self._ending.is_set():
+            with trio.move_on_after(LOOK_SECONDS):
+                if await self.ask("/health"):
+                    has_answered, missed = True, 0
+                elif has_answered:
+                    missed += 1
+                await self._ending.wait()
+            if missed * LOOK_SECONDS >= self._silence_seconds:
+                log.error("worker process %d has not answered for %g s: it is killed",
+                          self._number, missed * LOOK_SECONDS)  # fmt: skip
+                break
+        else:
+            await trio.sleep(self._grace_seconds + END_MARGIN_SECONDS)
+            log.error("worker process %d does not end: it is killed", self._number)
+        self.send(signal.SIGKILL)
 
     def send(self, number: signal.Signals) -> None:
         if self._process is not None and self._process.poll() is None:
@@ -154,7 +192,16 @@ async def run_processes(
     handed_on = {name: value for name, value in environ.items() if name not in {"NOTIFY_SOCKET", "WATCHDOG_USEC"}}
     stop = Stop()
     with tempfile.TemporaryDirectory(prefix="workqueue-") as folder:
-        children = [Child(number, Path(folder), handed_on, settings.shutdown_grace) for number in range(1, count + 1)]
+        children = [
+            Child(
+                number,
+                Path(folder),
+                handed_on,
+                grace_seconds=settings.shutdown_grace,
+                silence_seconds=settings.stall_limit + SILENCE_MARGIN_SECONDS,
+            )
+            for number in range(1, count + 1)
+        ]
         source = Children(children)
         async with trio.open_nursery() as process:
             await process.start(stop.listen)

@@ -9,7 +9,9 @@ import httpx
 import pytest
 import trio
 
+from services.worker import processes
 from services.worker.metrics import Gauges, Snapshot, TypeCounts, total
+from tests.cli.support import environ
 from tests.support.wait import until, until_true
 from tests.worker.processes import WorkerProcess, ledger_counts, worker_process
 
@@ -81,6 +83,30 @@ async def test_one_endpoint_sums_one_death_is_mended_and_one_signal_ends_all(nur
     starts, ends = ledger_counts(tmp_path / "ledger")
     assert len(ends) == 56, "what ran had its grace"
     assert max(starts.values()) == 1
+
+
+async def test_a_child_that_stands_still_as_a_whole_is_replaced_and_ends_in_time(
+    nursery, variables, tmp_path, monkeypatch, caplog
+):
+    monkeypatch.setattr(processes, "LOOK_SECONDS", 0.5)
+    monkeypatch.setattr(processes, "ANSWER_SECONDS", 0.4)
+    monkeypatch.setattr(processes, "END_MARGIN_SECONDS", 0.5)
+    child = processes.Child(1, tmp_path, environ(**variables), grace_seconds=0, silence_seconds=3)
+
+    async def answers() -> bool:
+        return await child.ask("/health") is not None
+
+    with trio.fail_after(60):
+        async with trio.open_nursery() as running:
+            running.start_soon(child.run)
+            await until(answers, seconds=20)
+            await trio.sleep(1)  # two looks: it has been seen to answer
+            child.send(signal.SIGSTOP)
+            await until_true(lambda: "has not answered" in caplog.text, seconds=20)
+            await until(answers, seconds=20)
+            child.send(signal.SIGSTOP)
+            child.end()
+    assert "does not end: it is killed" in caplog.text
 
 
 async def test_children_do_not_outlive_a_parent_that_was_killed(nursery, variables, tmp_path):
