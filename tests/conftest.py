@@ -1,12 +1,14 @@
 """Real servers, one a session; each test gets a queue name and a schema of its own instead of a flushed server."""
 
 import os
+import re
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from uuid import uuid4
 
 import pytest
+from redis import Redis
 
 from core.bridge import Bridge, open_bridge
 from core.queue import Queue, open_queue
@@ -16,6 +18,11 @@ from services.local.valkey import Server, run_valkey
 from tests.support.portal import Portal, open_portal
 from tests.support.redis_sets import SETS, RedisSet
 from tests.support.rows import Psql, open_psql
+
+#: Every key of a queue, by its name (core/queue/keys.py); `idem` has an expiry, whatever else there is does not.
+KNOWN_KEY = re.compile(
+    r"(\{)?[A-Za-z0-9_.:-]+(?(1)\}:(front|leases|workers|scheduled|dead|mark|(flight|started):[0-9a-f-]{36}|idem:[0-9a-f]{64}))"
+)
 
 os.environ.setdefault("HYPOTHESIS_STORAGE_DIRECTORY", tempfile.mkdtemp(prefix="hypothesis-"))
 
@@ -37,9 +44,21 @@ def portal() -> Iterator[Portal]:
 
 @pytest.fixture(scope="session")
 def valkey(portal: Portal, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """The Redis of this session."""
+    """The Redis of this session. Its last look: every key has an owner, or an expiry."""
     with portal.running(run_valkey(tmp_path_factory.mktemp("valkey"), durable=False)) as server:
         yield server
+        strange = [key for key in keys_of(server.url) if not KNOWN_KEY.fullmatch(key)]
+        assert not strange, f"keys that nobody knows: {strange[:10]}"
+
+
+def keys_of(url: str) -> list[str]:
+    """The keys that are left; what expires is named only where it should not."""
+    with Redis.from_url(url) as redis:
+        return [
+            name if (redis.ttl(key) == -1) == (":idem:" not in name) else f"{name} (its expiry)"
+            for key in redis.scan_iter(count=1000)
+            for name in [bytes(key).decode()]
+        ]
 
 
 @pytest.fixture(scope="session")

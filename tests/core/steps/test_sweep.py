@@ -69,6 +69,17 @@ async def test_a_batch_of_large_jobs_is_pushed_in_pieces(queue, store, psql, mon
     assert max(pieces) < 6 * 1024 * 1024
 
 
+async def test_a_row_that_makes_no_task_holds_up_nobody(steps, queue, store, psql, lease):
+    """Somebody wrote into the table by hand: its task is buried at the claim, and its neighbours run."""
+    ids = await steps.submit.run_batch(JOBS)
+    await psql("UPDATE jobs SET payload = 'no JSON' WHERE id = $1", ids[1])
+    await lose_pushes(queue, psql)
+    await Sweep(queue, store).run_once()
+    assert [held.job_id for held in await steps.claim.run_once(lease, 10)] == [ids[0], ids[2]]
+    assert (await queue.depths()).dead == 1
+    assert await psql("SELECT * FROM unpushed") == []
+
+
 @pytest.mark.parametrize("server", ["postgres", "redis"])
 async def test_a_sweep_that_is_cut_off_leaves_its_marks_to_the_next(
     far_queue, far_store, redis_proxy, postgres_proxy, steps, queue, store, psql, monkeypatch, server
