@@ -62,3 +62,13 @@ def test_no_registrys_host_name_and_no_machines_path_stands_in_a_file():
             continue
         text = file.read_text("utf-8", errors="replace")
         assert not [host for host in hosts if host in text], name
+
+
+def test_every_test_that_the_page_on_reliability_names_exists():
+    text = (ROOT / "docs/reliability.md").read_text("utf-8")
+    named = re.findall(r"`([a-z0-9_/]+/test_[a-z0-9_]+\.py)(?:::(\w+))?`", text)
+    assert len(named) > 60
+    for file, name in named:
+        path = ROOT / "tests" / file
+        assert path.exists(), file
+        assert not name or f"def test_{name}(" in path.read_text("utf-8"), f"{file}::{name}"
