@@ -36,10 +36,12 @@ class Reconcile:
         """Look at every pending row; push the missing ones unless it is a `dry_run`.
 
         Work goes on meanwhile: a job that moves just then may be pushed twice, and its copy is dropped at the claim.
+        What becomes pending after the beginning is not looked at: it is on its way, and its mark sees to it.
         Raises QueueUnavailable, StoreUnavailable. Cancelled: what was pushed so far stays; run it again.
         """
+        begun_ms = (await self._store.known(self._queue.name)).now_ms
         there = await self._ids_in_redis()
-        async for ids in self._pending():
+        async for ids in self._pending(begun_ms):
             missing = [job_id for job_id in ids if job_id.bytes not in there]
             self.counts.pending += len(ids)
             self.counts.missing += len(missing)
@@ -52,9 +54,9 @@ class Reconcile:
             self.counts.processing += sum(len(ids) for ids in (await self._store.owned(owner)).values())
         return self.counts
 
-    async def _pending(self) -> AsyncIterator[list[UUID]]:
-        after: UUID | None = None
-        while ids := await self._store.pending(self._queue.name, after=after, limit=ROWS_MAX):
+    async def _pending(self, begun_ms: int) -> AsyncIterator[list[UUID]]:
+        after = UUID(int=0)
+        while ids := await self._store.pending(self._queue.name, after=after, limit=ROWS_MAX, before_ms=begun_ms):
             yield ids
             after = ids[-1]
 

@@ -375,9 +375,9 @@ class JobStore:
         """Redis remembers `known.now_ms` now."""
         await self._pool.fetch(sql.ADVANCE_KNOWN, queue, run, known.n, known.now_ms)
 
-    async def pending(self, queue: str, *, after: UUID | None, limit: int) -> list[UUID]:
-        """What is pending, in the order of ids, behind `after`."""
-        rows = await self._pool.fetch_slowly(sql.PENDING_IDS, queue, after, limit, seconds=RECONCILE_SECONDS)
+    async def pending(self, queue: str, *, after: UUID, limit: int, before_ms: int) -> list[UUID]:
+        """What is pending since before `before_ms` of Postgres's clock, in the order of ids, behind `after`."""
+        rows = await self._pool.fetch_slowly(sql.PENDING_IDS, queue, after, limit, before_ms, seconds=RECONCILE_SECONDS)
         return [row["id"] for row in rows]
 
     # --- what the API shows

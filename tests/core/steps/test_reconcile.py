@@ -1,0 +1,48 @@
+"""A person asks for every pending job to be in Redis: the missing ones are pushed, and the rest is left alone."""
+
+import trio
+
+from core.outcome import Complete
+from core.steps.reconcile import Reconcile
+from core.steps.settle import Settled
+from core.wire import Submission
+from tests.support.invariants import check_rows, tasks_in_redis
+
+TEN = [Submission("x", b"{}", 0)] * 10
+
+
+async def test_what_is_missing_is_pushed_and_nothing_else(steps, queue, store, psql, lease):
+    ids = await steps.submit.run_batch(TEN)
+    held = await steps.claim.run_once(lease, 3)
+    await steps.settle.run_batch([Settled(held[0], Complete(b"1"), 0.1)])
+    await trio.sleep(0.002)  # the beginning is known to the millisecond
+    await queue._command("LTRIM", queue.keys.ready, 4, -1)
+    counts = await Reconcile(queue, store).run(dry_run=True)
+    assert (counts.pending, counts.missing, counts.pushed) == (7, 4, 0)
+    counts = await Reconcile(queue, store).run(dry_run=False)
+    assert (counts.pending, counts.missing, counts.pushed, counts.processing) == (7, 4, 4, 0)
+    assert await tasks_in_redis(queue) == set(ids[1:])
+    assert (await queue.depths()).ready == 7
+    await check_rows(queue, psql)
+
+
+async def test_it_ends_though_new_jobs_come_all_the_while_and_pushes_none_of_them_twice(
+    steps, queue, store, monkeypatch
+):
+    """It went on behind the traffic for ever, and each look began with the first row again."""
+    monkeypatch.setattr("core.steps.reconcile.ROWS_MAX", 4)
+    await steps.submit.run_batch(TEN)
+    await trio.sleep(0.002)
+    await queue._command("DEL", queue.keys.ready)
+    pending, new = store.pending, 0
+
+    async def while_jobs_come(*arguments, **options):
+        nonlocal new
+        new += len(await steps.submit.run_batch(TEN))
+        return await pending(*arguments, **options)
+
+    monkeypatch.setattr(store, "pending", while_jobs_come)
+    with trio.fail_after(20):
+        counts = await Reconcile(queue, store).run(dry_run=False)
+    assert (counts.pending, counts.pushed) == (10, 10)
+    assert (await queue.depths()).ready == 10 + new
