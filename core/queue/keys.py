@@ -37,7 +37,8 @@ class Keys(Struct, frozen=True):
 
     @property
     def mark(self) -> str:
-        """String: ms of Postgres's clock up to which this Redis is known to remember (steps/loss.py)."""
+        """String: ms of Postgres's clock up to which this Redis is known to remember; negative: a loss is being
+        repaired (steps/loss.py)."""
         return f"{{{self.ready}}}:mark"
 
     def idempotency(self, key_hash: bytes) -> str:

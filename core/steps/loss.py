@@ -1,6 +1,7 @@
 """Loss: notice that Redis was replaced, flushed or set back, and mark what it may have lost."""
 
 import logging
+import random
 
 from msgspec import Struct
 
@@ -10,6 +11,8 @@ from core.store import JobStore
 from core.store.jobs import RECONCILE_SECONDS
 
 log = logging.getLogger(__name__)
+
+PLANTED_MAX = 2**31  #: a planted mark is negative: ms before 1970
 
 
 class Losses(Struct):
@@ -23,8 +26,9 @@ class Loss:
     """Compares what Redis remembers with what Postgres knows that it did. Mutable state: the counts.
 
     A mark, ms of Postgres's clock, moves on in both, in Redis first: a Redis that lost its last seconds shows an older
-    one, an empty one none, another server another run id. Rows that became pending since that mark (less a minute) are
-    marked, and the sweep pushes them. Rows are never compared with the list: a foreign program may have taken a task.
+    one, an empty one none (a negative one is planted there), another server another run id. Rows that became pending
+    since that mark (less a minute) are marked, and the sweep pushes them. Rows are never compared with the list: a
+    foreign program may have taken a task.
     """
 
     def __init__(self, queue: Queue, store: JobStore, alive: Alive = unwatched) -> None:
@@ -38,7 +42,13 @@ class Loss:
         name = self._queue.name
         known = await self._store.known(name)  # before Redis: what Postgres knows was in Redis before
         run, mark = await self._queue.tick()
-        if run != known.run or mark is None or mark < known.n:
+        if mark is None:
+            # Plant one that nobody else can have, older than any, before anything is repaired: a late send that turns
+            # "none" into a mark would hide that Redis has lost everything once more meanwhile.
+            mark = -random.randint(1, PLANTED_MAX)  # noqa: S311 - no secret
+            if not await self._queue.set_mark(None, mark):
+                return
+        if run != known.run or mark < known.n:
             self._alive(RECONCILE_SECONDS)
             marked = await self._store.reconcile(name, known, run, mark)
             self._alive(TRIP_SECONDS)
@@ -55,7 +65,7 @@ class Loss:
             await self._store.advance(name, run, known)
 
 
-def _what(is_another: bool, mark: int | None) -> str:
-    if mark is None:
+def _what(is_another: bool, mark: int) -> str:
+    if mark < 0:
         return "Redis has lost its data"
     return "Redis was started anew, and may have lost its last seconds" if is_another else "Redis was set back"

@@ -365,7 +365,7 @@ class JobStore:
         [row] = await self._pool.fetch(sql.GET_KNOWN, queue)
         return Known(row["run"], row["n"], row["now_ms"])
 
-    async def reconcile(self, queue: str, known: Known, run: str, mark: int | None) -> int | None:
+    async def reconcile(self, queue: str, known: Known, run: str, mark: int) -> int | None:
         """Mark what is pending and may be missing in Redis; how many. None: somebody else did, or it is too soon."""
         seconds = RECONCILE_SECONDS
         [row] = await self._pool.fetch_slowly(sql.RECONCILE_JOBS, queue, known.run, known.n, run, mark, seconds=seconds)

@@ -232,6 +232,11 @@ class Upkeep:
         world = self.world
         known_run, known, now = yield from world.sql_once("loss", lambda sql: sql.read_run())
         run, mark = yield from world.redis_once("loss", lambda redis: redis.tick())
+        if mark is None and world.on("planted-mark"):
+            planted = -world.rng.randint(1, 2**31)
+            if not (yield from world.redis_once("loss.plant", lambda redis: redis.set_mark(None, planted))):
+                return
+            mark = planted
         other_run = run != known_run and world.on("run-id")
         if other_run or mark is None or mark < known:
             batch, old = world.fresh("c"), (known_run, known)

@@ -7,6 +7,7 @@ import pytest
 import trio
 from uuid_utils.compat import uuid7
 
+from core.errors import QueueUnavailable
 from core.outcome import Complete
 from core.queue import Queue, open_queue
 from core.steps.loss import Loss
@@ -156,7 +157,9 @@ async def test_at_most_every_ten_seconds_and_the_mark_waits_meanwhile(loss, own_
     await psql("DELETE FROM unpushed")
     await loss.run_once()
     assert await psql("SELECT * FROM unpushed") == []
-    assert (await own_queue.tick())[1] is None, "else the second loss would be forgotten"
+    _, mark = await own_queue.tick()
+    assert mark is not None
+    assert mark < 0, "else the second loss would be forgotten"
     await later(psql)
     await loss.run_once()
     [mark] = await psql("SELECT ids FROM unpushed")
@@ -176,6 +179,32 @@ async def test_a_watcher_that_dies_after_any_step_raises_no_false_alarm(bridge, 
         await later(psql)
     assert loss.counts.noticed == 0
     assert await psql("SELECT * FROM unpushed") == []
+
+
+@pytest.mark.parametrize("which", ["planted", "final"])
+async def test_a_mark_that_arrives_after_a_second_flush_does_not_hide_it(loss, own_queue, store, psql, which):
+    """It was sent when Redis had lost everything, and found none again."""
+    await begun(loss, own_queue, store, psql)
+    ids = await accepted(own_queue, store, 5)
+    await own_queue._command("FLUSHALL")
+    set_mark, late = own_queue.set_mark, []
+
+    async def hanging(seen, new) -> bool:
+        if late or (which == "final" and new < 0):
+            return await set_mark(seen, new)
+        late.append((seen, new))
+        raise QueueUnavailable("no answer")
+
+    own_queue.set_mark = hanging
+    with pytest.raises(QueueUnavailable):
+        await loss.run_once()
+    await sweep(own_queue, store)
+    await own_queue._command("FLUSHALL")
+    await set_mark(*late[0])
+    await later(psql)
+    await loss.run_once()
+    await sweep(own_queue, store)
+    assert sorted(await ready(own_queue)) == ids
 
 
 async def test_of_several_workers_one_marks(own_queue, store, psql, loss):

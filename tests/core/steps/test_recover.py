@@ -202,8 +202,9 @@ async def test_a_push_without_an_answer_is_not_repeated_and_the_mark_stays(
 
     async def cut_off(tasks) -> None:
         pushes.append(tasks)
-        redis_proxy.swallow_replies()
-        nursery.start_soon(_heal_when_swallowed, redis_proxy)
+        if len(pushes) == 1:
+            redis_proxy.swallow_replies()
+            nursery.start_soon(_heal_when_swallowed, redis_proxy)
         await push(tasks)
 
     monkeypatch.setattr(far_queue, "push", cut_off)
@@ -213,6 +214,19 @@ async def test_a_push_without_an_answer_is_not_repeated_and_the_mark_stays(
     [mark] = await psql("SELECT ids FROM unpushed")
     assert mark["ids"] == ids
     assert ids_of(await steps.claim.run_once(other, 10)) == ids, "it had arrived"
+
+
+async def test_the_mark_of_a_recovery_stays_when_redis_took_too_long(store, steps, queue, lease, psql, monkeypatch):
+    """It may have been replaced meanwhile by one that remembers less: the sweep pushes again."""
+    ids = await submitted(steps, 3)
+    await steps.claim.run_once(lease, 3)
+    await steps.ledger.clear(store)
+    await fence(queue, lease)
+    monkeypatch.setattr("core.steps.recover.ANSWER_SECONDS", -1)
+    await Recover(queue, store, max_recoveries=MAX).run_once(lease.id)
+    [mark] = await psql("SELECT ids FROM unpushed")
+    assert mark["ids"] == ids
+    assert len(await ready(queue)) == 3
 
 
 async def _heal_when_swallowed(proxy: Proxy) -> None:
