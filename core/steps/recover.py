@@ -112,29 +112,29 @@ class Recover:
 
     async def _recover_rows(self, store: JobStore, lease: UUID, found: Inspection, blameless: bool) -> None:
         noted = [task.job_id for task in (await self._read(lease, sorted(found.noted))).values() if task.job_id]
-        batches, marked_at = list[UUID](), trio.current_time()
+        marked_at = trio.current_time()
 
-        async def send() -> dict[UUID, JobState]:
-            # Each send makes a mark of its own: one that arrives late must not add to a mark that is about to go.
-            batches.append(uuid7())
-            return await store.recover(
-                lease, self._queue.name, batches[-1], blameless=blameless, noted=noted, max_recoveries=self._max
+        async def send() -> tuple[UUID, dict[UUID, JobState]]:
+            # Each send makes a mark of its own. That of one whose answer was lost is left to the sweep: it may come
+            # late, and must add nothing to a mark that is about to go.
+            batch = uuid7()
+            states = await store.recover(
+                lease, self._queue.name, batch, blameless=blameless, noted=noted, max_recoveries=self._max
             )
+            return batch, states
 
-        states = await self._again(send)
+        batch, states = await self._again(send)
         for job_id, state in states.items():
             if state is JobState.FAILED:
                 log.error("job %s failed: its worker died too often while it ran", job_id)
                 self.counts.failed += 1
-        # An earlier send may have had an answer that was lost, so the marks tell, not this answer.
-        marks = await self._again(partial(store.marked, batches))
-        waiting = {job_id for ids in marks.values() for job_id in ids}
+        waiting = {job_id for job_id, state in states.items() if state is JobState.PENDING}
         self.counts.jobs += len(waiting)
-        waiting -= await self._give_flight_back(lease, found)
-        if not await self._push_missing(store, sorted(waiting)):
+        missing = waiting - await self._give_flight_back(lease, found)
+        if not await self._push_missing(store, sorted(missing)):
             return  # some may be in Redis twice already: the mark stays, and the sweep does it once
-        if marks and trio.current_time() - marked_at <= ANSWER_SECONDS:
-            await self._again(partial(store.drop_marks, list(marks)))  # what was not there may still come
+        if waiting and trio.current_time() - marked_at <= ANSWER_SECONDS:
+            await self._again(partial(store.drop_marks, [batch]))
 
     async def _give_flight_back(self, lease: UUID, found: Inspection) -> set[UUID]:
         """The jobs whose tasks are in the ready list now."""

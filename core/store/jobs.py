@@ -345,14 +345,10 @@ class JobStore:
     ) -> dict[UUID, JobState]:
         """Take the jobs of an owner that is gone back; id -> state.
 
-        May be repeated, each time under a batch of its own: `marked` tells what waits because of any of them.
+        May be repeated, each time under a batch of its own: what a lost answer had said stands in its mark.
         """
         rows = await self._pool.fetch(sql.RECOVER_JOBS, owner, queue, batch, blameless, noted, max_recoveries)
         return {row["id"]: JobState(row["state"]) for row in rows}
-
-    async def marked(self, batches: Sequence[UUID]) -> dict[UUID, list[UUID]]:
-        """Batch -> jobs, of the marks that are there."""
-        return {row["batch"]: list(row["ids"]) for row in await self._pool.fetch(sql.GET_MARKS, batches)}
 
     async def owners(self, queue: str) -> set[UUID]:
         """Who has claims on their way, dead or alive."""

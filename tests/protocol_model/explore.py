@@ -20,7 +20,7 @@ REST_LIMIT = 800 * SECOND
 HOT_TRIPS = (
     "submit.insert", "submit.push", "submit.refuse", "submit.unmark", "submit.key", "submit.join", "claim.script",
     "claim.rows", "claim.look", "claim.adopt", "claim.name", "claim.ack", "back", "start.note", "finish",
-    "finish.ack", "release", "release.unmark", "recover.inspect", "recover.rows", "recover.ids", "recover.back",
+    "finish.ack", "release", "release.unmark", "recover.inspect", "recover.rows", "recover.back",
     "recover.push", "recover.retire", "recover.unmark", "sweep.take", "sweep.fetch", "sweep.push", "sweep.unmark",
     "loss", "loss.reconcile", "loss.plant", "renew", "observe", "fence", "audit", "register", "shutdown.end", "orphans",
     "settle.look", "ledger", "row-audit", "audit.release",

@@ -6,7 +6,7 @@ from contextlib import suppress
 from dataclasses import replace
 
 from tests.protocol_model.engine import SECOND, NoAnswer, Sleep, Steps
-from tests.protocol_model.postgres_model import MAX_RECOVERIES, Counters
+from tests.protocol_model.postgres_model import MAX_RECOVERIES, Counters, Postgres
 from tests.protocol_model.redis_model import ENDED, FENCED, Redis, Task
 from tests.protocol_model.worker import ANSWER_WITHIN, GRACE, Lease, Worker
 from tests.protocol_model.world import TERM, World
@@ -113,35 +113,33 @@ class Upkeep:
         score, flight, noted = yield from world.redis_again("recover.inspect", lambda redis: redis.inspect(lease))
         if score is not None and score > 0:
             return
-        sent, marks = self.now, dict[str, list[str]]()
+        sent, batch, waiting = self.now, "", list[str]()
         blameless = score == ENDED or (score is None and world.on("absent-blameless"))
         if world.postgres is not None:
             blamed = {flight[number].job for number in noted if number in flight}
-            marks = yield from self.recover_rows(lease, blameless, blamed)
+            batch, waiting = yield from self.recover_rows(lease, blameless, blamed)
         returned = yield from self.empty_flight(lease, flight, noted, blameless)
-        missing = [Task(job) for ids in marks.values() for job in ids if job not in returned]
+        missing = [Task(job) for job in waiting if job not in returned]
         pushed = yield from self.push_missing(missing)
         yield from world.redis_again("recover.retire", lambda redis: redis.retire(lease))
         in_time = self.now - sent <= ANSWER_WITHIN or not world.on("thirty-seconds")
-        if marks and pushed and in_time:
-            yield from world.sql_again("recover.unmark", lambda sql: sql.unmark(marks))
+        if batch and pushed and in_time and (waiting or not world.on("mark-per-send")):
+            yield from world.sql_again("recover.unmark", lambda sql: sql.unmark([batch]))
 
-    def recover_rows(self, lease: str, blameless: bool, blamed: set[str]) -> Steps[dict[str, list[str]]]:
-        """Makes the rows wait. Returns the marks of all sends that are there: only what was seen may be dropped."""
-        world, batches = self.world, [self.world.fresh("r")]
+    def recover_rows(self, lease: str, blameless: bool, blamed: set[str]) -> Steps[tuple[str, list[str]]]:
+        """Makes the rows wait. Returns the mark of the answered send; those of the others are left to the sweep."""
+        world, batch = self.world, self.world.fresh("r")
         while True:
+
+            def recover(sql: Postgres, batch: str = batch) -> list[str]:
+                return sql.recover(lease, blameless, blamed, batch)
+
             try:
-                lost = yield from world.sql_once(
-                    "recover.rows", lambda sql: sql.recover(lease, blameless, blamed, batches[-1])
-                )
-                break
+                return batch, (yield from world.sql_once("recover.rows", recover))
             except NoAnswer:
                 yield Sleep(200)
-                if world.on("mark-per-send"):
-                    batches.append(world.fresh("r"))
-        if not world.on("ids-from-mark"):
-            return {batches[-1]: lost}
-        return (yield from world.sql_again("recover.ids", lambda sql: sql.read_marks(batches)))
+            if world.on("mark-per-send"):
+                batch = world.fresh("r")
 
     def push_missing(self, tasks: list[Task]) -> Steps[bool]:
         """False: no answer. Each further send would leave a copy; the mark stays and the sweep does it."""
