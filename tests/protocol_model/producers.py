@@ -35,7 +35,7 @@ class Producer:
         if self.world.postgres is None:
             yield from self.push_only(ids)
             return
-        batch, riding, sent = self.world.fresh("m"), self.pushed, self.world.engine.now
+        batch, riding, sent = self.world.fresh("m"), list(self.pushed), self.world.engine.now
         try:
             yield from self.world.sql_once("submit.insert", lambda sql: sql.insert(ids, batch, riding))
         except NoAnswer:

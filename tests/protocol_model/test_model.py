@@ -10,7 +10,7 @@ from tests.protocol_model.explore import explore
 from tests.protocol_model.mechanisms import MECHANISMS, Options
 
 TESTS = Path(__file__).parent.parent
-PART = 50  #: schedules a test: so that two processes share them
+PART = 40  #: schedules a test: so that two processes share them
 
 MODES = {
     "with losses of Redis": Options(),

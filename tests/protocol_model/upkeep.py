@@ -242,11 +242,11 @@ class Upkeep:
             if not marked:
                 return
         if world.on("redis-first"):
-            if (yield from world.redis_once("loss", lambda redis: redis.set_mark(mark, now))):
+            if (yield from world.redis_once("loss.mark", lambda redis: redis.set_mark(mark, now))):
                 yield from world.sql_once("loss", lambda sql: sql.advance(run, known, now))
         else:
             if (yield from world.sql_once("loss", lambda sql: sql.advance(run, known, now))):
-                yield from world.redis_once("loss", lambda redis: redis.set_mark(mark, now))
+                yield from world.redis_once("loss.mark", lambda redis: redis.set_mark(mark, now))
 
     # --- shutdown
 

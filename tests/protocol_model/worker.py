@@ -235,7 +235,7 @@ class Worker:
             try:
                 counters = yield from self.ride(
                     "claim.rows",
-                    lambda sql, done, token=token: sql.claim(ids, lease.id, token, earlier, done),  # type: ignore[misc]
+                    lambda sql, done, token=token, before=list(earlier): sql.claim(ids, lease.id, token, before, done),  # type: ignore[misc]
                 )
             except NoAnswer:
                 earlier.append(token)
