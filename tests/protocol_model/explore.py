@@ -22,7 +22,8 @@ HOT_TRIPS = (
     "claim.rows", "claim.look", "claim.adopt", "claim.name", "claim.ack", "back", "start.note", "finish",
     "finish.ack", "release", "release.unmark", "recover.inspect", "recover.rows", "recover.back",
     "recover.push", "recover.retire", "recover.unmark", "sweep.take", "sweep.fetch", "sweep.push", "sweep.unmark",
-    "loss", "loss.reconcile", "loss.plant", "loss.mark", "renew", "observe", "fence", "audit", "register", "shutdown.end", "orphans",
+    "loss", "loss.reconcile", "loss.plant", "loss.mark", "renew", "observe", "fence", "audit", "register",
+    "shutdown.end", "orphans",
     "settle.look", "ledger", "row-audit", "audit.release",
 )  # fmt: skip
 DISASTERS = ("outage", "hang", "clock", "partition", "stop", "shutdown", "loss", "cut")
