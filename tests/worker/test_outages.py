@@ -247,7 +247,7 @@ async def test_a_task_moved_for_a_worker_that_was_stopped_is_started_by_another(
 
         await until(is_moved)
         assert await queue._command("LLEN", queue.keys.front) == 1
-        await until_true(lambda: len(ledger_counts(ledger)[1]) == 1)
+        await until_true(lambda: len(ledger_counts(ledger)[1]) >= 1)
         free = trio.current_time()
         await until_true(lambda: len(ledger_counts(ledger)[0]) == 2)
         assert trio.current_time() - free < 1.5
