@@ -144,3 +144,16 @@ async def psql(bridge: Bridge, store: JobStore, postgres_dsn: str, database_sche
     """Somebody at a psql prompt, in the schema of `store`."""
     async with open_psql(bridge, postgres_dsn, database_schema) as psql:
         yield psql
+
+
+@pytest.fixture(params=["redis only", "postgres"])
+def rows(request: pytest.FixtureRequest) -> JobStore | None:
+    """Each test twice: without rows and with them."""
+    found: JobStore | None = request.getfixturevalue("store") if request.param == "postgres" else None
+    return found
+
+
+@pytest.fixture
+def psql_if_rows(request: pytest.FixtureRequest) -> object:
+    """Somebody at a psql prompt, where there are rows."""
+    return request.getfixturevalue("psql") if request.node.callspec.params["rows"] == "postgres" else None

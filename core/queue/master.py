@@ -57,7 +57,7 @@ class Master:
         return found
 
     def _read(self, answer: Any, asked: Address) -> Address:
-        raise NotImplementedError
+        raise AssertionError("nobody is asked for a master that is where the URL says")
 
     def refused(self, error: Exception, *, at: Address, era: int, told_by: Address | None) -> None:
         """A server answered a command with an error. Does it mean that the master is elsewhere?"""

@@ -26,19 +26,6 @@ def registry() -> Registry:
     return Registry()
 
 
-@pytest.fixture(params=["redis only", "postgres"])
-def rows(request: pytest.FixtureRequest) -> JobStore | None:
-    """Each test twice: without rows and with them."""
-    found: JobStore | None = request.getfixturevalue("store") if request.param == "postgres" else None
-    return found
-
-
-@pytest.fixture
-def psql_if_rows(request: pytest.FixtureRequest) -> object:
-    """Somebody at a psql prompt, where there are rows."""
-    return request.getfixturevalue("psql") if request.node.callspec.params["rows"] == "postgres" else None
-
-
 @pytest.fixture
 async def submit(queue: Queue, rows: JobStore | None) -> Callable[..., Any]:
     """Accept `count` jobs of a type; returns their ids."""

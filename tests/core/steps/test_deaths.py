@@ -25,17 +25,6 @@ from tests.support.mortal import Killed, mortal
 CROSSINGS_MAX = 15
 
 
-@pytest.fixture(params=["redis only", "postgres"])
-def rows(request: pytest.FixtureRequest) -> JobStore | None:
-    found: JobStore | None = request.getfixturevalue("store") if request.param == "postgres" else None
-    return found
-
-
-@pytest.fixture
-def psql_if_rows(request: pytest.FixtureRequest) -> object:
-    return request.getfixturevalue("psql") if request.node.callspec.params["rows"] == "postgres" else None
-
-
 async def bury_the_dead(queue: Queue, store: JobStore | None, lease: Lease) -> None:
     """What the other workers do: fence the lease, recover it, sweep."""
     await queue.fence(lease.id, (await queue.lease_scores())[lease.id])

@@ -17,17 +17,10 @@ from core.steps.loss import Loss
 from core.steps.recover import Recover
 from core.steps.settle import Settled
 from core.steps.sweep import Sweep
-from core.store import JobStore
 from core.wire import Submission
 from tests.core.steps.conftest import Steps
 from tests.support.invariants import check_rows, tasks_in_redis
 from tests.support.wait import until
-
-
-@pytest.fixture(params=["redis only", "postgres"])
-def rows(request: pytest.FixtureRequest) -> JobStore | None:
-    found: JobStore | None = request.getfixturevalue("store") if request.param == "postgres" else None
-    return found
 
 
 class Late:

@@ -24,12 +24,6 @@ from tests.support.proxy import Proxy
 MAX = 3
 
 
-@pytest.fixture(params=["redis only", "postgres"])
-def rows(request: pytest.FixtureRequest) -> JobStore | None:
-    found: JobStore | None = request.getfixturevalue("store") if request.param == "postgres" else None
-    return found
-
-
 @pytest.fixture
 def parts(queue: Queue, rows: JobStore | None) -> Steps:
     return Steps(queue, rows)
