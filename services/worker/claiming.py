@@ -16,7 +16,7 @@ from services.worker.consumers import Consumers
 from services.worker.leases import Leases
 from services.worker.metrics import Counts
 from services.worker.outcomes import Outcomes
-from services.worker.prefetch import STALE_SECONDS, Prefetch
+from services.worker.prefetch import Prefetch
 
 log = logging.getLogger(__name__)
 
@@ -91,17 +91,19 @@ class Claiming:
         if self._is_stale():
             await self._give_back()
         if (count := self._room()) < 1:
-            with trio.move_on_after(STALE_SECONDS / 2 if len(self._buffer) else 1):
+            with trio.move_on_after(self._prefetch.stale_seconds / 2 if len(self._buffer) else 1):
                 await self._buffer.wait_for_room(self._ahead() // 2)
             return
         # A stop that came while we were about to run, or in the claim before this one, has found no checkpoint yet.
         await trio.lowlevel.checkpoint_if_cancelled()
         # Shielded, so that a stop leaves no claim half done; bounded by `end_soon`, because an outage may last.
+        began = trio.current_time()
         with trio.CancelScope(shield=True) as self._under_way:
             held = await self._claim.run_once(lease, count)
             self._buffer.extend(held)
         if self._under_way.cancelled_caught:
             return  # the audit gives back what it got
+        self._prefetch.claimed(trio.current_time() - began)
         if not held:
             await self._queue.wait_for_task()
 
@@ -121,7 +123,9 @@ class Claiming:
 
     def _is_stale(self) -> bool:
         since = self._buffer.waiting_since()
-        return since is not None and trio.current_time() - since > STALE_SECONDS and not self._buffer.idle
+        return (
+            since is not None and trio.current_time() - since > self._prefetch.stale_seconds and not self._buffer.idle
+        )
 
     async def _give_back(self) -> None:
         """What waits too long behind a long job goes back, where an idle worker may take it.

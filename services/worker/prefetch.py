@@ -1,23 +1,40 @@
-"""How much to claim ahead. Follows from how long jobs take: time, never a number of jobs."""
+"""How much to claim ahead. Follows from how long jobs and claims take: time, never a number of jobs."""
 
 import trio
 
-AHEAD_SECONDS = 0.1  #: claimed ahead: what this worker finishes in so long
+AHEAD_SECONDS = 0.1  #: claimed ahead: what this worker finishes in so long, or in two claims where they take longer
+AHEAD_SECONDS_MAX = 1.0
 AHEAD_MAX = 1000
 WINDOW_SECONDS = 0.1  #: over which the rate is measured
-STALE_SECONDS = 0.2  #: what has waited so long behind a long job goes back
+STALE_AHEADS = 2  #: what has waited so many times longer than that behind a long job goes back
 
 
 class Prefetch:
     """Measures the rate of finished runs. Jobs of seconds: nothing is claimed ahead; of microseconds: hundreds.
 
-    Mutable state: the rate and the beginning of the window, changed by `target` and `reset`.
+    Mutable state: the rate, the beginning of the window, and how long a claim takes; changed by `target`, `reset` and
+    `claimed`.
     """
 
     def __init__(self) -> None:
         self._rate = 0.0
         self._since = trio.current_time()
         self._finished = 0
+        self._claim_seconds = 0.0
+
+    def claimed(self, seconds: float) -> None:
+        """A claim took so long. On a busy machine, or far from Postgres, less than that ahead is a worker that waits:
+        it then finishes less, claims less ahead, and waits for more claims."""
+        self._claim_seconds += 0.2 * (seconds - self._claim_seconds)
+
+    @property
+    def ahead_seconds(self) -> float:
+        return min(max(AHEAD_SECONDS, 2 * self._claim_seconds), AHEAD_SECONDS_MAX)
+
+    @property
+    def stale_seconds(self) -> float:
+        """What has waited so long behind a long job goes back."""
+        return STALE_AHEADS * self.ahead_seconds
 
     def target(self, finished: int) -> int:
         """How many jobs may wait claimed, beside those that run; `finished` counts all runs so far."""
@@ -27,8 +44,8 @@ class Prefetch:
             self._rate = measured if self._rate == 0 else 0.5 * self._rate + 0.5 * measured
             self._since, self._finished = now, finished
         elif self._rate == 0 and elapsed > 0.005:  # the first jobs after a pause: do not wait for a whole window
-            return min(int((finished - self._finished) / elapsed * AHEAD_SECONDS), AHEAD_MAX)
-        return min(int(self._rate * AHEAD_SECONDS), AHEAD_MAX)
+            return min(int((finished - self._finished) / elapsed * self.ahead_seconds), AHEAD_MAX)
+        return min(int(self._rate * self.ahead_seconds), AHEAD_MAX)
 
     def reset(self, finished: int) -> None:
         """Long jobs came after short ones: measure anew."""

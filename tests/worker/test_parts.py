@@ -144,6 +144,24 @@ async def test_prefetch_follows_from_how_long_jobs_take(autojump_clock: MockCloc
     assert prefetch.target(finished) == 0
 
 
+async def test_prefetch_covers_two_claims_where_they_take_long(autojump_clock: MockClock):
+    """Or a worker far from its servers waits, finishes less for it, claims less ahead for that, and waits for more."""
+    prefetch, finished = Prefetch(), 0
+    for _ in range(30):
+        await trio.sleep(0.15)
+        prefetch.claimed(0.15)
+        finished += 300
+        ahead = prefetch.target(finished)
+    assert 500 <= ahead <= 600, "2,000 a second, for 0.3 s"
+    assert prefetch.stale_seconds > 0.3, "what was claimed for so long is not given back before"
+    prefetch.claimed(60)  # an outage
+    assert prefetch.target(finished) <= 2000, "a second at most"
+    for _ in range(60):
+        prefetch.claimed(0.005)
+    assert prefetch.target(finished) == pytest.approx(200, abs=1)
+    assert prefetch.stale_seconds == 0.2
+
+
 async def test_a_loop_waits_out_an_outage_and_a_bug_ends_it(autojump_clock: MockClock):
     calls = 0
     called_at: list[float] = []
