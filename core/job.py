@@ -1,6 +1,6 @@
 """What a job is and which states it may pass through. Pure; imports nothing of ours but the errors."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from uuid import UUID
 
@@ -71,7 +71,7 @@ class Job:
         self.attempt = attempt  #: number of this run, 1 on the first
         self.retries = retries
         self._keeps_artifacts = keeps_artifacts
-        self._artifacts: dict[str, Artifact] = {}
+        self._artifacts: dict[str, Artifact] | None = None  # most jobs attach nothing
 
     @property
     def id(self) -> str:
@@ -82,9 +82,9 @@ class Job:
         return f"<Job {self.id} {self.type} run {self.attempt}>"
 
     @property
-    def artifacts(self) -> list[Artifact]:
+    def artifacts(self) -> Sequence[Artifact]:
         """What was attached so far; written together with the job's end, so that a failed run leaves none."""
-        return list(self._artifacts.values())
+        return tuple(self._artifacts.values()) if self._artifacts else ()
 
     def attach(self, name: str, content: bytes, content_type: str = "application/octet-stream") -> None:
         """Keep `content` (at most 10 MiB, 64 MiB in all) beside the job's row; the same name again replaces it.
@@ -99,9 +99,10 @@ class Job:
             raise ArtifactRefused(f"artifact {name!r}: {len(content)} bytes, at most {ARTIFACT_BYTES_MAX} are kept")
         if not content_type or not content_type.isascii() or not content_type.isprintable() or len(content_type) > 200:
             raise ArtifactRefused(f"artifact {name!r}: {content_type!r} is no content type")
-        if len(self._artifacts) >= ARTIFACTS_MAX and name not in self._artifacts:
+        attached = self._artifacts or {}
+        if len(attached) >= ARTIFACTS_MAX and name not in attached:
             raise ArtifactRefused(f"artifact {name!r}: a job keeps at most {ARTIFACTS_MAX} artifacts")
-        others = sum(len(artifact.content) for other, artifact in self._artifacts.items() if other != name)
+        others = sum(len(artifact.content) for other, artifact in attached.items() if other != name)
         if others + len(content) > ARTIFACTS_BYTES_MAX:
             raise ArtifactRefused(f"artifact {name!r}: a job keeps at most {ARTIFACTS_BYTES_MAX} bytes of artifacts")
-        self._artifacts[name] = Artifact(name, content_type, bytes(content))
+        self._artifacts = attached | {name: Artifact(name, content_type, bytes(content))}

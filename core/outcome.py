@@ -1,18 +1,20 @@
 """How one attempt ended, and what that means for the job. Pure."""
 
+from collections.abc import Sequence
+
 from msgspec import Struct
 
 from core.job import Artifact
 
 
-class Succeeded(Struct, frozen=True):
-    """The handler returned."""
+class Complete(Struct, frozen=True, gc=False):
+    """The handler returned, so the job is done: how the attempt ended, and what follows from it."""
 
     result: bytes  #: JSON text
-    artifacts: list[Artifact] = []
+    artifacts: Sequence[Artifact] = ()
 
 
-class Failed(Struct, frozen=True):
+class Failed(Struct, frozen=True, gc=False):
     """The handler raised, or what it returned cannot be kept."""
 
     error: str  #: `Class: text`
@@ -36,17 +38,10 @@ class NotStarted(Struct, frozen=True):
     delay_ms: int = 0
 
 
-Outcome = Succeeded | Failed | TimedOut | Interrupted | NotStarted
+Outcome = Complete | Failed | TimedOut | Interrupted | NotStarted
 
 
-class Complete(Struct, frozen=True):
-    """The job is done."""
-
-    result: bytes
-    artifacts: list[Artifact] = []
-
-
-class Bury(Struct, frozen=True):
+class Bury(Struct, frozen=True, gc=False):
     """The job has failed for good."""
 
     error: str
@@ -54,7 +49,7 @@ class Bury(Struct, frozen=True):
     traceback: str | None = None
 
 
-class Retry(Struct, frozen=True):
+class Retry(Struct, frozen=True, gc=False):
     """The job failed and runs again after a backoff; this failure counts."""
 
     error: str
@@ -74,9 +69,9 @@ Verdict = Complete | Bury | Retry | GiveBack
 
 def judge(outcome: Outcome, *, failures: int, retries: int) -> Verdict:
     """What a finished attempt means for its job; `failures` counts those before this attempt."""
+    if isinstance(outcome, Complete):  # nearly always: the patterns below would cost a short job a tenth more
+        return outcome
     match outcome:
-        case Succeeded(result, artifacts):
-            return Complete(result, artifacts)
         case Interrupted():
             return GiveBack(interrupted=True)
         case NotStarted(delay_ms):

@@ -20,7 +20,7 @@ EMPTY_OBJECT = b"{}"
 Count = Annotated[int, Meta(ge=0, le=500_000_000)]
 
 
-class Task(Struct, frozen=True):
+class Task(Struct, frozen=True, gc=False):  # nothing in it leads back to it; so in others that are made for each job
     """One element of a Redis list, understood as far as we need it."""
 
     type: str
@@ -92,11 +92,12 @@ def decode_task(line: bytes) -> Task:
         raise InvalidTask("nested too deep") from None
     except msgspec.DecodeError as error:
         raise InvalidTask(f"no valid task: {error}") from None
-    if not _storable(wire.type):
+    job_type, payload = wire.type, bytes(wire.payload)
+    if "\0" in job_type:
         raise InvalidTask("no valid task: `type` has characters that cannot be stored")
     return Task(
-        wire.type,
-        _payload(wire.payload),
+        job_type,
+        payload if payload[:1] == b"{" else _payload(payload),
         wire.retries or 0,
         wire.attempts or 0,
         wire.recoveries or 0,
@@ -117,7 +118,7 @@ def encode_task(task: Task) -> bytes:
     if task.interruptions:
         parts.append(b',"interruptions":%d' % task.interruptions)
     if task.job_id is not None:
-        parts.append(b',"job_id":"%b"' % str(task.job_id).encode())
+        parts.append(b',"job_id":%b' % _encode(task.job_id))
     if task.extra:
         parts.append(b"," + task.extra)
     parts.append(b"}")
@@ -140,13 +141,13 @@ def read_submission(body: bytes) -> Submission:
         raise InvalidTask(f"nested deeper than {DEPTH_MAX}") from None
     except msgspec.DecodeError as error:
         raise InvalidTask(str(error)) from None
-    payload = _payload(wire.payload)
+    payload = _payload(bytes(wire.payload))
     retries = wire.retries or 0
     if retries > RETRIES_MAX:
         raise InvalidTask(f"retries: at most {RETRIES_MAX}")
     if not wire.type:
         raise TypeMissing("type is required")
-    if len(wire.type) > TYPE_LENGTH_MAX or not _storable(wire.type):
+    if len(wire.type) > TYPE_LENGTH_MAX or "\0" in wire.type:
         raise InvalidTask(f"type: 1 to {TYPE_LENGTH_MAX} characters, no NUL")
     if retries < 0:
         raise RetriesNegative("retries cannot be negative")
@@ -173,8 +174,7 @@ def depth(body: bytes) -> int:
     return max(accumulate(map(_STEP.__getitem__, brackets)), default=0)
 
 
-def _payload(raw: Raw) -> bytes:
-    text = bytes(raw)
+def _payload(text: bytes) -> bytes:
     if text.startswith(b"{"):
         return text
     if not text or text == b"null":
@@ -184,7 +184,3 @@ def _payload(raw: Raw) -> bytes:
 
 def _members(fields: dict[str, Raw]) -> bytes:
     return b",".join(b"%b:%b" % (_encode(name), bytes(value)) for name, value in fields.items() if name not in _KNOWN)
-
-
-def _storable(text: str) -> bool:
-    return "\0" not in text

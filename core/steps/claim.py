@@ -22,6 +22,7 @@ from core.store import Counters, JobStore, Look, Release
 from core.wire import Task, decode_task, encode_task
 
 log = logging.getLogger(__name__)
+_encode = msgspec.json.Encoder().encode
 
 CLAIM_MAX = 1000
 LOCKED_DELAY_MS = 1000  #: a row that somebody else has locked: its task comes again after this
@@ -112,7 +113,7 @@ class Claim:
         unique: dict[int, Held] = {}
         copies: list[int] = []
         for held in items:
-            if held.key in unique or lease.holds(held.job_id):
+            if held.key in unique or lease.holds(held.key):
                 copies.append(held.number)
             else:
                 unique[held.key] = held
@@ -275,10 +276,17 @@ class Claim:
         return len(strays)
 
 
+class _DeadLetter(Struct, omit_defaults=True, gc=False):
+    reason: str
+    at: datetime
+    task: str | None = None
+    task_base64: str | None = None
+
+
 def dead_letter(line: bytes, reason: str) -> bytes:
     """An entry of the dead letters: the task whole, as text where it is text, why, and when (for people to read)."""
+    at = datetime.now(UTC).replace(microsecond=0)
     try:
-        task: dict[str, str] = {"task": line.decode()}
+        return _encode(_DeadLetter(reason, at, line.decode()))
     except UnicodeDecodeError:
-        task = {"task_base64": base64.b64encode(line).decode()}
-    return msgspec.json.encode(task | {"reason": reason, "at": datetime.now(UTC).isoformat(timespec="seconds")})
+        return _encode(_DeadLetter(reason, at, None, base64.b64encode(line).decode()))

@@ -53,9 +53,9 @@ class Lease:
             if held.token is not None:
                 self._unsettled[held.token] = self._unsettled.get(held.token, 0) + 1
 
-    def holds(self, job_id: UUID) -> bool:
+    def holds(self, key: int) -> bool:
         """Is another task of this job a copy? No longer once its outcome is sent: a retry may come back at once."""
-        return job_id.int in self._jobs
+        return key in self._jobs
 
     def settling(self, held: Held) -> None:
         """Its outcome is about to be sent."""

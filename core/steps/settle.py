@@ -30,7 +30,7 @@ ENDS = (Complete, Bury)  #: a union would take three times as long to ask for, f
 LOCKED_SECONDS = 0.5  #: pause before what somebody has locked is tried again
 
 
-class Settled(Struct, frozen=True):
+class Settled(Struct, frozen=True, gc=False):
     """A claimed job and what shall become of it."""
 
     held: Held
@@ -69,8 +69,8 @@ class Settle:
             await self._run_part(part)
 
     async def _run_part(self, batch: Sequence[Settled]) -> None:
-        ends = [settled for settled in batch if isinstance(settled.verdict, ENDS)]
         waits = [settled for settled in batch if not isinstance(settled.verdict, ENDS)]
+        ends = [settled for settled in batch if isinstance(settled.verdict, ENDS)] if waits else batch
         if self._store is None:
             await self._finish_in_redis(ends)
             await self._release_in_redis(waits)

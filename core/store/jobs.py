@@ -21,7 +21,7 @@ RECONCILE_SECONDS = 600.0  #: a look at every row that there is
 PAGE_BYTES_MAX = 16 * 1024 * 1024  #: of payloads in one page of jobs
 
 
-class Counters(Struct, frozen=True):
+class Counters(Struct, frozen=True, gc=False):
     """The three counters of a job; the number of its next run is their sum + 1."""
 
     attempts: int = 0

@@ -7,11 +7,12 @@ from types import TracebackType
 import msgspec
 import outcome
 import trio
+from msgspec import Struct
 
 from core.errors import PermanentFailure, WorkQueueError
 from core.handlers import Handler
 from core.job import Job
-from core.outcome import Failed, Outcome, Succeeded
+from core.outcome import Complete, Failed, Outcome
 from core.steps.lease import Held
 from services.worker.tracebacks import Tracebacks
 
@@ -32,18 +33,14 @@ _encode = msgspec.json.Encoder().encode
 _tracebacks = Tracebacks()  # what it keeps is the words of source lines, which are the process's, not a resource
 
 
-class Attempt:
+class Attempt(Struct, eq=False, gc=False):
     """A job that is about to run, or runs. Mutable state: `started_at`, set by the slot that runs it."""
 
-    __slots__ = ("handler", "held", "is_last_chance", "job", "started_at")
-
-    def __init__(self, handler: Handler, job: Job, held: Held, *, is_last_chance: bool = False) -> None:
-        """`held` is what the job was claimed as. `is_last_chance`: if the worker dies once more, the job has failed."""
-        self.handler = handler
-        self.job = job
-        self.held = held
-        self.is_last_chance = is_last_chance
-        self.started_at = 0.0  #: trio's clock
+    handler: Handler
+    job: Job
+    held: Held  #: what the job was claimed as
+    is_last_chance: bool = False  #: if the worker dies once more, the job has failed
+    started_at: float = 0.0  #: trio's clock
 
 
 def succeeded(result: object, job: Job) -> Outcome:
@@ -54,7 +51,7 @@ def succeeded(result: object, job: Job) -> Outcome:
         return Failed(f"the result is no JSON value: {error}", permanent=True)
     if len(text) > RESULT_BYTES_MAX:
         return Failed(f"the result has {len(text)} bytes of JSON, at most {RESULT_BYTES_MAX} are kept", permanent=True)
-    return Succeeded(text, job.artifacts)
+    return Complete(text, job.artifacts)
 
 
 def failed(error: BaseException) -> Failed:

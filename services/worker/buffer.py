@@ -30,6 +30,11 @@ class Buffer:
         """How many consumers wait for something to do."""
         return len(self._idle)
 
+    @property
+    def head(self) -> Held | None:
+        """What `pop` would return."""
+        return self._items[0] if self._items else None
+
     def extend(self, items: Sequence[Held]) -> None:
         """Add to the tail and wake two consumers."""
         self._items.extend(items)

@@ -76,7 +76,10 @@ class Consumers:
 
     def start(self, nursery: trio.Nursery, count: int) -> None:
         """Start `count` consumers; every job runs in a task of this nursery."""
-        self._slots = [Slot(self._take, self._ended, self._wait_for_thread, self._threads) for _ in range(count)]
+        self._slots = [
+            Slot(self._take_at_once, self._take, self._ended, self._wait_for_thread, self._threads)
+            for _ in range(count)
+        ]
         for slot in self._slots:
             nursery.start_soon(self._consume, slot, nursery, contextvars.copy_context())
 
@@ -131,19 +134,27 @@ class Consumers:
 
     # --- before a job starts
 
+    def _take_at_once(self) -> Attempt | None:
+        """The next job, where there is one and nothing has to be waited for or asked; else `_take` sees to it."""
+        held = self._buffer.head
+        if held is None or self._outcomes.full:
+            return None
+        if held.counters.recoveries or held.lease.lost or not self._may_start(held.lease):
+            return None
+        prepared = self._prepare(held)
+        if not isinstance(prepared, Attempt):
+            return None
+        self._buffer.pop()
+        return prepared
+
     async def _take(self) -> Attempt | None:
         """The next job that may start; None once the buffer is closed. Whatever may not start goes back or ends."""
         while True:
             if self._outcomes.full:
                 await self._outcomes.wait_for_room()
-            held = self._buffer.pop() or await self._buffer.take()
-            if held is None:
+            if (held := await self._buffer.take()) is None:
                 return None
-            prepared: Attempt | Outcome | None = None
-            if not held.counters.recoveries and not held.lease.lost and self._may_start(held.lease):
-                prepared = self._prepare(held)
-            if prepared is None:
-                prepared = await self._prepare_carefully(held)
+            prepared = await self._prepare_carefully(held)
             if isinstance(prepared, Attempt):
                 return prepared
             self._put(held, prepared)
@@ -166,7 +177,7 @@ class Consumers:
             retries=task.retries,
             keeps_artifacts=self._keeps_artifacts,
         )
-        return Attempt(handler, job, held, is_last_chance=is_last_chance)
+        return Attempt(handler, job, held, is_last_chance)
 
     async def _prepare_carefully(self, held: Held) -> Attempt | Outcome:
         """The same for a job that something has to be asked or waited for. Cancelled: it goes back."""

@@ -26,7 +26,7 @@ class TypeCounts(Struct):
     def ran(self, seconds: float) -> None:
         """A run has ended, however."""
         self.seconds += seconds
-        self.buckets[bisect_left(BUCKETS_SECONDS, seconds)] += 1
+        self.buckets[bisect_left(BUCKETS_SECONDS, seconds) if seconds > BUCKETS_SECONDS[0] else 0] += 1
 
 
 class Counts:

@@ -78,6 +78,10 @@ class Outcomes:
             await self._gone.park()
 
     def _next_batch(self) -> list[Settled]:
+        if len(self._waiting) <= BATCH_MAX and self._bytes <= BATCH_BYTES_MAX:
+            batch, self._bytes = list(self._waiting), 0
+            self._waiting.clear()
+            return batch
         batch = [self._waiting.popleft()]
         total = size(batch[0].verdict)
         while self._waiting and len(batch) < BATCH_MAX:
@@ -94,5 +98,5 @@ def size(verdict: Verdict) -> int:
     """About how many bytes a verdict carries."""
     if isinstance(verdict, Complete):
         size = len(verdict.result)
-        return size + sum(len(artifact.content) for artifact in verdict.artifacts) if verdict.artifacts else size
+        return size if not verdict.artifacts else size + sum(len(artifact.content) for artifact in verdict.artifacts)
     return len(getattr(verdict, "traceback", None) or "")

@@ -20,6 +20,7 @@ YIELD_SECONDS = 0.002  #: handlers that never wait share the loop with everybody
 ARM_SECONDS = 0.1  #: a timeout that is closer than this becomes the scope's deadline
 WATCH_SECONDS = 0.05
 
+TakeAtOnce = Callable[[], Attempt | None]
 Take = Callable[[], Awaitable[Attempt | None]]
 Ended = Callable[[Attempt, Outcome, float], None]
 Outlived = Callable[[Attempt, trio.Event], Awaitable[None]]
@@ -33,14 +34,23 @@ class Slot:
     attempt cannot change between a look at it and the cancellation.
     """
 
-    __slots__ = ("_context", "_ended", "_interrupted", "_limiter", "_now", "_outlived", "_scope", "_take", "_thread",
-                 "_used_up", "_yielded_at", "attempt")  # fmt: skip
+    __slots__ = ("_context", "_ended", "_interrupted", "_limiter", "_now", "_outlived", "_scope", "_take",
+                 "_take_at_once", "_thread", "_used_up", "_yielded_at", "attempt")  # fmt: skip
 
-    def __init__(self, take: Take, ended: Ended, outlived: Outlived, threads: trio.CapacityLimiter) -> None:
-        """`take` returns None at the end. `ended` gets the attempt, its outcome and the seconds it took.
+    def __init__(
+        self,
+        take_at_once: TakeAtOnce,
+        take: Take,
+        ended: Ended,
+        outlived: Outlived,
+        threads: trio.CapacityLimiter,
+    ) -> None:
+        """`take_at_once` returns what may run without a wait, or None: then `take` is asked, and its None is the end.
 
-        `outlived` waits for a thread that goes on after its attempt has ended. `threads` has room for every slot.
+        `ended` gets the attempt, its outcome and the seconds it took. `outlived` waits for a thread that goes on after
+        its attempt has ended. `threads` has room for every slot.
         """
+        self._take_at_once = take_at_once
         self._take = take
         self._ended = ended
         self._outlived = outlived
@@ -105,7 +115,7 @@ class Slot:
 
     async def _run_attempts(self) -> bool | None:
         """None: the scope is used up. Between `self.attempt =` and `_end` nothing can raise but the handler."""
-        while (attempt := await self._take()) is not None:
+        while (attempt := self._take_at_once() or await self._take()) is not None:
             handler = attempt.handler
             attempt.started_at = began = self._now()
             self.attempt = attempt

@@ -19,7 +19,7 @@ def test_an_artifact_is_kept_and_the_same_name_replaces_it():
     with_artifacts = job()
     with_artifacts.attach("a", b"1", "text/plain")
     with_artifacts.attach("a", b"2", "text/html")
-    assert with_artifacts.artifacts == [Artifact("a", "text/html", b"2")]
+    assert with_artifacts.artifacts == (Artifact("a", "text/html", b"2"),)
 
 
 @pytest.mark.parametrize("name", ["", "a/b", "a\nb", "a\0", "\ud800", "x" * 201])

@@ -10,7 +10,6 @@ from core.outcome import (
     Interrupted,
     NotStarted,
     Retry,
-    Succeeded,
     TimedOut,
     judge,
 )
@@ -25,7 +24,7 @@ def test_a_job_fails_at_most_retries_plus_one_times(failures, retries, timed_out
 @pytest.mark.parametrize(
     ("outcome", "verdict"),
     [
-        (Succeeded(b"1"), Complete(b"1")),
+        (Complete(b"1"), Complete(b"1")),
         (Failed("E: x", "trace", permanent=True), Bury("E: x", "failed", "trace")),
         (Failed("E: x", "trace"), Retry("E: x", "failed", "trace")),
         (TimedOut(3), Retry("timed out after 3 s", "timed out")),

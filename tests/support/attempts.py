@@ -19,7 +19,7 @@ class OneAttempt:
     def __init__(self, handler: Handler, job: Job) -> None:
         held = Held(Lease(), 1, Task(handler.type), uuid4(), 0.0)
         self._attempt: Attempt | None = Attempt(handler, job, held)
-        self.slot = Slot(self._take, self._ended, self._outlived, trio.CapacityLimiter(10))
+        self.slot = Slot(lambda: None, self._take, self._ended, self._outlived, trio.CapacityLimiter(10))
         self.outcome: Outcome | None = None
         self.thread: trio.Event | None = None
 

@@ -9,7 +9,7 @@ from trio.testing import MockClock
 from core.errors import PermanentFailure
 from core.handlers import Handler
 from core.job import Job
-from core.outcome import Failed, Interrupted, Succeeded, TimedOut
+from core.outcome import Complete, Failed, Interrupted, TimedOut
 from services.worker.attempt import RESULT_BYTES_MAX, TRACEBACK_LENGTH_MAX, failed
 from tests.support.attempts import OneAttempt
 
@@ -86,7 +86,7 @@ async def swallows_its_timeout(job: Job) -> object:
 @pytest.mark.parametrize(
     ("function", "kind"),
     [
-        (returns, Succeeded),
+        (returns, Complete),
         (raises, Failed),
         (exits, Failed),
         (interrupts, Failed),
@@ -95,7 +95,7 @@ async def swallows_its_timeout(job: Job) -> object:
         (fails_while_cleaning_up, Failed),
         (group_of_exits, Failed),
         (unspeakable, Failed),
-        (swallows_its_timeout, Succeeded),
+        (swallows_its_timeout, Complete),
     ],
 )
 async def test_whatever_a_handler_does_becomes_an_outcome(function, kind, autojump_clock: MockClock):
@@ -137,7 +137,7 @@ async def test_who_is_interrupted_says_so_and_its_children_have_ended(autojump_c
 
 async def test_the_result_and_the_artifacts_come_along():
     outcome = await attempt(returns).run()
-    assert isinstance(outcome, Succeeded)
+    assert isinstance(outcome, Complete)
     assert outcome.result == b'{"n":1}'
     assert [artifact.name for artifact in outcome.artifacts] == ["a"]
 
@@ -207,7 +207,7 @@ async def test_a_plain_function_runs_in_a_thread():
 
     run = attempt(function, is_async=False)
     outcome = await run.run()
-    assert isinstance(outcome, Succeeded)
+    assert isinstance(outcome, Complete)
     assert outcome.result == b'"1"'
     assert run.thread is None, "it has ended with its attempt"
 

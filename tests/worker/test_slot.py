@@ -11,7 +11,7 @@ from trio.testing import MockClock
 
 from core.handlers import Handler
 from core.job import Job
-from core.outcome import Failed, Interrupted, Outcome, Succeeded, TimedOut
+from core.outcome import Complete, Failed, Interrupted, Outcome, TimedOut
 from core.steps.lease import Held, Lease
 from core.wire import Task
 from services.worker.attempt import Attempt
@@ -28,7 +28,7 @@ class Jobs:
         self._timeout = timeout
         self.outcomes: list[Outcome] = []
         self.scopes: list[trio.CancelScope] = []
-        self.slot = Slot(self._take, self._ended, self._outlived, trio.CapacityLimiter(1))
+        self.slot = Slot(lambda: None, self._take, self._ended, self._outlived, trio.CapacityLimiter(1))
 
     async def run(self) -> bool:
         async with trio.open_nursery() as nursery:
@@ -94,7 +94,7 @@ async def swallows(job: Job) -> object:
         return "all the same"
 
 
-DONE = Succeeded(b"1")
+DONE = Complete(b"1")
 
 
 async def test_a_thousand_attempts_share_one_scope():
@@ -104,12 +104,12 @@ async def test_a_thousand_attempts_share_one_scope():
     assert len(set(map(id, jobs.scopes))) == 1
 
 
-@pytest.mark.parametrize(("bad", "kind"), [(hangs, TimedOut), (cleans_up_badly, Failed), (swallows, Succeeded)])
+@pytest.mark.parametrize(("bad", "kind"), [(hangs, TimedOut), (cleans_up_badly, Failed), (swallows, Complete)])
 @pytest.mark.parametrize("timeout", [0.05, 20])
 async def test_a_timeout_ends_its_own_attempt_and_no_other(bad, kind, timeout, autojump_clock: MockClock):
     jobs = Jobs(waits, bad, waits, bad, waits, timeout=timeout)
     await jobs.run()
-    assert [type(outcome) for outcome in jobs.outcomes] == [Succeeded, kind, Succeeded, kind, Succeeded]
+    assert [type(outcome) for outcome in jobs.outcomes] == [Complete, kind, Complete, kind, Complete]
 
 
 @pytest.mark.parametrize("timeout", [0.01, 0.1, 0.37, 5, 60])

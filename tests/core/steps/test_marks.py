@@ -31,9 +31,9 @@ def test_a_lease_knows_when_the_last_job_of_a_claim_has_its_verdict():
     for item in items:
         item.token = token
     lease.hold(items)
-    assert lease.holds(items[0].job_id)
+    assert lease.holds(items[0].key)
     lease.settling(items[0])
-    assert not lease.holds(items[0].job_id), "its retry may come back at once"
+    assert not lease.holds(items[0].key), "its retry may come back at once"
     assert set(lease.held) == {0, 1, 2}, "the audit must not give it back meanwhile"
     assert [lease.drop(item) for item in items] == [None, None, token]
     assert not lease.held

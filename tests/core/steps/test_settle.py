@@ -34,7 +34,7 @@ async def test_ends_are_written_and_the_flight_is_empty(steps, queue, store, psq
     assert await states(psql) == {"completed": 60, "failed": 40}
     assert await queue.numbers(lease.id) == set()
     assert not lease.held
-    assert not lease.holds(held[0].job_id)
+    assert not lease.holds(held[0].key)
     await steps.ledger.clear(store)
     assert await psql("SELECT * FROM claimed") == []
     assert await psql("SELECT * FROM unpushed") == []

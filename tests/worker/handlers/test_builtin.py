@@ -8,7 +8,7 @@ import trio
 from core.bridge import Bridge
 from core.handlers import Registry
 from core.job import Job
-from core.outcome import Failed, Outcome, Succeeded
+from core.outcome import Complete, Failed, Outcome
 from core.settings import load_settings
 from services.worker.handlers import builtin_handlers
 from tests.support.attempts import run_attempt
@@ -88,6 +88,6 @@ async def test_the_loop_goes_on_while_a_document_is_made(registry):
         nursery.start_soon(tick)
         outcome = await run(registry, "generate_pdf", {"title": "x", "paragraphs": ["word " * 2000] * 5})
         nursery.cancel_scope.cancel()
-    assert isinstance(outcome, Succeeded)
+    assert isinstance(outcome, Complete)
     assert threading.active_count() >= threads
     assert ticks >= 5

@@ -8,7 +8,7 @@ import pytest
 import examples.handlers  # noqa: F401 - importing registers, as WORKER_HANDLERS does
 from core.handlers import registry
 from core.job import Job
-from core.outcome import Failed, Outcome, Succeeded
+from core.outcome import Complete, Failed, Outcome
 from tests.support.attempts import run_attempt
 from tests.worker.handlers.support import job
 
@@ -22,7 +22,7 @@ async def run(job_type: str, run_of: Job) -> Outcome:
 
 async def result(job_type: str, run_of: Job) -> object:
     outcome = await run(job_type, run_of)
-    assert isinstance(outcome, Succeeded)
+    assert isinstance(outcome, Complete)
     return msgspec.json.decode(outcome.result)
 
 
