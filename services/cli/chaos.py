@@ -1,6 +1,7 @@
 """`workqueue chaos`."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import click
@@ -8,26 +9,15 @@ import trio
 
 from core.settings import Settings
 from services.chaos.report import complaints, summary
-from services.chaos.run import Options, Outcome, run
-from services.signals import Stop
+from services.chaos.run import Options, run
+from services.cli.until_signal import until_signal
 
 
 def run_chaos(settings: Settings, environ: Mapping[str, str], options: Mapping[str, Any]) -> int:
     """Run chaos, tell what happens on standard error and what came of it on standard output; the exit status."""
 
-    async def main() -> Outcome | None:
-        stop = Stop()
-        outcome = None
-        async with trio.open_nursery() as nursery:
-            await nursery.start(stop.listen)
-            async with trio.open_nursery() as running:
-                running.start_soon(_cancel_after, stop.first.wait, running.cancel_scope)
-                outcome = await run(Options(**options), settings, environ, lambda line: click.echo(line, err=True))
-                running.cancel_scope.cancel()
-            nursery.cancel_scope.cancel()
-        return outcome
-
-    outcome = trio.run(main)
+    work = partial(run, Options(**options), settings, environ, lambda line: click.echo(line, err=True))
+    outcome = trio.run(until_signal, work)
     if outcome is None:
         click.echo("workqueue: ended before the verdict; every process of the run was ended", err=True)
         return 1
@@ -40,8 +30,3 @@ def run_chaos(settings: Settings, environ: Mapping[str, str], options: Mapping[s
         return 0
     click.echo(f"BAD: ledger and logs are in {outcome.folder}", err=True)
     return 1
-
-
-async def _cancel_after(wait: Callable[[], Awaitable[None]], scope: trio.CancelScope) -> None:
-    await wait()
-    scope.cancel()

@@ -179,6 +179,35 @@ def chaos(seed: int | None, seconds: float, jobs: int | None, **more: Any) -> No
 
 
 @main.command()
+@click.option("--jobs", type=click.IntRange(1000, 10_000_000), default=50_000, show_default=True, help="To drain.")
+@click.option("--latencies", type=click.IntRange(10, 100_000), default=300, show_default=True, metavar="JOBS",
+              help="Submitted one by one to an idle worker.")  # fmt: skip
+@click.option("--redis-only", is_flag=True, help="Without Postgres.")
+def bench(jobs: int, latencies: int, redis_only: bool) -> None:
+    """Measure drain and latency on your servers.
+
+    On REDIS_URL and DATABASE_URL, in a queue and a schema of its own that are removed at the end, with one worker of
+    WORKER_CONCURRENCY in this process.
+    """
+    import trio
+
+    from services.cli.bench import run_bench, summary
+    from services.cli.progress import open_progress
+    from services.cli.until_signal import until_signal
+
+    settings = _settings()
+    if redis_only:
+        settings = msgspec.structs.replace(settings, database_url=None)
+    with open_progress() as progress:
+        figures = trio.run(until_signal, partial(run_bench, settings, jobs, latencies, progress))
+    if figures is None:
+        click.echo("workqueue: interrupted; what the measurement had made is removed", err=True)
+        sys.exit(1)
+    for line in summary(figures, settings, jobs):
+        click.echo(line)
+
+
+@main.command()
 @click.argument("job_type", metavar="TYPE", required=False)
 @click.option("--payload", default="{}", metavar="JSON", help="A JSON object; @FILE reads a file, - standard input.")
 @click.option("--retries", type=click.IntRange(0, 1_000_000), default=0, show_default=True, help="Further attempts.")

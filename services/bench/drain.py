@@ -1,0 +1,78 @@
+"""How fast one worker does what is queued: the real worker, leases, acks, timeouts and metrics on."""
+
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+import trio
+from msgspec import Struct
+
+from core.handlers import Registry
+from core.job import Job
+from services.bench.place import Place
+from services.worker.worker import Worker
+
+LOOK_SECONDS = 0.005
+TIMEOUT_SECONDS = 30.0  #: of each job: a worker that need not look after timeouts would be no measurement
+SLEEP_SECONDS = 0.1
+
+Progress = Callable[[int], None]
+
+
+class Rate(Struct, frozen=True):
+    """What a drain came to."""
+
+    per_second: float  #: jobs, from the first that was done to the last
+    cpu_us: float  #: of our own process, for each job
+
+
+def handlers() -> Registry:
+    """`noop`, `fails`, `sleeps`."""
+    registry = Registry()
+
+    @registry.handler("noop", timeout=TIMEOUT_SECONDS)
+    async def noop(job: Job) -> object:
+        return None
+
+    @registry.handler("fails", timeout=TIMEOUT_SECONDS)
+    async def fails(job: Job) -> object:
+        raise ValueError("as asked")
+
+    @registry.handler("sleeps", timeout=TIMEOUT_SECONDS)
+    async def sleeps(job: Job) -> object:
+        await trio.sleep(SLEEP_SECONDS)
+        return None
+
+    return registry
+
+
+@asynccontextmanager
+async def open_worker(place: Place, registry: Registry) -> AsyncIterator[Worker]:
+    """A worker that takes jobs; it stops at the end of the block as it does on SIGTERM."""
+    worker = Worker(place.settings, place.queue, place.store, registry)
+    stop, ready = trio.Event(), trio.Event()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(worker.run, stop.wait, trio.sleep_forever, ready.set)
+        await ready.wait()
+        yield worker
+        stop.set()
+
+
+async def drain(place: Place, jobs: int, progress: Progress = lambda done: None) -> Rate:
+    """Let one worker do the `jobs` that are queued, each with an end."""
+    async with open_worker(place, handlers()) as worker:
+        return await until_done(worker, jobs, progress)
+
+
+async def until_done(worker: Worker, jobs: int, progress: Progress = lambda done: None) -> Rate:
+    """The rate at which `worker` does the next `jobs`."""
+    counts = worker.counts
+    before = counts.done + counts.failed
+    while counts.done + counts.failed == before:
+        await trio.lowlevel.checkpoint()
+    begun, cpu, first = time.perf_counter(), time.process_time(), counts.done + counts.failed - before
+    while (done := counts.done + counts.failed - before) < jobs:
+        progress(done)
+        await trio.sleep(LOOK_SECONDS)
+    rest = max(1, done - first)
+    return Rate(rest / (time.perf_counter() - begun), (time.process_time() - cpu) / rest * 1e6)

@@ -1,0 +1,72 @@
+"""A queue and a schema for a measurement, on servers that may be somebody's: nothing of it is left at the end."""
+
+import contextlib
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from uuid import uuid4
+
+import trio
+from msgspec import Struct
+
+from core.bridge import open_bridge
+from core.errors import QueueUnavailable, StoreUnavailable
+from core.queue import Queue, open_queue
+from core.settings import Settings, load_settings
+from core.steps.loss import Loss
+from core.steps.marks import Ledger
+from core.steps.submit import Submit
+from core.store import JobStore, migrate, open_store
+from core.store.pool import Pool, open_pool
+from core.wire import Submission
+
+REMOVE_SECONDS = 30.0
+BATCH = 500
+#: About 100 bytes, as a small real job has.
+PAYLOAD = b'{"to":"someone@example.com","subject":"Welcome!","body":"a payload of about 100 bytes as it comes"}'
+
+
+class Place(Struct, frozen=True):
+    """Where a measurement works."""
+
+    settings: Settings
+    queue: Queue
+    store: JobStore | None  #: None: Redis only
+
+    async def submit(self, job_type: str, count: int, payload: bytes = PAYLOAD) -> None:
+        """As a producer does it, in batches. Raises QueueUnavailable, StoreUnavailable."""
+        marks = Ledger()
+        submit = Submit(self.queue, self.store, marks)
+        for begin in range(0, count, BATCH):
+            await submit.run_batch([Submission(job_type, payload, 0)] * min(BATCH, count - begin))
+        if self.store is not None:
+            await marks.clear(self.store)
+
+
+@asynccontextmanager
+async def open_place(redis_url: str, database_url: str | None, *, concurrency: int) -> AsyncIterator[Place]:
+    """Raises QueueUnavailable, StoreUnavailable. What it made is removed however the block ends, within a bound."""
+    name = f"bench_{uuid4().hex[:12]}"
+    settings = load_settings({"REDIS_URL": redis_url, "QUEUE_NAME": name, "WORKER_CONCURRENCY": str(concurrency)})
+    async with AsyncExitStack() as stack:
+        bridge = await stack.enter_async_context(open_bridge())
+        queue = await stack.enter_async_context(open_queue(bridge, redis_url, name))
+        await queue.check(room=True)
+        stack.push_async_callback(_remove_queue, queue)
+        store = None
+        if database_url is not None:
+            pool = await stack.enter_async_context(open_pool(bridge, database_url, name, connections=1))
+            stack.push_async_callback(_remove_schema, pool, name)
+            await migrate(bridge, database_url, name)
+            store = await stack.enter_async_context(open_store(bridge, database_url, name))
+            await Loss(queue, store).run_once()  # as a producer does when it starts
+        yield Place(settings, queue, store)
+
+
+async def _remove_queue(queue: Queue) -> None:
+    with trio.move_on_after(REMOVE_SECONDS, shield=True), contextlib.suppress(QueueUnavailable):
+        await queue.remove()
+
+
+async def _remove_schema(pool: Pool, schema: str) -> None:
+    with trio.move_on_after(REMOVE_SECONDS, shield=True), contextlib.suppress(StoreUnavailable):
+        await pool.fetch(f'DROP SCHEMA IF EXISTS "{schema}" CASCADE', seconds=REMOVE_SECONDS)
