@@ -26,7 +26,7 @@ async def test_bench_prints_its_figures_and_leaves_nothing_behind(redis_url, pos
     assert float(figures["latency"]) > 0
     assert ("none:" in done.stdout) == bool(more)
     assert await psql(SCHEMAS) == []
-    assert [key for key in await queue._command("KEYS", "*bench*")] == []
+    assert list(await queue._command("KEYS", "*bench*")) == []
 
 
 async def test_bench_that_is_interrupted_leaves_nothing_behind(redis_url, postgres_dsn, queue, psql: Psql):
@@ -44,7 +44,7 @@ async def test_bench_that_is_interrupted_leaves_nothing_behind(redis_url, postgr
     assert b"interrupted; what the measurement had made is removed" in said
     assert b"Traceback" not in said
     assert await psql(SCHEMAS) == []
-    assert [key for key in await queue._command("KEYS", "*bench*")] == []
+    assert list(await queue._command("KEYS", "*bench*")) == []
 
 
 def test_bench_says_what_is_missing():
