@@ -1,61 +1,70 @@
 """Runs every measurement in interleaved rounds on embedded servers, append-only file and fsync on."""
 
+import logging
 import tempfile
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import click
 import trio
 
-from benchmarks import floors, ours
-from benchmarks.results import Figure, show
+from benchmarks import drain, floors, http, listing, workers
+from benchmarks.plot import plot
+from benchmarks.results import Figure, Sample, merge, write
+from benchmarks.servers import Servers
 from services.local.postgres import run_postgres
 from services.local.valkey import run_valkey
 
-TARGET = Path(__file__).parent / "results" / "latest.json"
+RESULTS = Path(__file__).parent / "results"
+Measure = Callable[[Servers], dict[str, Sample]]
+
+#: name -> what it measures in each round, and what once; one row of the table after the other.
+PARTS: dict[str, tuple[list[Figure], Measure | None, list[Figure], Measure | None]] = {
+    "floors": (floors.FIGURES, floors.measure, [], None),
+    "drain": (drain.FIGURES, drain.measure, [], None),
+    "workers": (workers.FIGURES, workers.measure, workers.ONCE, workers.measure_once),
+    "http": (http.FIGURES, http.measure, http.ONCE, http.measure_once),
+    "listing": ([], None, listing.ONCE, listing.measure_once),
+}
 
 
 @click.command()
-@click.option("--rounds", default=3, show_default=True, help="Rounds; the table shows medians.")
-@click.option("--jobs", default=20_000, show_default=True, help="Jobs a measurement.")
-def main(rounds: int, jobs: int) -> None:
-    """Measure, and print the table."""
-    lpop, rows = "floor: LPOP 500 a call, redis-py", "floor: two UPDATEs of 500, asyncpg"
-    figures = {
-        name: Figure(name, floor)
-        for name, floor in (
-            (lpop, None),
-            ("submit in batches of 500, Redis only", lpop),
-            ("drain, Redis only, concurrency 2", lpop),
-            ("drain, Redis only, concurrency 100", lpop),
-            (rows, None),
-            ("submit in batches of 500, with rows", rows),
-            ("drain, with rows, concurrency 2", rows),
-            ("drain, with rows, concurrency 100", rows),
-        )
-    }
+@click.option("--rounds", default=3, show_default=True, help="The table shows medians.")
+@click.option("--scale", default=1.0, show_default=True, help="Of the number of jobs: 0.1 for a first look.")
+@click.option("--only", multiple=True, type=click.Choice(list(PARTS)), help="Parts; the floors come along.")
+def main(rounds: int, scale: float, only: tuple[str, ...]) -> None:
+    """Measure, print the table, and leave it as JSON and as a picture in benchmarks/results."""
+    chosen = [name for name in PARTS if not only or name == "floors" or name in only]
+    begun = time.monotonic()
+    logging.disable(logging.CRITICAL)  # jobs that fail on purpose are no news
 
-    async def servers() -> None:
+    def run(name: str, measure: Measure, servers: Servers, what: str) -> None:
+        click.echo(f"{time.monotonic() - begun:5.0f} s  {what}: {name} ...", err=True)
+        merge([*PARTS[name][0], *PARTS[name][2]], measure(servers))
+
+    def all_of_it(servers: Servers) -> None:
+        for number in range(1, rounds + 1):
+            for name in chosen:
+                if (measure := PARTS[name][1]) is not None:
+                    run(name, measure, servers, f"round {number} of {rounds}")
+        for name in chosen:
+            if (once := PARTS[name][3]) is not None:
+                run(name, once, servers, "once")
+
+    async def on_servers() -> None:
         with tempfile.TemporaryDirectory(prefix="workqueue-bench-", ignore_cleanup_errors=True) as folder:
             Path(folder).chmod(0o711)
             async with (
                 run_valkey(Path(folder) / "valkey") as valkey,
                 run_postgres(Path(folder) / "postgres") as postgres,
             ):
-                for number in range(rounds):
-                    click.echo(f"round {number + 1} of {rounds} ...", err=True)
-                    await trio.to_thread.run_sync(measure, valkey.url, postgres.url)
+                await trio.to_thread.run_sync(all_of_it, Servers(valkey.url, postgres.url, scale))
 
-    def measure(redis_url: str, dsn: str) -> None:
-        figures[lpop].rounds.append(floors.drain_lpop(redis_url, jobs))
-        figures[rows].rounds.append(floors.claim_and_finish(dsn, jobs))
-        for kind, database in (("Redis only", None), ("with rows", dsn)):
-            for concurrency in (2, 100):
-                submitted, done = ours.drain(redis_url, database, jobs, concurrency)
-                figures[f"drain, {kind}, concurrency {concurrency}"].rounds.append(done)
-            figures[f"submit in batches of 500, {kind}"].rounds.append(submitted)
-
-    trio.run(servers)
-    show(list(figures.values()), TARGET)
+    trio.run(on_servers)
+    figures = [figure for name in chosen for figure in (*PARTS[name][0], *PARTS[name][2])]
+    write(figures, RESULTS / "bench.json")
+    (RESULTS / "bench.svg").write_text(plot(figures), "utf-8")
 
 
 main()

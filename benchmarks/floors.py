@@ -2,52 +2,124 @@
 
 import asyncio
 import time
+from typing import Any
+from uuid import UUID
 
 import asyncpg
+import msgspec
+import trio
 from redis.asyncio import Redis
+from uuid_utils.compat import uuid7
 
-from benchmarks.results import Rate
+from benchmarks.results import Figure, Sample
+from benchmarks.servers import Servers
+from core.bridge import open_bridge
 
+BATCH = 500
+JOBS = 100_000
+TASK = (
+    b'{"type":"noop","payload":{"to":"someone@example.com","subject":"Welcome!","body":"a payload of about 100 bytes'
+    b' as it comes"},"retries":0,"attempts":0,"job_id":"01234567-89ab-cdef-0123-456789abcdef"}'
+)
 
-def drain_lpop(url: str, jobs: int) -> Rate:
-    """redis-py, LPOP of 500 a call, the tasks thrown away: no lease, no flight, no ack."""
+POP = "floor: redis-py pops 500 a call and throws them away"
+LOOP = "floor: a bare Trio loop pops 500, decodes, awaits, acknowledges"
+ROWS = "floor: asyncpg updates 500 rows twice, pending to processing to completed"
+SLEEP = "floor: 20,000 tasks of a bare Trio loop sleep 0.1 s, 1,000 at once"
 
-    async def run() -> Rate:
-        redis = Redis.from_url(url)
-        task = b'{"type":"noop","payload":{"to":"someone@example.com","subject":"Welcome!"},"retries":0,"attempts":0}'
-        for _ in range(0, jobs, 500):
-            await redis.rpush("bench:floor", *([task] * 500))
-        begun = time.perf_counter()
-        taken = 0
-        while found := await redis.lpop("bench:floor", 500):
-            taken += len(found)
-        rate = Rate(taken / (time.perf_counter() - begun))
-        await redis.aclose()
-        return rate
-
-    return asyncio.run(run())
+FIGURES = [Figure(POP), Figure(LOOP), Figure(ROWS), Figure(SLEEP)]
 
 
-def claim_and_finish(dsn: str, jobs: int) -> Rate:
-    """asyncpg, batches of 500 by ids: pending -> processing -> completed in a table with a primary key and no more."""
+def measure(servers: Servers) -> dict[str, Sample]:
+    jobs = servers.jobs(JOBS)
+    return {
+        POP: asyncio.run(_pop(servers.redis_url, jobs)),
+        LOOP: trio.run(_loop, servers.redis_url, jobs),
+        ROWS: asyncio.run(_rows(servers.database_url, jobs)),
+        SLEEP: trio.run(_sleep, servers.jobs(20_000)),
+    }
 
-    async def run() -> Rate:
-        connection = await asyncpg.connect(dsn)
-        await connection.execute(
-            "CREATE TEMP TABLE floor (id bigint PRIMARY KEY, state text, payload text) WITH (fillfactor = 45)"
-        )
-        await connection.execute(
-            "INSERT INTO floor SELECT n, 'pending', repeat('x', 100) FROM generate_series(1, $1) n", jobs
-        )
-        begun = time.perf_counter()
-        for first in range(1, jobs, 500):
-            ids = list(range(first, first + 500))
-            for old, new in (("pending", "processing"), ("processing", "completed")):
-                await connection.fetch(
-                    "UPDATE floor SET state = $2 WHERE id = ANY ($1) AND state = $3 RETURNING id", ids, new, old
-                )
-        rate = Rate(jobs / (time.perf_counter() - begun))
-        await connection.close()
-        return rate
 
-    return asyncio.run(run())
+async def _fill(redis: "Redis", jobs: int) -> None:
+    for _ in range(0, jobs, BATCH):
+        await redis.rpush("bench:floor", *([TASK] * BATCH))
+
+
+async def _pop(url: str, jobs: int) -> Sample:
+    """No lease, no flight, no ack."""
+    redis = Redis.from_url(url)
+    await _fill(redis, jobs)
+    begun, taken = time.perf_counter(), 0
+    while found := await redis.lpop("bench:floor", BATCH):
+        taken += len(found)
+    sample = Sample(taken / (time.perf_counter() - begun))
+    await redis.aclose()
+    return sample
+
+
+async def _loop(url: str, jobs: int) -> Sample:
+    """No lease, no timeouts, no metrics; a copy of each batch is kept while it runs, as an ack needs."""
+
+    async def noop(payload: object) -> None:
+        return None
+
+    async with open_bridge() as bridge:
+        redis: Redis = Redis.from_url(url)
+        await bridge.run(_fill, redis, jobs)
+        decode = msgspec.json.Decoder().decode
+        begun, cpu, done = time.perf_counter(), time.process_time(), 0
+        lpop: Any = redis.lpop
+        while found := await bridge.run(lpop, "bench:floor", BATCH):
+            await bridge.run(redis.rpush, "bench:flight", *found)
+            for line in found:
+                await noop(decode(line)["payload"])
+            done += len(found)
+            await bridge.run(redis.delete, "bench:flight")
+        sample = Sample(done / (time.perf_counter() - begun), (time.process_time() - cpu) / done * 1e6)
+        await bridge.run(redis.aclose)
+    return sample
+
+
+async def _rows(dsn: str, jobs: int) -> Sample:
+    """Rows as ours in a table with a primary key and no more, on one connection, one batch after the other."""
+    connection = await asyncpg.connect(dsn)
+    await connection.execute("DROP TABLE IF EXISTS floor")
+    await connection.execute(
+        "CREATE TABLE floor (id uuid PRIMARY KEY, state text, token uuid, payload text, result text, updated_at"
+        " timestamptz) WITH (fillfactor = 45)"
+    )
+    ids = [uuid7() for _ in range(jobs)]
+    fill = "INSERT INTO floor SELECT id, 'pending', NULL, repeat('x', 100) FROM unnest($1::uuid[]) id"
+    await connection.execute(fill, ids)
+    claim = (
+        "UPDATE floor SET state = 'processing', token = $2, updated_at = now()"
+        " WHERE id = ANY ($1) AND state = 'pending' RETURNING id"
+    )
+    finish = (
+        "UPDATE floor SET state = 'completed', result = 'null', updated_at = now()"
+        " WHERE id = ANY ($1) AND state = 'processing' AND token = $2 RETURNING id"
+    )
+    token = UUID(int=1)
+    begun, cpu = time.perf_counter(), time.process_time()
+    for first in range(0, jobs, BATCH):
+        batch = ids[first : first + BATCH]
+        await connection.fetch(claim, batch, token)
+        await connection.fetch(finish, batch, token)
+    sample = Sample(jobs / (time.perf_counter() - begun), (time.process_time() - cpu) / jobs * 1e6)
+    await connection.execute("DROP TABLE floor")
+    await connection.close()
+    return sample
+
+
+async def _sleep(jobs: int) -> Sample:
+    left = iter(range(jobs))
+
+    async def consume() -> None:
+        for _ in left:
+            await trio.sleep(0.1)
+
+    begun = time.perf_counter()
+    async with trio.open_nursery() as nursery:
+        for _ in range(1000):
+            nursery.start_soon(consume)
+    return Sample(jobs / (time.perf_counter() - begun))

@@ -1,6 +1,9 @@
 """What a thousand jobs cost, counted and not timed: a change that crosses the bridge once a job, or starts a task for
 each, fails here however noisy the machine is."""
 
+import subprocess
+import sys
+
 import pytest
 import trio
 
@@ -60,3 +63,13 @@ async def test_a_thousand_jobs_cost_few_crossings_and_no_tasks(
     allowed = CROSSINGS_PER_THOUSAND["redis only" if rows is None else "postgres"] * JOBS / 1000
     assert made <= allowed + CROSSINGS_PER_SECOND * seconds, f"{made} crossings in {seconds:.1f} s"
     assert spawned.tasks <= TASKS_PER_THOUSAND * JOBS / 1000, f"{spawned.tasks} tasks were started"
+
+
+def test_a_worker_starts_without_what_only_single_handlers_need():
+    """18 MB and a fifth of the start, for documents that most workers never make."""
+    said = subprocess.run(
+        [sys.executable, "-c", "import sys, services.worker.main; print(*sys.modules)"],
+        capture_output=True, text=True, check=True,
+    ).stdout.split()  # fmt: skip
+    assert "services.worker.worker" in said
+    assert not {"fpdf", "fontTools", "quart", "hypercorn"} & set(said)

@@ -1,0 +1,94 @@
+"""How fast one worker does what is queued, in this process."""
+
+import trio
+from uuid_utils.compat import uuid7
+
+from benchmarks import floors
+from benchmarks.results import Figure, Sample
+from benchmarks.servers import Servers
+from core.wire import Task, encode_task
+from services.bench.drain import drain, handlers, open_worker, until_done
+from services.bench.place import PAYLOAD, Place, open_place
+
+CONCURRENCIES = (2, 100, 1000)
+JOBS, ROWS, FAILURES, SLEEPS = 100_000, 60_000, 60_000, 20_000
+DEEP, DEEP_DONE, SHALLOW, SHALLOW_TIMES = 1_000_000, 200_000, 10_000, 20
+
+SUBMIT = "submit in batches of 500, Redis only"
+SUBMIT_ROWS = "submit in batches of 500, with rows"
+REDIS = "no-ops, Redis only, concurrency {}"
+WITH_ROWS = "no-ops, with rows, concurrency {}"
+FAIL = "all jobs fail, Redis only, concurrency 2"
+SLEEP = "20,000 jobs sleep 0.1 s, concurrency 1000"
+SHALLOW_RATE = "no-ops, 10,000 queued at a time"
+DEEP_RATE = "no-ops, the first 200,000 of 1,000,000 queued"
+
+FIGURES = [
+    Figure(SUBMIT),
+    Figure(SUBMIT_ROWS),
+    *(Figure(REDIS.format(n), floor=floors.LOOP, at_least=70_000, cpu_at_most=12) for n in CONCURRENCIES),
+    *(
+        Figure(WITH_ROWS.format(n), floor=floors.ROWS, at_least=30_000, share_at_least=0.5, either=True)
+        for n in CONCURRENCIES
+    ),
+    Figure(FAIL, at_least=30_000),
+    Figure(SLEEP, floor=floors.SLEEP, share_at_least=0.85),
+    Figure(SHALLOW_RATE),
+    Figure(DEEP_RATE, floor=SHALLOW_RATE, share_at_least=0.9),
+]
+
+
+def measure(servers: Servers) -> dict[str, Sample]:
+    return trio.run(_measure, servers)
+
+
+async def _measure(servers: Servers) -> dict[str, Sample]:
+    samples: dict[str, Sample] = {}
+    for concurrency in CONCURRENCIES:
+        submitted, samples[REDIS.format(concurrency)] = await _one(servers, "noop", servers.jobs(JOBS), concurrency)
+        samples[SUBMIT] = submitted
+    for concurrency in CONCURRENCIES:
+        submitted, samples[WITH_ROWS.format(concurrency)] = await _one(
+            servers, "noop", servers.jobs(ROWS), concurrency, rows=True
+        )
+        samples[SUBMIT_ROWS] = submitted
+    _, samples[FAIL] = await _one(servers, "fails", servers.jobs(FAILURES), 2)
+    _, samples[SLEEP] = await _one(servers, "sleeps", servers.jobs(SLEEPS), 1000)
+    async with open_place(servers.redis_url, None, concurrency=2) as place:
+        samples |= await _depth(servers, place)
+    return samples
+
+
+async def _one(
+    servers: Servers, job_type: str, jobs: int, concurrency: int, *, rows: bool = False
+) -> tuple[Sample, Sample]:
+    database = servers.database_url if rows else None
+    async with open_place(servers.redis_url, database, concurrency=concurrency) as place:
+        begun = trio.current_time()
+        await place.submit(job_type, jobs)
+        submitted = Sample(jobs / (trio.current_time() - begun))
+        rate = await drain(place, jobs)
+    return submitted, Sample(rate.per_second, rate.cpu_us)
+
+
+async def _depth(servers: Servers, place: Place) -> dict[str, Sample]:
+    """The same worker, the same jobs, from a short list and from a long one."""
+    shallow, deep, deep_done = servers.jobs(SHALLOW), servers.jobs(DEEP), servers.jobs(DEEP_DONE)
+    async with open_worker(place, handlers()) as worker:
+        seconds = 0.0
+        for _ in range(SHALLOW_TIMES):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(_push, place, shallow)
+                rate = await until_done(worker, shallow)
+            seconds += shallow / rate.per_second
+    await _push(place, deep)
+    async with open_worker(place, handlers()) as worker:
+        rate = await until_done(worker, deep_done)
+    return {SHALLOW_RATE: Sample(SHALLOW_TIMES * shallow / seconds), DEEP_RATE: Sample(rate.per_second)}
+
+
+async def _push(place: Place, jobs: int) -> None:
+    """As a foreign program does it: 1,000,000 tasks in some seconds."""
+    for begin in range(0, jobs, 5000):
+        tasks = [encode_task(Task("noop", PAYLOAD, job_id=uuid7())) for _ in range(min(5000, jobs - begin))]
+        await place.queue.push(tasks)
