@@ -250,6 +250,31 @@ class Queue:
         ready, front, scheduled, dead = await self._run(unit, COMMAND_SECONDS)
         return Depths(ready + front, scheduled, dead)
 
+    async def count_tasks(self) -> int:
+        """How many tasks are anywhere in this queue, all at one moment: one that moves meanwhile is not missed."""
+        while True:
+            before = await self.lease_scores(), await self.published_leases()
+            leases = sorted(set(before[0]) | before[1])
+
+            async def unit(leases: Sequence[UUID] = leases) -> list[Any]:
+                pipeline: Any = self._commands.pipeline(transaction=True)
+                for command, key in (
+                    ("LLEN", self.keys.ready),
+                    ("LLEN", self.keys.front),
+                    ("ZCARD", self.keys.scheduled),
+                ):
+                    pipeline.execute_command(command, key)
+                for lease in leases:
+                    pipeline.execute_command("HKEYS", self.keys.flight(lease))
+                pipeline.execute_command("ZRANGE", self.keys.leases, 0, -1)
+                pipeline.execute_command("HKEYS", self.keys.workers)
+                answers: list[Any] = await pipeline.execute()
+                return answers
+
+            ready, front, scheduled, *flights, living, published = await self._run(unit, COMMAND_SECONDS)
+            if {UUID(lease.decode()) for lease in (*living, *published)} <= set(leases):  # else: a new one's flight
+                return int(ready + front + scheduled + sum(field != b"at" for flight in flights for field in flight))
+
     async def tasks(self) -> AsyncIterator[list[bytes]]:
         """Every task that is anywhere in this queue, in pieces. Work goes on meanwhile, so it is no exact picture."""
         for key in (self.keys.front, self.keys.ready):

@@ -40,9 +40,7 @@ class Aftermath:
         if self._pool is not None:
             [row] = await self._pool.fetch(sql.UNSETTLED, self._queue.name)
             counts |= {"rows without an end": row["waiting"], "marks": row["unpushed"], "claims": row["claimed"]}
-        tasks = 0
-        async for piece in self._queue.tasks():
-            tasks += len(piece)
+        tasks = await self._queue.count_tasks()
         leases = set(await self._queue.lease_scores()) | await self._queue.published_leases()
         without = len(set(workers) - set(await self.workers()))
         counts |= {

@@ -100,6 +100,35 @@ async def test_a_claim_is_bounded_by_bytes_but_never_empty(queue, lease):
     assert await queue.claim(lease, start=501, count=5) == {501: huge}
 
 
+async def test_tasks_are_counted_at_one_moment_though_they_move(queue, lease, monkeypatch):
+    """Looked at one list after the other, a task that goes from a flight into the schedule is seen in neither."""
+    await queue.push([b"a task"])
+    await queue.claim(lease, start=1, count=1)
+    leases = queue.published_leases
+
+    async def move_and_look():
+        await queue.back(lease, [(1, 60_000, b"")])
+        return await leases()
+
+    monkeypatch.setattr(queue, "published_leases", move_and_look)
+    assert await queue.count_tasks() == 1
+
+
+async def test_tasks_of_a_lease_that_is_new_are_counted(queue, connection, monkeypatch):
+    await queue.push([b"a task"])
+    scores, new = queue.lease_scores, uuid4()
+
+    async def look_and_claim():
+        found = await scores()
+        if new not in found:
+            connection.register(new, b"{}")
+            await queue.claim(new, start=1, count=1)
+        return found
+
+    monkeypatch.setattr(queue, "lease_scores", look_and_claim)
+    assert await queue.count_tasks() == 1
+
+
 async def test_five_thousand_are_claimed_in_one_call(queue, lease):
     await queue.push([b"%d" % number for number in range(5_000)])
     assert list((await queue.claim(lease, start=1, count=5_000)).values()) == [b"%d" % n for n in range(5_000)]
