@@ -31,7 +31,7 @@ INSERT INTO jobs (
 )
 SELECT uuidv7(), $1, 'type_' || n % 20, repeat('x', 100), 3, 0, state,
        CASE WHEN state = 'failed' THEN 'ValueError: no width' END,
-       CASE WHEN state <> 'pending' THEN at END, CASE WHEN state = 'failed' THEN at END, at, at
+       CASE WHEN state <> 'pending' THEN at END, CASE WHEN state IN ('failed', 'cancelled') THEN at END, at, at
 FROM (
     SELECT n, now() - interval '1 hour' + n * interval '3.6 ms' AS at,
            CASE WHEN n % 1000 < 950 THEN 'completed' WHEN n % 1000 < 990 THEN 'failed'
@@ -45,7 +45,9 @@ def measure_once(servers: Servers) -> dict[str, Sample]:
     environ = servers.environ(rows=True)
     with hypercorn("services.producer:app", environ) as (port, _):
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
-        _get(connection, "/api/jobs")  # the schema is there once this is answered
+        while not _is_ready(connection):  # the schema is there from then on
+            time.sleep(0.1)
+        connection.close()  # the server would not keep it for so long
         asyncio.run(_fill(servers, environ["QUEUE_NAME"]))
         slowest, every = 0.0, list[float]()
         for status in (None, "pending", "processing", "completed", "failed", "cancelled"):
@@ -69,6 +71,13 @@ def _times(connection: http.client.HTTPConnection, given: dict[str, str | None])
                     begun = time.perf_counter()
                     link = _get(connection, link)
                     yield (time.perf_counter() - begun) * 1000
+
+
+def _is_ready(connection: http.client.HTTPConnection) -> bool:
+    connection.request("GET", "/ready")
+    answer = connection.getresponse()
+    answer.read()
+    return answer.status == 200
 
 
 def _get(connection: http.client.HTTPConnection, path: str) -> str | None:

@@ -393,7 +393,11 @@ class JobStore:
         At most `limit` rows, and so many that their payloads have at most `bytes_max` bytes; one at least.
         """
         created_at, job_id = before or (None, None)
-        rows = await self._pool.fetch(sql.LIST_JOBS, queue, job_type, state, created_at, job_id, limit, bytes_max)
+        behind = (created_at, job_id, limit, bytes_max)
+        if state == JobState.PROCESSING:
+            rows = await self._pool.fetch_planned(sql.LIST_RUNNING_JOBS, queue, job_type, *behind)
+        else:
+            rows = await self._pool.fetch_planned(sql.LIST_JOBS, queue, job_type, state, *behind)
         shown = [JobRow(**{name: row[name] for name in row.keys() if name != "more"}) for row in rows]  # noqa: SIM118
         return shown, bool(rows and rows[0]["more"])
 

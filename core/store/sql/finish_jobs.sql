@@ -20,7 +20,7 @@ WITH given AS (
         run_at = NULL,
         started_at = now() - make_interval(secs => given.seconds),
         finished_at = now(),
-        failed_at = CASE WHEN given.state = 'failed' THEN now() END,
+        failed_at = CASE WHEN given.state <> 'completed' THEN now() END,
         updated_at = now()
     FROM given JOIN locked ON locked.id = given.id
     WHERE jobs.id = given.id

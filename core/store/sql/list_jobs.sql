@@ -1,6 +1,7 @@
 -- A page of jobs, newest first. Keyset: goes on behind ($4, $5), never with OFFSET.
 -- $1 text queue    $2 text type (null: any)    $3 text state (null: any)    $4 timestamptz, $5 uuid cursor (null: first page)
 -- $6 int how many    $7 bigint how many bytes of payloads together (the first row always)
+-- Planned for its values: each filter has an index of its own. `processing` is list_running_jobs.sql.
 -- `more`: there are rows behind the last one. Sizes are read without the payloads: 500 of 1 MiB would be 0.5 GB.
 WITH found AS (
     SELECT id, created_at, octet_length(payload)::bigint AS size
@@ -8,7 +9,7 @@ WITH found AS (
     WHERE queue = $1
       AND ($2::text IS NULL OR type = $2)
       AND ($3::text IS NULL OR state = $3)
-      AND ($3::text IS DISTINCT FROM 'failed' OR failed_at IS NOT NULL)
+      AND ($3::text IS NULL OR $3 NOT IN ('failed', 'cancelled') OR failed_at IS NOT NULL)
       AND ($4::timestamptz IS NULL OR (created_at, id) < ($4, $5))
     ORDER BY created_at DESC, id DESC
     LIMIT $6 + 1

@@ -25,7 +25,7 @@ WITH owned AS (
                              ELSE jobs.error_message END,
         run_at = NULL,
         finished_at = CASE WHEN jobs.cancel_at IS NOT NULL OR jobs.recoveries + locked.blamed::int >= $6 THEN now() END,
-        failed_at = CASE WHEN jobs.cancel_at IS NULL AND jobs.recoveries + locked.blamed::int >= $6 THEN now() END,
+        failed_at = CASE WHEN jobs.cancel_at IS NOT NULL OR jobs.recoveries + locked.blamed::int >= $6 THEN now() END,
         updated_at = now()
     FROM locked WHERE jobs.id = locked.id
     RETURNING jobs.id, jobs.state, jobs.worker, jobs.started_at, locked.blamed,

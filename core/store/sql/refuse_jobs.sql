@@ -7,7 +7,8 @@ WITH locked AS ( -- all that is pending: who joins a row just now is waited for,
     WHERE id = ANY ($1) AND state = 'pending'
     ORDER BY id FOR UPDATE
 ), refused AS (
-    UPDATE jobs SET state = 'cancelled', error_message = $3, finished_at = now(), updated_at = now()
+    UPDATE jobs SET state = 'cancelled', error_message = $3, finished_at = now(), failed_at = now(),
+        updated_at = now()
     FROM locked WHERE jobs.id = locked.id AND locked.never_claimed AND NOT locked.joined
     RETURNING jobs.id
 ), freed AS (

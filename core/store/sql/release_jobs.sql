@@ -20,6 +20,7 @@ WITH given AS (
         run_at = CASE WHEN jobs.cancel_at IS NULL AND given.delay_ms > 0
                       THEN now() + given.delay_ms * interval '1 millisecond' END,
         finished_at = CASE WHEN jobs.cancel_at IS NOT NULL THEN now() END,
+        failed_at = CASE WHEN jobs.cancel_at IS NOT NULL THEN now() END,
         updated_at = now()
     FROM given JOIN locked ON locked.id = given.id
     WHERE jobs.id = given.id

@@ -10,7 +10,7 @@ from uuid_utils.compat import uuid7
 
 from core.errors import StoreBusy, StoreRefused
 from core.job import TRANSITIONS, Artifact, JobState
-from core.store import Counters, Ending, Release
+from core.store import Counters, Ending, Release, sql
 from core.store.jobs import ERROR_LENGTH_MAX, TRACEBACK_LENGTH_MAX, clean
 from core.wire import Task
 from tests.support.wait import until
@@ -317,6 +317,50 @@ async def test_pages_lose_no_row_where_a_thousand_were_made_in_one_microsecond(s
     assert (len(pending), more) == (300, False)
     assert await store.page(Q, job_type="y", state=JobState.FAILED, before=None, limit=500) == ([], False)
     assert await store.page("other", job_type=None, state=None, before=None, limit=500) == ([], False)
+
+
+async def test_every_state_is_found_page_by_page(store):
+    ids = await insert(store, 12)
+    other = uuid7()
+    await store.insert(uuid7(), "other", [(other, "x", "{}", 3)], [])
+    batch, token = uuid4(), uuid4()
+    running, failed, cancelled = ids[2:5], ids[5:7], ids[7:10]
+    await claim(store, [*running, *failed], token)
+    await store.claim([other], uuid4(), queue="other", owner=OWNER, worker="w", earlier=[], done_claims=[])
+    await store.finish([Ending(job_id, token, JobState.FAILED, "failed", 1, None, "E") for job_id in failed])
+    assert await store.refuse(cancelled, batch, "refused") == set(cancelled)
+    wanted = {
+        JobState.PENDING: [*ids[:2], *ids[10:]], JobState.PROCESSING: running, JobState.FAILED: failed,
+        JobState.CANCELLED: cancelled, JobState.COMPLETED: [],
+    }  # fmt: skip
+    for state, expected in wanted.items():
+        for job_type in ("x", None):
+            assert await pages(store, state, job_type, limit=1) == sorted(expected, reverse=True)
+        assert await pages(store, state, "no such type", limit=1) == []
+
+
+async def pages(store, state, job_type, *, limit) -> list[UUID]:
+    seen: list[UUID] = []
+    before, more = None, True
+    while more:
+        page, more = await store.page(Q, job_type=job_type, state=state, before=before, limit=limit)
+        assert {row.state for row in page} <= {state}
+        seen += [row.id for row in page]
+        before = (page[-1].created_at, page[-1].id) if page else None
+    return seen
+
+
+@pytest.mark.parametrize("state", ["failed", "cancelled"])
+async def test_what_ended_without_a_result_is_found_without_a_look_at_what_completed(store, psql, state):
+    await psql(
+        "INSERT INTO jobs (id, queue, type, payload, retries, state, failed_at, created_at)"
+        " SELECT gen_random_uuid(), $1, 'x', '{}', 0, CASE WHEN n % 100 = 0 THEN $2 ELSE 'completed' END,"
+        " CASE WHEN n % 100 = 0 THEN now() END, now() - n * interval '1 s' FROM generate_series(1, 20000) n",
+        Q, state,
+    )  # fmt: skip
+    await psql("ANALYZE jobs")
+    plan = await psql("EXPLAIN " + sql.LIST_JOBS, Q, None, state, None, None, 50, 1_000_000)
+    assert any("jobs_failed_created" in line[0] for line in plan), plan
 
 
 async def test_text_that_postgres_cannot_keep_is_cleaned(store):
