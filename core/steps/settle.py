@@ -315,14 +315,17 @@ def _ending(settled: Settled) -> Ending:
     held, seconds = settled.held, settled.seconds or 0.0
     if held.token is None:
         raise AssertionError("a job with a row has a token")
-    match settled.verdict:
-        case Complete(result, artifacts):
-            return Ending(
-                held.job_id, held.token, JobState.COMPLETED, "completed", seconds, result.decode(), artifacts=artifacts
-            )
-        case Bury(error, outcome, traceback):
-            return Ending(held.job_id, held.token, JobState.FAILED, outcome, seconds, error=error, traceback=traceback)
-    raise AssertionError(f"{settled.verdict} ends no job")
+    verdict = settled.verdict
+    if isinstance(verdict, Complete):
+        result = verdict.result.decode()
+        return Ending(
+            held.job_id, held.token, JobState.COMPLETED, "completed", seconds, result, None, None, verdict.artifacts
+        )
+    if isinstance(verdict, Bury):
+        return Ending(
+            held.job_id, held.token, JobState.FAILED, verdict.outcome, seconds, None, verdict.error, verdict.traceback
+        )
+    raise AssertionError(f"{verdict} ends no job")
 
 
 def _release(settled: Settled, delay_ms: int) -> Release:

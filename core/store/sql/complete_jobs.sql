@@ -1,10 +1,10 @@
 -- Write the end of jobs that completed and made no artifacts: what finish_jobs.sql does, for the many. A third of the
 -- arrays to send, and nothing to join them with.
--- $1 uuid[] ids    $2 uuid[] tokens    $3 text[] results    $4 float8[] seconds that the run took
+-- $1 uuid[] ids    $2 uuid[] tokens    $3 text[] results    $4 float8[] seconds that the run took; $1, $2, $4 as text
 -- $5 uuid[] claim tokens of which every job has a verdict
 -- Returns id of what is done now. Locked rows are skipped: look_at_jobs tells, and the caller repeats.
 WITH given AS (
-    SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::float8[]) AS given (id, token, result, seconds)
+    SELECT * FROM unnest($1::text::uuid[], $2::text::uuid[], $3::text[], $4::text::float8[]) AS given (id, token, result, seconds)
 ), locked AS (
     SELECT jobs.id, given.result, given.seconds FROM jobs JOIN given ON jobs.id = given.id
     WHERE jobs.token = given.token AND jobs.state = 'processing'
