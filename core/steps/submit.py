@@ -7,6 +7,7 @@ import trio
 from uuid_utils.compat import uuid7
 
 from core.errors import EnqueueFailed, PersistFailed, QueueUnavailable, StoreBusy, StoreRefused, StoreUnavailable
+from core.ids import new_ids
 from core.queue import Queue
 from core.steps.marks import Ledger
 from core.store import JobStore
@@ -34,7 +35,7 @@ class Submit:
         Bounded by the limits of its three trips. Meant to run in a task of its own (a Batcher's): a client that hangs
         up only stops waiting. Cancelled or killed after the insert: the mark makes the sweep push what is pending.
         """
-        ids = [uuid7() for _ in submissions]
+        ids = new_ids(len(submissions))
         if self._store is None:
             return await self._push_only(ids, submissions)
         store, batch, marked_at = self._store, uuid7(), trio.current_time()

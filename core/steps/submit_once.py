@@ -18,6 +18,7 @@ from core.errors import (
     StoreRefused,
     StoreUnavailable,
 )
+from core.ids import new_ids
 from core.queue import Queue
 from core.steps.marks import Ledger
 from core.steps.submit import Accepted, Submit, rows_of, size, tasks_of
@@ -99,7 +100,7 @@ class SubmitOnce:
         return [_answer(item, holders.get(item.key_hash)) for item in items]
 
     async def _push_once(self, items: Sequence[Keyed]) -> list[Accepted | KeyReused]:
-        ids = [uuid7() for _ in items]
+        ids = new_ids(len(items))
         tasks = tasks_of(ids, [item.submission for item in items])
         rows = [(item.key_hash, item.body_hash, task) for item, task in zip(items, tasks, strict=True)]
         try:
@@ -127,7 +128,7 @@ class SubmitOnce:
 
     async def _insert(self, store: JobStore, items: Sequence[Keyed]) -> dict[bytes, _Holder]:
         """Insert and push what gets its key; the others are missing in the answer."""
-        ids, batch, marked_at = [uuid7() for _ in items], uuid7(), trio.current_time()
+        ids, batch, marked_at = new_ids(len(items)), uuid7(), trio.current_time()
         rows = rows_of(ids, [item.submission for item in items])
         keys = [(item.key_hash, item.body_hash) for item in items]
 

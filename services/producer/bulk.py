@@ -25,6 +25,8 @@ from services.producer.producer import Producer
 BATCH_PATH = "/api/jobs/batch"
 IN_MEMORY_BYTES = 1 << 20  #: of an answer; a longer one goes to a file
 
+_encode = msgspec.json.Encoder().encode
+
 #: A job that was read, or the sentence that says why it is none.
 Read = Submission | str
 NO_KEY = "Idempotency-Key is for single jobs: POST /enqueue"
@@ -149,9 +151,9 @@ class _Answers:
     def _line(self, index: int, answer: UUID | Exception | str) -> bytes:
         if isinstance(answer, UUID):
             return (
-                b'{"index":%d,"job_id":"%s"}' % (index, str(answer).encode())
+                b'{"index":%d,"job_id":%b}' % (index, _encode(answer))
                 if self._shows_ids
                 else (b'{"index":%d,"status":"queued"}' % index)
             )
         sentence = answer if isinstance(answer, str) else answer_to(answer, ANSWERS)[1]
-        return b'{"index":%d,"error":%b}' % (index, msgspec.json.encode(sentence))
+        return b'{"index":%d,"error":%b}' % (index, _encode(sentence))
