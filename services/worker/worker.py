@@ -16,6 +16,7 @@ from core.errors import QueueUnavailable, StoreUnavailable
 from core.handlers import Registry
 from core.protocol import OLDEST, PROTOCOL
 from core.queue import LeaseConnection, Queue
+from core.queue.outages import NeedsOperator
 from core.retry import RetryPolicy
 from core.settings import Settings
 from core.steps.again import Again, Failed, untold
@@ -294,13 +295,15 @@ class Worker:
         faults: dict[str, str] = {}
         try:
             await self.queue.check()
+        except NeedsOperator as error:
+            faults["redis"] = str(error)
         except QueueUnavailable as error:
-            faults["redis"] = f"{error}. Check REDIS_URL and that the server runs"
+            faults["redis"] = f"{str(error).rstrip('.')}. Check REDIS_URL and that the server runs"
         if self.store is not None:
             try:
                 await self.store.check()
             except StoreUnavailable as error:
-                faults["postgres"] = f"{error}. Check DATABASE_URL and that the server runs"
+                faults["postgres"] = f"{str(error).rstrip('.')}. Check DATABASE_URL and that the server runs"
         if not faults and self.stranger is not None:
             faults["workers"] = self.stranger
         elif not faults and not self.can_claim:
