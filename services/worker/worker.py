@@ -47,6 +47,7 @@ log = logging.getLogger(__name__)
 STRANGER_SECONDS = 1.0  #: between two looks for workers that we could not work beside
 FLUSH_SECONDS = 5.0  #: for what has ended, to be stored at a stop; beyond, the lease leaves it to others
 PRUNE_SECONDS = 60.0
+ORPHANS_SECONDS = 5.0
 UNWIND_SECONDS = 5.0  #: for cancelled handlers to clean up; beyond, the process ends with them
 
 
@@ -176,7 +177,7 @@ class Worker:
             ("promote", Promote(self.queue).run_once, 0.1),
             ("publish", self._publish_soon, 1.0),
             ("observe", self._observe_and_recover, 1.0),
-            ("orphans", self._recover_orphans, 5.0),
+            ("orphans", self._recover_orphans, ORPHANS_SECONDS),
         ]
         if self.store is not None:
             loops.append(("sweep", Sweep(self.queue, self.store, self.beats.alive("sweep")).run_once, 2.0))

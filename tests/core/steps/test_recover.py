@@ -240,6 +240,30 @@ async def test_malformed_tasks_of_a_flight_go_back_as_they_are(parts, recover, q
     assert (await queue.depths()).dead == 1
 
 
+async def test_a_lease_that_cannot_be_recovered_is_named_once_and_holds_up_no_other(
+    parts, recover, queue, rows, psql_if_rows, lease, other, caplog
+):
+    """Its flight is of another type. A recovery that waited for somebody to mend that would be the last one of all."""
+    ids = await submitted(parts, 3)
+    assert len(await parts.claim.run_once(lease, 3)) == 3
+    flight = queue.keys.flight(lease.id)
+    await queue._command("RENAME", flight, queue.keys.front + ":kept")
+    await queue._command("SET", flight, "of another type")
+    await fence(queue, lease)
+    with trio.fail_after(5):
+        for _ in range(3):
+            await recover.run_once(lease.id)
+    [said] = [record.getMessage() for record in caplog.records if str(lease.id) in record.getMessage()]
+    assert flight in said
+    assert "another type" in said
+    assert await ready(queue) == []
+    await queue._command("RENAME", queue.keys.front + ":kept", flight)
+    await recover.run_once(lease.id)
+    assert ids_of(await parts.claim.run_once(other, 10)) == ids
+    if psql_if_rows is not None:
+        await check_rows(queue, psql_if_rows)
+
+
 @pytest.mark.parametrize("after", [False, True])
 async def test_the_recoverer_may_die_after_each_step(rows, bridge, queue, registered_lease, after):
     parts = Steps(queue, rows)
