@@ -10,6 +10,7 @@ from uuid_utils.compat import uuid7
 
 from core.queue import Queue
 from core.steps.lease import Lease
+from core.steps.loss import Loss
 from core.steps.recover import Recover
 from core.store import JobStore
 from services.worker import claiming, worker
@@ -73,6 +74,42 @@ async def test_what_an_answer_without_a_receiver_left_with_us_is_given_back(
 
 async def _waits_again(psql, job_id) -> bool:
     return await psql.value("SELECT state FROM jobs WHERE id = $1", job_id) == "pending"
+
+
+@pytest.mark.parametrize("rows", ["postgres"], indirect=True)
+async def test_what_was_marked_and_never_pushed_is_run(run_worker, queue: Queue, rows: JobStore, ran, psql_if_rows):
+    """Its producer was killed between the insert and the push."""
+    await Loss(queue, rows).run_once()
+    job_id = uuid7()
+    await rows.insert(uuid7(), queue.name, [(job_id, "x", "{}", 0)], [])
+    await psql_if_rows("UPDATE unpushed SET at = now() - interval '6 s'")
+    async with run_worker() as running:
+        await finished(running, 1)
+    assert ran == [(str(job_id), 1)]
+    assert await psql_if_rows("SELECT * FROM unpushed") == []
+
+
+@pytest.mark.parametrize("rows", ["postgres"], indirect=True)
+async def test_marks_go_although_no_other_statement_takes_them_along(
+    run_worker, submit, queue: Queue, rows: JobStore, registry, psql_if_rows
+):
+    """After a second of quiet; the sweep would push the job once more, in vain, and then drop its mark."""
+
+    @registry.handler("fails")
+    async def fails(job) -> None:
+        raise ValueError("no")
+
+    await submit("fails", retries=1)
+    await psql_if_rows("DELETE FROM unpushed")  # that of the producer, which has no loop here
+    async with run_worker(retry_base_seconds=3000, retry_cap_seconds=3600) as running:
+        await until_true(lambda: running.counts.retried == 1 and len(running._outcomes) == 0)
+        await psql_if_rows("UPDATE unpushed SET at = now() + interval '1 h'")  # the sweep leaves it alone
+        await until(partial(_no_marks, psql_if_rows), seconds=5)
+        assert (await queue.depths()).scheduled == 1
+
+
+async def _no_marks(psql) -> bool:
+    return await psql("SELECT * FROM unpushed") == []
 
 
 async def test_jobs_at_their_last_chance_run_one_at_a_time_and_hold_up_nobody_else(run_worker, queue: Queue, registry):
