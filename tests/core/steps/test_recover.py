@@ -8,6 +8,7 @@ from uuid import UUID, uuid4
 
 import pytest
 import trio
+from uuid_utils.compat import uuid7
 
 from core.errors import StoreBusy
 from core.outcome import Complete, GiveBack, Retry
@@ -457,6 +458,17 @@ async def test_rows_whose_owner_is_no_lease_are_found_in_two_looks(store, steps,
     assert await orphans.run_once() == []
     assert {row["state"] for row in await psql("SELECT state FROM jobs")} == {"pending"}
     assert {row["id"] for row in await psql("SELECT id FROM jobs")} == set(ids)
+
+
+async def test_a_worker_of_another_queue_is_no_orphan_of_ours(store, queue, psql):
+    """Its lease is among those of its own queue, and its rows in the same tables."""
+    theirs = uuid7()
+    await store.insert(uuid7(), "another", [(theirs, "x", "{}", 0)], [])
+    await store.claim([theirs], uuid4(), queue="another", owner=uuid4(), worker="w", earlier=[], done_claims=[])
+    orphans = Orphans(queue, store, term_seconds=0)
+    for _ in range(2):
+        assert await orphans.run_once() == []
+        await trio.sleep(0.01)
 
 
 async def test_a_claim_that_arrives_after_the_recovery_is_found(store, steps, queue, lease, psql):
