@@ -14,6 +14,8 @@ from services.chaos.proxy import Proxy
 from services.local.valkey import flush, run_valkey
 from tests.support.wait import until_true
 
+SILENT = ("swallow answers", "swallow requests", "black hole")
+
 
 @pytest.mark.parametrize("kind", LINK_FAULTS)
 async def test_a_link_is_struck_for_as_long_as_it_lasts_and_then_well_again(nursery, redis_port, kind):
@@ -26,22 +28,21 @@ async def test_a_link_is_struck_for_as_long_as_it_lasts_and_then_well_again(nurs
     async with await trio.open_tcp_stream("127.0.0.1", proxies[1].port) as stream:
         assert is_well(await answer(stream))
         async with trio.open_nursery() as striking:
-            striking.start_soon(faults._strike, Fault(0.0, kind, 0.4, 21))
+            striking.start_soon(faults._strike, Fault(0.0, kind, 0.4, 1))
             await until_true(lambda: history.troubles)
             asked = trio.current_time()
-            struck = await answer(stream)
+            struck = await answer(stream, 0.2 if kind in SILENT else 5)
             took = trio.current_time() - asked
             if kind == "refuse connections":
                 assert await first_answer(proxies[1]) == b""
             assert is_well(await first_answer(proxies[0])), "the other one was let alone"
-    match kind:
-        case "delay answers":
-            assert is_well(struck)
-            assert took >= DELAYS_SECONDS[0]
-        case "cut connections" | "refuse connections":
-            assert struck == b""
-        case _:
-            assert struck is None
+    if kind in SILENT:
+        assert struck is None
+    elif kind == "delay answers":
+        assert is_well(struck)
+        assert took >= DELAYS_SECONDS[0]
+    else:
+        assert struck == b""
     assert is_well(await first_answer(proxies[1]))
     [trouble] = history.troubles
     assert (trouble.kind, trouble.server, trouble.process) == (kind, "Redis", "worker 2")
@@ -57,11 +58,11 @@ def is_well(said: bytes | None) -> bool:
     return said is not None and said.startswith(b"-NOAUTH")
 
 
-async def answer(stream: trio.SocketStream) -> bytes | None:
+async def answer(stream: trio.SocketStream, seconds: float = 5) -> bytes | None:
     """To a PING; None: there is none."""
     try:
         await stream.send_all(b"PING\r\n")
-        with trio.move_on_after(0.2):
+        with trio.move_on_after(seconds):
             return await stream.receive_some()
     except trio.BrokenResourceError:
         return b""
