@@ -126,7 +126,7 @@ def encode_task(task: Task) -> bytes:
 
 
 def read_submission(body: bytes) -> Submission:
-    """Read the body of POST /enqueue as contract.md demands it.
+    """Read the body of POST /enqueue as its contract demands it.
 
     Raises InvalidTask, TypeMissing or RetriesNegative; the text says what is wrong, for a log, not for the client.
     """

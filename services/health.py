@@ -7,7 +7,7 @@ import trio
 from msgspec import Struct
 
 from core.errors import QueueUnavailable, StoreUnavailable
-from core.queue.outages import KeyOfAnotherType
+from core.queue.outages import NeedsOperator
 
 EVERY_SECONDS = 1.0
 ANSWER_SECONDS = 2.0  #: without an answer by then it counts as away
@@ -80,7 +80,7 @@ class Dependency:
                     await reach()  # or has it gone in between?
         except trio.TooSlowError:
             self._change("away", f"{self.name}: no answer within {ANSWER_SECONDS:g} s")
-        except KeyOfAnotherType as error:  # it answers, and will say so to whatever touches the queue
+        except NeedsOperator as error:  # it answers, and will say so to whatever asks it
             self._change("unfit", str(error))
         except OUTAGES as error:
             self._change("away", str(error))

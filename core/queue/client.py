@@ -15,7 +15,7 @@ from core.bridge import Bridge
 from core.errors import LeaseLost, QueueUnavailable
 from core.queue import scripts
 from core.queue.keys import Keys
-from core.queue.outages import outage
+from core.queue.outages import NeedsOperator, outage
 from core.queue.urls import client, target
 
 T = TypeVar("T")
@@ -314,26 +314,26 @@ class Queue:
             await self._command("DEL", *names)
 
     async def check(self, *, room: bool = False) -> None:
-        """Raise QueueUnavailable, with a sentence for an operator, unless Redis keeps what it has.
+        """Raise NeedsOperator, with a sentence for an operator, unless Redis keeps what it has.
 
         `room`: and would take new tasks. Workers do not need that: they go on under out-of-memory, and so make room.
         """
         await self._command("LLEN", self.keys.ready)
         memory = await self._info("memory")
         if room and 0 < memory.get("maxmemory", 0) < memory.get("used_memory", 0):
-            raise QueueUnavailable(
+            raise NeedsOperator(
                 f"Redis: its memory is full (maxmemory is {memory['maxmemory']} bytes): it takes no new tasks until "
                 "workers have done some. Raise maxmemory, or start more workers"
             )
         policy = memory.get("maxmemory_policy", "noeviction")
         if policy != "noeviction":
-            raise QueueUnavailable(
+            raise NeedsOperator(
                 f"Redis: maxmemory-policy is {policy}: it may drop tasks. Set it to noeviction on the server"
             )
         if (await self._info("replication")).get("role", "master") != "master":
             # It may have been the master a moment ago: whoever connects now may come to another server.
             await self._run(partial(self._commands.connection_pool.disconnect, False), COMMAND_SECONDS)
-            raise QueueUnavailable("Redis: this server is a read-only replica; point REDIS_URL to its master")
+            raise NeedsOperator("Redis: this server is a read-only replica; point REDIS_URL to its master")
 
     async def _info(self, section: str) -> dict[str, Any]:
         answer: dict[str, Any] = await self._run(partial(self._commands.info, section), COMMAND_SECONDS)

@@ -13,6 +13,7 @@ from redis import asyncio as redis_asyncio
 from redis.exceptions import RedisError, ResponseError
 
 from core.queue.master import Address, Master, NotKnown
+from core.queue.outages import PROTECTED, plain
 
 FAULTS_SHOWN = 3  #: of those who were asked and did not know
 
@@ -55,6 +56,12 @@ class _Following:
     def _refused(self, error: ResponseError) -> None:
         self._master.refused(error, at=Address(self.host, self.port), era=self._era, told_by=self._told_by)
 
+    @staticmethod
+    def _greeted(error: ResponseError) -> None:
+        """PING was answered so: whoever may not even ask that may do other things, unless nobody may do anything."""
+        if plain(error) == PROTECTED:
+            raise error
+
     def _verify(self, replication: bytes) -> None:
         if b"role:master" not in replication:
             raise redis.ConnectionError(f"{self.host}:{self.port} is no master, though {self._told_by} says so")
@@ -63,7 +70,7 @@ class _Following:
 def _nobody_knows(faults: list[tuple[Address, Exception]]) -> redis.ConnectionError:
     texts = []
     for node, error in faults[:FAULTS_SHOWN]:
-        text = str(error).rstrip(".")
+        text = plain(error).rstrip(".")
         texts.append(text if str(node) in text else f"{node}: {text}")
     if len(faults) > FAULTS_SHOWN:
         texts.append(f"{len(faults) - FAULTS_SHOWN} more")
@@ -114,6 +121,14 @@ class FollowingConnection(_Following, redis_asyncio.Connection):
         if self._master.is_verified:
             await self.send_command("INFO", "replication", check_health=False)
             self._verify(await self.read_response())
+            return
+        # A server in protected mode says so to whoever connects, and hangs up. It has to be read here: the pool takes
+        # a connection on which something lies unread for broken.
+        await self.send_command("PING", check_health=False)
+        try:
+            await self.read_response()
+        except ResponseError as error:
+            self._greeted(error)
 
     async def read_response(self, *args: Any, **kwargs: Any) -> Any:
         try:
@@ -170,6 +185,12 @@ class BlockingFollowingConnection(_Following, redis.Connection):
         if self._master.is_verified:
             self.send_command("INFO", "replication", check_health=False)
             self._verify(self.read_response())
+            return
+        self.send_command("PING", check_health=False)
+        try:
+            self.read_response()
+        except ResponseError as error:
+            self._greeted(error)
 
     def read_response(self, *args: Any, **kwargs: Any) -> Any:
         try:

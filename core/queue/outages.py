@@ -31,13 +31,33 @@ PASSING = re.compile(
 )
 
 
-class KeyOfAnotherType(QueueUnavailable):
+#: What a server says to whoever connects, before it hangs up.
+DENIED = re.compile(r"(?:^|\(['\"]|: )DENIED\b")
+PROTECTED = (
+    "it is in protected mode: it has no password, and takes commands from its own machine only. Set one on the server "
+    "(requirepass) and put it into REDIS_URL"
+)
+
+
+class NeedsOperator(QueueUnavailable):
+    """Redis answers, and does not do what we need; the text says what an operator has to do."""
+
+
+class KeyOfAnotherType(NeedsOperator):
     """A key of the queue holds something else; nothing was done."""
+
+
+def plain(error: Exception) -> str:
+    """What an error says, in a line: a server in protected mode explains itself in a thousand characters."""
+    text = str(error) or type(error).__name__
+    return PROTECTED if DENIED.search(text) else text
 
 
 def outage(error: Exception) -> QueueUnavailable | None:
     """The outage that `error` is, in our terms; None: it is a bug and must stay what it is."""
-    text = str(error) or type(error).__name__
+    text = plain(error)
+    if text == PROTECTED:
+        return NeedsOperator(f"Redis: {text}")
     if isinstance(error, OUTAGES):
         return QueueUnavailable(f"Redis: {text}")
     if isinstance(error, redis.ResponseError):

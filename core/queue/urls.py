@@ -107,6 +107,8 @@ def _options(at: Target, seconds: float, read_seconds: float) -> dict[str, Any]:
         "socket_timeout": read_seconds,
         "socket_connect_timeout": min(seconds, CONNECT_SECONDS) if follows else seconds,
         "protocol": 2,
+        # No CLIENT SETINFO: redis-py throws its answers away, and a server in protected mode gives one answer only.
+        "driver_info": None,
     }
     return ours | at.options | ({} if at.unix else {"master": at.master, "asking": at.asking})
 

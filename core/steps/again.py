@@ -37,17 +37,25 @@ class Again:
         self.alive = alive
         self._failed = failed
 
-    async def __call__(self, trip: Callable[[], Awaitable[T]], *, seconds: float = TRIP_SECONDS) -> T:
+    async def __call__(
+        self,
+        trip: Callable[[], Awaitable[T]],
+        *,
+        seconds: float = TRIP_SECONDS,
+        unless: tuple[type[QueueUnavailable], ...] = (),
+    ) -> T:
         """Make `trip` until Redis or Postgres answers it, with pauses that grow to a second, and jitter.
 
-        `seconds`: how long one try may last. Bounded by the caller's scope alone: an outage may last. Cancelled: the
-        last send may have taken effect.
+        `seconds`: how long one try may last. `unless`: what is raised and not waited for. Bounded by the caller's scope
+        alone: an outage may last. Cancelled: the last send may have taken effect.
         """
         pause, begun = FIRST_PAUSE_SECONDS, trio.current_time()
         while True:
             self.alive(seconds)
             try:
                 return await trip()
+            except unless:
+                raise
             except (QueueUnavailable, StoreUnavailable) as error:
                 if trio.current_time() - begun > TELL_SECONDS:
                     self._failed(error)

@@ -2,8 +2,9 @@
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import partial
+from typing import TypeVar
 from uuid import UUID
 
 import msgspec
@@ -14,12 +15,15 @@ from uuid_utils.compat import uuid7
 from core.errors import InvalidTask, QueueUnavailable
 from core.job import JobState
 from core.queue import Inspection, Queue
+from core.queue.outages import KeyOfAnotherType
 from core.steps.again import Again
 from core.steps.claim import dead_letter
 from core.steps.marks import ANSWER_SECONDS
 from core.steps.sweep import push_waiting
 from core.store import JobStore
 from core.wire import Task, decode_task, encode_task
+
+T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +43,8 @@ class Recover:
     """Gives back the jobs of a lease that is fenced, ended or absent, in order, to the head of the queue.
 
     Every step may be the last one of this worker, and two workers may do it at once: whatever is left then lies in the
-    flight, in a mark or under a claim, where the next one finds it. Mutable state: the counts.
+    flight, in a mark or under a claim, where the next one finds it. Mutable state: the counts, and the leases that were
+    named because they cannot be recovered.
     """
 
     def __init__(
@@ -50,11 +55,27 @@ class Recover:
         self._store = store
         self._max = max_recoveries
         self._again = again or Again()
+        self._named: set[UUID] = set()
         self.counts = Recoveries()
 
     async def run_once(self, lease: UUID) -> None:
-        """Recover one lease; nothing is done to one that lives. Lasts as long as an outage does."""
-        found = await self._again(partial(self._queue.inspect, lease))
+        """Recover one lease; nothing is done to one that lives. Lasts as long as an outage does.
+
+        A lease one of whose keys holds another type is named once and left as it is: the others wait behind it.
+        """
+        try:
+            await self._run_once(lease)
+        except KeyOfAnotherType as error:
+            if lease not in self._named:
+                self._named.add(lease)
+                log.error("the jobs of lease %s cannot be given to others yet: %s (look at %s)",
+                          lease, error, self._queue.keys.flight(lease))  # fmt: skip
+
+    async def _ask(self, trip: Callable[[], Awaitable[T]]) -> T:
+        return await self._again(trip, unless=(KeyOfAnotherType,))
+
+    async def _run_once(self, lease: UUID) -> None:
+        found = await self._ask(partial(self._queue.inspect, lease))
         if found.score is not None and found.score > 0:
             return
         # Ended clean: it stopped by itself. Absent: Redis lost it, and no worker is to blame.
@@ -64,7 +85,7 @@ class Recover:
             await self._empty_flight(lease, found, blameless)
         else:
             await self._recover_rows(self._store, lease, found, blameless)
-        await self._again(partial(self._queue.retire, lease))
+        await self._ask(partial(self._queue.retire, lease))
         self.counts.leases += 1
         if (jobs := self.counts.jobs - before) or found.numbers:
             log.warning("recovered %d jobs of the lease %s, which %s", jobs, lease, _end(found.score))
@@ -73,7 +94,7 @@ class Recover:
 
     async def _empty_flight(self, lease: UUID, found: Inspection, blameless: bool) -> None:
         for numbers in _pieces(found.numbers):
-            tasks = await self._again(partial(self._queue.flight_tasks, lease, numbers))
+            tasks = await self._ask(partial(self._queue.flight_tasks, lease, numbers))
             back: list[tuple[int, int, bytes]] = []
             for number, line in tasks.items():
                 try:
@@ -87,7 +108,7 @@ class Recover:
                 else:
                     back.append((number, 0, encode_task(task)))
             if back:
-                given = await self._again(partial(self._queue.back, lease, back))
+                given = await self._ask(partial(self._queue.back, lease, back))
                 self.counts.jobs += sum(given.values())
 
     @staticmethod
@@ -102,9 +123,7 @@ class Recover:
         reason = f"its worker died {task.recoveries} times while it ran"
         log.error("job %s (%s) failed: %s", task.job_id, task.type, reason)
         self.counts.failed += 1
-        dropped = await self._again(
-            partial(self._queue.bury, lease, [(number, dead_letter(encode_task(task), reason))])
-        )
+        dropped = await self._ask(partial(self._queue.bury, lease, [(number, dead_letter(encode_task(task), reason))]))
         if dropped:
             log.error("dead letters are full: the oldest %d were dropped", dropped)
 
@@ -123,7 +142,7 @@ class Recover:
             )
             return batch, states
 
-        batch, states = await self._again(send)
+        batch, states = await self._ask(send)
         for job_id, state in states.items():
             if state is JobState.FAILED:
                 log.error("job %s failed: its worker died too often while it ran", job_id)
@@ -134,14 +153,14 @@ class Recover:
         if not await self._push_missing(store, sorted(missing)):
             return  # some may be in Redis twice already: the mark stays, and the sweep does it once
         if waiting and trio.current_time() - marked_at <= ANSWER_SECONDS:
-            await self._again(partial(store.drop_marks, [batch]))
+            await self._ask(partial(store.drop_marks, [batch]))
 
     async def _give_flight_back(self, lease: UUID, found: Inspection) -> set[UUID]:
         """The jobs whose tasks are in the ready list now."""
         returned: set[UUID] = set()
         for numbers in _pieces(found.numbers):
             tasks = await self._read(lease, numbers)
-            given = await self._again(partial(self._queue.back, lease, [(number, 0, b"") for number in numbers]))
+            given = await self._ask(partial(self._queue.back, lease, [(number, 0, b"") for number in numbers]))
             returned.update(task.job_id for number, task in tasks.items() if task.job_id and given.get(number))
         return returned
 
@@ -149,7 +168,7 @@ class Recover:
         tasks: dict[int, Task] = {}
         for begin in range(0, len(numbers), PIECE_MAX):
             piece = numbers[begin : begin + PIECE_MAX]
-            for number, line in (await self._again(partial(self._queue.flight_tasks, lease, piece))).items():
+            for number, line in (await self._ask(partial(self._queue.flight_tasks, lease, piece))).items():
                 try:
                     tasks[number] = decode_task(line)
                 except InvalidTask:
@@ -169,7 +188,7 @@ class Recover:
     async def _waiting(
         self, store: JobStore, ids: list[UUID], *, after: UUID | None, bytes_max: int
     ) -> list[tuple[UUID, int, Task]]:
-        return await self._again(partial(store.waiting, ids, after=after, bytes_max=bytes_max))
+        return await self._ask(partial(store.waiting, ids, after=after, bytes_max=bytes_max))
 
 
 class Orphans:

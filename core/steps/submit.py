@@ -22,7 +22,7 @@ Accepted = UUID | EnqueueFailed | PersistFailed
 
 
 class Submit:
-    """Accepts jobs in batches. What it answers is true: an id will run, EnqueueFailed will not (contract.md 2)."""
+    """Accepts jobs in batches. What it answers is true: an id will run, EnqueueFailed will not."""
 
     def __init__(self, queue: Queue, store: JobStore | None, ledger: Ledger) -> None:
         self._queue = queue

@@ -51,7 +51,7 @@ def protect(
     direct: Mapping[Route, Direct] | None = None,
     streams: Mapping[Route, Stream] | None = None,
 ) -> QuartTrio:
-    """`app`, answering as contract.md says: errors in text/plain, CORS, limits. Call it once every route is there.
+    """`app`, answering as the contract says: errors in text/plain, CORS, limits. Call it once every route is there.
 
     What is in `direct` is answered without Quart, whose two tasks, contexts and routing take a third of the requests
     of a second; its routes stay for whatever else comes to their paths. What is in `streams` reads its body while it

@@ -1,4 +1,4 @@
-"""The one table from our errors to answers; contract.md 2 says these bodies letter by letter."""
+"""The one table from our errors to answers; clients rely on these bodies letter by letter."""
 
 from core.batching import BatchFailed
 from core.errors import (

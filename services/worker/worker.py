@@ -16,6 +16,7 @@ from core.errors import QueueUnavailable, StoreUnavailable
 from core.handlers import Registry
 from core.protocol import OLDEST, PROTOCOL
 from core.queue import LeaseConnection, Queue
+from core.queue.outages import NeedsOperator
 from core.retry import RetryPolicy
 from core.settings import Settings
 from core.steps.again import Again, Failed, untold
@@ -46,6 +47,7 @@ log = logging.getLogger(__name__)
 STRANGER_SECONDS = 1.0  #: between two looks for workers that we could not work beside
 FLUSH_SECONDS = 5.0  #: for what has ended, to be stored at a stop; beyond, the lease leaves it to others
 PRUNE_SECONDS = 60.0
+ORPHANS_SECONDS = 5.0
 UNWIND_SECONDS = 5.0  #: for cancelled handlers to clean up; beyond, the process ends with them
 
 
@@ -175,7 +177,7 @@ class Worker:
             ("promote", Promote(self.queue).run_once, 0.1),
             ("publish", self._publish_soon, 1.0),
             ("observe", self._observe_and_recover, 1.0),
-            ("orphans", self._recover_orphans, 5.0),
+            ("orphans", self._recover_orphans, ORPHANS_SECONDS),
         ]
         if self.store is not None:
             loops.append(("sweep", Sweep(self.queue, self.store, self.beats.alive("sweep")).run_once, 2.0))
@@ -294,13 +296,15 @@ class Worker:
         faults: dict[str, str] = {}
         try:
             await self.queue.check()
+        except NeedsOperator as error:
+            faults["redis"] = str(error)
         except QueueUnavailable as error:
-            faults["redis"] = f"{error}. Check REDIS_URL and that the server runs"
+            faults["redis"] = f"{str(error).rstrip('.')}. Check REDIS_URL and that the server runs"
         if self.store is not None:
             try:
                 await self.store.check()
             except StoreUnavailable as error:
-                faults["postgres"] = f"{error}. Check DATABASE_URL and that the server runs"
+                faults["postgres"] = f"{str(error).rstrip('.')}. Check DATABASE_URL and that the server runs"
         if not faults and self.stranger is not None:
             faults["workers"] = self.stranger
         elif not faults and not self.can_claim:

@@ -1,7 +1,9 @@
 """Old and new side by side: workers of the release before this one, and those that cannot work together."""
 
+import contextlib
 import io
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -29,8 +31,9 @@ from tests.worker.processes import WorkerProcess, ledger_counts, worker_process
 
 ROOT = Path(__file__).parents[2]
 TERM = 2
-#: The code that is taken for the release before. Moves on with each release that raises no PROTOCOL.
-BEFORE = "00a686e0b8253aa16a6af00d7b2990b1405de42c"
+#: Without a tag `v...` behind us: the subject of the commit whose code is taken for the release before. No id: whoever
+#: rewrites the history keeps the subjects.
+BEFORE = "Move the fault proxy to where users can have it too, and draft the chaos of whole processes"
 FROZEN = json.loads((ROOT / "tests/core/steps/protocol_1.json").read_text("utf-8"))
 
 
@@ -46,16 +49,75 @@ def variables(redis_url, postgres_dsn, database_schema, queue_name) -> dict[str,
     }
 
 
+def git(checkout: Path, *arguments: str) -> bytes:
+    """What git says there. Raises LookupError with why it says nothing."""
+    try:
+        done = subprocess.run(["git", "-C", str(checkout), *arguments], capture_output=True, check=True)
+    except FileNotFoundError:
+        raise LookupError("there is no git, and so no code of the release before") from None
+    except subprocess.CalledProcessError as error:
+        raise LookupError(f"no code of the release before: {error.stderr.decode().strip()}") from None
+    return done.stdout
+
+
+def release_before(checkout: Path) -> str:
+    """The commit of the last release: the nearest tag `v...` behind this commit, or the one with the subject BEFORE."""
+    with contextlib.suppress(LookupError):
+        return git(checkout, "describe", "--tags", "--abbrev=0", "--match", "v[0-9]*", "HEAD^").decode().strip()
+    log = git(checkout, "log", "--fixed-strings", f"--grep={BEFORE}", "--format=%H %s").decode()
+    for line in log.splitlines():
+        commit, _, subject = line.partition(" ")
+        if subject == BEFORE:
+            return commit
+    shallow = git(checkout, "rev-parse", "--is-shallow-repository").decode().strip() == "true"
+    raise LookupError(
+        f"no tag v... and no commit {BEFORE!r} in this history"
+        + (", which is cut off: git fetch --unshallow --tags" if shallow else "")
+    )
+
+
+def test_the_release_before_is_found_by_its_tag_or_by_its_subject_whatever_its_id_is(tmp_path):
+    """In a history of this test's own: ours may be rewritten, and its tags with it."""
+
+    def commit(subject: str) -> str:
+        who = ["-c", "user.name=x", "-c", "user.email=x@example.com", "-c", "commit.gpgsign=false"]
+        git(tmp_path, *who, "commit", "--quiet", "--allow-empty", "-m", subject, "-m", f"Beside {BEFORE}")
+        return git(tmp_path, "rev-parse", "HEAD").decode().strip()
+
+    try:
+        git(tmp_path, "init", "--quiet")
+    except LookupError as error:
+        pytest.skip(str(error))
+    with pytest.raises(LookupError, match="no code of the release before"):
+        release_before(tmp_path)
+    commit("Begin")
+    with pytest.raises(LookupError, match=r"no tag v\.\.\. and no commit 'Move the fault proxy"):
+        release_before(tmp_path)
+    by_subject = commit(BEFORE)
+    released = commit("Release")
+    assert release_before(tmp_path) == by_subject
+    git(tmp_path, "tag", "v0.2.0")
+    assert release_before(tmp_path) == by_subject, "a release is not the one before itself"
+    commit("Go on")
+    git(tmp_path, "tag", "other")
+    assert git(tmp_path, "rev-parse", release_before(tmp_path)).decode().strip() == released
+
+
 @pytest.fixture(scope="session")
 def before(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the code of the release before."""
-    command = ["git", "-C", str(ROOT), "archive", BEFORE, "core", "services", "workqueue", "tests"]
-    done = subprocess.run(command, capture_output=True, check=False)
-    if done.returncode != 0:
-        pytest.skip("this is no checkout with its history")
+    try:
+        commit = release_before(ROOT)
+    except LookupError as error:
+        pytest.skip(str(error))
+    code = git(ROOT, "archive", commit, "core", "services", "workqueue", "tests")
     folder = tmp_path_factory.mktemp("before")
-    with tarfile.open(fileobj=io.BytesIO(done.stdout)) as archive:
+    with tarfile.open(fileobj=io.BytesIO(code)) as archive:
         archive.extractall(folder, filter="data")
+    protocol = folder / "core/protocol.py"
+    spoken = re.search(r"^PROTOCOL\b.*?(\d+)", protocol.read_text("utf-8"), re.MULTILINE) if protocol.exists() else None
+    if spoken is not None and int(spoken[1]) < OLDEST:
+        pytest.skip(f"the release before speaks protocol {spoken[1]}, and this one works beside {OLDEST} and newer")
     said = subprocess.run([sys.executable, "-c", "import core; print(core.__file__)"], cwd=folder, capture_output=True,
                           text=True, check=True).stdout  # fmt: skip
     assert said.startswith(str(folder)), "it is that code which runs there"

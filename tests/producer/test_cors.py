@@ -1,4 +1,4 @@
-"""contract.md 2, CORS: every answer of every status carries the headers; a preflight passes on any path."""
+"""CORS: every answer of every status carries the headers; a preflight passes on any path."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""contract.md 2, POST /enqueue, line by line."""
+"""The contract of POST /enqueue, line by line."""
 
 import json
 

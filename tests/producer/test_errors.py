@@ -1,4 +1,4 @@
-"""The table of services/producer/errors.py against the words of contract.md."""
+"""The table of services/producer/errors.py against the words that clients rely on."""
 
 import pytest
 

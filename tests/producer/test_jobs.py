@@ -336,7 +336,7 @@ async def test_the_name_of_an_artifact_survives(client, store, queue):
 
 
 async def test_a_history_without_bound_is_read(client, store, queue):
-    """failures.md 33: large counters, a traceback of 10 MB, ids that are no small numbers."""
+    """Large counters, a traceback of 10 MB, ids that are no small numbers."""
     job_id = await enqueue(client, retries=1_000_000)
     token = await claim(store, queue, job_id)
     await store._pool.fetch("UPDATE jobs SET attempts = 2147483000, recoveries = 500 WHERE id = $1", job_id)

@@ -50,6 +50,28 @@ async def test_a_job_that_comes_back_while_its_old_run_still_ends_harms_nobody(
         await check_rows(queue, psql_if_rows)
 
 
+async def test_nothing_starts_on_a_lease_that_was_not_renewed_lately(run_worker, submit, registry: Registry, rows):
+    """It may run elsewhere already. Once it is renewed, what has been claimed meanwhile starts."""
+    started: list[int] = []
+
+    @registry.handler("x")
+    async def x(job) -> None:
+        started.append(job.attempt)
+
+    async with run_worker() as worker:
+        is_fresh = worker._lease_thread.is_fresh
+        worker._lease_thread.is_fresh = lambda lease: False
+        await submit("x", 3)
+        await until_true(lambda: worker.leases.current.held)
+        await trio.sleep(0.3)
+        assert started == []
+        assert not worker.can_claim
+        assert "no fresh lease" in (await worker.faults())["lease"]
+        worker._lease_thread.is_fresh = is_fresh
+        await finished(worker, 3)
+    assert started == [1, 1, 1]
+
+
 @pytest.mark.parametrize("rows", ["postgres"], indirect=True)
 async def test_what_a_claim_is_told_first_gets_a_new_lease_as_well(run_worker, submit, queue, registry: Registry):
     """Redis answers the claim `lost` and the renewals `ok`, in a failover to and fro: the thread must not go on."""

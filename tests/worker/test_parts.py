@@ -14,6 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from core.errors import QueueUnavailable, StoreUnavailable
+from core.job import Artifact
 from core.outcome import Complete
 from core.steps.lease import Held, Lease
 from core.steps.settle import Settled
@@ -25,7 +26,7 @@ from services.worker.buffer import Buffer
 from services.worker.claiming import Claiming
 from services.worker.leases import Leases
 from services.worker.metrics import Counts, Gauges, Snapshot, WorkerCollector, collector_registry, wants_prometheus
-from services.worker.outcomes import WAITING_MAX, Outcomes
+from services.worker.outcomes import WAITING_BYTES_MAX, WAITING_MAX, Outcomes
 from services.worker.prefetch import Prefetch
 from services.worker.upkeep import repeat
 
@@ -97,6 +98,27 @@ async def test_outcomes_gather_while_a_batch_is_settled_and_hold_consumers_up_wh
         assert sum(settle.batches) == WAITING_MAX + 501
         assert max(settle.batches) == 500
         nursery.cancel_scope.cancel()
+
+
+async def test_large_outcomes_hold_consumers_up_long_before_there_are_many():
+    """A worker that waits out an outage with results of a MiB each must not grow by gigabytes."""
+    settle = SlowSettle()
+    outcomes = Outcomes(settle, Beats(), "settle")  # type: ignore[arg-type]
+    mebibyte = Complete(b"1", [Artifact("a", "text/plain", b"x" * 2**20)])
+    count = 0
+    while not outcomes.full:
+        outcomes.put(Settled(held(count), mebibyte, 0.1))
+        count += 1
+        assert count < WAITING_MAX
+    assert count == WAITING_BYTES_MAX // 2**20
+    settle.go_on.set()
+    async with trio.open_nursery() as nursery:
+        await nursery.start(outcomes.run)
+        with trio.fail_after(5):
+            await outcomes.wait_empty()
+        nursery.cancel_scope.cancel()
+    assert not outcomes.full, "what has gone counts no longer"
+    assert max(settle.batches) < 4, "and a statement carries 4 MiB"
 
 
 class Trickle:

@@ -1,5 +1,7 @@
 """SIGTERM at every bad moment: nothing is lost, nothing is counted against a job, and the end comes in time."""
 
+import contextlib
+import socket
 from functools import partial
 from pathlib import Path
 
@@ -113,11 +115,25 @@ async def test_a_second_signal_skips_the_grace(nursery, variables, ledger, queue
     await check_nothing_left_but_tasks(queue, psql)
 
 
-async def test_with_nothing_to_do_it_ends_at_once(nursery, variables, ledger, store):
-    async with worker_process(nursery, ledger, **variables) as worker:
-        await trio.sleep(0.5)
-        assert await worker.terminate() < 2  # 0.2 to 0.4 s on a quiet machine
-        assert worker.process.returncode == 0
+async def test_with_nothing_to_do_it_ends_at_once_and_systemd_hears_of_all_its_life(
+    nursery, variables, ledger, store, tmp_path
+):
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.bind(str(tmp_path / "notify"))
+        systemd.setblocking(False)
+        told = {"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "300000"}
+        async with worker_process(nursery, ledger, **variables, **told) as worker:
+            await trio.sleep(0.5)
+            assert await worker.terminate() < 2  # 0.2 to 0.4 s on a quiet machine
+            assert worker.process.returncode == 0
+        heard = []
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                heard.append(systemd.recv(100))
+    assert heard.count(b"READY=1") == heard.count(b"STOPPING=1") == 1
+    since = heard[heard.index(b"READY=1") :]
+    assert b"WATCHDOG=1" in since, "its loop lives; a WatchdogSec without that would kill it"
+    assert since.index(b"STOPPING=1") > since.index(b"WATCHDOG=1")
 
 
 @pytest.mark.parametrize("job_type", ["stubborn", "thread"])

@@ -1,5 +1,6 @@
 """Which errors are an outage: something to wait for, never the end of a worker. Made by real servers where possible."""
 
+import socket
 from functools import partial
 from uuid import uuid4
 
@@ -10,9 +11,10 @@ from redis._parsers.base import BaseParser
 
 from core.errors import QueueUnavailable
 from core.queue import Keys, LeaseConnection, open_queue
-from core.queue.outages import KeyOfAnotherType, outage
+from core.queue.outages import KeyOfAnotherType, NeedsOperator, outage
 from services.local.valkey import run_valkey
 from tests.support.proxy import Proxy, through
+from tests.support.redis_sets import Node
 from tests.support.wait import until
 
 REPLIES = [
@@ -90,7 +92,63 @@ def test_a_bug_of_ours_is_none(error):
     assert outage(error) is None
 
 
+DENIED = (
+    "DENIED Running in protected mode because protected mode is enabled and no password is set for the default user. "
+    "In this mode connections are only accepted from the loopback interface. If you want to connect from elsewhere"
+)
+
+
+def test_protected_mode_is_one_line_that_says_what_to_do():
+    error = BaseParser.parse_error(DENIED)
+    piped = BaseParser.parse_error(DENIED)
+    piped.args = (f"Command # 1 (LLEN q) of pipeline caused error: {piped.args}",)
+    for failure in (outage(error), outage(piped)):
+        assert isinstance(failure, NeedsOperator)
+        assert "protected mode" in str(failure)
+        assert "requirepass" in str(failure)
+        assert len(str(failure)) < 200
+
+
 # --- on real servers
+
+
+@pytest.mark.parametrize("url", ["redis://{at}", "redis://{at}/1", "redis://:pw@{at}"])
+@pytest.mark.parametrize("kind", ["a server that talks as one", "a real one"])
+async def test_a_server_in_protected_mode_is_heard_though_it_hangs_up_at_once(nursery, bridge, tmp_path, kind, url):
+    if kind == "a real one":
+        if (host := own_address()).startswith("127."):
+            pytest.skip("this machine has no address but loopback's, for which there is no protected mode")
+        node = Node("open", tmp_path, ["bind *", "protected-mode yes"], password=None)
+        await nursery.start(node.keep)
+        at = f"{host}:{node.port}"
+    else:
+        [listener] = await nursery.start(partial(trio.serve_tcp, refuse, 0, host="127.0.0.1"))
+        at = f"127.0.0.1:{listener.socket.getsockname()[1]}"
+    connection = LeaseConnection(url.format(at=at), Keys("q"), seconds=3)
+    async with open_queue(bridge, url.format(at=at), "q") as queue:
+        for _ in range(5):
+            for ask in (queue.depths, partial(queue.push, [b"x"]), queue.wait_for_task):
+                with pytest.raises(NeedsOperator, match="protected mode"):
+                    await ask()
+            with pytest.raises(NeedsOperator, match="protected mode"):
+                await trio.to_thread.run_sync(connection.register, uuid4(), b"{}")
+    connection.close()
+    nursery.cancel_scope.cancel()
+
+
+def own_address() -> str:
+    """By which others reach this machine; nothing is sent."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
+        try:
+            asking.connect(("192.0.2.1", 9))
+        except OSError:
+            return "127.0.0.1"
+        return str(asking.getsockname()[0])
+
+
+async def refuse(stream: trio.SocketStream) -> None:
+    async with stream:
+        await stream.send_all(f"-{DENIED}\r\n".encode())
 
 
 async def test_a_server_that_runs_a_script_for_too_long_is_an_outage_for_every_command(bridge, tmp_path, nursery):

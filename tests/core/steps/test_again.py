@@ -1,3 +1,4 @@
+from collections import Counter
 from itertools import pairwise
 
 import pytest
@@ -21,6 +22,22 @@ async def test_a_trip_is_repeated_with_pauses_that_grow_to_a_second(autojump_clo
     pauses = [after - before for before, after in pairwise(tries)]
     assert pauses[0] <= 0.05
     assert all(0.5 <= pause <= LONGEST_PAUSE_SECONDS for pause in pauses[6:])
+
+
+async def test_those_that_wait_for_one_server_do_not_march_in_step(autojump_clock: MockClock):
+    """Or a hundred workers would all knock in the moment of its return, and each second before."""
+    tries: list[float] = []
+
+    async def trip() -> None:
+        tries.append(trio.current_time())
+        raise QueueUnavailable("away")
+
+    with trio.move_on_after(3):
+        async with trio.open_nursery() as workers:
+            for _ in range(50):
+                workers.start_soon(Again(), trip)
+    at_once = Counter(int((at - tries[0]) * 10) for at in tries if at - tries[0] > 1)
+    assert max(at_once.values()) < 25, "half of them in a tenth of a second"
 
 
 async def test_what_is_no_outage_is_not_repeated(autojump_clock: MockClock):

@@ -82,6 +82,17 @@ async def test_as_long_as_nothing_is_lost_nothing_is_done(loss, own_queue, store
     assert loss.counts.noticed == 0
 
 
+async def test_a_loss_before_anybody_had_ever_looked_is_made_good_by_the_first_look(loss, own_queue, store, psql):
+    """Nothing is known of Redis yet, so that nothing can be missed: everything that is pending may be."""
+    ids = await accepted(own_queue, store, 600)
+    await own_queue._command("FLUSHALL")
+    assert await psql("SELECT * FROM unpushed") == []
+    await loss.run_once()
+    await sweep(own_queue, store)
+    assert sorted(await ready(own_queue)) == ids
+    assert loss.counts.noticed == 0, "it may as well have been none"
+
+
 async def test_what_was_pending_comes_back_after_a_flush(loss, own_queue, store, psql):
     await begun(loss, own_queue, store, psql)
     ids = await accepted(own_queue, store, 1200)
@@ -108,6 +119,20 @@ async def test_what_is_finished_is_not_started_again(loss, own_queue, store, psq
     await loss.run_once()
     await sweep(own_queue, store)
     assert sorted(await ready(own_queue)) == ids[4:]
+
+
+async def test_rows_of_another_queue_are_left_to_its_own_workers(loss, own_queue, store, psql):
+    """They lie in the same tables. Pushed into this queue, each would be buried, and be pending for ever."""
+    await begun(loss, own_queue, store, psql)
+    ids = await accepted(own_queue, store, 3)
+    await store.insert(uuid7(), "another", [(uuid7(), "x", "{}", 0)], [])
+    [(theirs,)] = await psql("SELECT batch FROM unpushed WHERE queue = 'another'")
+    await own_queue._command("FLUSHALL")
+    await loss.run_once()
+    assert loss.counts.jobs == 3
+    await sweep(own_queue, store)
+    assert sorted(await ready(own_queue)) == ids
+    assert [row["batch"] for row in await psql("SELECT batch FROM unpushed")] == [theirs]
 
 
 async def test_an_empty_replacement_is_noticed(bridge, loss, own_queue, store, psql, tmp_path_factory, queue_name):

@@ -68,6 +68,22 @@ async def test_a_jump_of_rediss_clock_kills_nobody(observe, queue, lease, clock)
     assert (await queue.lease_scores())[lease.id] == 1
 
 
+async def test_a_clock_of_rediss_that_is_set_back_kills_nobody(observe, queue, redis_url, lease, clock):
+    """A failover to a server whose clock is a minute behind: renewals go on from there, and each of them is seen."""
+    [ahead, *_] = await queue._command("TIME")
+    await queue._command("ZADD", queue.keys.leases, (int(ahead) + 60) * 1000, str(lease.id))
+    assert await observe.run_once() == []
+    before = (await queue.lease_scores())[lease.id]
+    clock.now += TERM - 0.1
+    assert renew(redis_url, queue, lease)
+    assert await observe.run_once() == []
+    assert (await queue.lease_scores())[lease.id] < before - 50_000
+    clock.now += TERM - 0.1
+    assert await observe.run_once() == []
+    clock.now += 0.2
+    assert await observe.run_once() == [lease.id], "and it is watched as ever"
+
+
 async def test_whoever_was_away_itself_observes_anew(observe, queue, lease, clock):
     await observe.run_once()
     clock.now += TERM + 1

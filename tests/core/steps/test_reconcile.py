@@ -1,6 +1,7 @@
 """A person asks for every pending job to be in Redis: the missing ones are pushed, and the rest is left alone."""
 
 import trio
+from uuid_utils.compat import uuid7
 
 from core.outcome import Complete
 from core.steps.reconcile import Reconcile
@@ -17,6 +18,8 @@ async def test_what_is_missing_is_pushed_and_nothing_else(steps, queue, store, p
     await steps.settle.run_batch([Settled(held[0], Complete(b"1"), 0.1)])
     await trio.sleep(0.002)  # the beginning is known to the millisecond
     await queue._command("LTRIM", queue.keys.ready, 4, -1)
+    await store.insert(uuid7(), "another", [(uuid7(), "x", "{}", 0)], [])  # in the same tables, and not ours
+    await trio.sleep(0.002)
     counts = await Reconcile(queue, store).run(dry_run=True)
     assert (counts.pending, counts.missing, counts.pushed) == (7, 4, 0)
     counts = await Reconcile(queue, store).run(dry_run=False)

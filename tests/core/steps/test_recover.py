@@ -1,15 +1,18 @@
 """A worker is gone: what it held goes back in order, once, and blames whom it should. Also with recoverers that die."""
 
 import json
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
 import trio
+from uuid_utils.compat import uuid7
 
+from core.errors import StoreBusy
 from core.outcome import Complete, GiveBack, Retry
-from core.queue import Queue
+from core.queue import Inspection, Queue
 from core.steps.lease import Held, Lease
 from core.steps.recover import Orphans, Recover
 from core.steps.settle import Settled
@@ -20,6 +23,7 @@ from tests.core.steps.conftest import Steps
 from tests.support.invariants import check_rows
 from tests.support.mortal import Killed, mortal
 from tests.support.proxy import Proxy
+from tests.support.wait import until
 
 MAX = 3
 
@@ -237,6 +241,30 @@ async def test_malformed_tasks_of_a_flight_go_back_as_they_are(parts, recover, q
     assert (await queue.depths()).dead == 1
 
 
+async def test_a_lease_that_cannot_be_recovered_is_named_once_and_holds_up_no_other(
+    parts, recover, queue, rows, psql_if_rows, lease, other, caplog
+):
+    """Its flight is of another type. A recovery that waited for somebody to mend that would be the last one of all."""
+    ids = await submitted(parts, 3)
+    assert len(await parts.claim.run_once(lease, 3)) == 3
+    flight = queue.keys.flight(lease.id)
+    await queue._command("RENAME", flight, queue.keys.front + ":kept")
+    await queue._command("SET", flight, "of another type")
+    await fence(queue, lease)
+    with trio.fail_after(5):
+        for _ in range(3):
+            await recover.run_once(lease.id)
+    [said] = [record.getMessage() for record in caplog.records if str(lease.id) in record.getMessage()]
+    assert flight in said
+    assert "another type" in said
+    assert await ready(queue) == []
+    await queue._command("RENAME", queue.keys.front + ":kept", flight)
+    await recover.run_once(lease.id)
+    assert ids_of(await parts.claim.run_once(other, 10)) == ids
+    if psql_if_rows is not None:
+        await check_rows(queue, psql_if_rows)
+
+
 @pytest.mark.parametrize("after", [False, True])
 async def test_the_recoverer_may_die_after_each_step(rows, bridge, queue, registered_lease, after):
     parts = Steps(queue, rows)
@@ -307,6 +335,108 @@ async def test_a_reply_that_is_lost_costs_nothing(
         await check_rows(queue, psql)
 
 
+class HeldUp:
+    """A queue one of whose answers reaches the recoverer only after `meanwhile`."""
+
+    def __init__(self, queue: Queue, name: str, meanwhile: Callable[[], Awaitable[None]]) -> None:
+        self._queue = queue
+        self._name = name
+        self._meanwhile = meanwhile
+
+    def __getattr__(self, name: str) -> Any:
+        return self._answer_late if name == self._name else getattr(self._queue, name)
+
+    async def _answer_late(self, *arguments: Any) -> Any:
+        answer = await getattr(self._queue, self._name)(*arguments)
+        await self._meanwhile()
+        return answer
+
+
+@pytest.mark.parametrize("what", ["finished", "claimed anew"])
+async def test_what_happened_since_the_recoverer_looked_stays(parts, queue, rows, psql_if_rows, lease, other, what):
+    """It acts on an old look: a job was finished since, or another recoverer was quicker and it runs elsewhere."""
+    ids = await submitted(parts, 3)
+    held = await parts.claim.run_once(lease, 3)
+    await fence(queue, lease)
+    again: list[Held] = []
+
+    async def meanwhile() -> None:
+        if what == "finished":
+            await parts.settle.run_batch([Settled(held[1], Complete(b"1"), 0.1)])
+        else:
+            await Recover(queue, rows, max_recoveries=MAX).run_once(lease.id)
+            again.extend(await parts.claim.run_once(other, 2))
+
+    look = "flight_tasks" if rows is None else "inspect"  # the last look before what decides
+    await Recover(HeldUp(queue, look, meanwhile), rows, max_recoveries=MAX).run_once(lease.id)
+    assert await queue.numbers(other.id) == {item.number for item in again}
+    left = await parts.claim.run_once(other, 10)
+    assert ids_of(left) == (ids[::2] if what == "finished" else ids[2:])
+    assert {item.counters.recoveries for item in again + left} == {1}
+    await parts.settle.run_batch([Settled(item, Complete(b"2"), 0.1) for item in again + left])
+    assert (await queue.depths()).ready == 0
+    assert await queue.numbers(other.id) == set()
+    if psql_if_rows is not None:
+        results = await psql_if_rows("SELECT state, result, recoveries FROM jobs ORDER BY id")
+        first = ("completed", "1", 0) if what == "finished" else ("completed", "2", 1)
+        assert [tuple(row) for row in results] == [("completed", "2", 1), first, ("completed", "2", 1)]
+
+
+async def test_a_job_that_went_back_and_runs_elsewhere_stays_there_when_its_first_worker_dies(
+    parts, recover, queue, rows, psql_if_rows, lease, other
+):
+    """The claim of the dead one names it still, because its neighbours have no verdict; its token is another one."""
+    ids = await submitted(parts, 3)
+    held = await parts.claim.run_once(lease, 3)
+    await parts.settle.run_batch([Settled(held[0], GiveBack(interrupted=False))])
+    [elsewhere] = await parts.claim.run_once(other, 1)
+    await fence(queue, lease)
+    await recover.run_once(lease.id)
+    assert [UUID(task["job_id"]) for task in await ready(queue)] == ids[1:]
+    await parts.settle.run_batch([Settled(elsewhere, Complete(b"1"), 0.1)])
+    if rows is not None:
+        assert (await rows.get(ids[0])).state == "completed"
+        assert (await rows.get(ids[0])).recoveries == 0
+        await check_rows(queue, psql_if_rows)
+
+
+@pytest.mark.parametrize("how", ["waits", "is refused the lock once"])
+async def test_a_row_that_somebody_holds_is_recovered_with_the_others_when_it_is_free(
+    store, steps, queue, lease, other, psql, how
+):
+    """Case 13 again. Skipped, it would be processing under an owner whose lease is gone, and wait for the orphans."""
+    ids = await submitted(steps, 10)
+    await steps.claim.run_once(lease, 10)
+    await fence(queue, lease)
+    if how != "waits":
+        real, tries = store.recover, []
+
+        async def impatient(*arguments: Any, **options: Any) -> Any:
+            tries.append(1)
+            if len(tries) == 1:
+                await psql("COMMIT")
+                raise StoreBusy("Postgres: canceling statement due to lock timeout")
+            return await real(*arguments, **options)
+
+        store.recover = impatient
+    await psql("BEGIN")
+    await psql("SELECT * FROM jobs WHERE id = $1 FOR UPDATE", ids[5])
+    async with trio.open_nursery() as recovering:
+        recovering.start_soon(Recover(queue, store, max_recoveries=MAX).run_once, lease.id)
+        if how == "waits":
+            await until(partial(somebody_waits, psql))
+            await psql("COMMIT")
+    assert ids_of(await steps.claim.run_once(other, 20)) == ids
+    assert await queue.inspect(lease.id) == Inspection(None, set(), set())
+    await check_rows(queue, psql)
+
+
+async def somebody_waits(psql) -> bool:
+    await psql("SELECT pg_stat_clear_snapshot()")
+    waiting = "SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '-- Recover%'"
+    return bool(await psql(waiting))
+
+
 # --- orphans
 
 
@@ -328,6 +458,17 @@ async def test_rows_whose_owner_is_no_lease_are_found_in_two_looks(store, steps,
     assert await orphans.run_once() == []
     assert {row["state"] for row in await psql("SELECT state FROM jobs")} == {"pending"}
     assert {row["id"] for row in await psql("SELECT id FROM jobs")} == set(ids)
+
+
+async def test_a_worker_of_another_queue_is_no_orphan_of_ours(store, queue, psql):
+    """Its lease is among those of its own queue, and its rows in the same tables."""
+    theirs = uuid7()
+    await store.insert(uuid7(), "another", [(theirs, "x", "{}", 0)], [])
+    await store.claim([theirs], uuid4(), queue="another", owner=uuid4(), worker="w", earlier=[], done_claims=[])
+    orphans = Orphans(queue, store, term_seconds=0)
+    for _ in range(2):
+        assert await orphans.run_once() == []
+        await trio.sleep(0.01)
 
 
 async def test_a_claim_that_arrives_after_the_recovery_is_found(store, steps, queue, lease, psql):

@@ -10,7 +10,7 @@ from core.outcome import Bury, Complete, GiveBack, Retry
 from core.retry import RetryPolicy
 from core.steps.settle import Settled
 from core.store import Ending, Release
-from core.wire import Submission, decode_task
+from core.wire import Submission, decode_task, encode_task
 from tests.core.steps.conftest import Steps
 from tests.support.invariants import check_nothing_left, check_rows, tasks_in_redis
 from tests.support.wait import until
@@ -66,6 +66,28 @@ async def test_a_retry_that_comes_back_at_once_is_no_copy(steps, queue, lease):
     [again] = await take(steps, lease, 1)
     assert again.job_id == held.job_id
     assert steps.claim.counts.copies == 0
+
+
+async def test_a_task_that_comes_back_before_the_answer_of_its_retry_is_no_copy(steps, queue, store, psql, lease):
+    # The row waits again, and a sweep has pushed its task, while we still wait to hear that our retry was written.
+    # Taken for a copy of what we hold, it would be acked, and the job would lie in no list.
+    await steps.submit.run_batch(HUNDRED[:1])
+    [held] = await take(steps, lease, 1)
+    release, again = store.release, []
+
+    async def answered_late(*arguments, **options):
+        answer = await release(*arguments, **options)
+        await psql("UPDATE jobs SET run_at = NULL")
+        await queue.push([encode_task(held.task)])
+        again.extend(await take(steps, lease, 1))
+        return answer
+
+    store.release = answered_late
+    await steps.settle.run_batch([Settled(held, Retry("E", "failed"), 0.1)])
+    assert [(item.job_id, item.counters.attempts) for item in again] == [(held.job_id, 1)]
+    assert steps.claim.counts.copies == 0
+    assert list(lease.held.values()) == again, "it is the new run that is held now"
+    await check_rows(queue, psql)
 
 
 async def _prepare(store) -> None:

@@ -5,7 +5,7 @@ import pytest
 import trio
 from uuid_utils.compat import uuid7
 
-from core.errors import EnqueueFailed, PersistFailed, StoreUnavailable
+from core.errors import EnqueueFailed, PersistFailed, StoreBusy, StoreUnavailable
 from core.outcome import Retry
 from core.steps.settle import Settled
 from core.steps.submit import Submit
@@ -117,6 +117,31 @@ async def test_postgres_dies_between_the_push_and_its_refusal(far_steps, redis_p
         postgres_proxy.go_away()
     assert isinstance(answers[0], EnqueueFailed)
     await check_rows(queue, psql)  # nobody knows: the mark decides
+
+
+@pytest.mark.parametrize(("busy", "state"), [(1, "cancelled"), (2, "pending")])
+async def test_a_refusal_that_meets_a_locked_row_is_asked_for_once_more(
+    far_steps, redis_proxy, queue, store, psql, busy, state
+):
+    """Postgres says that nothing was done. Locked for longer, the mark decides: 500 is the answer either way."""
+    await far_steps.submit.run_batch(TEN[:1])
+    await far_steps.ledger.clear(store)
+    refuse, asked = far_steps.submit._store.refuse, []
+
+    async def held_up(*arguments):
+        asked.append(arguments)
+        if len(asked) <= busy:
+            raise StoreBusy("Postgres: canceling statement due to lock timeout")
+        return await refuse(*arguments)
+
+    far_steps.submit._store.refuse = held_up
+    redis_proxy.go_away()
+    [answer] = await far_steps.submit.run_batch(TEN[1:2])
+    assert isinstance(answer, EnqueueFailed)
+    assert len(asked) == 2
+    assert [row["state"] for row in await psql("SELECT state FROM jobs ORDER BY id")] == ["pending", state]
+    assert len(await psql("SELECT * FROM unpushed")) == (state == "pending")
+    await check_rows(queue, psql)
 
 
 async def test_one_bad_value_among_a_hundred_is_refused_alone(steps, queue, psql):

@@ -1,0 +1,53 @@
+"""What a worker says of Redis and Postgres at `/ready` and in its log: one sentence, and what to do."""
+
+from functools import partial
+from pathlib import Path
+
+import httpx
+from redis import Redis
+
+from core.handlers import Registry
+from core.queue import open_queue
+from core.settings import load_settings
+from core.store import open_store
+from services.local.valkey import run_valkey
+from services.worker.worker import Worker
+from tests.support.wait import until, until_true
+from tests.worker.processes import WorkerProcess, worker_process
+
+NOWHERE = "127.0.0.1:1"
+
+
+async def test_what_is_away_is_named_with_what_to_check(bridge, queue_name):
+    urls = {"REDIS_URL": f"redis://{NOWHERE}", "DATABASE_URL": f"postgresql://u:p@{NOWHERE}/d"}
+    async with (
+        open_queue(bridge, urls["REDIS_URL"], queue_name) as queue,
+        open_store(bridge, urls["DATABASE_URL"], "workqueue") as store,
+    ):
+        faults = await Worker(load_settings(urls), queue, store, Registry()).faults()
+    assert faults["redis"].endswith(". Check REDIS_URL and that the server runs")
+    assert faults["postgres"].endswith(". Check DATABASE_URL and that the server runs")
+    assert not [text for text in faults.values() if ".." in text]
+
+
+async def test_a_redis_that_evicts_is_told_of_at_the_start_and_makes_a_worker_unready(nursery, tmp_path: Path):
+    """It takes jobs all the same: to stop would not keep one of them."""
+    async with run_valkey(tmp_path / "valkey", durable=False) as server:
+        with Redis.from_url(server.url) as redis:
+            redis.config_set("maxmemory-policy", "volatile-lru")
+            async with worker_process(nursery, tmp_path / "ledger", REDIS_URL=server.url) as worker:
+                said = "Redis: maxmemory-policy is volatile-lru: it may drop tasks. Set it to noeviction on the server"
+                await until_true(lambda: f"warning services.health: {said}\n" in worker.said)
+                assert await ready(worker) == (503, {"redis": said})
+                redis.config_set("maxmemory-policy", "noeviction")
+                await until(partial(is_ready, worker))
+
+
+async def ready(worker: WorkerProcess) -> tuple[int, object]:
+    async with httpx.AsyncClient() as client:
+        answer = await client.get(f"http://127.0.0.1:{worker.port}/ready")
+    return answer.status_code, answer.json() if answer.status_code == 503 else answer.text
+
+
+async def is_ready(worker: WorkerProcess) -> bool:
+    return await ready(worker) == (200, "ready")
