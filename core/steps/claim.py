@@ -143,8 +143,8 @@ class Claim:
             ids = [held.job_id for held in waiting.values()]
             token, rows = await self._send_claim(store, lease, ids, earlier)
             spare.update(adopted)
-            for job_id, counters in rows.items():
-                held = waiting.pop(job_id.int)
+            for key, counters in rows.items():
+                held = waiting.pop(key)
                 held.token, held.counters = token, counters
                 claimed.append(held)
             if waiting:
@@ -163,13 +163,13 @@ class Claim:
 
     async def _send_claim(
         self, store: JobStore, lease: Lease, ids: list[UUID], earlier: list[UUID]
-    ) -> tuple[UUID, dict[UUID, Counters]]:
+    ) -> tuple[UUID, dict[int, Counters]]:
         """Each send has a token of its own and takes over what the sends before it got: a late one gets nothing.
 
         `earlier` grows by the token of each send that had no answer.
         """
 
-        async def send() -> tuple[UUID, dict[UUID, Counters]]:
+        async def send() -> tuple[UUID, dict[int, Counters]]:
             token = uuid4()
             riding = self._ledger.take()
             try:

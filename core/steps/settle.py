@@ -165,7 +165,7 @@ class Settle:
                 self._ledger.put_back(riding)
                 raise
             self._ledger.put_back(Leftovers(riding.marks, []))
-            return {job_id.int for job_id in done}
+            return done
 
         try:
             return await self._again(partial(send, ends), seconds=FINISH_SECONDS)

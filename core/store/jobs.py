@@ -36,6 +36,9 @@ class Counters(Struct, frozen=True, gc=False):
         return self.attempts + self.recoveries + self.interruptions + 1
 
 
+NEVER_RUN = Counters()
+
+
 class Look(Struct, frozen=True):
     """What a row says of a job."""
 
@@ -214,10 +217,19 @@ class JobStore:
         worker: str,
         earlier: Sequence[UUID],
         done_claims: Sequence[UUID],
-    ) -> dict[UUID, Counters]:
-        """Take jobs that are pending and due, or held by a token of `earlier`. Never repeated with one token."""
+    ) -> dict[int, Counters]:
+        """Take jobs that are pending and due, or held by a token of `earlier`. Never repeated with one token.
+
+        Key of an id (its number) -> counters, of each that was taken.
+        """
         rows = await self._pool.fetch(sql.CLAIM_JOBS, ids, token, queue, owner, worker, earlier, done_claims)
-        return {row[0]: Counters(row[1], row[2], row[3]) for row in rows}
+        taken = dict.fromkeys([job_id.int for job_id in ids], NEVER_RUN)
+        for job_id, attempts, recoveries, interruptions in rows:
+            if attempts is None:
+                del taken[job_id.int]
+            else:
+                taken[job_id.int] = Counters(attempts, recoveries, interruptions)
+        return taken
 
     async def look(self, ids: Sequence[UUID]) -> dict[UUID, Look]:
         """What the rows say now; ids without a row are missing."""
@@ -257,17 +269,17 @@ class JobStore:
 
     # --- settle
 
-    async def finish(self, endings: Sequence[Ending], done_claims: Sequence[UUID] = ()) -> set[UUID]:
-        """Write ends; returns the ids that are done now. Look at the others: done before, locked, or refused.
+    async def finish(self, endings: Sequence[Ending], done_claims: Sequence[UUID] = ()) -> set[int]:
+        """Write ends; returns the keys (numbers of the ids) of what is done now.
 
-        A transaction for those that completed and made nothing, and one for the others. May be repeated.
+        Look at the others: done before, locked, or refused. A transaction for those that completed and made nothing, and one for the others. May be repeated.
         """
         endings = sorted(endings, key=lambda ending: ending.id.int)
         others = [ending for ending in endings if ending.artifacts or ending.state != JobState.COMPLETED]
         plain = endings
         if others:
             plain = [ending for ending in endings if not ending.artifacts and ending.state == JobState.COMPLETED]
-        done: set[UUID] = set()
+        done: set[int] = set()
         if plain or not others:  # the settled claims go in any case
             rows = await self._pool.fetch(
                 sql.COMPLETE_JOBS,
@@ -277,12 +289,13 @@ class JobStore:
                 _array([ending.seconds for ending in plain]),
                 done_claims,
             )
-            done.update(row[0] for row in rows)
+            done = {ending.id.int for ending in plain}
+            done.difference_update(job_id.int for (job_id,) in rows)
         if others:
             done |= await self._finish(others, () if plain else done_claims)
         return done
 
-    async def _finish(self, endings: Sequence[Ending], done_claims: Sequence[UUID]) -> set[UUID]:
+    async def _finish(self, endings: Sequence[Ending], done_claims: Sequence[UUID]) -> set[int]:
         kept = [(ending.id, artifact) for ending in endings for artifact in ending.artifacts]
         rows = await self._pool.fetch(
             sql.FINISH_JOBS,
@@ -301,7 +314,7 @@ class JobStore:
             done_claims,
             seconds=STATEMENT_SECONDS + sum(len(artifact.content) for _, artifact in kept) / ARTIFACT_BYTES_PER_SECOND,
         )
-        return {row[0] for row in rows}
+        return {row[0].int for row in rows}
 
     async def release(
         self, batch: UUID, queue: str, releases: Sequence[Release], done_claims: Sequence[UUID] = ()

@@ -78,9 +78,11 @@ async def _apply(pool: Pool, dsn: str, schema: str, migration: Migration) -> boo
             server_settings=SERVER_SETTINGS | {"search_path": schema, "statement_timeout": "0"},
         )
         try:
+            # Before the transaction: in it, the look would keep a lock on the table while we wait for the other one,
+            # and whoever has that one wants to change the table.
+            if await _is_applied(connection, schema, migration):
+                return False
             async with connection.transaction():
-                if await _is_applied(connection, schema, migration):
-                    return False
                 # Of the transaction: it goes with it, whatever becomes of this process.
                 await connection.execute(f"SET LOCAL lock_timeout = '{LOCK_SECONDS}s'")
                 await connection.execute(

@@ -31,7 +31,7 @@ async def claim(store: JobStore, queue: Queue, *ids: UUID) -> UUID:
     taken = await store.claim(
         ids, token, queue=queue.name, owner=OWNER, worker="host.1", earlier=[], done_claims=[]
     )  # fmt: skip
-    assert set(taken) == set(ids)
+    assert set(taken) == {job_id.int for job_id in ids}
     return token
 
 

@@ -1,7 +1,9 @@
 -- Claim jobs for one worker: those that are pending and due, and those that an earlier send of this very claim got.
 -- $1 uuid[] ids    $2 uuid token, fresh for each send    $3 text queue    $4 uuid owner (lease)    $5 text worker
 -- $6 uuid[] tokens of earlier sends of this claim    $7 uuid[] claim tokens of which every job has a verdict
--- Returns id and the counters. Locked rows are skipped: their tasks come again. Concurrent claims of one row: one wins.
+-- Returns what is not as usual: the ids that were not claimed, with null for counters, and those of jobs that have run
+-- before, with theirs. All others were claimed and have run never: a row for each would cost as much as its update.
+-- Locked rows are skipped: their tasks come again. Concurrent claims of one row: one wins.
 WITH free AS (
     SELECT id FROM jobs
     WHERE id = ANY ($1) AND queue = $3
@@ -17,4 +19,6 @@ WITH free AS (
     INSERT INTO claimed (token, queue, owner, ids)
     SELECT $2, $3, $4, array_agg(id) FROM mine HAVING count(*) > 0
 )
-SELECT id, attempts, recoveries, interruptions FROM mine
+SELECT given.id, mine.attempts, mine.recoveries, mine.interruptions
+FROM unnest($1::uuid[]) AS given (id) LEFT JOIN mine USING (id)
+WHERE mine.id IS NULL OR mine.attempts + mine.recoveries + mine.interruptions > 0

@@ -26,9 +26,14 @@ async def insert(store, count: int = 1, **fields: object) -> list[UUID]:
 
 
 async def claim(store, ids, token=None, earlier=(), done=()) -> dict[UUID, Counters]:
-    return await store.claim(
+    taken = await store.claim(
         ids, token or uuid4(), queue=Q, owner=OWNER, worker="w", earlier=list(earlier), done_claims=list(done)
     )
+    return {UUID(int=key): counters for key, counters in taken.items()}
+
+
+async def finish(store, endings, done=()) -> set[UUID]:
+    return {UUID(int=key) for key in await store.finish(endings, done)}
 
 
 @pytest.mark.parametrize("state", JobState)
@@ -44,7 +49,7 @@ async def test_a_job_ends_only_out_of_the_states_of_the_table_in_which_a_worker_
     # Every other way into an end is a person's or the sweep's, and has a statement of its own.
     [job_id], token = await insert(store), uuid4()
     await psql("UPDATE jobs SET state = $2, token = $3 WHERE id = $1", job_id, state, token)
-    done = await store.finish([Ending(job_id, token, end, "x", 1.0, None, "E")])
+    done = await finish(store, [Ending(job_id, token, end, "x", 1.0, None, "E")])
     assert (job_id in done) == (state is JobState.PROCESSING)
     assert end in TRANSITIONS[JobState.PROCESSING]
     assert (await store.look([job_id]))[job_id].state == (end if done else state)
@@ -112,7 +117,7 @@ async def test_a_row_that_somebody_holds_is_skipped_and_the_others_go_on(store, 
     await psql("ROLLBACK")
     await psql("BEGIN")
     await psql("SELECT * FROM jobs WHERE id = $1 FOR UPDATE", ids[7])
-    done = await store.finish([Ending(i, token, JobState.COMPLETED, "completed", 0.1, "1") for i in ids[:10]])
+    done = await finish(store, [Ending(i, token, JobState.COMPLETED, "completed", 0.1, "1") for i in ids[:10]])
     assert done == set(ids[:10]) - {ids[7]}
     assert (await store.look([ids[7]]))[ids[7]].state == "processing"
     await psql("ROLLBACK")
@@ -146,8 +151,8 @@ async def test_a_job_with_two_retries_that_fails_three_times(store, psql):
     token = uuid4()
     await claim(store, [job_id], token)
     ending = Ending(job_id, token, JobState.FAILED, "failed", 0.5, None, "E: 3", "trace 3")
-    assert await store.finish([ending]) == {job_id}
-    assert await store.finish([ending]) == set(), "the second time nothing is done"
+    assert await finish(store, [ending]) == {job_id}
+    assert await finish(store, [ending]) == set(), "the second time nothing is done"
     row = await store.get(job_id)
     assert (row.state, row.attempts, row.error_message, row.run_at) == ("failed", 3, "E: 3", None)
     assert row.finished_at is not None
@@ -166,7 +171,7 @@ async def test_an_outcome_under_another_token_changes_nothing(store):
     await claim(store, [job_id], old)
     await store.release(uuid7(), Q, [Release(job_id, old, "interruptions", 0, "interrupted", 1.0)])
     await claim(store, [job_id], new)
-    assert await store.finish([Ending(job_id, old, JobState.COMPLETED, "completed", 1, "1")]) == set()
+    assert await finish(store, [Ending(job_id, old, JobState.COMPLETED, "completed", 1, "1")]) == set()
     assert await store.release(uuid7(), Q, [Release(job_id, old, "attempts", 0, "failed", 1.0)]) == {}
     look = (await store.look([job_id]))[job_id]
     assert (look.state, look.token) == ("processing", new)
@@ -212,7 +217,7 @@ async def test_artifacts_come_with_the_end_and_only_with_it(store):
         Ending(mine, token, JobState.COMPLETED, "completed", 0.1, "null", artifacts=artifacts),
         Ending(lost, uuid4(), JobState.COMPLETED, "completed", 0.1, "null", artifacts=artifacts),
     ]
-    assert await store.finish(endings) == {mine}
+    assert await finish(store, endings) == {mine}
     assert [(head.name, head.bytes) for head in await store.artifacts(mine)] == [("a.txt", 1), ("b.png", 2)]
     assert await store.artifact(mine, "b.png") == artifacts[0]
     assert await store.artifact(mine, None) == artifacts[1]
@@ -327,7 +332,7 @@ async def test_every_state_is_found_page_by_page(store):
     running, failed, cancelled = ids[2:5], ids[5:7], ids[7:10]
     await claim(store, [*running, *failed], token)
     await store.claim([other], uuid4(), queue="other", owner=OWNER, worker="w", earlier=[], done_claims=[])
-    await store.finish([Ending(job_id, token, JobState.FAILED, "failed", 1, None, "E") for job_id in failed])
+    await finish(store, [Ending(job_id, token, JobState.FAILED, "failed", 1, None, "E") for job_id in failed])
     assert await store.refuse(cancelled, batch, "refused") == set(cancelled)
     wanted = {
         JobState.PENDING: [*ids[:2], *ids[10:]], JobState.PROCESSING: running, JobState.FAILED: failed,
@@ -369,7 +374,7 @@ async def test_text_that_postgres_cannot_keep_is_cleaned(store):
     await claim(store, [job_id], token)
     huge = "t" * 10_000_000
     ending = Ending(job_id, token, JobState.FAILED, "failed", 1, None, "E: \0 \ud800 x", huge)
-    assert await store.finish([ending]) == {job_id}
+    assert await finish(store, [ending]) == {job_id}
     row = await store.get(job_id)
     assert row.error_message == "E: \N{REPLACEMENT CHARACTER} ? x"
     [run] = await store.runs(job_id)
@@ -382,7 +387,7 @@ async def test_a_value_that_cannot_be_stored_refuses_the_statement_and_nothing_i
     token = uuid4()
     await claim(store, [job_id], token)
     with pytest.raises(StoreRefused):
-        await store.finish([Ending(job_id, token, JobState.COMPLETED, "completed", 1, '"\0"')])
+        await finish(store, [Ending(job_id, token, JobState.COMPLETED, "completed", 1, '"\0"')])
     assert (await store.look([job_id]))[job_id].state == "processing"
 
 
@@ -457,7 +462,7 @@ async def test_a_mark_of_another_queue_is_left_to_its_workers(store, psql):
 async def test_the_largest_counters_still_give_a_run_a_number(store):
     job_id, token, most = uuid4(), uuid4(), 500_000_000
     await store.adopt([(job_id, Task("x", b"{}", 0, most, most, most, job_id))], token, queue=Q, owner=OWNER, worker="")
-    assert await store.finish([Ending(job_id, token, JobState.FAILED, "failed", 1, None, "E")]) == {job_id}
+    assert await finish(store, [Ending(job_id, token, JobState.FAILED, "failed", 1, None, "E")]) == {job_id}
     assert [run.number for run in await store.runs(job_id)] == [3 * most + 1]
 
 
@@ -477,7 +482,7 @@ async def test_a_release_that_is_repeated_counts_once_and_makes_a_mark_of_its_ow
 async def test_claims_that_are_settled_go_with_any_statement(store, psql):
     for ride in (
         lambda done: claim(store, [], done=done),
-        lambda done: store.finish([], done),
+        lambda done: finish(store, [], done),
         lambda done: store.release(uuid7(), Q, [], done),
         lambda done: store.drop_marks([], done),
     ):
@@ -493,7 +498,7 @@ async def test_a_completed_job_forgets_its_last_failure(store):
     await claim(store, [job_id], token)
     await store.release(uuid7(), Q, [Release(job_id, token, "attempts", 0, "failed", 1, "E: 1")])
     await claim(store, [job_id], token := uuid4())
-    await store.finish([Ending(job_id, token, JobState.COMPLETED, "completed", 2.0, '{"a":1}')])
+    await finish(store, [Ending(job_id, token, JobState.COMPLETED, "completed", 2.0, '{"a":1}')])
     row = await store.get(job_id)
     assert (row.state, row.attempts, row.error_message, row.result, row.run_at) == (
         "completed", 1, None, '{"a":1}', None,
