@@ -272,7 +272,8 @@ class JobStore:
     async def finish(self, endings: Sequence[Ending], done_claims: Sequence[UUID] = ()) -> set[int]:
         """Write ends; returns the keys (numbers of the ids) of what is done now.
 
-        Look at the others: done before, locked, or refused. A transaction for those that completed and made nothing, and one for the others. May be repeated.
+        Look at the others: done before, locked, or refused. A transaction for those that completed and made nothing,
+        and one for the others. May be repeated.
         """
         endings = sorted(endings, key=lambda ending: ending.id.int)
         others = [ending for ending in endings if ending.artifacts or ending.state != JobState.COMPLETED]
