@@ -39,7 +39,7 @@ async def install(peer: Peer, python: str | None) -> Environment:
     if peer.language is Language.OURS:
         return Environment((sys.executable, str(DRIVE)), home, version(peer.package))
     if peer.language is Language.PYTHON:
-        pins = scripts / "requirements.txt"
+        manifest, pins = scripts / "requirements.txt", scripts / "requirements.txt"
         inside = home / "venv" / "bin" / "python"
         interpreter = await _interpreter(peer, python)
         steps = [
@@ -47,22 +47,23 @@ async def install(peer: Peer, python: str | None) -> Environment:
             [str(inside), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r", str(pins)],
         ]
         command = (str(inside), str(DRIVE))
-        found = python_version_of(peer.package, pins.read_text("utf-8"))
+        found = python_version_of(peer.package, manifest.read_text("utf-8"))
     else:
-        pins = scripts / "package.json"
+        manifest, pins = scripts / "package.json", scripts / "package-lock.json"
         npm, node = shutil.which("npm"), shutil.which("node")
         if npm is None or node is None:
             raise CannotInstall("there is no Node with npm here")
         interpreter = node
-        steps = [[npm, "install", "--no-audit", "--no-fund", "--no-package-lock", "--loglevel=error"]]
+        steps = [[npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]]
         command = (node, str(scripts / "peer.mjs"))
-        found = node_version_of(peer.package, pins.read_text("utf-8"))
+        found = node_version_of(peer.package, manifest.read_text("utf-8"))
     state = hashlib.sha256(f"{interpreter}\n{pins.read_text('utf-8')}".encode()).hexdigest()
     stamp = home / "installed"
     if not stamp.exists() or stamp.read_text("ascii") != state:
         home.mkdir(parents=True, exist_ok=True)
         stamp.unlink(missing_ok=True)
         if peer.language is Language.NODE:
+            shutil.copy(manifest, home)
             shutil.copy(pins, home)
         for step in steps:
             await _run(step, home)

@@ -89,5 +89,7 @@ async def run(command: Sequence[str], environ: Mapping[str, str], folder: Path, 
 
 
 def last_line(log: bytes) -> str:
+    """What a process said at the end; the last line that names an error, where there is one."""
     lines = [line.strip() for line in log.decode("utf-8", "replace").splitlines() if line.strip()]
-    return lines[-1][:200] if lines else "it said nothing"
+    errors = [line for line in lines if "Error" in line]
+    return (errors or lines or ["it said nothing"])[-1][:200]

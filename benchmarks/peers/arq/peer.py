@@ -5,7 +5,7 @@ import os
 
 from arq import create_pool
 from arq.connections import RedisSettings
-from peering import CONCURRENCY, PAYLOAD, SLEEP_SECONDS, URL, Meter, at_once, become
+from peering import CONCURRENCY, PAYLOAD, SLEEP_SECONDS, URL, Meter, at_once, become, program
 
 meter = Meter()
 
@@ -46,4 +46,4 @@ class Client:
         await self.pool.aclose()
 
     def work(self):
-        become("arq", "peer.WorkerSettings")
+        become(program("arq"), "peer.WorkerSettings")

@@ -3,7 +3,7 @@
 import time
 
 from celery import Celery
-from peering import CONCURRENCY, MODE, PAYLOAD, SLEEP_SECONDS, URL, Meter, become
+from peering import CONCURRENCY, MODE, PAYLOAD, SLEEP_SECONDS, URL, Meter, become, program
 
 meter = Meter()
 app = Celery("peer", broker=URL)
@@ -54,4 +54,4 @@ class Client:
     def work(self):
         pool = ("--pool", MODE, "--concurrency", str(CONCURRENCY))
         quiet = ("--loglevel", "WARNING", "--without-gossip", "--without-mingle", "--without-heartbeat")
-        become("celery", "--app", "peer", "worker", *pool, *quiet)
+        become(program("celery"), "--app", "peer", "worker", *pool, *quiet)

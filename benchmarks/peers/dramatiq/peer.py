@@ -4,7 +4,7 @@ import time
 
 import dramatiq
 from dramatiq.brokers.redis import RedisBroker
-from peering import CONCURRENCY, PAYLOAD, SLEEP_SECONDS, URL, Meter, become
+from peering import CONCURRENCY, PAYLOAD, SLEEP_SECONDS, URL, Meter, become, program
 
 meter = Meter()
 broker = RedisBroker(url=URL)
@@ -45,4 +45,4 @@ class Client:
         broker.close()
 
     def work(self):
-        become("dramatiq", "peer:broker", "--processes", "1", "--threads", str(CONCURRENCY), "--skip-logging")
+        become(program("dramatiq"), "peer:broker", "--processes", "1", "--threads", str(CONCURRENCY), "--skip-logging")

@@ -3,10 +3,10 @@
 import time
 
 from huey import RedisHuey
-from peering import CONCURRENCY, MODE, PAYLOAD, SLEEP_SECONDS, URL, Meter, become
+from peering import CONCURRENCY, MODE, PAYLOAD, SLEEP_SECONDS, URL, Meter, become, program
 
 meter = Meter()
-huey = RedisHuey("peer", url=URL, results=False)
+huey = RedisHuey("peer", url=f"{URL}?max_connections={CONCURRENCY + 100}", results=False)  # a connection a worker
 
 
 @huey.task()
@@ -44,4 +44,7 @@ class Client:
 
     def work(self):
         workers = ("-k", MODE, "-w", str(CONCURRENCY), "--graceful-signal", "TERM")
-        become("huey_consumer", "peer.huey", "--quiet", "--no-periodic", *workers)
+        command = (program("huey_consumer"), "peer.huey", "--quiet", "--no-periodic", *workers)
+        if MODE == "greenlet":  # gevent has to come before everything else
+            command = (program("python"), "-m", "gevent.monkey", *command)
+        become(*command)

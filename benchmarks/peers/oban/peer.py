@@ -4,7 +4,7 @@ import asyncio
 
 from oban import Oban, worker
 from oban.schema import install
-from peering import CONCURRENCY, PAYLOAD, SLEEP_SECONDS, URL, Meter, become
+from peering import CONCURRENCY, PAYLOAD, SLEEP_SECONDS, URL, Meter, become, program
 
 meter = Meter()
 
@@ -52,4 +52,4 @@ class Client:
 
     def work(self):
         queue = ("--queues", f"default:{CONCURRENCY}")
-        become("oban", "start", "--dsn", URL, *queue, "--log-level", "WARNING", "--cron-modules", "peer")
+        become(program("oban"), "start", "--dsn", URL, *queue, "--log-level", "WARNING", "--cron-modules", "peer")

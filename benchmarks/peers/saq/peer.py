@@ -2,7 +2,7 @@
 
 import asyncio
 
-from peering import CONCURRENCY, PAYLOAD, SLEEP_SECONDS, URL, Meter, at_once, become
+from peering import CONCURRENCY, PAYLOAD, SLEEP_SECONDS, URL, Meter, at_once, become, program
 from saq import Queue
 
 meter = Meter()
@@ -39,4 +39,4 @@ class Client:
         await queue.disconnect()
 
     def work(self):
-        become("saq", "peer.settings", "--quiet")
+        become(program("saq"), "peer.settings", "--quiet")

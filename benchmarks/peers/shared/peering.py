@@ -68,6 +68,11 @@ async def at_once(call: Callable[[], Awaitable[Any]], jobs: int) -> None:
     await asyncio.gather(*(some(share) for share in shares))
 
 
+def program(name: str) -> str:
+    """A program of the peer's environment."""
+    return os.path.join(os.path.dirname(sys.executable), name)
+
+
 def become(*command: str) -> None:
-    """Replace this process by a program of the peer's environment."""
-    os.execv(os.path.join(os.path.dirname(sys.executable), command[0]), list(command))
+    """Replace this process by a program."""
+    os.execv(command[0], list(command))

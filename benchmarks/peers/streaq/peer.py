@@ -2,7 +2,7 @@
 
 import asyncio
 
-from peering import CONCURRENCY, PAYLOAD, SLEEP_SECONDS, URL, Meter, become
+from peering import CONCURRENCY, PAYLOAD, SLEEP_SECONDS, URL, Meter, become, program
 from streaq import Worker
 
 meter = Meter()
@@ -42,4 +42,4 @@ class Client:
         await worker.__aexit__(None, None, None)
 
     def work(self):
-        become("streaq", "run", "peer:worker")
+        become(program("streaq"), "run", "peer:worker")

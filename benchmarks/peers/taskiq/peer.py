@@ -2,7 +2,7 @@
 
 import asyncio
 
-from peering import CONCURRENCY, PAYLOAD, SLEEP_SECONDS, URL, Meter, at_once, become
+from peering import CONCURRENCY, PAYLOAD, SLEEP_SECONDS, URL, Meter, at_once, become, program
 from taskiq_redis import RedisStreamBroker
 
 meter = Meter()
@@ -43,4 +43,4 @@ class Client:
 
     def work(self):
         limit = ("--max-async-tasks", str(CONCURRENCY), "--max-prefetch", str(CONCURRENCY))
-        become("taskiq", "worker", "peer:broker", "--workers", "1", "--log-level", "WARNING", *limit)
+        become(program("taskiq"), "worker", "peer:broker", "--workers", "1", "--log-level", "WARNING", *limit)
