@@ -6,6 +6,7 @@ import tempfile
 import time
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from io import FileIO
 from pathlib import Path
 from uuid import uuid4
 
@@ -16,7 +17,7 @@ from msgspec import Struct
 from benchmarks.peers.catalog import Peer, Server, Setting
 from benchmarks.peers.install import HERE, Environment
 from benchmarks.peers.processes import Failed, cpu_seconds, last_line, run, running
-from benchmarks.peers.results import Span, at, chunk_of, p50_p99, read_report
+from benchmarks.peers.results import NOTHING, Span, add_report, at, chunk_of, p50_p99
 from benchmarks.peers.shared.peering import SLEEP_SECONDS
 from core.bridge import open_bridge
 from services.local.valkey import run_valkey
@@ -112,12 +113,13 @@ async def _execute(dsn: str, statement: str) -> None:
 async def drain(at_stage: Stage, setting: Setting, kind: str, jobs: int) -> Drained:
     """Jobs are enqueued first, then a worker starts: its rate from the first job done to the last. Raises Failed."""
     await at_stage.client("fill", kind, jobs)
-    report = at_stage.folder / "report"
     chunk = 1 if setting.processes else chunk_of(jobs)
     samples: list[tuple[int, float]] = []
-    async with at_stage.worker(PEER_CHUNK=chunk) as process:
+    span = NOTHING
+    async with at_stage.worker(PEER_CHUNK=chunk) as process, AsyncExitStack() as stack:
+        report = stack.enter_context((at_stage.folder / "report").open("rb", buffering=0))
         with trio.move_on_after(at_stage.seconds_cap) as patience:
-            while (span := read_report(report.read_bytes())).jobs < jobs and process.poll() is None:
+            while (span := add_report(span, _whole_lines(report))).jobs < jobs and process.poll() is None:
                 if not samples or time.monotonic_ns() - samples[-1][0] > SAMPLE_SECONDS * 1e9:
                     samples.append((time.monotonic_ns(), cpu_seconds(process.pid)))
                 await trio.sleep(LOOK_SECONDS)
@@ -129,6 +131,14 @@ async def drain(at_stage: Stage, setting: Setting, kind: str, jobs: int) -> Drai
     if kind == "sleep":  # the first has slept before it was done
         span = Span(span.first_ns - int(SLEEP_SECONDS * 1e9), span.last_ns, span.jobs + 1)
     return Drained(span.per_second, _cpu_us(samples, span))
+
+
+def _whole_lines(report: FileIO) -> bytes:
+    """What has been added since the last call; the rest of a line that is being written comes next time."""
+    added = report.read()
+    whole = added[: added.rfind(b"\n") + 1]
+    report.seek(len(whole) - len(added), os.SEEK_CUR)
+    return whole
 
 
 def _cpu_us(samples: list[tuple[int, float]], span: Span) -> float:

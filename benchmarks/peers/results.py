@@ -54,13 +54,17 @@ class Span(Struct, frozen=True):
         return (self.jobs - 1) / max(1e-9, (self.last_ns - self.first_ns) / 1e9)
 
 
-def read_report(report: bytes) -> Span:
-    """The sum of the chunks that a worker has reported; an unfinished line is not counted."""
-    lines = [[int(part) for part in line.split()] for line in report.split(b"\n")[:-1]]
-    if not lines:
-        return Span(0, 0, 0)
-    firsts, lasts, counts = zip(*lines, strict=True)
-    return Span(min(firsts), max(lasts), sum(counts))
+NOTHING = Span(0, 0, 0)
+
+
+def add_report(span: Span, lines: bytes) -> Span:
+    """A span, and the chunks that a worker has reported since: whole lines."""
+    chunks = [[int(part) for part in line.split()] for line in lines.splitlines()]
+    if not chunks:
+        return span
+    firsts, lasts, counts = zip(*chunks, strict=True)
+    first = min(firsts) if not span.jobs else min(span.first_ns, *firsts)
+    return Span(first, max(span.last_ns, *lasts), span.jobs + sum(counts))
 
 
 def at(samples: Sequence[tuple[int, float]], when_ns: int) -> float:

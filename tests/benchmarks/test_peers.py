@@ -5,17 +5,14 @@ import pytest
 from benchmarks.peers.catalog import PEERS, Language
 from benchmarks.peers.install import HERE, node_version_of, python_version_of
 from benchmarks.peers.processes import last_line
-from benchmarks.peers.results import Row, Span, at, chunk_of, jobs_for, p50_p99, read_report
+from benchmarks.peers.results import NOTHING, Row, Span, add_report, at, chunk_of, jobs_for, p50_p99
 
 
 def test_chunks_of_several_processes_add_up_to_one_span():
-    span = read_report(b"200 300 5\n100 250 5\n300 1100 10\n")
+    span = add_report(NOTHING, b"200 300 5\n100 250 5\n300 1100 10\n")
     assert span == Span(100, 1100, 20)
-
-
-def test_a_line_that_is_still_being_written_is_not_counted():
-    assert read_report(b"100 200 5\n300 40") == Span(100, 200, 5)
-    assert read_report(b"") == Span(0, 0, 0)
+    assert add_report(span, b"") == span
+    assert add_report(span, b"50 60 1\n") == Span(50, 1100, 21)
 
 
 def test_the_first_job_only_starts_the_clock():
