@@ -4,6 +4,7 @@ import json
 import os
 import platform
 import tempfile
+from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
 
@@ -23,7 +24,7 @@ from services.local.postgres import run_postgres
 TARGET = Path(__file__).parent.parent / "results" / "peers.json"
 ROUND_SECONDS = 5.0
 GROWTH_MAX = 40  #: a trial that one batch did tells little about the rate
-OUTAGES = (Failed, LocalServerError)
+OUTAGES = (Failed, LocalServerError, OSError)
 
 
 class Comparison:
@@ -153,6 +154,7 @@ async def _main(
 def _save(comparison: Comparison, peers: list[Peer], rounds: int, environments: dict[str, Environment]) -> None:
     """After each peer, so that a run that is broken off leaves what it has."""
     machine = {
+        "measured_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "python": platform.python_version(),
         "machine": platform.machine(),
         "system": platform.system(),

@@ -45,7 +45,11 @@ class Stage(Struct, frozen=True):
     async def client(self, *arguments: object) -> dict[str, object]:
         """What a command of the peer's script answers."""
         command = (*self.environment.command, *map(str, arguments))
-        answer: dict[str, object] = json.loads(await run(command, self.environ, self.folder, self.seconds_cap))
+        said = await run(command, self.environ, self.folder, self.seconds_cap)
+        try:
+            answer: dict[str, object] = json.loads(said)
+        except ValueError:
+            raise Failed(f"its client said: {said[:200]}") from None
         return answer
 
     def worker(self, **environ: object) -> AbstractAsyncContextManager[trio.Process]:

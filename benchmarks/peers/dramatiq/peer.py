@@ -7,7 +7,7 @@ from dramatiq.brokers.redis import RedisBroker
 from peering import CONCURRENCY, PAYLOAD, SLEEP_SECONDS, URL, Meter, become, program
 
 meter = Meter()
-broker = RedisBroker(url=URL)
+broker = RedisBroker(url=f"{URL}?max_connections={CONCURRENCY + 100}")  # redis-py's pool ends at 100
 dramatiq.set_broker(broker)
 
 
