@@ -147,7 +147,7 @@ async def _main(
                         click.echo(f"round {number + 1} of {rounds}: {peer.title}", err=True)
                         await comparison.round(peer, environments[peer.name])
                         _save(comparison, peers, rounds, environments)
-    show(comparison.workloads)
+    show(comparison.workloads, {peer.title: peer.note for peer in peers})
     click.echo(f"every round: {TARGET}", err=True)
 
 

@@ -1,6 +1,6 @@
 """Rounds, medians, tables and a file."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from statistics import median, quantiles
 
 from msgspec import Struct, field
@@ -101,8 +101,9 @@ def p50_p99(values: Sequence[float]) -> tuple[float, float]:
     return cuts[49], cuts[98]
 
 
-def show(workloads: dict[str, list[Row]]) -> None:
-    """A table a workload, the best on top."""
+def show(workloads: Mapping[str, list[Row]], notes: Mapping[str, str]) -> None:
+    """A table a workload, the best on top; then what has to be known of each peer."""
+    console = Console()
     for workload, rows in workloads.items():
         if not rows:
             continue
@@ -118,7 +119,9 @@ def show(workloads: dict[str, list[Row]]) -> None:
             if workload == "drain":
                 cells.append(f"{median(row.cpu_us):,.0f} us" if row.cpu_us else "")
             table.add_row(*cells)
-        Console().print(table)
+        console.print(table)
+    for peer, note in notes.items():
+        console.print(f"{peer}: {note}", highlight=False)
 
 
 def _figure(row: Row) -> str:
