@@ -141,6 +141,7 @@ async def _main(
                 except CannotInstall as error:
                     click.echo(f"  {error}", err=True)
                     comparison.refuse(peer, str(error))
+            _save(comparison, peers, rounds, environments)
             for number in range(rounds):
                 for peer in peers:
                     if peer.name in environments:

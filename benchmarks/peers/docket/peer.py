@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import os
 import signal
 from datetime import timedelta
 
@@ -53,7 +54,8 @@ class Client:
             async with docket() as served:
                 for function in TASKS.values():
                     served.register(function)
-                async with Worker(served, concurrency=CONCURRENCY) as worker:
+                check = timedelta(seconds=float(os.environ.get("PEER_POLL", "0.25")))
+                async with Worker(served, concurrency=CONCURRENCY, minimum_check_interval=check) as worker:
                     await worker.run_forever()
 
         with contextlib.suppress(asyncio.CancelledError):
