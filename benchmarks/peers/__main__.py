@@ -100,7 +100,8 @@ class Comparison:
                 self._failed(peer, "enqueue", [row], error)
                 continue
             row.add(per_second, jobs)
-            click.echo(f"  {peer.title}, enqueue{', in bulk' if bulk else ''}: {per_second:,.0f} jobs/s", err=True)
+            how = "in bulk" if bulk else "one call at a time"
+            click.echo(f"  {peer.title}, enqueue {how}, {setting.text}: {per_second:,.0f} jobs/s", err=True)
 
     async def _latency(self, peer: Peer, setting: Setting, environment: Environment) -> None:
         rows = [self._row(f"latency p{percent}", peer, setting, environment.version) for percent in (50, 99)]
@@ -114,7 +115,8 @@ class Comparison:
             return
         for row, value in zip(rows, values, strict=True):
             row.add(value, setting.jobs)
-        click.echo(f"  {peer.title}, latency: p50 {values[0]:.2f} ms, p99 {values[1]:.2f} ms", err=True)
+        p50, p99 = values
+        click.echo(f"  {peer.title}, latency, {setting.text}: p50 {p50:.2f} ms, p99 {p99:.2f} ms", err=True)
 
     def _failed(self, peer: Peer, workload: str, rows: list[Row], error: Exception) -> None:
         for row in rows:
