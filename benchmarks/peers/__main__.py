@@ -3,10 +3,12 @@
 import json
 import os
 import platform
+import signal
 import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import click
 import trio
@@ -128,7 +130,23 @@ def _named(setting: Setting, call: str) -> Setting:
     return Setting(f"{setting.text}, {call}" if call else setting.text, mode=setting.mode)
 
 
-async def _main(
+async def _main(*arguments: Any) -> bool:
+    """False: a signal broke it off. Whatever runs then is ended all the same."""
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(_cancel_on_signal, nursery.cancel_scope)
+        await _compare(*arguments)
+        nursery.cancel_scope.cancel()
+        return True
+    return False
+
+
+async def _cancel_on_signal(scope: trio.CancelScope) -> None:
+    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        async for _ in signals:
+            scope.cancel()
+
+
+async def _compare(
     peers: list[Peer], rounds: int, jobs_max: int, seconds_cap: float, only: frozenset[str], python: str | None
 ) -> None:
     with tempfile.TemporaryDirectory(prefix="workqueue-bench-", ignore_cleanup_errors=True) as folder:
@@ -204,7 +222,9 @@ def main(
     if unknown := [name for name in names if name not in known]:
         raise click.UsageError(f"no such peer: {', '.join(unknown)}")
     chosen = frozenset(workload or WORKLOADS)
-    trio.run(_main, [known[name] for name in names], rounds, jobs, seconds_cap, chosen, python)
+    done = trio.run(_main, [known[name] for name in names], rounds, jobs, seconds_cap, chosen, python)
+    if not done:
+        raise click.Abort
 
 
 if __name__ == "__main__":
