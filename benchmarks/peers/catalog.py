@@ -195,7 +195,8 @@ PEERS = (
         sleep=(Setting("concurrentJobs 1000, localQueue 1001, completeJobBatchDelay 0", 1000, jobs=5000),),
         latency=(Setting("concurrentJobs 24, localQueue 500, completeJobBatchDelay 0", 24),),
         bulk="addJobs",
-        note="Acknowledged after the job, in batches. Done jobs are deleted: no history.",
+        note="Acknowledged after the job, in batches. Done jobs are deleted: no history. The newest version "
+        "for Node 20.",
     ),
     Peer(
         name="pg-boss",
@@ -208,7 +209,8 @@ PEERS = (
         latency=(Setting("batchSize 1000, poll 0.5 s", 1000, jobs=20, poll_seconds=0.5),),
         bulk="insert",
         note="Acknowledged after the job, a batch as a whole. It polls, twice a second at the most, so its rate "
-        "follows batchSize, and its latency is measured over 20 jobs. Done jobs are kept.",
+        "follows batchSize, and its latency is measured over 20 jobs. Done jobs are kept. "
+        "The newest version for Node 20.",
     ),
     Peer(
         name="streaq",
