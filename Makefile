@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help up test lint format chaos bench generate lock web clean setup setup-test
+.PHONY: help up test lint format chaos bench bench-peers generate lock web clean setup setup-test
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -40,6 +40,10 @@ chaos: setup-test ## No job is lost under fire: SEED=3 SECONDS=120 JOBS=12000 PA
 
 bench: setup-test ## README's figures, with their floors
 	@$(BIN)/python -m benchmarks
+
+bench-peers: setup-test ## The same work on other job systems: ONLY=saq,bullmq ROUNDS=3 JOBS=500000 PEER_PYTHON=/path/to/python3.12
+	@$(BIN)/python -m benchmarks.peers $(if $(ONLY),--only $(ONLY)) $(if $(ROUNDS),--rounds $(ROUNDS)) \
+		$(if $(JOBS),--jobs $(JOBS)) $(if $(PEER_PYTHON),--python $(PEER_PYTHON))
 
 generate: setup-test ## Files that are made from others
 	@$(BIN)/python -m scripts.generate_states
