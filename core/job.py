@@ -57,7 +57,6 @@ class Job:
 
     def __init__(
         self,
-        *,
         id: UUID | str,
         type: str,
         payload: dict[str, object],

@@ -79,7 +79,8 @@ _STEP = {ord("["): 1, ord("{"): 1, ord("]"): -1, ord("}"): -1}
 def decode_task(line: bytes) -> Task:
     """Raise InvalidTask when `line` is no task; the message names the field and what is allowed."""
     try:
-        line.decode()  # msgspec does not check the UTF-8 inside of a Raw
+        if not line.isascii():
+            line.decode()  # msgspec does not check the UTF-8 inside of a Raw
         try:
             wire: _WireTask = _TASK.decode(line)
             extra = b""

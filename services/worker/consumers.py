@@ -169,14 +169,7 @@ class Consumers:
             payload = decode_payload(task.payload)
         except InvalidTask as error:
             return Failed(str(error), permanent=True)
-        job = Job(
-            id=held.job_id,
-            type=task.type,
-            payload=payload,
-            attempt=held.counters.run,
-            retries=task.retries,
-            keeps_artifacts=self._keeps_artifacts,
-        )
+        job = Job(held.job_id, task.type, payload, held.counters.run, task.retries, self._keeps_artifacts)
         return Attempt(handler, job, held, is_last_chance)
 
     async def _prepare_carefully(self, held: Held) -> Attempt | Outcome:

@@ -9,9 +9,9 @@ from core.outcome import Complete, Verdict
 from core.steps.settle import Settle, Settled
 from services.worker.beats import Beats
 
-BATCH_MAX = 500
+BATCH_MAX = 1000
 BATCH_BYTES_MAX = 4 * 1024 * 1024
-WAITING_MAX = 4 * BATCH_MAX
+WAITING_MAX = 2 * BATCH_MAX
 WAITING_BYTES_MAX = 64 * 1024 * 1024
 LINGER_SECONDS = 0.004  #: how long a small batch waits for more while jobs wait to be run; never when there are none
 
