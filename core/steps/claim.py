@@ -90,7 +90,7 @@ class Claim:
             if task.job_id is None:
                 unnamed.append((number, msgspec.structs.replace(task, job_id=uuid7())))
             else:
-                items.append(Held(lease, number, task, task.job_id, now))
+                items.append(Held.of(lease, number, task, task.job_id, now))
         if entries:
             self.counts.invalid += len(entries)
             await self._bury(lease, entries)
@@ -104,7 +104,7 @@ class Claim:
         named = [(number, encode_task(task)) for number, task in tasks]
         answers = await self._again(partial(self._queue.name_ids, lease.id, named))
         return [
-            Held(lease, number, task, task.job_id, now)
+            Held.of(lease, number, task, task.job_id, now)
             for (number, task), ours in zip(tasks, answers, strict=True)
             if ours and task.job_id is not None  # else it is no longer in this flight: no row may be made for it
         ]

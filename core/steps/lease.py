@@ -3,31 +3,35 @@
 from collections.abc import Iterable
 from uuid import UUID
 
+from msgspec import Struct
 from uuid_utils.compat import uuid4
 
 from core.store import Counters
 from core.wire import Task
 
 
-class Held:
+class Held(Struct, eq=False):
     """A claimed task, from the answer of the claim until its last ack is answered.
 
     Mutable state: `task` and `counters` are set by the claim; `token` with each send of its statement; `settling` by
     the settler, just before it sends what becomes of the job.
     """
 
-    __slots__ = ("claimed_at", "counters", "job_id", "key", "lease", "number", "settling", "task", "token")
+    lease: "Lease"
+    number: int
+    task: Task
+    job_id: UUID
+    key: int  #: the id for dicts: a UUID takes three times as long to be looked up
+    claimed_at: float  #: trio's clock
+    counters: Counters
+    token: UUID | None = None  #: of the claim that got the row; None without Postgres
+    settling: bool = False
 
-    def __init__(self, lease: "Lease", number: int, task: Task, job_id: UUID, claimed_at: float) -> None:
-        self.lease = lease
-        self.number = number
-        self.task = task
-        self.job_id = job_id
-        self.key = job_id.int  #: the id for dicts: a UUID takes three times as long to be looked up
-        self.claimed_at = claimed_at  #: trio's clock
-        self.counters = Counters(task.attempts, task.recoveries, task.interruptions)
-        self.token: UUID | None = None  #: of the claim that got the row; None without Postgres
-        self.settling = False
+    @staticmethod
+    def of(lease: "Lease", number: int, task: Task, job_id: UUID, claimed_at: float) -> "Held":
+        """As a task says it when it is claimed."""
+        counters = Counters(task.attempts, task.recoveries, task.interruptions)
+        return Held(lease, number, task, job_id, job_id.int, claimed_at, counters)
 
 
 class Lease:

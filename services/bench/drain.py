@@ -10,6 +10,7 @@ from msgspec import Struct
 from core.handlers import Registry
 from core.job import Job
 from services.bench.place import Place
+from services.worker.garbage import calm_collector
 from services.worker.worker import Worker
 
 LOOK_SECONDS = 0.005
@@ -49,6 +50,7 @@ def handlers() -> Registry:
 @asynccontextmanager
 async def open_worker(place: Place, registry: Registry) -> AsyncIterator[Worker]:
     """A worker that takes jobs; it stops at the end of the block as it does on SIGTERM."""
+    calm_collector()  # as its process does
     worker = Worker(place.settings, place.queue, place.store, registry)
     stop, ready = trio.Event(), trio.Event()
     async with trio.open_nursery() as nursery:

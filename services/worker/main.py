@@ -20,6 +20,7 @@ from services.http.listener import open_listener
 from services.signals import Stop
 from services.systemd import Notifier
 from services.worker.endpoint import serve
+from services.worker.garbage import calm_collector
 from services.worker.handlers import builtin_handlers
 from services.worker.processes import open_socket, wait_for_parents_end
 from services.worker.worker import Worker
@@ -57,6 +58,7 @@ async def main(settings: Settings, notifier: Notifier | None = None, *, parents_
                 store = await resources.enter_async_context(
                     open_store(bridge, settings.database_url, settings.database_schema)
                 )
+            calm_collector()
             redis = _dependency("Redis", "REDIS_URL", settings.redis_url)
             postgres = _dependency("Postgres", "DATABASE_URL", settings.database_url or "")
 

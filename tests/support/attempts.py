@@ -17,7 +17,7 @@ class OneAttempt:
     """Runs one job. Mutable state: whether it was taken, its outcome, and the thread that it left behind."""
 
     def __init__(self, handler: Handler, job: Job) -> None:
-        held = Held(Lease(), 1, Task(handler.type), uuid4(), 0.0)
+        held = Held.of(Lease(), 1, Task(handler.type), uuid4(), 0.0)
         self._attempt: Attempt | None = Attempt(handler, job, held)
         self.slot = Slot(lambda: None, self._take, self._ended, self._outlived, trio.CapacityLimiter(10))
         self.outcome: Outcome | None = None

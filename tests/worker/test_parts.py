@@ -26,7 +26,7 @@ from services.worker.buffer import Buffer
 from services.worker.claiming import Claiming
 from services.worker.leases import Leases
 from services.worker.metrics import Counts, Gauges, Snapshot, WorkerCollector, collector_registry, wants_prometheus
-from services.worker.outcomes import WAITING_BYTES_MAX, WAITING_MAX, Outcomes
+from services.worker.outcomes import BATCH_MAX, WAITING_BYTES_MAX, WAITING_MAX, Outcomes
 from services.worker.prefetch import Prefetch
 from services.worker.upkeep import repeat
 
@@ -34,7 +34,7 @@ LEASE = Lease()
 
 
 def held(number: int) -> Held:
-    return Held(LEASE, number, Task("x"), uuid4(), trio.current_time())
+    return Held.of(LEASE, number, Task("x"), uuid4(), trio.current_time())
 
 
 async def test_a_buffer_is_first_in_first_out_and_wakes_who_waits():
@@ -96,7 +96,7 @@ async def test_outcomes_gather_while_a_batch_is_settled_and_hold_consumers_up_wh
             await outcomes.wait_for_room()
             await outcomes.wait_empty()
         assert sum(settle.batches) == WAITING_MAX + 501
-        assert max(settle.batches) == 500
+        assert max(settle.batches) == BATCH_MAX
         nursery.cancel_scope.cancel()
 
 

@@ -42,7 +42,7 @@ class Jobs:
         if not self._left:
             return None
         job = Job(id="1", type="x", payload={}, attempt=1, retries=0)
-        held = Held(Lease(), 1, Task("x"), uuid4(), 0.0)
+        held = Held.of(Lease(), 1, Task("x"), uuid4(), 0.0)
         return Attempt(Handler("x", self._left.popleft(), True, self._timeout), job, held)
 
     def _ended(self, attempt: Attempt, outcome: Outcome, seconds: float) -> None:

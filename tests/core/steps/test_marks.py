@@ -27,7 +27,7 @@ def test_what_is_put_back_comes_again_and_the_ledger_is_bounded():
 
 def test_a_lease_knows_when_the_last_job_of_a_claim_has_its_verdict():
     lease, token = Lease(), uuid4()
-    items = [Held(lease, number, Task("x"), uuid4(), 0.0) for number in range(3)]
+    items = [Held.of(lease, number, Task("x"), uuid4(), 0.0) for number in range(3)]
     for item in items:
         item.token = token
     lease.hold(items)
