@@ -2,7 +2,7 @@
 
 import base64
 import logging
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from uuid import UUID
@@ -60,9 +60,9 @@ class Claim:
         perhaps their rows are ours; the audit, or whoever recovers the lease, gives both back.
         """
         raw = await self._take(lease, count)
-        items = await self._understand(lease, raw)
+        items, new = await self._understand(lease, raw)
         if items and self._store is not None:
-            items = await self._claim_rows(self._store, lease, items)
+            items = await self._claim_rows(self._store, lease, items, new)
         lease.hold(items)
         return items
 
@@ -76,7 +76,8 @@ class Claim:
 
     # --- decode and name
 
-    async def _understand(self, lease: Lease, raw: dict[int, bytes]) -> list[Held]:
+    async def _understand(self, lease: Lease, raw: dict[int, bytes]) -> tuple[list[Held], list[Held]]:
+        """What may run, and those among them that had no name: no row of theirs can be there yet."""
         now = trio.current_time()
         items: list[Held] = []
         unnamed: list[tuple[int, Task]] = []
@@ -94,10 +95,12 @@ class Claim:
         if entries:
             self.counts.invalid += len(entries)
             await self._bury(lease, entries)
+        new: list[Held] = []
         if unnamed:
-            items += await self._name(lease, unnamed, now)
+            new = await self._name(lease, unnamed, now)
+            items += new
             items.sort(key=lambda held: held.number)
-        return await self._without_copies(lease, items)
+        return await self._without_copies(lease, items), new
 
     async def _name(self, lease: Lease, tasks: list[tuple[int, Task]], now: float) -> list[Held]:
         """Before a row is made or the task enters any set: 2,000 equal tasks that failed became one member."""
@@ -131,34 +134,32 @@ class Claim:
 
     # --- rows
 
-    async def _claim_rows(self, store: JobStore, lease: Lease, items: list[Held]) -> list[Held]:
+    async def _claim_rows(self, store: JobStore, lease: Lease, items: list[Held], new: Sequence[Held]) -> list[Held]:
+        """Those whose rows are ours now. `new` are those among them that can have no row yet."""
         waiting = {held.key: held for held in sorted(items, key=lambda held: held.key)}
         claimed: list[Held] = []
-        earlier: list[UUID] = []  # tokens of sends without an answer, and of what was adopted
-        # Tokens under which nothing is left. Never one whose answer was lost: its statement may still come, when its
-        # job waits for a retry, and would find its claim forgotten. The audit forgets it once it has seen it.
-        spare: set[UUID] = set()
-        adopted: list[UUID] = []
+        earlier: list[UUID] = []  # tokens of sends without an answer
+        if new:
+            earlier = await self._adopt(store, lease, waiting, {held.key: held for held in new}, claimed)
         for _ in range(CLAIM_TRIES):
+            if not waiting:
+                break
             ids = [held.job_id for held in waiting.values()]
             token, rows = await self._send_claim(store, lease, ids, earlier)
-            spare.update(adopted)
             for key, counters in rows.items():
                 held = waiting.pop(key)
                 held.token, held.counters = token, counters
                 claimed.append(held)
             if waiting:
                 looks = await self._again(partial(store.look, [held.job_id for held in waiting.values()]))
-                spare.difference_update(look.token for look in looks.values() if look.token)
                 known = [waiting.pop(job_id.int) for job_id in looks]
                 await self._put_away(lease, known, looks, earlier)
-            if not waiting:
-                break
-            earlier, adopted = await self._adopt(store, lease, waiting)
-        else:  # rows that neither exist nor can be made: the audit gives their tasks back
+            if waiting:
+                earlier = await self._adopt(store, lease, waiting, dict(waiting), claimed)
+        if waiting:  # rows that neither exist nor can be made: the audit gives their tasks back
             log.error("%d tasks of a claim got no rows and go back", len(waiting))
-        for token in spare:
-            self._ledger.settled(token)
+        # The tokens of `earlier` stay: a statement without an answer may still come, when its job waits for a retry,
+        # and would find its claim forgotten. The audit forgets it once it has seen it.
         return sorted(claimed, key=lambda held: held.number)  # first in, first out: rows come in an order of their own
 
     async def _send_claim(
@@ -191,34 +192,42 @@ class Claim:
 
         return await self._again(send)
 
-    async def _adopt(self, store: JobStore, lease: Lease, waiting: dict[int, Held]) -> tuple[list[UUID], list[UUID]]:
-        """Make rows for foreign tasks. One try, answered or not: the next claim tells whose the rows are.
+    async def _adopt(
+        self, store: JobStore, lease: Lease, waiting: dict[int, Held], foreign: dict[int, Held], claimed: list[Held]
+    ) -> list[UUID]:
+        """Make rows for foreign tasks. One try, answered or not: the next claim tells whose the rest is.
 
-        Returns the tokens under which they may be ours now, and those of them that were answered.
+        Moves what became ours from `waiting` to `claimed`; returns the tokens under which more of it may be ours.
         """
         adopt = partial(store.adopt, queue=self._queue.name, owner=lease.id, worker=self._worker)
-        tokens, answered = [uuid4()], list[UUID]()
+        unanswered: list[UUID] = []
+
+        async def send(some: list[Held]) -> None:
+            token = uuid4()
+            try:
+                made = await adopt([(held.job_id, held.task) for held in some], token)
+            except StoreUnavailable:
+                unanswered.append(token)
+                return
+            for key in made:
+                held = waiting.pop(key)
+                held.token = token
+                claimed.append(held)
+
         try:
-            await adopt([(held.job_id, held.task) for held in waiting.values()], tokens[0])
-            answered.append(tokens[0])
-        except StoreUnavailable:
-            pass
+            await send(list(foreign.values()))
         except StoreRefused:
             refused: list[tuple[int, bytes]] = []
-            for held in list(waiting.values()):  # one of them has a value that Postgres does not take
-                tokens.append(uuid4())
+            for held in foreign.values():  # one of them has a value that Postgres does not take
                 try:
-                    await adopt([(held.job_id, held.task)], tokens[-1])
-                    answered.append(tokens[-1])
-                except StoreUnavailable:
-                    continue
+                    await send([held])
                 except StoreRefused as error:
                     del waiting[held.key]
                     refused.append((held.number, dead_letter(encode_task(held.task), str(error))))
             if refused:
                 self.counts.invalid += len(refused)
                 await self._bury(lease, refused)
-        return tokens, answered
+        return unanswered
 
     async def _put_away(self, lease: Lease, items: list[Held], looks: dict[UUID, Look], mine: Collection[UUID]) -> None:
         """Tasks whose rows this claim did not get; `mine` are the tokens of its earlier sends."""

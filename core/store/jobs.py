@@ -240,9 +240,12 @@ class JobStore:
 
     async def adopt(
         self, tasks: Sequence[tuple[UUID, Task]], token: UUID, *, queue: str, owner: UUID, worker: str
-    ) -> None:
-        """Make rows for foreign tasks, as ours. Whoever was quicker keeps the row: claim again to learn."""
-        await self._pool.fetch(
+    ) -> set[int]:
+        """Make rows for foreign tasks, as ours under `token`; the keys (numbers of the ids) of those that were made.
+
+        Whoever was quicker keeps the others: a claim tells. Without an answer it tells of all of them.
+        """
+        rows = await self._pool.fetch(
             sql.ADOPT_JOBS,
             token,
             queue,
@@ -257,6 +260,7 @@ class JobStore:
             [task.recoveries for _, task in tasks],
             [task.interruptions for _, task in tasks],
         )
+        return {job_id.int for (job_id,) in rows}
 
     async def owned(self, owner: UUID) -> dict[UUID, set[UUID]]:
         """Claim token -> ids that are processing under it, for every claim of one lease."""

@@ -170,12 +170,13 @@ class Postgres:
         self._note(token, lease, claimed)
         return claimed
 
-    def adopt(self, ids: list[str], lease: str, token: str) -> None:
-        """Insert foreign tasks as `processing`, on conflict do nothing."""
+    def adopt(self, ids: list[str], lease: str, token: str) -> set[str]:
+        """Insert foreign tasks as `processing`, on conflict do nothing; what was inserted."""
         new = [job for job in ids if job not in self.rows]
         for job in new:
             self.rows[job] = Row("processing", self.clock(), token=token)
         self._note(token, lease, new)
+        return set(new)
 
     def _note(self, token: str, lease: str, ids: Iterable[str]) -> None:
         if noted := list(ids):

@@ -163,7 +163,9 @@ class Worker:
     def accept(self, lease: Lease, tasks: dict[int, Task]) -> Steps[None]:
         """Steps 2 to 4."""
         items: dict[int, Item] = {}
+        new: dict[int, Item] = {}  # of them: what had no name, and so can have no row
         for number, task in tasks.items():
+            had_name = bool(task.job)
             if not task.job:
                 named = yield from self.give_name(lease, number, task)
                 if named is None:
@@ -175,8 +177,10 @@ class Worker:
                 yield from self.world.redis_again("claim.ack", lambda redis, number=number: redis.ack(lease.id, number))  # type: ignore[misc]
                 continue
             items[number] = Item(task, task.job, counters=Counters(task.attempts, task.recoveries, task.interruptions))
+            if not had_name:
+                new[number] = items[number]
         if self.world.postgres is not None:
-            items = yield from self.claim_rows(lease, items)
+            items = yield from self.claim_rows(lease, items, new)
         lease.hold(items)
         for number, item in items.items():
             self.spawn("attempt", self.attempt(lease, number, item))
@@ -191,13 +195,15 @@ class Worker:
                 return None
         return named
 
-    def claim_rows(self, lease: Lease, items: dict[int, Item]) -> Steps[dict[int, Item]]:
+    def claim_rows(self, lease: Lease, items: dict[int, Item], new: dict[int, Item]) -> Steps[dict[int, Item]]:
         """The items whose rows are ours now."""
         world, claimed = self.world, dict[int, Item]()
         waiting = dict(items)
-        earlier: list[str] = []  # tokens of sends without an answer, and of what was adopted
+        earlier: list[str] = []  # tokens of sends without an answer
         spare: set[str] = set()  # tokens under which nothing is left
         unanswered: set[str] = set()
+        if new:
+            earlier = yield from self.adopt(lease, waiting, new, claimed, unanswered)
         while waiting:
             wanted = [item.job for item in waiting.values()]
             token, counters = yield from self.send_claim(lease, wanted, earlier, unanswered)
@@ -218,7 +224,7 @@ class Worker:
                         yield from self.put_away(lease, number, item, state, delay)
                     del waiting[number]
             if waiting:
-                earlier = yield from self.adopt(lease, [item.job for item in waiting.values()], unanswered)
+                earlier = yield from self.adopt(lease, waiting, dict(waiting), claimed, unanswered)
         if world.on("seen-claims"):
             spare -= unanswered  # they may still come
         self.ledger.claims += sorted(spare)
@@ -244,14 +250,22 @@ class Worker:
             else:
                 return token, counters
 
-    def adopt(self, lease: Lease, ids: list[str], unanswered: set[str]) -> Steps[list[str]]:
-        """Rows for foreign tasks. One try; whatever comes of it, the next claim tells."""
-        token = self.world.fresh("T")
+    def adopt(
+        self, lease: Lease, waiting: dict[int, Item], foreign: dict[int, Item], claimed: dict[int, Item],
+        unanswered: set[str],
+    ) -> Steps[list[str]]:  # fmt: skip
+        """Rows for foreign tasks. One try; the answer says which were made, and the next claim tells of the rest."""
+        token, ids = self.world.fresh("T"), [item.job for item in foreign.values()]
         try:
-            yield from self.world.sql_once("claim.adopt", lambda sql: sql.adopt(ids, lease.id, token))
+            made = yield from self.world.sql_once("claim.adopt", lambda sql: sql.adopt(ids, lease.id, token))
         except NoAnswer:
             unanswered.add(token)
-        return [token]
+            return [token]
+        for number, item in foreign.items():
+            if item.job in made:
+                item.token = token
+                claimed[number] = waiting.pop(number)
+        return []
 
     def put_away(self, lease: Lease, number: int, item: Item, state: State, delay: int) -> Steps[None]:
         """Step 4: a task whose row this claim did not get."""

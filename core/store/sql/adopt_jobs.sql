@@ -2,7 +2,8 @@
 -- $1 uuid token    $2 text queue    $3 uuid owner (lease)    $4 text worker    $5 uuid[] ids    $6 text[] types
 -- $7 text[] payloads    $8 text[] extras    $9 int[] retries    $10 int[] attempts    $11 int[] recoveries
 -- $12 int[] interruptions
--- Answered or not, the caller claims the ids again: whoever's row it is by then, the claim tells.
+-- Returns the ids whose rows were made, and are ours under $1. Whoever was quicker keeps the others: a claim tells whose
+-- they are, and after no answer it tells of all of them.
 WITH mine AS (
     INSERT INTO jobs (id, queue, type, payload, extra, retries, attempts, recoveries, interruptions, state, token,
                       worker, started_at)
@@ -13,6 +14,8 @@ WITH mine AS (
     ORDER BY given.id
     ON CONFLICT (id) DO NOTHING
     RETURNING id
+), note AS (
+    INSERT INTO claimed (token, queue, owner, ids)
+    SELECT $1, $2, $3, array_agg(id) FROM mine HAVING count(*) > 0
 )
-INSERT INTO claimed (token, queue, owner, ids)
-SELECT $1, $2, $3, array_agg(id) FROM mine HAVING count(*) > 0
+SELECT id FROM mine
