@@ -88,7 +88,7 @@ async def test_a_foreign_task_that_postgres_cannot_store_is_buried_alone(steps, 
     async def refusing(tasks, *arguments, **options):
         if any(task.type == "bad" for _, task in tasks):
             raise StoreRefused("Postgres: no")
-        await adopt(tasks, *arguments, **options)
+        return await adopt(tasks, *arguments, **options)
 
     monkeypatch.setattr(steps.claim._store, "adopt", refusing)
     await queue.push([b'{"type":"x"}', b'{"type":"bad"}', b'{"type":"x"}'])
@@ -358,7 +358,7 @@ async def test_an_adoption_whose_answer_was_cut_is_taken_over_by_the_claim_after
             once.append(1)
             postgres_proxy.swallow_replies()
             nursery.start_soon(_heal_when, postgres_proxy, psql, 6)
-        await adopt(*arguments, **options)
+        return await adopt(*arguments, **options)
 
     far_steps.claim._store.adopt = cut_off
     async with trio.open_nursery() as nursery:
