@@ -1,14 +1,13 @@
 """POST /enqueue beside a bare ASGI app under the same Hypercorn, and bulk enqueue."""
 
 from benchmarks.load import bulk, load
-from benchmarks.processes import hypercorn
+from benchmarks.processes import hypercorn, producer
 from benchmarks.results import Figure, Sample
 from benchmarks.servers import Servers
 
 CONNECTIONS = 64
 SECONDS = 4.0
 LINES, LINES_ROWS, LINES_MEMORY = 200_000, 100_000, 1_000_000
-APP = "services.producer:app"
 
 BARE = "floor: a bare ASGI app on Hypercorn, 64 connections"
 POST = "POST /enqueue, Redis only, 64 connections"
@@ -33,7 +32,7 @@ def measure(servers: Servers) -> dict[str, Sample]:
         load(port, pid, connections=CONNECTIONS, seconds=0.5)
         samples[BARE] = load(port, pid, connections=CONNECTIONS, seconds=SECONDS)
     for rows, post, lines, name in ((False, POST, LINES, BULK), (True, POST_ROWS, LINES_ROWS, BULK_ROWS)):
-        with hypercorn(APP, servers.environ(rows=rows)) as (port, pid):
+        with producer(servers.environ(rows=rows)) as (port, pid):
             load(port, pid, connections=CONNECTIONS, seconds=0.5)
             samples[post] = load(port, pid, connections=CONNECTIONS, seconds=SECONDS)
             samples[name], _ = bulk(port, pid, servers.jobs(lines))
@@ -41,7 +40,7 @@ def measure(servers: Servers) -> dict[str, Sample]:
 
 
 def measure_once(servers: Servers) -> dict[str, Sample]:
-    with hypercorn(APP, servers.environ(rows=False)) as (port, pid):
+    with producer(servers.environ(rows=False)) as (port, pid):
         bulk(port, pid, 1000)
         _, grown = bulk(port, pid, servers.jobs(LINES_MEMORY))
     return {BULK_MEMORY: Sample(grown / 1e6)}

@@ -13,7 +13,7 @@ from uuid import UUID
 
 import asyncpg
 
-from benchmarks.processes import hypercorn
+from benchmarks.processes import producer
 from benchmarks.results import Figure, Sample
 from benchmarks.servers import Servers
 from services.producer.views import write_cursor
@@ -43,12 +43,9 @@ FROM (
 
 def measure_once(servers: Servers) -> dict[str, Sample]:
     environ = servers.environ(rows=True)
-    with hypercorn("services.producer:app", environ) as (port, _):
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
-        while not _is_ready(connection):  # the schema is there from then on
-            time.sleep(0.1)
-        connection.close()  # the server would not keep it for so long
+    with producer(environ) as (port, _):
         asyncio.run(_fill(servers, environ["QUEUE_NAME"]))
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
         slowest, every = 0.0, list[float]()
         for status in (None, "pending", "processing", "completed", "failed", "cancelled"):
             for job_type in (None, "type_7", "no_such_type"):
@@ -71,13 +68,6 @@ def _times(connection: http.client.HTTPConnection, given: dict[str, str | None])
                     begun = time.perf_counter()
                     link = _get(connection, link)
                     yield (time.perf_counter() - begun) * 1000
-
-
-def _is_ready(connection: http.client.HTTPConnection) -> bool:
-    connection.request("GET", "/ready")
-    answer = connection.getresponse()
-    answer.read()
-    return answer.status == 200
 
 
 def _get(connection: http.client.HTTPConnection, path: str) -> str | None:

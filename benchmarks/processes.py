@@ -1,5 +1,6 @@
 """Processes under measurement: started, looked at from outside, and ended."""
 
+import http.client
 import os
 import re
 import signal
@@ -58,6 +59,26 @@ def hypercorn(app: str, environ: Mapping[str, str]) -> Iterator[tuple[int, int]]
         yield _port(started), _serving_pid(started.pid)
     finally:
         end(started)
+
+
+@contextmanager
+def producer(environ: Mapping[str, str]) -> Iterator[tuple[int, int]]:
+    """The real one under Hypercorn, once its servers and tables are there."""
+    with hypercorn("services.producer:app", environ) as (port, pid):
+        deadline = time.monotonic() + START_SECONDS
+        while not _is_ready(port):
+            if time.monotonic() > deadline:
+                raise RuntimeError("the producer is not ready")
+            time.sleep(0.05)
+        yield port, pid
+
+
+def _is_ready(port: int) -> bool:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=START_SECONDS)
+    connection.request("GET", "/ready")
+    status = connection.getresponse().status
+    connection.close()
+    return status == 200
 
 
 def _port(started: "subprocess.Popen[str]") -> int:

@@ -12,7 +12,7 @@ from pathlib import Path
 from redis import Redis
 from uuid_utils.compat import uuid7
 
-from benchmarks.processes import end, hypercorn, process, resident_bytes
+from benchmarks.processes import end, process, producer, resident_bytes
 from benchmarks.results import Figure, Sample
 from benchmarks.servers import Servers
 from core.queue.keys import Keys
@@ -96,7 +96,7 @@ def _latencies(servers: Servers, *, rows: bool) -> tuple[list[float], list[float
         environ = servers.environ(rows=rows, BENCH_STARTS=str(file))
         with (
             Redis.from_url(servers.redis_url) as redis,
-            hypercorn("services.producer:app", environ) as (port, _),
+            producer(environ) as (port, _),
             process("services.cli", "worker", environ=environ),
         ):
             starts = Starts(file)

@@ -13,7 +13,7 @@ from core.steps.marks import Ledger
 from core.store import JobStore
 from core.wire import Submission, Task, encode_task
 
-BATCH_MAX = 500
+BATCH_MAX = 1000
 BATCH_BYTES_MAX = 4 * 1024 * 1024
 BUSY_TRIES = 2  #: each waits for lock_timeout, and all callers of the batcher wait behind it
 REFUSED = "not enqueued: Redis did not take it"
