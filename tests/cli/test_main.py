@@ -72,7 +72,7 @@ def test_handlers_that_cannot_be_imported_are_status_2():
 def test_migrate_brings_the_tables_up_to_date(postgres_dsn, database_schema):
     first = workqueue("migrate", DATABASE_URL=postgres_dsn, DATABASE_SCHEMA=database_schema)
     again = workqueue("migrate", DATABASE_URL=postgres_dsn, DATABASE_SCHEMA=database_schema)
-    assert first.stdout == "migrated: 0001_initial\nmigrated: 0002_cancelled\nthe tables are up to date\n"
+    assert first.stdout == "migrated: 0001_initial\nmigrated: 0002_ended_badly\nthe tables are up to date\n"
     assert again.stdout == "the tables are up to date\n"
 
 

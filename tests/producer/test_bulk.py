@@ -10,7 +10,7 @@ import trio
 
 from core.job import JobState
 from core.queue import Queue
-from core.steps.submit import REFUSED
+from core.steps.submit import BATCH_MAX, REFUSED
 from core.store import JobStore
 from services.http.asgi import Body
 from tests.producer.serving import connect, serving
@@ -85,14 +85,14 @@ async def test_each_job_is_answered_and_a_bad_one_harms_no_other(client, redis_o
 
 
 @pytest.mark.usefixtures("patient")
-async def test_thousands_of_jobs_keep_their_order_and_cost_two_trips_for_five_hundred(client, tasks, psql, monkeypatch):
+async def test_thousands_of_jobs_keep_their_order_and_cost_two_trips_a_batch(client, tasks, psql, monkeypatch):
     trips: Counter[str] = Counter()
     for kind, name in ((Queue, "push"), (JobStore, "insert")):
         monkeypatch.setattr(kind, name, _counting(trips, name, getattr(kind, name)))
     body = bytearray(ndjson(5_000))
     body[body.index(b'{"n":2345}')] = ord("!")  # one bad line in the middle of a batch
     said = answers(await post(client, bytes(body)))
-    assert trips == {"insert": 10, "push": 10}
+    assert trips == {"insert": 5000 / BATCH_MAX, "push": 5000 / BATCH_MAX}
     assert [answer["index"] for answer in said if "error" in answer] == [2345]
     assert await numbers(tasks) == [number for number in range(5_000) if number != 2345]
     ids = [answer["job_id"] for answer in said if "error" not in answer]
@@ -235,13 +235,13 @@ async def test_a_body_that_stops_coming_is_given_up(redis_only, tasks, monkeypat
 async def test_a_client_that_hangs_up_leaves_what_had_come(redis_only, tasks, caplog):
     async with await connect(redis_only) as connection:
         await connection.send(
-            b"POST /api/jobs/batch HTTP/1.1\r\nHost: t\r\nContent-Length: 99999\r\n\r\n" + ndjson(1200)
+            b"POST /api/jobs/batch HTTP/1.1\r\nHost: t\r\nContent-Length: 999999\r\n\r\n" + ndjson(BATCH_MAX + 700)
         )
         await until(partial(_some, tasks))
     assert (await redis_only.get("/health")).text == "ok"
     found = await numbers(tasks)
     assert found == list(range(len(found)))
-    assert len(found) in {500, 1000}
+    assert len(found) == BATCH_MAX
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
 
 
@@ -273,17 +273,17 @@ async def test_an_outage_in_the_middle_refuses_what_it_meets(
             return (await client.get("/ready")).status_code == 200
 
         async def pieces():
-            yield ndjson(1000)
+            yield ndjson(2 * BATCH_MAX)
             await until(partial(_some, tasks))
             (redis if which == "redis" else rows).go_away()
-            yield ndjson(2000)
+            yield ndjson(3 * BATCH_MAX)
 
         await until(ready)
         said = answers(await post(client, pieces()))
     errors = [answer.get("error") for answer in said]
     accepted = errors.index("failed to enqueue task" if which == "redis" else "failed to persist job")
-    assert len(said) == 3000
-    assert 500 <= accepted < 3000
+    assert len(said) == 5 * BATCH_MAX
+    assert BATCH_MAX <= accepted < 5 * BATCH_MAX
     assert set(errors[accepted:]) == {errors[accepted]}
     ids = {json.loads(task)["job_id"] for task in await tasks()}
     assert {answer["job_id"] for answer in said if "job_id" in answer} == ids
@@ -299,12 +299,13 @@ async def test_a_bug_is_told_for_each_job_it_met(redis_only, tasks, monkeypatch,
     push = Queue.push
 
     async def broken(self, tasks) -> None:
-        if b'"n":700}' in b"".join(tasks):
+        if b'"n":%d}' % (BATCH_MAX + 200) in b"".join(tasks):
             raise ZeroDivisionError("a bug")
         await push(self, tasks)
 
     monkeypatch.setattr(Queue, "push", broken)
-    said = answers(await post(redis_only, ndjson(1300)))
-    assert [answer.get("error") for answer in said] == [None] * 500 + ["internal error"] * 500 + [None] * 300
-    assert len(await tasks()) == 800
+    said = answers(await post(redis_only, ndjson(2 * BATCH_MAX + 300)))
+    errors = [answer.get("error") for answer in said]
+    assert errors == [None] * BATCH_MAX + ["internal error"] * BATCH_MAX + [None] * 300
+    assert len(await tasks()) == BATCH_MAX + 300
     assert caplog.text.count("ZeroDivisionError: a bug") == 1

@@ -64,6 +64,7 @@ CREATE TABLE jobs (
 CREATE INDEX jobs_created ON jobs USING btree (created_at, id);
 CREATE INDEX jobs_failed ON jobs USING btree (failed_at, id) WHERE (failed_at IS NOT NULL);
 CREATE INDEX jobs_failed_created ON jobs USING btree (created_at, id) WHERE (failed_at IS NOT NULL);
+CREATE INDEX jobs_failed_type ON jobs USING btree (type, created_at, id) WHERE (failed_at IS NOT NULL);
 CREATE INDEX jobs_run_at ON jobs USING btree (run_at) WHERE (run_at IS NOT NULL);
 CREATE INDEX jobs_type_created ON jobs USING btree (type, created_at, id);
 CREATE INDEX jobs_updated ON jobs USING brin (updated_at);
