@@ -10,7 +10,6 @@ import click
 import trio
 
 from benchmarks import drain, floors, http, listing, workers
-from benchmarks.plot import plot
 from benchmarks.results import Figure, Sample, merge, write
 from benchmarks.servers import Servers
 from services.local.postgres import run_postgres
@@ -34,7 +33,7 @@ PARTS: dict[str, tuple[list[Figure], Measure | None, list[Figure], Measure | Non
 @click.option("--scale", default=1.0, show_default=True, help="Of the number of jobs: 0.1 for a first look.")
 @click.option("--only", multiple=True, type=click.Choice(list(PARTS)), help="Parts; the floors come along.")
 def main(rounds: int, scale: float, only: tuple[str, ...]) -> None:
-    """Measure, print the table, and leave it as JSON and as a picture in benchmarks/results."""
+    """Measure, print the table, and leave every round in benchmarks/results/bench.json."""
     chosen = [name for name in PARTS if not only or name == "floors" or name in only]
     begun = time.monotonic()
     logging.disable(logging.CRITICAL)  # jobs that fail on purpose are no news
@@ -64,7 +63,6 @@ def main(rounds: int, scale: float, only: tuple[str, ...]) -> None:
     trio.run(on_servers)
     figures = [figure for name in chosen for figure in (*PARTS[name][0], *PARTS[name][2])]
     write(figures, RESULTS / "bench.json")
-    (RESULTS / "bench.svg").write_text(plot(figures), "utf-8")
 
 
 main()

@@ -54,20 +54,26 @@ class Figure(Struct):
             bounds.append(f"≤ {self.cpu_at_most:g} µs")
         return (" or " if self.either else ", ").join(bounds)
 
+    def times(self, floor: "Figure | None") -> float | None:
+        """How many times better than its target: of several bounds the worst, or the best where either is enough.
+
+        None: it has no target.
+        """
+        found = []
+        if self.at_least is not None:
+            found.append(self.median / self.at_least)
+        if self.share_at_least is not None and floor is not None and floor.rounds:
+            found.append(self.median / (self.share_at_least * floor.median))
+        if self.at_most is not None:
+            found.append(self.at_most / max(self.median, 1e-9))
+        if self.cpu_at_most is not None and self.cpu_us is not None:
+            found.append(self.cpu_at_most / self.cpu_us)
+        return (max(found) if self.either else min(found)) if found else None
+
     def is_met(self, floor: "Figure | None") -> bool | None:
         """None: it has no target."""
-        checks = []
-        if self.at_least is not None:
-            checks.append(self.median >= self.at_least)
-        if self.share_at_least is not None and floor is not None:
-            checks.append(self.median >= self.share_at_least * floor.median)
-        if self.at_most is not None:
-            checks.append(self.median <= self.at_most)
-        if self.cpu_at_most is not None and self.cpu_us is not None:
-            checks.append(self.cpu_us <= self.cpu_at_most)
-        if not checks:
-            return None
-        return any(checks) if self.either else all(checks)
+        times = self.times(floor)
+        return None if times is None else times >= 1
 
 
 def show(value: float) -> str:
