@@ -155,7 +155,7 @@ class Claim:
                 known = [waiting.pop(job_id.int) for job_id in looks]
                 await self._put_away(lease, known, looks, earlier)
             if waiting:
-                earlier = await self._adopt(store, lease, waiting, dict(waiting), claimed)
+                earlier += await self._adopt(store, lease, waiting, dict(waiting), claimed)
         if waiting:  # rows that neither exist nor can be made: the audit gives their tasks back
             log.error("%d tasks of a claim got no rows and go back", len(waiting))
         # The tokens of `earlier` stay: a statement without an answer may still come, when its job waits for a retry,

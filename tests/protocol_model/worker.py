@@ -224,7 +224,7 @@ class Worker:
                         yield from self.put_away(lease, number, item, state, delay)
                     del waiting[number]
             if waiting:
-                earlier = yield from self.adopt(lease, waiting, dict(waiting), claimed, unanswered)
+                earlier += yield from self.adopt(lease, waiting, dict(waiting), claimed, unanswered)
         if world.on("seen-claims"):
             spare -= unanswered  # they may still come
         self.ledger.claims += sorted(spare)

@@ -6,7 +6,7 @@ import pytest
 import trio
 from uuid_utils.compat import uuid7
 
-from core.errors import LeaseLost
+from core.errors import LeaseLost, StoreUnavailable
 from core.outcome import Complete, GiveBack
 from core.steps.recover import Recover
 from core.steps.settle import Settled
@@ -242,7 +242,6 @@ async def test_what_was_left_locked_by_an_unanswered_send_is_not_taken_for_a_cop
         if len(sends) == 1:
             await psql("BEGIN")
             await psql("SELECT * FROM jobs FOR UPDATE")
-            from core.errors import StoreUnavailable
 
             raise StoreUnavailable("its answer was lost")
         return rows
@@ -366,6 +365,24 @@ async def test_an_adoption_whose_answer_was_cut_is_taken_over_by_the_claim_after
     assert len(held) == 5
     assert await psql.value("SELECT count(*) FROM jobs") == 6
     assert {item.token for item in held} <= {row["token"] for row in await psql("SELECT token FROM claimed")}
+    await check_rows(queue, psql)
+
+
+async def test_an_adoption_that_arrives_after_its_repeat_is_taken_over_too(steps, queue, psql, lease, monkeypatch):
+    adopt, late = steps.claim._store.adopt, []
+
+    async def delayed(*arguments, **options):
+        late.append((arguments, options))
+        if len(late) == 1:
+            raise StoreUnavailable("no answer")
+        await adopt(*late[0][0], **late[0][1])
+        return await adopt(*arguments, **options)
+
+    monkeypatch.setattr(steps.claim._store, "adopt", delayed)
+    await queue.push([b'{"type":"x"}'])
+    [held] = await steps.claim.run_once(lease, 1)
+    assert len(late) == 2
+    assert await psql("SELECT state, token FROM jobs") == [("processing", held.token)]
     await check_rows(queue, psql)
 
 
