@@ -191,12 +191,15 @@ PEERS = (
         language=Language.NODE,
         package="graphile-worker",
         servers=_POSTGRES,
-        drain=(Setting("concurrentJobs 24, localQueue 500, completeJobBatchDelay 0", 24, jobs=5000),),
+        drain=(
+            Setting("concurrentJobs 24, localQueue 500, completeJobBatchDelay 0", 24, jobs=5000),
+            Setting("concurrentJobs 1000, localQueue 10000, completeJobBatchDelay 50", 1000, "ahead", jobs=5000),
+        ),
         sleep=(Setting("concurrentJobs 1000, localQueue 1001, completeJobBatchDelay 0", 1000, jobs=5000),),
         latency=(Setting("concurrentJobs 24, localQueue 500, completeJobBatchDelay 0", 24),),
         bulk="addJobs",
-        note="Acknowledged after the job, in batches. Done jobs are deleted: no history. The newest version "
-        "for Node 20.",
+        note="Acknowledged after the job, in batches. Done jobs are deleted: no history. The first setting is that of "
+        "its page on performance; the second locks 10,000 jobs ahead. The newest version for Node 20.",
     ),
     Peer(
         name="pg-boss",
