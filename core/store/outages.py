@@ -44,7 +44,9 @@ REFUSALS: tuple[type[BaseException], ...] = (
 
 def outage(error: Exception) -> WorkQueueError | None:
     """What `error` is in our terms; None: it is a bug and must stay what it is."""
-    text = str(error).partition("\n")[0] or type(error).__name__
+    text = str(error).partition("\n")[0] or (
+        "no answer in time" if isinstance(error, TimeoutError) else type(error).__name__
+    )
     if isinstance(error, BUSY):
         return StoreBusy(f"Postgres: {text}")
     if isinstance(error, REFUSALS) and not isinstance(error, asyncpg.InterfaceError):

@@ -173,6 +173,7 @@ def test_what_passes_by_itself_or_an_operator_mends_is_an_outage(error):
     failure = outage(error)
     assert type(failure) is StoreUnavailable
     assert len(str(failure)) > len("Postgres: ")
+    assert "Error" not in str(failure), "a sentence, and no name of a class"
 
 
 def test_a_bug_of_ours_is_none():
