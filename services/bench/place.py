@@ -33,11 +33,13 @@ class Place(Struct, frozen=True):
     store: JobStore | None  #: None: Redis only
 
     async def submit(self, job_type: str, count: int, payload: bytes = PAYLOAD) -> None:
-        """As a producer does it, in batches. Raises QueueUnavailable, StoreUnavailable."""
+        """As a producer does it, in batches. Raises EnqueueFailed or PersistFailed for the first that is refused."""
         marks = Ledger()
         submit = Submit(self.queue, self.store, marks)
         for begin in range(0, count, BATCH):
-            await submit.run_batch([Submission(job_type, payload, 0)] * min(BATCH, count - begin))
+            for answer in await submit.run_batch([Submission(job_type, payload, 0)] * min(BATCH, count - begin)):
+                if isinstance(answer, Exception):  # or the drain would wait for it
+                    raise answer
         if self.store is not None:
             await marks.clear(self.store)
 

@@ -7,6 +7,9 @@ import sys
 import pytest
 import trio
 
+from core.errors import EnqueueFailed, QueueUnavailable
+from core.queue import Queue
+from services.bench.place import open_place
 from tests.cli.support import environ, workqueue
 from tests.support.rows import Psql
 
@@ -53,3 +56,13 @@ def test_bench_says_what_is_missing():
     [line] = done.stderr.splitlines()
     assert "127.0.0.1:1" in line
     assert workqueue("bench", "--jobs", "10").returncode == 2
+
+
+async def test_a_refused_job_ends_the_measurement(redis_url, monkeypatch):
+    async def away(self, tasks) -> None:
+        raise QueueUnavailable("Redis: away")
+
+    async with open_place(redis_url, None, concurrency=2) as place:
+        monkeypatch.setattr(Queue, "push", away)
+        with pytest.raises(EnqueueFailed, match="away"):
+            await place.submit("noop", 10)
