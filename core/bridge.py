@@ -2,15 +2,18 @@
 
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any, TypeVar, TypeVarTuple
 
+import trio
 import trio_asyncio  # type: ignore[import-untyped]  # the only module that knows it
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
 log = logging.getLogger(__name__)
+
+CALLBACKS_MAX = 64  #: of asyncio, that are run in one turn of Trio's loop
 
 
 class Bridge:
@@ -42,7 +45,25 @@ async def open_bridge() -> AsyncIterator[Bridge]:
     """An asyncio loop inside of this Trio task, for as long as the block lasts. Close clients before it ends."""
     async with trio_asyncio.open_loop() as loop:
         loop.set_exception_handler(_log_stray_error)
+        _run_all_that_is_ready(loop)
         yield Bridge(loop)
+
+
+def _run_all_that_is_ready(loop: Any) -> None:
+    """Let the loop run its callbacks as asyncio does: all that are ready, and then the others' turn.
+
+    trio-asyncio runs one in a turn of Trio's loop, under a cancel scope of its own; a trip to Redis makes seven. Its
+    method is private, so `test_bridge.py` tells when another version has it no longer.
+    """
+    run_one = loop._main_loop_one
+
+    async def run_some(no_wait: bool = False) -> None:
+        await run_one(no_wait)
+        with suppress(trio.WouldBlock):
+            for _ in range(CALLBACKS_MAX - 1):
+                await run_one(no_wait=True)
+
+    loop._main_loop_one = run_some
 
 
 def _log_stray_error(loop: Any, context: dict[str, Any]) -> None:

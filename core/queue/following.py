@@ -81,7 +81,9 @@ class FollowingConnection(_Following, redis_asyncio.Connection):
     _plain: type[redis_asyncio.Connection] = redis_asyncio.Connection
 
     async def connect(self) -> None:
-        if self.is_connected and self._is_outdated:
+        if self.is_connected:
+            if not self._is_outdated:
+                return  # as redis-py does in the end
             await self.disconnect(nowait=True)
         try:
             await super().connect()
