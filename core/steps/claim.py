@@ -2,7 +2,7 @@
 
 import base64
 import logging
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from uuid import UUID
@@ -12,7 +12,8 @@ import trio
 from msgspec import Struct
 from uuid_utils.compat import uuid4, uuid7
 
-from core.errors import InvalidTask, StoreRefused, StoreUnavailable
+from core.errors import InvalidTask, QueueUnavailable, StoreRefused, StoreUnavailable
+from core.ids import new_ids
 from core.job import TERMINAL, JobState
 from core.queue import Queue
 from core.steps.again import Again
@@ -25,6 +26,7 @@ log = logging.getLogger(__name__)
 _encode = msgspec.json.Encoder().encode
 
 CLAIM_MAX = 1000
+NAMES = 10  #: for so many tasks that came without a name the claim brings one along
 LOCKED_DELAY_MS = 1000  #: a row that somebody else has locked: its task comes again after this
 AUDIT_SECONDS = 5.0
 CLAIM_TRIES = 10  #: of adopting foreign tasks in one claim; beyond, what is left goes back
@@ -53,31 +55,49 @@ class Claim:
         self._again = again or Again()
         self.counts = Copies()
 
-    async def run_once(self, lease: Lease, count: int) -> list[Held]:
+    async def run_once(self, lease: Lease, count: int, found: Callable[[], None] | None = None) -> list[Held]:
         """Take up to `count` tasks; what is returned is ours, named and (with Postgres) `processing` under our token.
 
+        `found`: wait for a task first (Queue.claim). Then QueueUnavailable is raised where nothing could be waited for.
         Raises LeaseLost. Lasts as long as an outage does. Cancelled anywhere: the tasks lie in the lease's flight and
         perhaps their rows are ours; the audit, or whoever recovers the lease, gives both back.
         """
-        raw = await self._take(lease, count)
-        items, new = await self._understand(lease, raw)
+        names = new_ids(min(count, NAMES))
+        raw = await self._take(lease, count, names, found)
+        items, new = await self._understand(lease, raw, names)
         if items and self._store is not None:
             items = await self._claim_rows(self._store, lease, items, new)
         lease.hold(items)
         return items
 
-    async def _take(self, lease: Lease, count: int) -> dict[int, bytes]:
+    async def _take(
+        self, lease: Lease, count: int, names: list[UUID], found: Callable[[], None] | None
+    ) -> dict[int, bytes]:
         """The same claim again until it is answered: Redis tells a repeated one by its start number."""
         start, count = lease.next_number, min(count, CLAIM_MAX)
         # After an empty answer too, or a late send of this claim could still take. Before the send: a cancelled claim
         # may have filled all of its numbers, and one of another size must not put its tasks in their place.
         lease.next_number = start + count
-        return await self._again(partial(self._queue.claim, lease.id, start=start, count=count))
+        claim = partial(self._queue.claim, lease.id, start=start, count=count, names=names)
+        if found is None:
+            return await self._again(claim)
+        try:
+            return await claim(found=found)
+        except QueueUnavailable:
+            found()
+            if not (tasks := await self._again(claim)):
+                raise
+            return tasks
 
     # --- decode and name
 
-    async def _understand(self, lease: Lease, raw: dict[int, bytes]) -> tuple[list[Held], list[Held]]:
-        """What may run, and those among them that had no name: no row of theirs can be there yet."""
+    async def _understand(
+        self, lease: Lease, raw: dict[int, bytes], names: list[UUID]
+    ) -> tuple[list[Held], list[Held]]:
+        """What may run, and those among them that had no name: no row of theirs can be there yet.
+
+        `names`: what the claim brought along for them.
+        """
         now = trio.current_time()
         items: list[Held] = []
         unnamed: list[tuple[int, Task]] = []
@@ -86,7 +106,7 @@ class Claim:
             try:
                 task = decode_task(line)
             except InvalidTask as error:
-                entries.append((number, dead_letter(line, str(error))))
+                entries.append((number, dead_letter(_as_it_came(line, names), str(error))))
                 continue
             if task.job_id is None:
                 unnamed.append((number, msgspec.structs.replace(task, job_id=uuid7())))
@@ -95,10 +115,11 @@ class Claim:
         if entries:
             self.counts.invalid += len(entries)
             await self._bury(lease, entries)
-        new: list[Held] = []
+        new = [held for held in items[: len(names)] if held.job_id in names]
         if unnamed:
-            new = await self._name(lease, unnamed, now)
-            items += new
+            named = await self._name(lease, unnamed, now)
+            new += named
+            items += named
             items.sort(key=lambda held: held.number)
         return await self._without_copies(lease, items), new
 
@@ -290,6 +311,14 @@ class _DeadLetter(Struct, omit_defaults=True, gc=False):
     at: datetime
     task: str | None = None
     task_base64: str | None = None
+
+
+def _as_it_came(line: bytes, names: list[UUID]) -> bytes:
+    """Without the name that the claim gave it."""
+    for name in names:
+        if line.endswith(end := b',"job_id":"%b"}' % str(name).encode()):
+            return line.removesuffix(end) + b"}"
+    return line
 
 
 def dead_letter(line: bytes, reason: str) -> bytes:

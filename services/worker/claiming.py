@@ -6,10 +6,9 @@ from random import Random
 import trio
 
 from core.errors import LeaseLost, QueueUnavailable, StoreUnavailable
-from core.queue import Queue
 from core.steps.again import TRIP_SECONDS
 from core.steps.claim import AUDIT_SECONDS, CLAIM_MAX, Claim
-from core.steps.lease import Lease
+from core.steps.lease import Held, Lease
 from services.worker.beats import Beats
 from services.worker.buffer import Buffer
 from services.worker.consumers import Consumers
@@ -29,12 +28,12 @@ STOP_SECONDS = 1.0  #: for a claim that is under way at a stop
 class Claiming:
     """From Redis into the buffer.
 
-    Mutable state: the scope of the claim that is under way, and when the flight was audited last.
+    Mutable state: the scope of the claim that is under way, whether the list was empty after the last one, and when the
+    flight was audited last.
     """
 
     def __init__(
         self,
-        queue: Queue,
         claim: Claim,
         leases: Leases,
         buffer: Buffer,
@@ -44,7 +43,6 @@ class Claiming:
         beats: Beats,
         random: Random,
     ) -> None:
-        self._queue = queue
         self._claim = claim
         self._leases = leases
         self._buffer = buffer
@@ -55,6 +53,7 @@ class Claiming:
         self._random = random
         self._prefetch = Prefetch()
         self._under_way = trio.CancelScope()
+        self._is_empty = False
         self._audited_at = trio.current_time()
 
     async def run(self) -> None:
@@ -96,16 +95,32 @@ class Claiming:
             return
         # A stop that came while we were about to run, or in the claim before this one, has found no checkpoint yet.
         await trio.lowlevel.checkpoint_if_cancelled()
-        # Shielded, so that a stop leaves no claim half done; bounded by `end_soon`, because an outage may last.
-        began = trio.current_time()
-        with trio.CancelScope(shield=True) as self._under_way:
-            held = await self._claim.run_once(lease, count)
+        held = await self._take(lease, count)
+        if held and self._is_empty:
+            # Whoever was woken has waited for this, and our next trip can wait. Twice, because within one turn of its
+            # loop Trio runs us and them in any order.
+            await trio.lowlevel.checkpoint()
+            await trio.lowlevel.checkpoint()
+
+    async def _take(self, lease: Lease, count: int) -> list[Held]:
+        """A claim; where the last one has emptied the list, it waits for a task first.
+
+        Shielded but for the wait, so that a stop leaves no claim half done; bounded by `end_soon`, because an outage
+        may last.
+        """
+        with trio.CancelScope(shield=not self._is_empty) as self._under_way:
+            began = trio.current_time()
+
+            def found() -> None:
+                nonlocal began
+                self._under_way.shield, began = True, trio.current_time()
+
+            held = await self._claim.run_once(lease, count, found if self._is_empty else None)
             self._buffer.extend(held)
-        if self._under_way.cancelled_caught:
-            return  # the audit gives back what it got
-        self._prefetch.claimed(trio.current_time() - began)
-        if not held:
-            await self._queue.wait_for_task()
+            self._is_empty = len(held) < count
+            self._prefetch.claimed(trio.current_time() - began)
+            return held
+        return []  # the audit gives back what it got
 
     def _room(self) -> int:
         """How many jobs to claim now; under a backlog of outcomes none."""

@@ -96,7 +96,6 @@ class Worker:
             random=random,
         )
         self._claiming = Claiming(
-            queue,
             self._claim,
             self.leases,
             self._buffer,

@@ -130,8 +130,11 @@ class Redis:
         if self.ready:
             self.front.append(self.ready.pop(0))
 
-    def claim(self, lease: str, count: int, start: int) -> dict[int, Task] | None:
-        """Take up to `count` tasks under the numbers from `start`; None: the lease is lost."""
+    def claim(
+        self, lease: str, count: int, start: int, name: Callable[[Task], Task] | None = None
+    ) -> dict[int, Task] | None:
+        """Take up to `count` tasks under the numbers from `start`; None: the lease is lost. `name`: for the first one,
+        where it has none."""
         if not self.lives(lease):
             return None
         flight = self.flights.setdefault(lease, Flight())
@@ -148,6 +151,8 @@ class Redis:
         for source in (self.front, self.ready):
             while source and len(taken) < count:
                 taken[start + len(taken)] = source.pop(0)
+        if name is not None and start in taken and not taken[start].job:
+            taken[start] = name(taken[start])
         flight.tasks.update(taken)
         return dict(taken)
 

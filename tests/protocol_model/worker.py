@@ -6,6 +6,7 @@ from collections import Counter as Tally
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TypeVar
 
 from tests.protocol_model.engine import SECOND, NoAnswer, Process, Sleep, Steps
@@ -74,6 +75,7 @@ class Worker:
         self.process = process
         self.lease = Lease(world.fresh("L"))
         self.ledger = Ledger()
+        self.brought = ""  # the name that the last claim brought along
         self.draining = False
         self.cancelling = False
 
@@ -144,10 +146,14 @@ class Worker:
     def take(self, lease: Lease, count: int) -> Steps[dict[int, Task] | None]:
         """Step 1: the same claim again until it is answered."""
         start = lease.next_number
+        self.brought = self.world.fresh("u")
+        named = partial(self.named, self.brought)
+        # Every other claim brings a name along, so that the trip for names is seen as well.
+        name = named if start // (PLACES + 1) % 2 and self.world.on("name-first") else None
         while not lease.lost:
             try:
                 tasks = yield from self.world.redis_once(
-                    "claim.script", lambda redis: redis.claim(lease.id, count, start)
+                    "claim.script", lambda redis: redis.claim(lease.id, count, start, name)
                 )
             except NoAnswer:
                 if not self.world.on("claim-again"):
@@ -165,7 +171,7 @@ class Worker:
         items: dict[int, Item] = {}
         new: dict[int, Item] = {}  # of them: what had no name, and so can have no row
         for number, task in tasks.items():
-            had_name = bool(task.job)
+            had_name = bool(task.job) and task.job != self.brought
             if not task.job:
                 named = yield from self.give_name(lease, number, task)
                 if named is None:
@@ -186,13 +192,17 @@ class Worker:
             self.spawn("attempt", self.attempt(lease, number, item))
 
     def give_name(self, lease: Lease, number: int, task: Task) -> Steps[Task | None]:
-        named = task.named(self.world.fresh("u"))
-        self.world.truth.named[named.job] = task.origin
-        self.world.truth.failures[named.job] = self.world.truth.failures[task.origin]
+        named = self.named(self.world.fresh("u"), task)
         if self.world.on("name-first"):
             done = yield from self.world.redis_again("claim.name", lambda redis: redis.name_id(lease.id, number, named))
             if not done and self.world.on("name-answer"):
                 return None
+        return named
+
+    def named(self, name: str, task: Task) -> Task:
+        named = task.named(name)
+        self.world.truth.named[named.job] = task.origin
+        self.world.truth.failures[named.job] = self.world.truth.failures[task.origin]
         return named
 
     def claim_rows(self, lease: Lease, items: dict[int, Item], new: dict[int, Item]) -> Steps[dict[int, Item]]:

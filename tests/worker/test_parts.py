@@ -1,6 +1,7 @@
 """The small parts of a worker: buffer, outcomes, prefetch, upkeep, metrics, notifications."""
 
 import socket
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from random import Random
@@ -29,6 +30,7 @@ from services.worker.metrics import Counts, Gauges, Snapshot, WorkerCollector, c
 from services.worker.outcomes import BATCH_MAX, WAITING_BYTES_MAX, WAITING_MAX, Outcomes
 from services.worker.prefetch import Prefetch
 from services.worker.upkeep import repeat
+from tests.support.wait import until_true
 
 LEASE = Lease()
 
@@ -127,17 +129,88 @@ class Trickle:
     def __init__(self) -> None:
         self.claims = 0
 
-    async def run_once(self, lease: Lease, count: int) -> list[Held]:
+    async def run_once(self, lease: Lease, count: int, found: Callable[[], None] | None) -> list[Held]:
         self.claims += 1
+        if found is not None:
+            found()
         await trio.lowlevel.checkpoint()
         return [held(self.claims)]
 
 
-async def test_a_stop_ends_the_claiming_after_the_claim_that_is_under_way(nursery):
-    leases, buffer, claim = Leases(lambda lease: None), Buffer(), Trickle()
+class Waiting:
+    """Stands where Claim stands: nothing is there, until somebody puts a task there."""
+
+    def __init__(self) -> None:
+        self.steps: list[str] = []
+        self.task = trio.Event()
+        self.answer = trio.Event()
+
+    async def run_once(self, lease: Lease, count: int, found: Callable[[], None] | None) -> list[Held]:
+        if found is None or len(self.steps) > 2:
+            self.steps.append("claims")
+            await trio.lowlevel.checkpoint()
+            return []
+        self.steps.append("waits")
+        await self.task.wait()
+        found()
+        self.steps.append("claims what came")
+        await self.answer.wait()
+        return [held(1)]
+
+
+def claiming_of(claim: object, buffer: Buffer) -> Claiming:
+    leases = Leases(lambda lease: None)
     leases.take(Lease())
     idle, outcomes = SimpleNamespace(let_others_first=False), SimpleNamespace(full=False)
-    claiming = Claiming(None, claim, leases, buffer, idle, outcomes, Counts(), Beats(), Random(1))  # type: ignore[arg-type]
+    return Claiming(claim, leases, buffer, idle, outcomes, Counts(), Beats(), Random(1))  # type: ignore[arg-type]
+
+
+async def test_a_stop_ends_a_wait_at_once_and_lets_the_claim_behind_it_end(nursery):
+    for comes in (False, True):
+        claim, buffer = Waiting(), Buffer()
+        claiming = claiming_of(claim, buffer)
+        nursery.start_soon(buffer.take)
+        with trio.fail_after(0.5):  # less than STOP_SECONDS
+            async with trio.open_nursery() as claims:
+                claims.start_soon(claiming.run)
+                await until_true(lambda claim=claim: "waits" in claim.steps)
+                if comes:
+                    claim.task.set()
+                    await wait_all_tasks_blocked()
+                claiming.end_soon()
+                claims.cancel_scope.cancel()
+                claim.answer.set()
+        assert claim.steps == ["claims", "waits", *["claims what came"] * comes]
+        await wait_all_tasks_blocked()
+        assert buffer.idle == (0 if comes else 1), "what it took has a consumer"
+        buffer.close()
+
+
+async def test_whoever_waits_for_a_job_has_it_before_the_next_claim_is_sent(nursery):
+    for _ in range(20):  # Trio runs what is ready in any order
+        claim, buffer = Waiting(), Buffer()
+        claiming = claiming_of(claim, buffer)
+
+        async def consume(buffer: Buffer = buffer, claim: Waiting = claim) -> None:
+            while await buffer.take():
+                claim.steps.append("runs")
+
+        for _ in range(5):  # more than are woken, so that there is room for more
+            nursery.start_soon(consume)
+        await wait_all_tasks_blocked()
+        claim.task.set()
+        claim.answer.set()
+        async with trio.open_nursery() as claims:
+            claims.start_soon(claiming.run)
+            await until_true(lambda claim=claim: len(claim.steps) > 4)
+            claims.cancel_scope.cancel()
+        assert claim.steps[:5] == ["claims", "waits", "claims what came", "runs", "claims"]
+        buffer.close()
+
+
+async def test_a_stop_ends_the_claiming_after_the_claim_that_is_under_way(nursery):
+    buffer, claim = Buffer(), Trickle()
+    claiming = claiming_of(claim, buffer)
     for _ in range(200):
         nursery.start_soon(buffer.take)
     await wait_all_tasks_blocked()

@@ -1,18 +1,23 @@
 """Each script against the contract in its header, on a real server."""
 
+import json
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 from random import Random
-from uuid import uuid4
+from uuid import UUID, uuid4
 
+import msgspec
 import pytest
 import trio
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from core.errors import LeaseLost, QueueUnavailable
+from core.errors import InvalidTask, LeaseLost, QueueUnavailable
 from core.queue import Keys, LeaseConnection, open_queue, scripts
 from core.queue.client import DEAD_LETTERS_MAX, PROMOTE_MAX
 from core.queue.outages import KeyOfAnotherType
+from core.wire import decode_task
 from services.local.valkey import run_valkey
 from tests.support.proxy import Proxy, through
 from tests.support.wait import until
@@ -41,12 +46,16 @@ def redis(queue):
     return run
 
 
+def nothing() -> None:
+    """For whoever waits and does nothing in between."""
+
+
 # --- claim
 
 
 async def test_tasks_are_claimed_in_the_order_of_their_push_the_front_list_first(queue, lease):
     await queue.push([b"1", b"2", b"3"])
-    await queue.wait_for_task()  # moves the first to the front list
+    await redis(queue)("LMOVE", queue.keys.ready, queue.keys.front, "LEFT", "RIGHT")  # as a worker that waits
     assert await queue.claim(lease, start=1, count=2) == {1: b"1", 2: b"2"}
     assert await queue.claim(lease, start=3, count=9) == {3: b"3"}
     assert await queue.claim(lease, start=12, count=9) == {}
@@ -165,6 +174,112 @@ async def test_a_flight_of_another_type_loses_nothing(queue, lease):
     with pytest.raises(KeyOfAnotherType):
         await queue.claim(lease, start=1, count=1)
     assert (await queue.depths()).ready == 1
+
+
+# --- names
+
+NAME = "0192f0c1-2d3e-7abc-8def-0123456789ab"
+
+#: What a claim leaves to those who read it more exactly: it has a name, or may have one, or is no task, or too large.
+LEFT = [
+    b'{"type":"x","job_id":"%b"}' % NAME.encode(),
+    b'{"type":"x","job_id":null}',
+    b'{"type":"x","payload":{"job_id":1}}',
+    b'{"type":"x","job\\u005fid":"%b"}' % NAME.encode(),
+    b'{"type":1}',
+    b'{"payload":{}}',
+    b"{}",
+    b'["type"]',
+    b"nonsense",
+    b'{"type":"x",}',
+    b'{"type":"x"} {"type":"x"}',
+    b'{"type":"x"}}',
+    b"",
+    b'{"type":"x","payload":{"a":"%b"}}' % (b"a" * 5000),
+    b'{"type":"x","payload":' + b'{"a":' * 2000 + b"1" + b"}" * 2001,
+]
+
+NAMED = [
+    b'{"type":"x"}',
+    b'{"type":"x","payload":{"a":"}"},"retries":2}',
+    b' {"type" : "x" , "payload":{}}\n',
+    '{"type":"\N{SNOWMAN}","payload":{"a":"\\u0000\\ud83d\\ude00"},"more":[1,{"b":1e999}]}'.encode(),
+]
+
+
+@pytest.mark.parametrize("task", NAMED)
+async def test_a_claim_names_a_task_that_came_without_an_id(queue, lease, task):
+    await queue.push([task])
+    name = UUID(NAME)
+    taken = await queue.claim(lease, start=1, count=1, names=[name])
+    assert decode_task(taken[1]) == msgspec.structs.replace(decode_task(task), job_id=name)
+    assert await queue.flight_tasks(lease, [1]) == taken
+    assert await queue.claim(lease, start=1, count=1, names=[name]) == taken, "the same claim again"
+
+
+@pytest.mark.parametrize("task", LEFT)
+async def test_a_claim_leaves_alone_what_it_does_not_understand(queue, lease, task):
+    await queue.push([task, NAMED[0]])
+    taken = await queue.claim(lease, start=1, count=2, names=[UUID(NAME), uuid4()])
+    assert taken[1] == task
+    assert decode_task(taken[2]).job_id == UUID(NAME), "and its name goes to the next"
+
+
+async def test_a_claim_names_as_many_as_it_has_names_for(queue, lease):
+    await queue.push([b'{"type":"x"}'] * 5)
+    names = [uuid4() for _ in range(3)]
+    taken = await queue.claim(lease, start=1, count=5, names=names)
+    assert [decode_task(task).job_id for task in taken.values()] == [*names, None, None]
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=8,
+)
+MEMBERS = st.fixed_dictionaries(
+    {"type": st.text(min_size=1, max_size=5)},
+    optional={
+        "payload": st.dictionaries(st.text(max_size=5), JSON, max_size=3) | JSON,
+        "retries": st.integers(-1, 5) | JSON,
+        "attempts": st.integers(0, 5),
+        "job_id": st.sampled_from([NAME, None, 1]),
+        "more": JSON,
+    },
+)
+
+
+@settings(max_examples=150)
+@given(
+    tasks=st.lists(MEMBERS | JSON, min_size=1, max_size=20), ascii_only=st.booleans(), indent=st.sampled_from([None, 1])
+)
+def test_what_a_claim_names_says_what_it_said_before(portal, valkey, tasks, ascii_only, indent):
+    texts = [json.dumps(task, ensure_ascii=ascii_only, indent=indent).encode("utf-8", "replace") for task in tasks]
+    names = [uuid4() for _ in texts]
+    lease, keys = uuid4(), Keys(f"test:{uuid4().hex}")
+    connection = LeaseConnection(valkey.url, keys, seconds=5)
+    connection.register(lease, b"{}")
+    connection.close()
+
+    async def claimed() -> dict[int, bytes]:
+        async with open_queue(portal.bridge, valkey.url, keys.ready) as queue:
+            await queue.push(texts)
+            taken = await queue.claim(lease, start=1, count=len(texts), names=names)
+            await queue.remove()
+            return taken
+
+    for before, after in zip(texts, portal.call(claimed).values(), strict=True):
+        if before != after:
+            assert _read(after) == _read(before)
+            assert json.loads(after)["job_id"] in map(str, names)
+
+
+def _read(text: bytes) -> object:
+    """What it says, but for the name, or why it says nothing."""
+    try:
+        return msgspec.structs.replace(decode_task(text), job_id=None)
+    except InvalidTask as error:
+        return str(error)
 
 
 # --- in flight
@@ -320,7 +435,7 @@ async def test_out_of_memory_refuses_new_tasks_and_lets_workers_go_on(bridge, tm
         with pytest.raises(QueueUnavailable, match="maxmemory"):
             await queue.schedule([(5, b"more")])
         with pytest.raises(QueueUnavailable, match="maxmemory"):
-            await queue.wait_for_task()
+            await queue.claim(lease, start=1, count=3, found=nothing)
         assert connection.renew(lease, b"{}")
         assert len(await queue.claim(lease, start=1, count=3)) == 3
         assert await queue.name_ids(lease, [(1, b"named")]) == [True]
@@ -370,14 +485,54 @@ async def test_a_task_whose_blmove_reply_was_lost_is_claimed(queue, lease, proxi
     # BLMOVE moves the task into the front list, then the wait is cancelled before its reply is read.
     # A worker that trusts the reply would never run this task.
     behind, proxy = proxied
-    await behind.wait_for_task()  # it is connected
+    assert not await behind.claim(lease, start=1, count=1, found=nothing)  # it is connected
     proxy.swallow_replies()
     async with trio.open_nursery() as waiting:
-        waiting.start_soon(behind.wait_for_task)
+        waiting.start_soon(partial(behind.claim, lease, start=2, count=1, found=pytest.fail))
         await queue.push([b"task"])
         await proxy.replies_swallowed.wait()
         waiting.cancel_scope.cancel()
-    assert list((await queue.claim(lease, start=1, count=1)).values()) == [b"task"]
+    assert list((await queue.claim(lease, start=3, count=1)).values()) == [b"task"]
+
+
+async def test_a_claim_that_is_cancelled_while_it_waits_takes_nothing(queue, lease):
+    async with trio.open_nursery() as waiting:
+        waiting.start_soon(partial(queue.claim, lease, start=1, count=9, found=pytest.fail))
+        await until(partial(_is_blocked, queue))
+        waiting.cancel_scope.cancel()
+    await queue.push([b"1", b"2"])
+    await trio.sleep(0.1)
+    assert await queue.numbers(lease) == set()
+    assert list((await queue.claim(lease, start=10, count=9)).values()) == [b"1", b"2"]
+
+
+async def test_a_claim_that_waits_gets_what_comes(queue, lease):
+    found = []
+
+    async def push() -> None:
+        await until(partial(_is_blocked, queue))
+        assert not found
+        await queue.push([b"1", b"2"])
+
+    async with trio.open_nursery() as pushing:
+        pushing.start_soon(push)
+        tasks: dict[int, bytes] = {}
+        start = 1
+        while not tasks:
+            tasks = await queue.claim(lease, start=start, count=9, found=partial(found.append, 1))
+            start += 9
+    assert list(tasks.values()) == [b"1", b"2"]
+    assert len(found) == (start - 1) / 9
+
+
+async def test_a_claim_that_waits_knows_its_script_on_a_new_server(queue, lease):
+    await queue.push([b"1"])
+    await redis(queue)("SCRIPT", "FLUSH")
+    assert await queue.claim(lease, start=1, count=9, found=nothing) == {1: b"1"}
+
+
+async def _is_blocked(queue) -> bool:
+    return b"cmd=blmove" in await redis(queue)("CLIENT", "LIST")
 
 
 async def test_a_push_whose_reply_was_lost_is_not_sent_twice(queue, proxied):
@@ -448,15 +603,14 @@ async def test_waits_that_are_cancelled_at_any_moment_lose_no_task(queue, lease)
     for round_ in range(150):
         async with trio.open_nursery() as waiting:
             waiting.cancel_scope.deadline = trio.current_time() + random.uniform(0.001, 0.008)
-            waiting.start_soon(queue.wait_for_task)
+            waiting.start_soon(partial(queue.claim, lease, start=start, count=10, found=nothing))
             await trio.sleep(random.uniform(0, 0.003))
             task = b"%d" % round_
             with trio.CancelScope(shield=True):
                 await queue.push([task])
             pushed.append(task)
-        if round_ % 3 == 0:
-            claimed += (await queue.claim(lease, start=start, count=10)).values()
-            start += 10
+        claimed += (await queue.claim(lease, start=start, count=10)).values()  # the same claim, as `Claim` repeats it
+        start += 10
     claimed += (await queue.claim(lease, start=start, count=1000)).values()
     assert claimed == pushed
     assert (await queue.depths()).ready == 0
@@ -481,8 +635,8 @@ async def _answers(queue) -> bool:
     return True
 
 
-async def test_an_idle_wait_ends_by_itself(queue):
+async def test_an_idle_wait_ends_by_itself(queue, lease):
     begun = trio.current_time()
-    for _ in range(3):
-        await queue.wait_for_task()
+    for start in range(1, 4):
+        assert not await queue.claim(lease, start=start, count=1, found=nothing)
     assert 0.6 < trio.current_time() - begun < 3

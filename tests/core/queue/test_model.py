@@ -49,9 +49,11 @@ class QueueMachine(RuleBasedStateMachine):
         self.ready += tasks
 
     @rule()
-    def wait(self) -> None:
-        if self.ready:  # else it only takes time
-            self.portal.call(self.queue.wait_for_task)
+    def move_one_to_the_front(self) -> None:
+        """As a worker that waits, and then claims nothing."""
+        if self.ready:
+            move = ("LMOVE", self.queue.keys.ready, self.queue.keys.front, "LEFT", "RIGHT")
+            self.portal.call(self.queue._command, *move)
             self.front.append(self.ready.pop(0))
 
     @rule(worker=st.integers(0, 1), limit=st.integers(1, 8))

@@ -6,7 +6,7 @@ import pytest
 import trio
 from uuid_utils.compat import uuid7
 
-from core.errors import LeaseLost, StoreUnavailable
+from core.errors import LeaseLost, QueueUnavailable, StoreUnavailable
 from core.outcome import Complete, GiveBack
 from core.steps.recover import Recover
 from core.steps.settle import Settled
@@ -70,14 +70,14 @@ async def test_two_thousand_equal_tasks_are_two_thousand_jobs(steps, queue, psql
 
 
 async def test_what_is_no_task_is_buried_whole_and_its_neighbours_go_on(steps, queue, lease):
-    bad = [b"garbage", b"\xff\xfe", b'{"type":"x","job_id":"no"}', b'{"type":5}']
-    await queue.push([*bad[:2], *[b'{"type":"x"}'] * 496, *bad[2:]])
-    assert len(await steps.claim.run_once(lease, 500)) == 496
+    bad = [b"garbage", b"\xff\xfe", b'{"type":"x","retries":-1}', b'{"type":"x","job_id":"no"}', b'{"type":5}']
+    await queue.push([*bad[:3], *[b'{"type":"x"}'] * 495, *bad[3:]])
+    assert len(await steps.claim.run_once(lease, 500)) == 495
     entries = await dead(queue)
-    assert [entry.get("task") for entry in entries] == ["garbage", None, '{"type":"x","job_id":"no"}', '{"type":5}']
+    assert [entry.get("task") for entry in entries] == [None if b"\xff" in line else line.decode() for line in bad]
     assert entries[1]["task_base64"] == "//4="
     assert all(entry["reason"] and entry["at"] for entry in entries)
-    assert steps.claim.counts.invalid == 4
+    assert steps.claim.counts.invalid == 5
 
 
 async def test_a_foreign_task_that_postgres_cannot_store_is_buried_alone(steps, queue, psql, lease, monkeypatch):
@@ -263,8 +263,11 @@ class _Wrapped:
         return getattr(self._inner, name)
 
 
-async def test_a_task_that_was_taken_from_us_before_it_had_an_id_gets_no_row_from_us(steps, queue, store, psql, lease):
+async def test_a_task_that_was_taken_from_us_before_it_had_an_id_gets_no_row_from_us(
+    steps, queue, store, psql, lease, monkeypatch
+):
     # We stood still between claim and naming; the task is in the list again, and whoever takes it names it.
+    monkeypatch.setattr("core.steps.claim.NAMES", 0)
     real = queue.name_ids
 
     async def too_late(*arguments):
@@ -291,6 +294,37 @@ async def test_a_batch_of_own_jobs_costs_one_trip_to_redis_and_one_to_postgres(s
     before = trips.count
     assert len(await steps.claim.run_once(lease, 100)) == 100
     assert trips.count - before == 2
+
+
+async def test_a_wait_without_an_answer_is_followed_by_the_same_claim_again(steps, queue, lease):
+    """Its claim may have been done: what it took must not lie there until the audit."""
+    found: list[int] = []
+    starts: list[int] = []
+
+    async def unanswered(lease_id, *, start, found=None, **options):
+        starts.append(start)
+        answer = await queue.claim(lease_id, start=start, found=found, **options)
+        if found is not None:
+            raise QueueUnavailable("its answer was lost")
+        return answer
+
+    steps.claim._queue = _Wrapped(queue, claim=unanswered)
+    await steps.submit.run_batch(FIVE)
+    assert len(await steps.claim.run_once(lease, 9, lambda: found.append(1))) == 5
+    assert starts == [1, 1]
+    assert found, "a stop leaves alone what may have been taken"
+    with pytest.raises(QueueUnavailable, match="lost"):  # or its caller would ask again at once, and again
+        await steps.claim.run_once(lease, 9, lambda: found.append(1))
+
+
+async def test_few_foreign_tasks_cost_a_trip_for_the_claim_and_one_for_their_rows(steps, queue, lease, trips, psql):
+    await queue.push([b'{"type":"x","payload":{"n":1}}'] * 10)
+    before = trips.count
+    held = await steps.claim.run_once(lease, 20)
+    assert trips.count - before == 2
+    assert len({item.job_id for item in held}) == 10
+    assert {row["id"] for row in await psql("SELECT id FROM jobs")} == {item.job_id for item in held}
+    await check_rows(queue, psql)
 
 
 async def test_foreign_tasks_cost_a_few_trips_more_however_many_they_are(steps, queue, lease, trips):

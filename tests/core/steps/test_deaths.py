@@ -46,12 +46,14 @@ async def claim_all(parts: Steps, queue: Queue, lease: Lease, *, looks: int = 3)
 
 @pytest.mark.parametrize("after", [False, True], ids=["before a trip", "after a trip"])
 async def test_a_worker_may_die_at_each_step_of_a_claim(bridge, queue, rows, psql_if_rows, registered_lease, after):
-    """Its own job, a foreign one with an id and one without: killed after naming it, after its row was made, ..."""
+    """Its own job, a foreign one with an id, one that the claim names and one that is named after it: killed after the
+    naming, after a row was made, ..."""
     parts = Steps(queue, rows)
     for crossings in range(CROSSINGS_MAX):
         [own] = await parts.submit.run_batch([Submission("x", b"{}", 2)])
         foreign = uuid4()
-        await queue.push([b'{"type":"x"}', b'{"type":"x","job_id":"%b"}' % str(foreign).encode()])
+        nameless = [b'{"type":"x"}', b'{"type":"x","job_id":null}']
+        await queue.push([*nameless, b'{"type":"x","job_id":"%b"}' % str(foreign).encode()])
         lease, other = registered_lease(), registered_lease()
         died = False
         try:
@@ -62,8 +64,8 @@ async def test_a_worker_may_die_at_each_step_of_a_claim(bridge, queue, rows, psq
         await bury_the_dead(queue, rows, lease)
         held = await claim_all(parts, queue, other, looks=1)
         ids = {item.job_id for item in held}
-        assert len(held) == 3, f"killed at crossing {crossings}"
-        assert len(ids) == 3, f"killed at crossing {crossings}"
+        assert len(held) == 4, f"killed at crossing {crossings}"
+        assert len(ids) == 4, f"killed at crossing {crossings}"
         assert {own, foreign} < ids
         if psql_if_rows is not None:
             await check_rows(queue, psql_if_rows)
