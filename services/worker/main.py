@@ -22,7 +22,7 @@ from services.systemd import Notifier
 from services.worker.endpoint import serve
 from services.worker.garbage import calm_collector
 from services.worker.handlers import builtin_handlers
-from services.worker.processes import open_socket, wait_for_parents_end
+from services.worker.parent import open_socket, wait_for_parents_end
 from services.worker.worker import Worker
 
 log = logging.getLogger(__name__)

@@ -6,7 +6,6 @@ its own, so the death of one costs the others nothing.
 
 import logging
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -231,18 +230,3 @@ async def _tell_ready(source: Children, ready: Callable[[], None]) -> None:
     while await source.faults():  # noqa: ASYNC110 - they are other processes
         await trio.sleep(0.1)
     ready()
-
-
-def open_socket(path: str) -> socket.socket:
-    """Where a child listens: a Unix socket in a folder that only its parent's user may enter."""
-    listener = socket.socket(socket.AF_UNIX)
-    listener.bind(path)
-    listener.listen()
-    return listener
-
-
-async def wait_for_parents_end(file_descriptor: int) -> None:
-    """Return when the other end of our standard input is closed: our parent is gone, however it went."""
-    async with trio.lowlevel.FdStream(file_descriptor) as stream:
-        while await stream.receive_some(100):
-            pass
