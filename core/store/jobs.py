@@ -156,7 +156,7 @@ class JobStore:
     ) -> None:
         """Insert (id, type, payload, retries) and their mark; drop the marks of batches that were pushed."""
         ids, types, payloads, retries = zip(*jobs, strict=True)
-        await self._pool.fetch(sql.INSERT_JOBS, batch, queue, ids, types, payloads, retries, pushed)
+        await self._pool.fetch(sql.INSERT_JOBS, batch, queue, _array(ids), types, payloads, _array(retries), pushed)
 
     async def insert_once(
         self,
@@ -222,7 +222,7 @@ class JobStore:
 
         Key of an id (its number) -> counters, of each that was taken.
         """
-        rows = await self._pool.fetch(sql.CLAIM_JOBS, ids, token, queue, owner, worker, earlier, done_claims)
+        rows = await self._pool.fetch(sql.CLAIM_JOBS, _array(ids), token, queue, owner, worker, earlier, done_claims)
         taken = dict.fromkeys([job_id.int for job_id in ids], NEVER_RUN)
         for job_id, attempts, recoveries, interruptions in rows:
             if attempts is None:

@@ -1,12 +1,12 @@
 -- Claim jobs for one worker: those that are pending and due, and those that an earlier send of this very claim got.
--- $1 uuid[] ids    $2 uuid token, fresh for each send    $3 text queue    $4 uuid owner (lease)    $5 text worker
+-- $1 uuid[] ids, as text    $2 uuid token, fresh for each send    $3 text queue    $4 uuid owner (lease)    $5 text worker
 -- $6 uuid[] tokens of earlier sends of this claim    $7 uuid[] claim tokens of which every job has a verdict
 -- Returns what is not as usual: the ids that were not claimed, with null for counters, and those of jobs that have run
 -- before, with theirs. All others were claimed and have run never: a row for each would cost as much as its update.
 -- Locked rows are skipped: their tasks come again. Concurrent claims of one row: one wins.
 WITH free AS (
     SELECT id FROM jobs
-    WHERE id = ANY ($1) AND queue = $3
+    WHERE id = ANY ($1::text::uuid[]) AND queue = $3
       AND (state = 'pending' AND (run_at IS NULL OR run_at <= now()) OR state = 'processing' AND token = ANY ($6))
     ORDER BY id FOR UPDATE SKIP LOCKED
 ), mine AS (
@@ -20,5 +20,5 @@ WITH free AS (
     SELECT $2, $3, $4, array_agg(id) FROM mine HAVING count(*) > 0
 )
 SELECT given.id, mine.attempts, mine.recoveries, mine.interruptions
-FROM unnest($1::uuid[]) AS given (id) LEFT JOIN mine USING (id)
+FROM unnest($1::text::uuid[]) AS given (id) LEFT JOIN mine USING (id)
 WHERE mine.id IS NULL OR mine.attempts + mine.recoveries + mine.interruptions > 0
