@@ -434,11 +434,15 @@ class JobStore:
         self, queue: str, job_type: str | None, behind: tuple[datetime | None, UUID | None, int, int]
     ) -> tuple[list[JobRow], bool]:
         used = self._oldest_waiting.floor(queue, job_type)
-        rows = await self._pool.fetch_planned(sql.LIST_WAITING_JOBS, queue, job_type, *behind, used.created_at)
+        rows = await self._pool.fetch_planned(
+            sql.LIST_WAITING_JOBS, queue, job_type, *behind, used.created_at, used.left
+        )
         more, floor = rows[0]["more"], rows[0]["floor"]
+        shown = [_shown(row) for row in rows if row["id"] is not None]
         if floor is not None:
-            self._oldest_waiting.learn(queue, job_type, floor, used)
-        return [_shown(row) for row in rows if row["id"] is not None], more
+            waiting = [(job.created_at, job.id) for job in shown if job.run_at is None]
+            self._oldest_waiting.learn(queue, job_type, floor, waiting, used)
+        return shown, more
 
     async def get(self, job_id: UUID) -> JobRow | None:
         rows = await self._pool.fetch(sql.GET_JOB, job_id)

@@ -1,21 +1,24 @@
 """What pages of pending jobs have taught: how old a job can be that still waits for its first run."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
+from uuid import UUID
 
 from msgspec import Struct
 
 KEPT_SECONDS = 600.0  #: then every row is looked at anew
 KEPT_MAX = 1000  #: types come from outside
+LEFT_MAX = 100  #: jobs that are known one by one; where more are left behind, the floor stays below the others
 UNKNOWN = datetime.min.replace(tzinfo=UTC)
 
 
-class Floor(Struct, frozen=True, gc=False, order=True):
-    """Nothing that was made before `created_at` waits for its first run."""
+class Floor(Struct, frozen=True, order=True):
+    """What was made before `created_at` and waits for its first run is among `left`."""
 
     created_at: datetime
     since: float  #: when (our clock) the look at every row was taken that it rests on
+    left: tuple[UUID, ...] = ()  #: a task that somebody has taken and lost must not hold the floor down for ever
 
 
 class OldestWaiting:
@@ -38,9 +41,15 @@ class OldestWaiting:
         known = [self._floors.get((queue, job_type)), self._floors.get((queue, None))]
         return max([floor for floor in known if floor and _is_kept(floor, now)], default=Floor(UNKNOWN, now))
 
-    def learn(self, queue: str, job_type: str | None, created_at: datetime, used: Floor) -> None:
-        """A page that was read with the floor `used` has found that it is at `created_at`."""
-        key, learned = (queue, job_type), Floor(created_at, used.since)
+    def learn(
+        self, queue: str, job_type: str | None, floor: datetime, waiting: Iterable[tuple[datetime, UUID]], used: Floor
+    ) -> None:
+        """A page that was read with `used` has seen everything before `floor`; `waiting`: when what waits for its
+        first run was made."""
+        left = sorted(place for place in waiting if place[0] < floor)
+        if len(left) > LEFT_MAX:
+            floor = left[LEFT_MAX][0]
+        key, learned = (queue, job_type), Floor(floor, used.since, tuple(job_id for _, job_id in left[:LEFT_MAX]))
         before = self._floors.pop(key, learned)
         self._floors[key] = max(before, learned) if _is_kept(before, self._clock()) else learned
         if len(self._floors) > KEPT_MAX:

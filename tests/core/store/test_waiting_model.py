@@ -102,7 +102,7 @@ class PagesMachine(RuleBasedStateMachine):
         floors = self.store._oldest_waiting._floors
         for key, floor in floors.items():
             if key[0] == self.queue:
-                floors[key] = Floor(floor.created_at - age, floor.since)
+                floors[key] = Floor(floor.created_at - age, floor.since, floor.left)
 
     @rule(
         data=st.data(),
@@ -149,7 +149,8 @@ class PagesMachine(RuleBasedStateMachine):
 
 
 @pytest.fixture(autouse=True)
-def _server(portal, postgres):
+def _server(portal, postgres, monkeypatch):
+    monkeypatch.setattr("core.store.oldest_waiting.LEFT_MAX", 2)
     schema = f"test_{uuid4().hex}"
     portal.call(migrate, portal.bridge, postgres.url, schema)
     with (

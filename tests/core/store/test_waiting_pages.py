@@ -96,11 +96,12 @@ async def test_jobs_that_wait_again_and_jobs_that_wait_for_their_first_run_come_
         assert await pages(store, JobState.PENDING, None, limit=limit) == [row["id"] for row in rows]
 
 
-async def rows_looked_at(psql, job_type, before, floor) -> int:
+async def rows_looked_at(store, psql, job_type, before=None) -> int:
     """How many rows the statement throws away or returns, from wherever it takes them."""
     created_at, job_id = before or (None, None)
+    floor = store._oldest_waiting.floor(Q, job_type)
     explain = "EXPLAIN (ANALYZE, FORMAT JSON) " + sql.LIST_WAITING_JOBS
-    plan = await psql.value(explain, Q, job_type, created_at, job_id, 50, 1_000_000, floor)
+    plan = await psql.value(explain, Q, job_type, created_at, job_id, 50, 1_000_000, floor.created_at, floor.left)
     nodes, looked_at = [json.loads(plan)[0]["Plan"]], 0
     while nodes:
         node = nodes.pop()
@@ -115,14 +116,32 @@ async def rows_looked_at(psql, job_type, before, floor) -> int:
 async def test_what_was_seen_once_is_not_looked_at_again(store, psql, job_type):
     await fill(psql, 3000)
     await psql("ANALYZE jobs")
-    assert await rows_looked_at(psql, job_type, None, floor(store, job_type)) == 3000
+    assert await rows_looked_at(store, psql, job_type) == 3000
     assert await listed(store, job_type) == []
-    assert await rows_looked_at(psql, job_type, None, floor(store, job_type)) == 0
+    assert await rows_looked_at(store, psql, job_type) == 0
     old = await psql("SELECT created_at, id FROM jobs ORDER BY created_at LIMIT 1 OFFSET 1500")
-    assert await rows_looked_at(psql, job_type, tuple(old[0]), floor(store, job_type)) == 0
+    assert await rows_looked_at(store, psql, job_type, tuple(old[0])) == 0
     [job_id] = await insert(store)
-    assert await rows_looked_at(psql, job_type, None, floor(store, job_type)) == 2, "itself, and once more to be shown"
+    assert await rows_looked_at(store, psql, job_type) == 2, "itself, and once more to be shown"
     assert await listed(store, job_type) == [job_id]
+
+
+async def test_a_few_that_wait_for_ever_are_found_without_a_look_at_those_that_are_newer(store, psql):
+    # Somebody has taken their tasks out of Redis: their rows stay as they are until a person acts.
+    await fill(psql, 3000)
+    await psql("UPDATE jobs SET state = 'pending' WHERE id IN (SELECT id FROM jobs ORDER BY created_at LIMIT 3)")
+    await psql("ANALYZE jobs")
+    lost = [row["id"] for row in await psql("SELECT id FROM jobs WHERE state = 'pending' ORDER BY created_at DESC")]
+    assert await listed(store) == lost
+    assert await rows_looked_at(store, psql, "x") == 6, "themselves, and once more to be shown"
+    assert await listed(store) == lost
+    token = uuid4()
+    assert set(await claim(store, lost[:1], token)) == set(lost[:1])
+    await give_back(store, lost[0], token)
+    assert await listed(store) == lost, "once, though it is known in two ways"
+    assert set(await claim(store, lost[:1])) == set(lost[:1])
+    assert await listed(store) == lost[1:]
+    assert await rows_looked_at(store, psql, "x") == 5, "what is listed twice, and the one that runs again"
 
 
 async def test_a_page_behind_a_cursor_teaches_up_to_there(store, psql):
@@ -141,7 +160,8 @@ async def test_a_page_behind_a_cursor_teaches_up_to_there(store, psql):
     assert await listed(store) == [newer["id"], twin]
 
 
-async def test_a_page_that_is_cut_teaches_nothing_and_the_oldest_of_one_that_is_not_is_the_floor(store, psql):
+async def test_a_page_that_is_cut_teaches_nothing(store, psql, monkeypatch):
+    monkeypatch.setattr("core.store.oldest_waiting.LEFT_MAX", 2)
     await fill(psql, 5, "pending")
     rows = await psql("SELECT id, created_at FROM jobs ORDER BY created_at DESC")
     page = partial(store.page, Q, job_type="x", state=JobState.PENDING, before=None)
@@ -151,10 +171,10 @@ async def test_a_page_that_is_cut_teaches_nothing_and_the_oldest_of_one_that_is_
         assert floor(store) == UNKNOWN
     shown, more = await page(limit=5)
     assert (len(shown), more) == (5, False)
-    assert floor(store) == rows[-1]["created_at"]
+    assert floor(store) == rows[2]["created_at"], "two are left behind"
     await psql("UPDATE jobs SET run_at = created_at WHERE id = ANY ($1)", [row["id"] for row in rows[3:]])
     assert len(await listed(store)) == 5
-    assert floor(store) == rows[2]["created_at"], "what waits again is found without it"
+    assert floor(store) == rows[0]["created_at"], "what waits again is found without it"
 
 
 async def test_an_insert_that_is_not_committed_when_a_page_is_read_is_in_the_next_one(store, psql):
