@@ -30,6 +30,10 @@ WITH again AS (
       AND ($2::text IS NULL OR type = $2)
       AND ($3::timestamptz IS NULL OR (created_at, id) < ($3, $4))
       AND created_at >= $7::timestamptz
+      -- Where more wait again than the page takes, nothing behind them is on it. The planner does not know that moment:
+      -- it takes a third of the table to be behind it, and reads all, but for little what has an upper limit as well.
+      AND created_at >= coalesce((SELECT min(created_at) FROM again HAVING count(*) > $5), $7)
+      AND created_at <= coalesce($3, 'infinity')
     ORDER BY created_at DESC, id DESC
     LIMIT $5 + 1
 ), left_behind AS (

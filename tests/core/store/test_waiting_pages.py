@@ -144,6 +144,18 @@ async def test_a_few_that_wait_for_ever_are_found_without_a_look_at_those_that_a
     assert await rows_looked_at(store, psql, "x") == 5, "what is listed twice, and the one that runs again"
 
 
+async def test_where_many_wait_again_nobody_looks_behind_them_for_what_waits_for_its_first_run(store, psql):
+    await fill(psql, 20_000)
+    newest = "SELECT id FROM jobs ORDER BY created_at DESC LIMIT 60"
+    await psql(f"UPDATE jobs SET state = 'pending', run_at = created_at WHERE id IN ({newest})")
+    await psql("ANALYZE jobs")
+    page, more = await store.page(Q, job_type="x", state=JobState.PENDING, before=None, limit=50)
+    assert (len(page), more, floor(store)) == (50, True, UNKNOWN)
+    assert await rows_looked_at(store, psql, "x") == 51 + 51 + 50, (
+        "by each of the two indexes, and those that are shown"
+    )
+
+
 async def test_a_page_behind_a_cursor_teaches_up_to_there(store, psql):
     await fill(psql, 100)
     rows = await psql("SELECT id, created_at FROM jobs ORDER BY created_at DESC")
