@@ -12,6 +12,7 @@ from core.errors import StoreUnavailable
 from core.job import Artifact, JobState
 from core.store import sql
 from core.store.migrate import TABLES_OLDEST, check_oldest
+from core.store.oldest_waiting import OldestWaiting
 from core.store.pool import STATEMENT_SECONDS, Pool
 from core.wire import Task
 
@@ -144,10 +145,14 @@ def clean(text: str | None, length_max: int) -> str | None:
 
 
 class JobStore:
-    """The statements of the protocol and of the API. What each raises and what cancelling means: Pool.fetch."""
+    """The statements of the protocol and of the API. What each raises and what cancelling means: Pool.fetch.
+
+    Mutable state: what pages of pending jobs have taught, for the next ones.
+    """
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
+        self._oldest_waiting = OldestWaiting()
 
     # --- submit
 
@@ -417,12 +422,27 @@ class JobStore:
         """
         created_at, job_id = before or (None, None)
         behind = (created_at, job_id, limit, bytes_max)
+        if state == JobState.PENDING:
+            return await self._waiting_page(queue, job_type, behind)
         if state == JobState.PROCESSING:
             rows = await self._pool.fetch_planned(sql.LIST_RUNNING_JOBS, queue, job_type, *behind)
         else:
             rows = await self._pool.fetch_planned(sql.LIST_JOBS, queue, job_type, state, *behind)
-        shown = [JobRow(**{name: row[name] for name in row.keys() if name != "more"}) for row in rows]  # noqa: SIM118
-        return shown, bool(rows and rows[0]["more"])
+        return [_shown(row) for row in rows], bool(rows and rows[0]["more"])
+
+    async def _waiting_page(
+        self, queue: str, job_type: str | None, behind: tuple[datetime | None, UUID | None, int, int]
+    ) -> tuple[list[JobRow], bool]:
+        used = self._oldest_waiting.floor(queue, job_type)
+        rows = await self._pool.fetch_planned(
+            sql.LIST_WAITING_JOBS, queue, job_type, *behind, used.created_at, used.left
+        )
+        more, floor = rows[0]["more"], rows[0]["floor"]
+        shown = [_shown(row) for row in rows if row["id"] is not None]
+        if floor is not None:
+            waiting = [(job.created_at, job.id) for job in shown if job.run_at is None]
+            self._oldest_waiting.learn(queue, job_type, floor, waiting, used)
+        return shown, more
 
     async def get(self, job_id: UUID) -> JobRow | None:
         rows = await self._pool.fetch(sql.GET_JOB, job_id)
@@ -458,6 +478,10 @@ def _array(values: Sequence[UUID] | Sequence[float]) -> str:
     """An array as Postgres reads it from text: asyncpg takes three times as long for its binary form, because it asks
     an abstract class about each element."""
     return f"{{{_encode(values)[1:-1].decode()}}}"
+
+
+def _shown(row: asyncpg.Record) -> JobRow:
+    return JobRow(**{name: row[name] for name in JobRow.__struct_fields__ if name in row})
 
 
 def _task(row: asyncpg.Record) -> Task:

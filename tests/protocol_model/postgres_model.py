@@ -25,7 +25,7 @@ class Row:
     state: State
     updated_at: int
     token: str = ""
-    run_at: int = 0
+    run_at: int = 0  #: 0: due whatever the clock says, as NULL is, and the created_at of what waits again without delay
     attempts: int = 0
     recoveries: int = 0
     interruptions: int = 0
@@ -220,7 +220,7 @@ class Postgres:
         self.forget_claims(done)
         if (row := self._take(job, token)) is None:
             return False
-        row.updated_at, row.run_at = self.clock(), self.clock() + delay
+        row.updated_at, row.run_at = self.clock(), self.clock() + delay if delay else 0
         row.attempts += counter == "attempts"
         row.interruptions += counter == "interruptions"
         row.state = "cancelled" if row.cancel_at else "pending"

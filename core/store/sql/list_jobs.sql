@@ -1,7 +1,8 @@
 -- A page of jobs, newest first. Keyset: goes on behind ($4, $5), never with OFFSET.
 -- $1 text queue    $2 text type (null: any)    $3 text state (null: any)    $4 timestamptz, $5 uuid cursor (null: first page)
 -- $6 int how many    $7 bigint how many bytes of payloads together (the first row always)
--- Planned for its values: each filter has an index of its own. `processing` is list_running_jobs.sql.
+-- Planned for its values: each filter has an index of its own. `processing` is list_running_jobs.sql, `pending`
+-- list_waiting_jobs.sql.
 -- `more`: there are rows behind the last one. Sizes are read without the payloads: 500 of 1 MiB would be 0.5 GB.
 WITH found AS (
     SELECT id, created_at, octet_length(payload)::bigint AS size

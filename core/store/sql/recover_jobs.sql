@@ -23,7 +23,8 @@ WITH owned AS (
         error_message = CASE WHEN jobs.cancel_at IS NULL AND jobs.recoveries + locked.blamed::int >= $6
                              THEN format('its worker died %s times while it ran', jobs.recoveries + locked.blamed::int)
                              ELSE jobs.error_message END,
-        run_at = NULL,
+        run_at = CASE WHEN jobs.cancel_at IS NULL AND jobs.recoveries + locked.blamed::int < $6
+                      THEN jobs.created_at END, -- list_waiting_jobs: what waits again has one
         finished_at = CASE WHEN jobs.cancel_at IS NOT NULL OR jobs.recoveries + locked.blamed::int >= $6 THEN now() END,
         failed_at = CASE WHEN jobs.cancel_at IS NOT NULL OR jobs.recoveries + locked.blamed::int >= $6 THEN now() END,
         updated_at = now()

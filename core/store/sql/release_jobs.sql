@@ -17,8 +17,9 @@ WITH given AS (
         attempts = jobs.attempts + (given.counter = 'attempts')::int,
         interruptions = jobs.interruptions + (given.counter = 'interruptions')::int,
         error_message = CASE WHEN given.counter = 'attempts' THEN given.error ELSE jobs.error_message END,
-        run_at = CASE WHEN jobs.cancel_at IS NULL AND given.delay_ms > 0
-                      THEN now() + given.delay_ms * interval '1 millisecond' END,
+        run_at = CASE WHEN jobs.cancel_at IS NOT NULL THEN NULL -- list_waiting_jobs: what waits again has one
+                      WHEN given.delay_ms > 0 THEN now() + given.delay_ms * interval '1 millisecond'
+                      ELSE jobs.created_at END,
         finished_at = CASE WHEN jobs.cancel_at IS NOT NULL THEN now() END,
         failed_at = CASE WHEN jobs.cancel_at IS NOT NULL THEN now() END,
         updated_at = now()

@@ -61,11 +61,12 @@ CREATE TABLE jobs (
     CONSTRAINT jobs_retries_check CHECK ((retries >= 0)),
     CONSTRAINT jobs_state_check CHECK ((state = ANY (ARRAY['pending'::text, 'processing'::text, 'completed'::text, 'failed'::text, 'cancelled'::text])))
 ) WITH (fillfactor=45, autovacuum_vacuum_scale_factor=0.02, autovacuum_vacuum_cost_delay=0, autovacuum_vacuum_insert_scale_factor=0.2);
+CREATE INDEX jobs_again_created ON jobs USING btree (created_at, id) WHERE (run_at IS NOT NULL);
+CREATE INDEX jobs_again_type ON jobs USING btree (type, created_at, id) WHERE (run_at IS NOT NULL);
 CREATE INDEX jobs_created ON jobs USING btree (created_at, id);
 CREATE INDEX jobs_failed ON jobs USING btree (failed_at, id) WHERE (failed_at IS NOT NULL);
 CREATE INDEX jobs_failed_created ON jobs USING btree (created_at, id) WHERE (failed_at IS NOT NULL);
 CREATE INDEX jobs_failed_type ON jobs USING btree (type, created_at, id) WHERE (failed_at IS NOT NULL);
-CREATE INDEX jobs_run_at ON jobs USING btree (run_at) WHERE (run_at IS NOT NULL);
 CREATE INDEX jobs_type_created ON jobs USING btree (type, created_at, id);
 CREATE INDEX jobs_updated ON jobs USING brin (updated_at);
 

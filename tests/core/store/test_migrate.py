@@ -2,9 +2,12 @@
 
 import subprocess
 import sys
+from datetime import timedelta
 from urllib.parse import urlsplit
+from uuid import uuid4
 
 import pytest
+import trio
 
 from core.errors import StoreRefused, StoreUnavailable
 from core.store import migrate
@@ -12,6 +15,7 @@ from core.store.migrate import Migration, migrations
 from services.local.process import free_port
 from tests.cli.support import environ
 from tests.support.rows import open_psql
+from tests.support.wait import until
 
 MODULE = sys.modules[migrate.__module__]  # the package gives its name to the function
 NUMBERS = [migration.number for migration in migrations()]
@@ -51,6 +55,42 @@ async def test_no_index_names_a_column_of_the_hot_path(psql, database_schema):
         if " ON jobs " in definition and "USING brin" not in definition:
             words = set(definition.replace("(", " ").replace(")", " ").replace(",", " ").split())
             assert not words & hot, definition
+
+
+async def test_what_waits_again_has_a_run_at_from_the_third_on(bridge, postgres_dsn, database_schema):
+    await migrate(bridge, postgres_dsn, database_schema, up_to=2)
+    async with open_psql(bridge, postgres_dsn, database_schema) as psql:
+        await psql(
+            "INSERT INTO jobs (id, queue, type, payload, retries, state, token, run_at)"
+            " SELECT gen_random_uuid(), 'q', type, '{}', 0, state, CASE WHEN claimed THEN gen_random_uuid() END, run_at"
+            " FROM (VALUES ('first', 'pending', false, NULL), ('again', 'pending', true, NULL),"
+            " ('later', 'pending', true, now() + interval '1 h'), ('running', 'processing', true, NULL),"
+            " ('done', 'completed', true, NULL)) AS given (type, state, claimed, run_at)"
+        )
+        await migrate(bridge, postgres_dsn, database_schema)
+        rows = await psql("SELECT type, run_at - created_at AS delay FROM jobs")
+    hour, none = timedelta(hours=1), timedelta()
+    delays = {row["type"]: row["delay"] for row in rows}
+    assert delays == {"first": None, "again": none, "later": hour, "running": None, "done": None}
+
+
+async def test_the_third_lets_a_claim_that_has_begun_end_and_goes_on(bridge, postgres_dsn, database_schema):
+    await migrate(bridge, postgres_dsn, database_schema, up_to=2)
+    async with open_psql(bridge, postgres_dsn, database_schema) as psql, trio.open_nursery() as nursery:
+        insert = "INSERT INTO jobs (id, queue, type, payload, retries, state) VALUES ($1, 'q', 'x', '{}', 0, 'pending')"
+        await psql(insert, uuid4())
+        await psql("BEGIN")
+        await psql("SELECT * FROM jobs FOR UPDATE")
+        nursery.start_soon(migrate, bridge, postgres_dsn, database_schema)
+
+        async def waits() -> bool:
+            waiting = "SELECT count(*) FROM pg_locks WHERE relation = 'jobs'::regclass AND NOT granted"
+            return bool(await psql.value(waiting))
+
+        await until(waits)
+        await psql("SET LOCAL lock_timeout = '5s'")
+        await psql("UPDATE jobs SET state = 'processing', token = gen_random_uuid()")
+        await psql("COMMIT")
 
 
 def test_ten_processes_at_once(postgres_dsn, database_schema):

@@ -40,7 +40,8 @@ export function JobView({ job }: { job: JobDetails }) {
     ["attempts", `${job.attempts} of ${job.retries + 1}`],
     ["worker", job.worker ?? "–"],
   ];
-  if (job.run_at) facts.push(["runs again", <Until key="r" time={job.run_at} />]);
+  const seconds = job.status === "pending" && job.run_at ? (Date.parse(job.run_at) - now) / 1000 : 0;
+  if (seconds > 0) facts.push(["runs again", `in ${duration(Math.ceil(seconds))}`]); // else it is due, or runs
   if (job.recoveries) facts.push(["worker died", `${job.recoveries} times`]);
   if (job.interruptions) facts.push(["interrupted", `${job.interruptions} times`]);
   return (
@@ -88,12 +89,6 @@ export function JobView({ job }: { job: JobDetails }) {
       </div>
     </>
   );
-}
-
-function Until({ time }: { time: string }) {
-  const now = useNow();
-  const seconds = (Date.parse(time) - now) / 1000;
-  return <>{seconds > 0 ? `in ${duration(Math.ceil(seconds))}` : "now"}</>;
 }
 
 const SHAPE: Record<string, ShownState> = {

@@ -127,6 +127,17 @@ test("a job shows its runs, and the last error is open", async () => {
   );
 });
 
+test.each([
+  ["pending", 3_600_000, true],
+  ["pending", -1000, false],
+  ["processing", 3_600_000, false],
+] as const)("a job that is %s and due in %d ms says when it runs again: %s", async (status, ms, says) => {
+  const job = { ...DETAILS, status, attempts: 1, run_at: new Date(Date.now() + ms).toISOString() };
+  show(`/jobs/${JOB.id}`, { "/api/jobs/": () => Response.json(job) });
+  expect(await screen.findByText("attempts")).toBeTruthy();
+  expect(screen.queryByText("runs again") !== null).toBe(says);
+});
+
 test("tasks that wait for nobody are said on the overview", async () => {
   show("/", {});
   expect((await screen.findByRole("alert")).textContent).toContain("no worker lives");

@@ -1,0 +1,165 @@
+"""Pages of pending jobs against all rows: they agree, whatever happens to jobs and whatever was listed before."""
+
+from datetime import datetime, timedelta
+from uuid import UUID, uuid4
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
+from uuid_utils.compat import uuid7
+
+from core.job import JobState
+from core.store import Ending, JobStore, Release, migrate, open_store
+from core.store.oldest_waiting import Floor
+from tests.support.portal import Portal
+from tests.support.rows import Psql, open_psql
+
+TYPES = st.sampled_from(["x", "y"])
+
+
+class PagesMachine(RuleBasedStateMachine):
+    """Statements as producers and workers send them, pages as a person turns them, and time that passes."""
+
+    portal: Portal
+    store: JobStore
+    psql: Psql
+
+    @initialize()
+    def start(self) -> None:
+        self.queue = uuid4().hex
+        self.held: dict[UUID, list[UUID]] = {}  # owner, whose one claim has it for its token -> what it has
+
+    def _sql(self, statement: str, *arguments: object) -> list[dict[str, object]]:
+        return self.portal.call(self.psql, statement, *arguments)  # type: ignore[arg-type]
+
+    @rule(types=st.lists(TYPES, min_size=1, max_size=4))
+    def insert(self, types: list[str]) -> None:
+        jobs = [(uuid7(), job_type, '{"a":1}', 3) for job_type in types]
+        self.portal.call(self.store.insert, uuid7(), self.queue, jobs, [])
+
+    @rule(data=st.data(), most=st.integers(1, 5), seconds=st.sampled_from([0, 100]))
+    def claim(self, data: st.DataObject, most: int, seconds: int) -> None:
+        self._grow_older(timedelta(seconds=seconds))
+        waiting = [row["id"] for row in self._waiting(None)]
+        if not waiting:
+            return
+        ids = data.draw(st.lists(st.sampled_from(waiting), min_size=1, max_size=most, unique=True))
+        owner = uuid4()
+
+        async def call() -> dict[int, object]:
+            return await self.store.claim(
+                ids, owner, queue=self.queue, owner=owner, worker="w", earlier=[], done_claims=[]
+            )
+
+        taken = self.portal.call(call)
+        self.held[owner] = [job_id for job_id in ids if job_id.int in taken]
+
+    @rule(data=st.data(), how=st.sampled_from(["complete", "fail", "retry", "give back", "stop", "die"]))
+    def settle(self, data: st.DataObject, how: str) -> None:
+        """One job ends or waits again, or all that its worker has. What waits is looked at before and after."""
+        held = [(owner, job_id) for owner, ids in self.held.items() for job_id in ids]
+        if not held:
+            return
+        owner, job_id = data.draw(st.sampled_from(held))
+        for job_type in ("x", "y", None):
+            self._turn(job_type, None, 100, 1000)
+        if how in {"stop", "die"}:
+            self._recover(owner, blameless=how == "stop")
+        else:
+            self.held[owner].remove(job_id)
+            self._settle(owner, job_id, how)
+        for job_type in ("x", "y", None):
+            self._turn(job_type, None, 100, 1000)
+
+    def _settle(self, owner: UUID, job_id: UUID, how: str) -> None:
+        if how in {"complete", "fail"}:
+            state = JobState.COMPLETED if how == "complete" else JobState.FAILED
+            ending = Ending(job_id, owner, state, how, 1.0, "1", "E")
+            assert self.portal.call(self.store.finish, [ending]) == {job_id.int}
+        else:
+            counter, delay_ms = ("attempts", 60_000) if how == "retry" else ("interruptions", 0)
+            release = Release(job_id, owner, counter, delay_ms, how, 1.0, "E")
+            back = self.portal.call(self.store.release, uuid7(), self.queue, [release])
+            assert back == {job_id: JobState.PENDING}
+
+    def _recover(self, owner: UUID, *, blameless: bool) -> None:
+        mine = self.held.pop(owner)
+
+        async def call() -> dict[UUID, JobState]:
+            return await self.store.recover(
+                owner, self.queue, uuid7(), blameless=blameless, noted=mine, max_recoveries=2
+            )
+
+        assert set(self.portal.call(call)) == set(mine)
+
+    def _grow_older(self, age: timedelta) -> None:
+        """Time passes: rows become older, and with them what is known of them."""
+        self._sql(
+            "UPDATE jobs SET created_at = created_at - $2::interval, run_at = run_at - $2::interval WHERE queue = $1",
+            self.queue, age,
+        )  # fmt: skip
+        floors = self.store._oldest_waiting._floors
+        for key, floor in floors.items():
+            if key[0] == self.queue:
+                floors[key] = Floor(floor.created_at - age, floor.since, floor.left)
+
+    @rule(
+        data=st.data(),
+        job_type=st.sampled_from(["x", "y", None]),
+        limit=st.sampled_from([1, 2, 100, 100]),
+        bytes_max=st.sampled_from([1, 15, 1000, 1000]),
+        seconds=st.sampled_from([0, 10, 100]),
+    )
+    def look_at_pages(
+        self, data: st.DataObject, job_type: str | None, limit: int, bytes_max: int, seconds: int
+    ) -> None:
+        """The first page or one behind any row there is, after some time, and all that are behind it."""
+        self._grow_older(timedelta(seconds=seconds))
+        places = self._sql("SELECT created_at, id FROM jobs WHERE queue = $1 ORDER BY created_at, id", self.queue)
+        behind = st.sampled_from([(row["created_at"], row["id"]) for row in places]) if places else st.none()
+        self._turn(job_type, data.draw(st.none() | behind), limit, bytes_max)
+
+    def _turn(self, job_type: str | None, before: tuple[datetime, UUID] | None, limit: int, bytes_max: int) -> None:
+        expected = [(row["created_at"], row["id"]) for row in self._waiting(job_type)]
+        expected = [place for place in expected if before is None or place < before]
+        fit, more = min(limit, max(1, bytes_max // len('{"a":1}'))), True
+        while more:
+            page, more = self._page(job_type, before, limit, bytes_max)
+            assert [(row.created_at, row.id) for row in page] == expected[:fit]
+            assert {(row.state, row.queue) for row in page} <= {("pending", self.queue)}
+            assert more == (len(expected) > fit)
+            if more:
+                before, expected = (page[-1].created_at, page[-1].id), expected[fit:]
+
+    def _page(self, job_type, before: tuple[datetime, UUID] | None, limit: int, bytes_max: int):  # type: ignore[no-untyped-def]
+        async def call():  # type: ignore[no-untyped-def]
+            return await self.store.page(
+                self.queue, job_type=job_type, state=JobState.PENDING, before=before, limit=limit, bytes_max=bytes_max
+            )
+
+        return self.portal.call(call)
+
+    def _waiting(self, job_type: str | None) -> list[dict[str, object]]:
+        return self._sql(
+            "SELECT created_at, id FROM jobs WHERE queue = $1 AND state = 'pending' AND ($2::text IS NULL OR type = $2)"
+            " ORDER BY created_at DESC, id DESC",
+            self.queue, job_type,
+        )  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def _server(portal, postgres, monkeypatch):
+    monkeypatch.setattr("core.store.oldest_waiting.LEFT_MAX", 2)
+    schema = f"test_{uuid4().hex}"
+    portal.call(migrate, portal.bridge, postgres.url, schema)
+    with (
+        portal.running(open_store(portal.bridge, postgres.url, schema)) as store,
+        portal.running(open_psql(portal.bridge, postgres.url, schema)) as psql,
+    ):
+        PagesMachine.portal, PagesMachine.store, PagesMachine.psql = portal, store, psql
+        yield
+
+
+PagesMachine.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+TestPages = PagesMachine.TestCase
