@@ -87,6 +87,7 @@ def _p95(times: list[float]) -> float:
 
 async def _fill(servers: Servers, queue: str) -> None:
     connection = await asyncpg.connect(servers.database_url, server_settings={"search_path": "bench"})
+    await connection.execute("TRUNCATE jobs CASCADE")  # what the other measurements have left, in queues of their own
     await connection.execute(FILL.replace("$1", f"'{queue}'").replace("$2", str(servers.jobs(ROWS))))
     await connection.execute("VACUUM ANALYZE jobs")  # as autovacuum has done to jobs of an hour
     await connection.close()
