@@ -147,7 +147,8 @@ class Starts:
     def _has(self, n: int) -> bool:
         if n not in self._times:
             with suppress(FileNotFoundError):
-                lines = self._path.read_text().splitlines()[len(self._times) :]
+                text = self._path.read_text()
+                lines = text[: text.rfind("\n") + 1].splitlines()[len(self._times) :]  # a line may be half written
                 self._times |= {int(number): float(at) for number, at in map(str.split, lines)}
         return n in self._times
 
