@@ -134,8 +134,6 @@ def _workloads(peers: Peers) -> list[str]:
 
 def _notes(peers: Peers) -> str:
     notes = [f"- {name} ({peer['language']}): {peer['note']}" for name, peer in peers.peers.items() if peer["note"]]
-    if "drain" in peers.settings:
-        notes.append(f"- Drain: {peers.settings['drain']}.")
     return "\n".join(["### What has to be known of each", "", *notes])
 
 

@@ -5,7 +5,7 @@ there is one, and `read_response` for each answer. Nothing here sends a command 
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import redis
@@ -90,6 +90,20 @@ class FollowingConnection(_Following, redis_asyncio.Connection):
         except RedisError:
             self._misled()
             raise
+
+    async def send_packed_command(self, command: bytes | str | Iterable[bytes], check_health: bool = True) -> None:
+        """What the socket takes at once needs no limit of time; redis-py starts a task for it (before Python 3.12)."""
+        if check_health:
+            await self.check_health()
+        writer = self._writer
+        if writer is None or writer.transport.is_closing() or writer.transport.get_write_buffer_size():
+            await super().send_packed_command(command, check_health=False)
+            return
+        if isinstance(command, str):
+            command = command.encode()
+        writer.writelines([command] if isinstance(command, bytes) else command)
+        if writer.transport.get_write_buffer_size():
+            await super().send_packed_command([], check_health=False)
 
     async def _connect(self) -> None:
         if self._master.question:

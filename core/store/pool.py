@@ -1,5 +1,6 @@
 """Connections to Postgres: one statement, one transaction, one trip over the bridge."""
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import TypeAlias, TypeVar
@@ -73,7 +74,8 @@ class Pool:
 
     async def _borrow(self, work: Callable[[Borrowed], Awaitable[T]], seconds: float) -> T:
         async def unit() -> T:  # asyncio from here on: borrow, work and give back are one piece
-            connection = await self._pool.acquire(timeout=seconds)
+            async with asyncio.timeout(seconds):  # asyncpg's own limit starts a task (before Python 3.12)
+                connection = await self._pool.acquire()
             try:
                 return await work(connection)
             except asyncpg.InternalClientError:

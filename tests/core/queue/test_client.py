@@ -627,6 +627,23 @@ async def test_a_server_that_hangs_costs_a_bounded_time_and_is_used_again(queue,
     await until(partial(_answers, behind))
 
 
+async def test_a_server_that_reads_no_more_costs_a_bounded_time(impatient, bridge, nursery):
+    async def serve(stream: trio.SocketStream) -> None:
+        await stream.receive_some(100)  # the question whether it lives
+        await stream.send_all(b"+PONG\r\n")
+        await trio.sleep_forever()
+
+    [listener] = await nursery.start(partial(trio.serve_tcp, serve, 0, host="127.0.0.1"))
+    port = listener.socket.getsockname()[1]
+    async with open_queue(bridge, f"redis://127.0.0.1:{port}", "q") as queue:
+        for tasks in ([b"small"], [b"x" * 2**20] * 40):  # what the socket takes, and what nobody takes
+            begun = trio.current_time()
+            with pytest.raises(QueueUnavailable):
+                await queue.push(tasks)
+            assert trio.current_time() - begun < 4
+    nursery.cancel_scope.cancel()
+
+
 async def _answers(queue) -> bool:
     try:
         await queue.depths()
