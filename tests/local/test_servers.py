@@ -13,6 +13,7 @@ from core.bridge import open_bridge
 from core.queue import open_queue
 from core.store import migrate
 from services.local.errors import LocalServerError
+from services.local.postgres import _copy_of, _programs
 from services.local.process import end_leftover, free_port, is_free, run_server
 from services.local.valkey import run_valkey
 from tests.support.wait import until_true
@@ -120,3 +121,14 @@ async def test_postgres_lets_in_who_knows_the_password_and_nobody_else(bridge, p
 
 def test_a_free_port_is_free():
     assert is_free("127.0.0.1", free_port())
+
+
+def test_programs_that_were_copied_out_of_a_closed_folder_find_their_libraries(monkeypatch, tmp_path):
+    """As root, below a folder that only root may enter, Postgres runs as somebody else from a copy."""
+    monkeypatch.setattr("services.local.postgres.ROOT_FOLDER", tmp_path)
+    copy = _copy_of(_programs())
+    assert copy.is_relative_to(tmp_path)
+    for program in ("postgres", "initdb", "pg_ctl"):
+        done = subprocess.run([copy / program, "--version"], check=False, capture_output=True, text=True)
+        assert (done.returncode, done.stderr) == (0, "")
+    assert _copy_of(_programs()) == copy, "once"
