@@ -24,6 +24,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     database_schema: Annotated[str, Meta(pattern=r"^[a-z_][a-z0-9_]{0,62}\Z")] = "workqueue"
     queue_name: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.:-]{1,128}\Z")] = "workqueue:jobs"
     allowed_origins: str | None = None
+    allowed_hosts: str | None = None  #: names by which the services may be asked for, beside addresses and loopback's
     host: Annotated[str, Meta(min_length=1)] = "127.0.0.1"
     producer_port: Port = 8080
     worker_port: Port = 8081
@@ -45,12 +46,31 @@ class Settings(Struct, frozen=True, kw_only=True):
 
     @property
     def origins(self) -> frozenset[str]:
-        """The origins of ALLOWED_ORIGINS; empty: no CORS at all."""
-        return frozenset(filter(None, (part.strip() for part in (self.allowed_origins or "").split(","))))
+        """The origins of ALLOWED_ORIGINS, as a browser writes them; empty: no CORS at all."""
+        return frozenset(map(_as_browsers_write, _parts(self.allowed_origins)))
+
+    @property
+    def hosts(self) -> frozenset[str]:
+        """The names of ALLOWED_HOSTS; `*`: any."""
+        return frozenset(part.lower().rstrip(".") for part in _parts(self.allowed_hosts))
 
     @property
     def handler_modules(self) -> list[str]:
-        return [part.strip() for part in (self.worker_handlers or "").split(",") if part.strip()]
+        return _parts(self.worker_handlers)
+
+
+def _parts(text: str | None) -> list[str]:
+    """What commas separate."""
+    return [part.strip() for part in (text or "").split(",") if part.strip()]
+
+
+def _as_browsers_write(origin: str) -> str:
+    """In lower case, and without the port that its scheme has anyway."""
+    origin = origin.lower()
+    for scheme, port in (("http", ":80"), ("https", ":443")):
+        if origin.startswith(f"{scheme}://"):
+            origin = origin.removesuffix(port)
+    return origin
 
 
 #: How msgspec's message spells the end of a pattern. `$` there would let a newline at the end pass.
@@ -118,11 +138,19 @@ def _check_more(values: dict[str, object], faults: list[str]) -> None:
         faults.append(f"LOG_LEVEL={level!r}: must be one of {', '.join(LOG_LEVELS)}")
     origins = values.get("allowed_origins")
     if isinstance(origins, str) and origins != "*":
-        for part in filter(None, (part.strip() for part in origins.split(","))):
-            if not re.fullmatch(r"[a-zA-Z][a-zA-Z0-9+.-]*://[^\s/?#,]+", part):
+        for part in _parts(origins):
+            if not re.fullmatch(r"[a-zA-Z][a-zA-Z0-9+.-]*://([a-zA-Z0-9._-]+|\[[0-9a-fA-F:.]+\])(:\d{1,5})?", part):
                 faults.append(
                     f"ALLOWED_ORIGINS={origins[:200]!r}: {part!r} is no origin; "
                     "must be * alone, or origins such as https://app.example separated by commas"
+                )
+    hosts = values.get("allowed_hosts")
+    if isinstance(hosts, str) and hosts != "*":
+        for part in _parts(hosts):
+            if not re.fullmatch(r"[a-zA-Z0-9._-]+", part):
+                faults.append(
+                    f"ALLOWED_HOSTS={hosts[:200]!r}: {part!r} is no name; "
+                    "must be * alone, or names such as jobs.example without a port, separated by commas"
                 )
 
 

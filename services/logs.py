@@ -3,6 +3,7 @@
 import logging
 import sys
 import time
+from collections.abc import Callable
 
 from core.settings import Settings
 
@@ -26,6 +27,32 @@ def configure_logging(settings: Settings) -> None:
 
 #: Control characters but for the newline and the tab, each as \x..
 _CONTROL = {code: f"\\x{code:02x}" for code in [*range(32), 127, *range(128, 160)] if chr(code) not in "\n\t"}
+
+
+class Seldom:
+    """A line that may be due a thousand times a second: written once in a while, with how often it was due since.
+
+    Mutable state: when it was written last, and how often it was due since.
+    """
+
+    def __init__(self, seconds: float = 10.0, clock: Callable[[], float] = time.monotonic) -> None:
+        self._seconds = seconds
+        self._clock = clock
+        self._told_at = float("-inf")
+        self._untold = 0
+
+    def warning(
+        self, log: logging.Logger, line: str, *arguments: object, exc_info: BaseException | None = None
+    ) -> None:
+        """Write it, unless it was written just now. `exc_info` is shown where the log is on debug."""
+        now = self._clock()
+        if now - self._told_at < self._seconds:
+            self._untold += 1
+            return
+        if self._untold:
+            line += f" (and {self._untold} more times since it was said last)"
+        self._told_at, self._untold = now, 0
+        log.warning(line, *arguments, exc_info=exc_info if log.isEnabledFor(logging.DEBUG) else None)
 
 
 class _Lines(logging.Formatter):

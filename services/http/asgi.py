@@ -1,4 +1,4 @@
-"""What every request of both services passes through: CORS, the limit on bodies, nosniff, and the last resort.
+"""What every request of both services passes through: who may ask, CORS, limits on bodies, nosniff, the last resort.
 
 One ASGI wrapper around the whole app, because a preflight on any path, an error of the router and a crash must carry
 the same headers as an answer. It also reads the request's body to its end before anybody answers: Hypercorn 0.18 does
@@ -7,7 +7,7 @@ task that would read the connection waits for room).
 """
 
 import logging
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import IO, Any
 
 import trio
@@ -15,21 +15,22 @@ from msgspec import Struct
 from quart_trio import QuartTrio
 
 from core.settings import Settings
+from services.http.access import Access
 from services.http.answers import Table, answer_to, install_errors
+from services.http.connection import EXTENSION, harden_hypercorn
+from services.http.connections import Budget, Connections, Limits
+from services.http.messages import App, Headers, Message, Receive, Scope, Send
 
-Scope = MutableMapping[str, Any]
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-App = Callable[[Scope, Receive, Send], Awaitable[None]]
-Headers = list[tuple[bytes, bytes]]
 #: Answers a request, body and headers given, with 200 and JSON, or raises what the table of errors knows.
 Direct = Callable[[bytes, Headers], Awaitable[bytes]]
 #: Reads a body while it arrives, and answers when it has ended. Raises what the table of errors knows, or Refused.
 Stream = Callable[["Body", Headers], Awaitable["Streamed"]]
 Route = tuple[str, str]  #: method, path
 
-BODY_SECONDS = 60.0  #: how long a body may take to arrive
+BODY_SECONDS = 60.0  #: how long a body may take to arrive; a stream of any length gets more by its bytes
+STREAM_BYTES_PER_SECOND = 16 * 1024  #: of a stream, on the average behind BODY_SECONDS
+STREAM_SECONDS = 3600.0  #: for its sender in all; the time that we take does not count
+BUFFERED_BODIES = 4  #: of the greatest size have room at once, if that is more than Limits has
 DRAIN_BYTES_MAX = 8 * 1024 * 1024  #: of a body that is too large: read and dropped, so that the connection lives on
 DRAIN_SECONDS = 5.0
 SEND_BYTES = 64 * 1024  #: of one piece of a long answer
@@ -39,6 +40,7 @@ PREFLIGHT_SECONDS = b"600"  #: how long a browser may remember a preflight's ans
 TEXT = b"text/plain; charset=utf-8"
 JSON = b"application/json"
 NOSNIFF = (b"x-content-type-options", b"nosniff")
+BUSY = b"too much is being sent at once"
 
 log = logging.getLogger(__name__)
 
@@ -50,13 +52,17 @@ def protect(
     *,
     direct: Mapping[Route, Direct] | None = None,
     streams: Mapping[Route, Stream] | None = None,
+    connections: int = Limits().connections,
 ) -> QuartTrio:
     """`app`, answering as the contract says: errors in text/plain, CORS, limits. Call it once every route is there.
 
     What is in `direct` is answered without Quart, whose two tasks, contexts and routing take a third of the requests
     of a second; its routes stay for whatever else comes to their paths. What is in `streams` reads its body while it
-    arrives: Quart's own takes in all that comes, however slowly it is read.
+    arrives: Quart's own takes in all that comes, however slowly it is read. `connections`: how many there may be.
     """
+    harden_hypercorn()
+    buffered = max(Limits().buffered_bytes, BUFFERED_BODIES * settings.max_body_bytes)
+    of_all = app.extensions[EXTENSION] = Connections(Limits(connections, buffered))
     install_errors(app, table or {})
     app.url_map.merge_slashes = False  # `/api//jobs` is no path of ours, and a redirect is no answer of ours
     for rule in app.url_map.iter_rules():  # a preflight is answered outside; without CORS, OPTIONS is not allowed
@@ -64,7 +70,9 @@ def protect(
         (rule.methods or set()).discard("OPTIONS")
     app.config["MAX_CONTENT_LENGTH"] = None  # ours has counted
     inner: Any = app.asgi_app
-    app.asgi_app = Guard(inner, settings, table, direct=direct, streams=streams)  # type: ignore[method-assign, assignment]
+    app.asgi_app = Guard(  # type: ignore[method-assign, assignment]
+        inner, settings, table, direct=direct, streams=streams, budget=of_all.budget
+    )
     return app
 
 
@@ -79,8 +87,12 @@ class Guard:
         *,
         direct: Mapping[Route, Direct] | None = None,
         streams: Mapping[Route, Stream] | None = None,
+        budget: Budget | None = None,
     ) -> None:
+        """`budget`: what is in memory for all clients together."""
         self._app = app
+        self._access = Access(settings)
+        self._budget = budget or Budget(Limits().buffered_bytes)
         self._table = table or {}
         self._direct = direct or {}
         self._streams = streams or {}
@@ -88,23 +100,33 @@ class Guard:
         self._body_bytes_max = settings.max_body_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "lifespan":
-            await self._app(scope, receive, send)
-        elif scope["type"] == "websocket":  # nothing of ours is one
-            await _answer(_prefixed(send), 404, b"not found", self._headers(scope))
-        else:
+        if scope["type"] == "http":
             await self._http(scope, receive, send)
+        else:  # the lifespan; WebSockets do not come here (connection.py)
+            await self._app(scope, receive, send)
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
         extra = self._headers(scope)
-        if stream := self._streams.get((scope["method"], scope["path"])):
+        if (refusal := self._access.refusal(scope)) is not None:
+            await _refuse(scope, receive, send, *refusal, extra)
+        elif stream := self._streams.get((scope["method"], scope["path"])):
             await self._stream(stream, scope, receive, send, extra)
-            return
+        else:
+            reading = _Reading(self._budget)
+            try:
+                await self._answer(reading, scope, receive, send, extra)
+            finally:
+                self._budget.bytes -= reading.bytes
+
+    async def _answer(self, reading: "_Reading", scope: Scope, receive: Receive, send: Send, extra: Headers) -> None:
         try:
             with trio.fail_after(BODY_SECONDS):
-                body = await self._read(scope, receive)
+                body = await self._read(reading, scope, receive)
         except trio.TooSlowError:
             await _answer_early(scope, receive, send, 408, b"the body took too long", extra)
+            return
+        except _Busy:
+            await _refuse(scope, receive, send, 503, BUSY, [*extra, (b"retry-after", b"1")])
             return
         except _BodyTooLarge as error:
             if error.read_to_its_end:
@@ -143,18 +165,26 @@ class Guard:
             return
         except Exception as error:  # noqa: BLE001 - a bug is logged there
             status, sentence = answer_to(error, self._table)
-            if body.ended or await _drain(receive, DRAIN_BYTES_MAX):
-                await _answer(send, status, sentence.encode(), extra)
+            more = extra if status != 429 else [*extra, (b"retry-after", b"1")]
+            if body.ended:
+                await _answer(send, status, sentence.encode(), more)
             else:
-                await _answer_early(scope, receive, send, status, sentence.encode(), extra)
+                await _refuse(scope, receive, send, status, sentence.encode(), more)
             return
+        is_whole = body.ended or await _drain(receive, DRAIN_BYTES_MAX)
+        headers = [(b"content-type", answer.content_type), (b"content-length", b"%d" % answer.file.tell()), *extra]
+        if not is_whole:
+            headers.append((b"connection", b"close"))
         with answer.file:
-            headers = [(b"content-type", answer.content_type), (b"content-length", b"%d" % answer.file.tell()), *extra]
             await send({"type": "http.response.start", "status": 200, "headers": headers})
             answer.file.seek(0)
-            while piece := answer.file.read(SEND_BYTES):
-                await send({"type": "http.response.body", "body": piece, "more_body": True})
-            await send({"type": "http.response.body", "body": b"", "more_body": False})
+            async with trio.open_nursery() as nursery:
+                if not is_whole:  # a client that still sends may read nothing before it could
+                    nursery.start_soon(_drop_all, receive)
+                while piece := answer.file.read(SEND_BYTES):
+                    await send({"type": "http.response.body", "body": piece, "more_body": True})
+                await send({"type": "http.response.body", "body": b"", "more_body": False})
+                nursery.cancel_scope.cancel()
 
     async def _inner(self, scope: Scope, receive: Receive, send: Send, body: bytes, extra: Headers) -> None:
         exchange = _Exchange(receive, send, body, extra)
@@ -182,8 +212,8 @@ class Guard:
             headers.append((b"access-control-allow-origin", origins[0]))
         return headers
 
-    async def _read(self, scope: Scope, receive: Receive) -> bytes | None:
-        """The whole body; None: the client has gone. Raises _BodyTooLarge."""
+    async def _read(self, reading: "_Reading", scope: Scope, receive: Receive) -> bytes | None:
+        """The whole body; None: the client has gone. Raises _BodyTooLarge, and _Busy where there is no room for it."""
         length = _content_length(scope)
         if length > self._body_bytes_max:
             raise _BodyTooLarge(read_to_its_end=length <= DRAIN_BYTES_MAX and await _drain(receive, DRAIN_BYTES_MAX))
@@ -192,7 +222,9 @@ class Guard:
             message = await receive()
             if message["type"] == "http.disconnect":
                 return None
-            body += message.get("body", b"")
+            piece = message.get("body", b"")
+            reading.add(len(piece))
+            body += piece
             if len(body) > self._body_bytes_max:
                 more = message.get("more_body", False)
                 raise _BodyTooLarge(read_to_its_end=not more or await _drain(receive, DRAIN_BYTES_MAX))
@@ -207,18 +239,28 @@ class ClientGone(Exception):
 class Body:
     """A body as it arrives. While nobody reads, Hypercorn soon stops reading the connection.
 
-    Mutable state: whether it has ended.
+    Mutable state: whether it has ended, how much has come, and for how long it was waited for.
     """
 
     def __init__(self, receive: Receive) -> None:
         self.ended = False
         self._receive = receive
+        self._bytes = 0
+        self._waited = 0.0
 
     async def read(self) -> bytes:
-        """What has arrived; b"" at the end, and ever after. Raises ClientGone, or TooSlowError after BODY_SECONDS."""
+        """What has arrived; b"" at the end, and ever after.
+
+        Raises ClientGone, or TooSlowError for a sender that takes longer than BODY_SECONDS in all, and more by what it
+        has sent: one that drips has its end as well.
+        """
         while not self.ended:
-            with trio.fail_after(BODY_SECONDS):
+            allowed = min(BODY_SECONDS + self._bytes / STREAM_BYTES_PER_SECOND, STREAM_SECONDS)
+            began = trio.current_time()
+            with trio.fail_after(max(0.0, allowed - self._waited)):
                 message = await self._receive()
+            self._waited += trio.current_time() - began
+            self._bytes += len(message.get("body", b""))
             if message["type"] == "http.disconnect":
                 raise ClientGone
             self.ended = not message.get("more_body", False)
@@ -232,6 +274,25 @@ class Streamed(Struct, frozen=True):
 
     content_type: bytes
     file: IO[bytes]
+
+
+class _Reading:
+    """The bytes of one request that are in memory. Mutable state: how many."""
+
+    def __init__(self, budget: Budget) -> None:
+        self._budget = budget
+        self.bytes = 0
+
+    def add(self, more: int) -> None:
+        """Raises _Busy where too much is in memory for others."""
+        if more and not self._budget.has_room(more):
+            raise _Busy
+        self.bytes += more
+        self._budget.bytes += more
+
+
+class _Busy(Exception):
+    """There is no room for a body."""
 
 
 class _BodyTooLarge(Exception):
@@ -289,20 +350,18 @@ class _Exchange:
         await self._send(message)
 
 
-def _prefixed(send: Send) -> Send:
-    """`send` for an answer to a WebSocket handshake."""
-
-    async def prefixed(message: Message) -> None:
-        message["type"] = f"websocket.{message['type']}"
-        await send(message)
-
-    return prefixed
-
-
 async def _answer(send: Send, status: int, body: bytes, extra: Headers, content_type: bytes = TEXT) -> None:
     headers = _headers_of(status, body, content_type) + extra
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body, "more_body": False})
+
+
+async def _refuse(scope: Scope, receive: Receive, send: Send, status: int, body: bytes, extra: Headers) -> None:
+    """Answer a request whose body is of no interest: read to its end if that is near, or the connection is closed."""
+    if await _drain(receive, DRAIN_BYTES_MAX):
+        await _answer(send, status, body, extra)
+    else:
+        await _answer_early(scope, receive, send, status, body, extra)
 
 
 async def _answer_early(scope: Scope, receive: Receive, send: Send, status: int, body: bytes, extra: Headers) -> None:

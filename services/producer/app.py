@@ -12,7 +12,8 @@ from quart_trio import QuartTrio
 from core.errors import InvalidSettings
 from core.queue import check_url
 from core.settings import Settings, load_settings
-from services.http.asgi import Message, Receive, Scope, Send, protect
+from services.http.asgi import protect
+from services.http.messages import Message, Receive, Scope, Send
 from services.logs import configure_logging
 from services.producer.bulk import BATCH_PATH, Bulk
 from services.producer.enqueue import directly

@@ -17,7 +17,8 @@ from core.errors import InvalidTask
 from core.steps.submit import BATCH_BYTES_MAX, BATCH_MAX, size
 from core.wire import Submission, read_submission
 from services.http.answers import Refused, answer_to
-from services.http.asgi import Body, Headers, Streamed
+from services.http.asgi import Body, Streamed
+from services.http.messages import Headers
 from services.producer.errors import ANSWERS
 from services.producer.lines import TOO_LARGE, Cutter, Elements, Lines
 from services.producer.producer import Producer

@@ -8,7 +8,8 @@ from msgspec import UNSET
 from core.errors import InvalidKey
 from core.steps.submit_once import Keyed, keyed
 from core.wire import Submission, read_submission
-from services.http.asgi import Direct, Headers
+from services.http.asgi import Direct
+from services.http.messages import Headers
 from services.producer.producer import Producer
 from services.producer.views import EnqueueAnswer
 

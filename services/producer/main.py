@@ -1,5 +1,6 @@
 """The producer as a process of its own: Hypercorn around the app, inside of our nursery."""
 
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
 
@@ -14,7 +15,8 @@ GRACE_SECONDS = 10.0  #: for requests under way
 
 
 async def main(settings: Settings, notifier: Notifier | None = None) -> None:
-    """Serve until a signal ends us; requests under way are answered first. Raises PortTaken and InvalidSettings."""
+    """Serve until a signal ends us; requests under way are answered first, for GRACE_SECONDS at most, and not where a
+    second signal comes. Raises PortTaken and InvalidSettings."""
     from hypercorn.trio import serve
 
     from services.producer.app import create_app
@@ -32,7 +34,13 @@ async def main(settings: Settings, notifier: Notifier | None = None) -> None:
             notifier.ready()
             await stop.first.wait()
             notifier.stopping()
+            process.start_soon(_cancel_after, stop.second.wait, serving.cancel_scope)
         process.cancel_scope.cancel()
+
+
+async def _cancel_after(wait: Callable[[], Awaitable[None]], scope: trio.CancelScope) -> None:
+    await wait()
+    scope.cancel()
 
 
 def run_processes(settings: Settings, count: int) -> int:

@@ -10,6 +10,8 @@ from core.errors import QueueUnavailable
 from core.settings import Settings
 from services.worker.metrics import Snapshot, WorkerCollector, collector_registry, wants_prometheus
 
+CONNECTIONS_MAX = 100  #: what a worker has descriptors for is its handlers' first
+
 
 class Source(Protocol):
     """Whose numbers are shown: a worker's, or those of several processes together."""
@@ -91,4 +93,4 @@ def create_app(source: Source, settings: Settings) -> Any:
         }
         return Response(msgspec.json.encode(answer), content_type="application/json")
 
-    return protect(app, settings)
+    return protect(app, settings, connections=CONNECTIONS_MAX)

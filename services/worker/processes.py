@@ -139,7 +139,7 @@ class Child:
         transport = httpx.AsyncHTTPTransport(uds=str(self._socket))
         try:
             async with httpx.AsyncClient(transport=transport, timeout=ANSWER_SECONDS) as client:
-                return await client.get(f"http://child{path}")
+                return await client.get(f"http://localhost{path}")
         except httpx.HTTPError:
             return None
 

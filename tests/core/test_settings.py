@@ -151,3 +151,16 @@ def test_what_is_no_origin_is_refused(origins):
 )
 def test_a_url_is_shown_without_its_password(url, shown):
     assert without_password(url) == shown
+
+
+@pytest.mark.parametrize(
+    "environ",
+    [{"ALLOWED_ORIGINS": "https://*.example"}, {"ALLOWED_ORIGINS": "https://app.example/"},
+     {"ALLOWED_ORIGINS": "*, https://a.example"}, {"ALLOWED_HOSTS": "*.example"}, {"ALLOWED_HOSTS": "a.example:80"},
+     {"ALLOWED_HOSTS": "https://a.example"}, {"ALLOWED_HOSTS": "a b"}],
+)  # fmt: skip
+def test_a_name_that_no_request_can_have_is_refused(environ):
+    with pytest.raises(InvalidSettings) as refused:
+        load_settings(environ)
+    [fault] = refused.value.faults
+    assert fault.startswith(next(iter(environ)))

@@ -47,7 +47,7 @@ class Connection:
         await self.stream.send_all(content)
 
     async def get(self, path: str = "/health") -> RawAnswer:
-        await self.send(f"GET {path} HTTP/1.1\r\nHost: test\r\n\r\n".encode())
+        await self.send(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
         return await self.answer()
 
     async def answer(self, seconds: float = 5) -> RawAnswer:
@@ -97,4 +97,4 @@ async def connect(client: httpx.AsyncClient) -> Connection:
 
 def post(body: bytes, path: str = "/enqueue", *, method: str = "POST") -> bytes:
     """A request with a Content-Length, as bytes."""
-    return f"{method} {path} HTTP/1.1\r\nHost: test\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body
+    return f"{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body

@@ -189,7 +189,7 @@ async def test_nothing_piles_up_while_redis_is_slow(redis_only, tasks, monkeypat
     body = ndjson(100_000)
 
     async def send(connection) -> None:
-        head = b"POST /api/jobs/batch HTTP/1.1\r\nHost: t\r\nContent-Length: %d\r\n\r\n" % len(body)
+        head = b"POST /api/jobs/batch HTTP/1.1\r\nHost: [::1]\r\nContent-Length: %d\r\n\r\n" % len(body)
         await connection.send(head + body)
 
     async with await connect(redis_only) as connection, trio.open_nursery() as nursery:
@@ -226,7 +226,9 @@ async def test_a_batch_has_a_limit_in_bytes(redis_url, queue_name, tasks):
 async def test_a_body_that_stops_coming_is_given_up(redis_only, tasks, monkeypatch):
     monkeypatch.setattr("services.http.asgi.BODY_SECONDS", 0.2)
     async with await connect(redis_only) as connection:
-        await connection.send(b"POST /api/jobs/batch HTTP/1.1\r\nHost: t\r\nContent-Length: 999\r\n\r\n" + ndjson(5))
+        await connection.send(
+            b"POST /api/jobs/batch HTTP/1.1\r\nHost: [::1]\r\nContent-Length: 999\r\n\r\n" + ndjson(5)
+        )
         answer = await connection.answer()
         assert (answer.status, answer.body) == (408, b"the body took too long")
         assert await connection.is_closed()
@@ -235,7 +237,7 @@ async def test_a_body_that_stops_coming_is_given_up(redis_only, tasks, monkeypat
 async def test_a_client_that_hangs_up_leaves_what_had_come(redis_only, tasks, caplog):
     async with await connect(redis_only) as connection:
         await connection.send(
-            b"POST /api/jobs/batch HTTP/1.1\r\nHost: t\r\nContent-Length: 999999\r\n\r\n" + ndjson(BATCH_MAX + 700)
+            b"POST /api/jobs/batch HTTP/1.1\r\nHost: [::1]\r\nContent-Length: 999999\r\n\r\n" + ndjson(BATCH_MAX + 700)
         )
         await until(partial(_some, tasks))
     assert (await redis_only.get("/health")).text == "ok"

@@ -99,6 +99,6 @@ async def test_a_preflight_passes_on_any_path(two_origins, path):
 async def test_without_the_setting_there_are_no_such_headers(redis_only):
     for method, path, status in [*EVERYWHERE, ("OPTIONS", "/enqueue", 405)]:
         answer = await redis_only.request(method, path, headers={"Origin": ONE})
-        assert answer.status_code == status
+        assert answer.status_code == (status if method != "POST" else 403)
         assert not [name for name in answer.headers if name.startswith("access-control-")]
         assert "vary" not in answer.headers

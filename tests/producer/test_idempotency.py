@@ -67,7 +67,7 @@ async def test_requests_that_race_make_one_job(client, redis_only, tasks, enviro
 async def test_what_is_no_key_is_refused(redis_only, tasks, key):
     async with await connect(redis_only) as connection:
         await connection.send(
-            b"POST /enqueue HTTP/1.1\r\nHost: t\r\nIdempotency-Key: %b\r\nContent-Length: %d\r\n\r\n%b"
+            b"POST /enqueue HTTP/1.1\r\nHost: localhost\r\nIdempotency-Key: %b\r\nContent-Length: %d\r\n\r\n%b"
             % (key, len(TASK), TASK)
         )
         answer = await connection.answer()

@@ -1,0 +1,103 @@
+"""Which requests are answered at all: the one place with the rules against hostile web pages.
+
+A page of another origin can make a browser send requests to a service that only that browser reaches. Where it posts a
+form or text, no preflight asks; where it lets its own name lead to our address, even the answers are its to read (DNS
+rebinding). A browser tells in `Origin`, `Sec-Fetch-Site` and `Host`, which a page cannot choose; programs send none of
+the first two.
+"""
+
+import ipaddress
+import logging
+from urllib.parse import urlsplit
+
+from core.settings import Settings
+from services.http.messages import Scope, values_of
+from services.logs import Seldom
+
+READING = frozenset({"GET", "HEAD", "OPTIONS"})
+DEFAULT_PORTS = {"http": 80, "https": 443}
+
+UNKNOWN_HOST = (421, b"unknown host")
+ORIGIN_NOT_ALLOWED = (403, b"origin not allowed")
+
+log = logging.getLogger(__name__)
+
+
+class Access:
+    """The rules of one service. Mutable state: when the log was told of a host."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._origins = settings.origins
+        self._any_origin = "*" in settings.origins
+        self._any_host = "*" in settings.hosts
+        names = {host_of(origin) for origin in settings.origins} | {settings.host.lower()} | settings.hosts
+        self._hosts = frozenset(names - {"*", ""})
+        self._unknown_hosts = Seldom(60.0)
+
+    def refusal(self, scope: Scope) -> tuple[int, bytes] | None:
+        """Status and sentence for a request that is not to be answered; None: it is."""
+        host = next(iter(values_of(scope, b"host")), b"").decode("latin-1")
+        if not self._knows(host):
+            self._unknown_hosts.warning(
+                log, "a request for host %r was refused: if it is a name of this service, add it to ALLOWED_HOSTS", host
+            )
+            return UNKNOWN_HOST
+        if scope["method"] in READING or self._may_change(scope, host):
+            return None
+        return ORIGIN_NOT_ALLOWED
+
+    def _knows(self, host: str) -> bool:
+        """A literal address cannot be made to lead elsewhere; HTTP/1.0 has no Host, and no browser speaks it."""
+        if self._any_host or not host:
+            return True
+        name = host_of(f"//{host}")
+        return name in self._hosts or _is_address(name) or _is_loopback(name)
+
+    def _may_change(self, scope: Scope, host: str) -> bool:
+        origins = values_of(scope, b"origin")
+        if not origins:
+            return values_of(scope, b"sec-fetch-site") != [b"cross-site"]
+        if self._any_origin:
+            return True
+        origin = origins[0].decode("latin-1")
+        if len(origins) > 1 or origin == "null":
+            return False
+        if origin in self._origins or _is_same(origin, host):
+            return True
+        server = scope.get("server") or ("",)
+        return _is_loopback(host_of(origin)) and _is_loopback(str(server[0]))
+
+
+def host_of(url: str) -> str:
+    """The name or address in a URL, in lower case; "" where there is none."""
+    try:
+        return (urlsplit(url).hostname or "").rstrip(".")
+    except ValueError:
+        return ""
+
+
+def _is_same(origin: str, host: str) -> bool:
+    """Does `origin` stand for the host that the request is for? A proxy before us may speak TLS for us."""
+    try:
+        ours, theirs = urlsplit(f"//{host}"), urlsplit(origin)
+        port = DEFAULT_PORTS.get(theirs.scheme)
+        return bool(ours.hostname) and (ours.hostname, ours.port or port) == (theirs.hostname, theirs.port or port)
+    except ValueError:
+        return False
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True
+
+
+def _is_loopback(name: str) -> bool:
+    if name == "localhost" or name.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return False
