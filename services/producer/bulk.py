@@ -3,11 +3,18 @@
 Reading and accepting overlap: while a batch is on its way to Postgres and Redis the next one is cut and decoded. Only
 a few batches are in memory; what was answered so far lies in a temporary file, and is sent when the body has ended:
 many a client reads nothing before it has sent everything.
+
+A request ends early where going on is of no use: too many of its jobs were refused, or there is no room for answers.
+Its last line says so, and what comes behind is not read. Room is made before jobs are accepted, never after.
 """
 
+import io
+import logging
+import os
 import tempfile
-from collections.abc import Iterator
-from typing import IO
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+from typing import IO, cast
 from uuid import UUID
 
 import msgspec
@@ -17,7 +24,7 @@ from core.errors import InvalidTask
 from core.steps.submit import BATCH_BYTES_MAX, BATCH_MAX, size
 from core.wire import Submission, read_submission
 from services.http.answers import Refused, answer_to
-from services.http.asgi import Body, Streamed
+from services.http.asgi import Body, ClientGone, Streamed
 from services.http.messages import Headers
 from services.producer.errors import ANSWERS
 from services.producer.lines import TOO_LARGE, Cutter, Elements, Lines
@@ -25,8 +32,18 @@ from services.producer.producer import Producer
 
 BATCH_PATH = "/api/jobs/batch"
 IN_MEMORY_BYTES = 1 << 20  #: of an answer; a longer one goes to a file
+ANSWER_BYTES_MAX = 512 << 20
+LINE_BYTES_MAX = 256  #: of one job's answer; sentences are short and ids have one length
+REQUESTS_MAX = 4  #: at once; more would only wait for each other
+REFUSED_MAX = 10_000  #: jobs of one request
+TOO_MANY_REQUESTS = "too many batches at once"
+TOO_MANY_REFUSED = f"{REFUSED_MAX:,} jobs were refused: the rest of the batch was not read"
+ANSWER_TOO_LARGE = "the answer has become too large: the rest of the batch was not read"
+NO_ROOM = "no room for more answers in the temporary folder: the rest of the batch was not read"
 
 _encode = msgspec.json.Encoder().encode
+
+log = logging.getLogger(__name__)
 
 #: A job that was read, or the sentence that says why it is none.
 Read = Submission | str
@@ -34,17 +51,31 @@ NO_KEY = "Idempotency-Key is for single jobs: POST /enqueue"
 TOO_LARGE_SENTENCE = "body too large"
 
 
+class _EndsEarly(Exception):
+    """The rest of the request is not read; the text is its last answer."""
+
+
 class Bulk:
-    """What Guard calls for each request. Mutable state: none."""
+    """What Guard calls for each request. Mutable state: how many are under way."""
 
     def __init__(self, producer: Producer) -> None:
         self._producer = producer
+        self._under_way = 0
 
     async def __call__(self, body: Body, headers: Headers) -> Streamed:
         """Raises Refused before anything was accepted; ClientGone and TooSlowError with what came until then accepted.
 
         Cancelled: what came until then may be accepted.
         """
+        if self._under_way >= REQUESTS_MAX:
+            raise Refused(429, TOO_MANY_REQUESTS)
+        self._under_way += 1
+        try:
+            return await self._answer(body, headers)
+        finally:
+            self._under_way -= 1
+
+    async def _answer(self, body: Body, headers: Headers) -> Streamed:
         bytes_max = self._producer.settings.max_batch_bytes
         for name, value in headers:
             if name == b"content-length" and int(value[:20]) > bytes_max:
@@ -59,7 +90,10 @@ class Bulk:
         cut: Cutter = Elements(line_bytes_max) if is_array else Lines(line_bytes_max)
         answers = _Answers(as_array=is_array, shows_ids=self._producer.store is not None)
         try:
-            await self._accept(first, body, cut, answers)
+            try:
+                await self._accept(first, body, cut, answers)
+            except _EndsEarly as end:
+                answers.add_last(str(end))
         except BaseException:
             answers.file.close()
             raise
@@ -67,16 +101,27 @@ class Bulk:
 
     async def _accept(self, first: bytes, body: Body, cut: Cutter, answers: "_Answers") -> None:
         put, take = trio.open_memory_channel[list[Read]](0)
-        failure: Exception | None = None
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._enqueue_all, take, answers)
+        failures: list[Exception] = []
+
+        async def in_turn(part: Callable[[], Awaitable[None]]) -> None:
             try:
-                async with put:
-                    await self._read_all(first, body, cut, put)
+                await part()
             except Exception as error:  # noqa: BLE001 - raised below; it would leave the nursery in a group
-                failure = error
-        if failure is not None:
-            raise failure
+                failures.append(error)
+                nursery.cancel_scope.cancel()
+
+        async def read() -> None:
+            async with put:
+                try:
+                    await self._read_all(first, body, cut, put)
+                except (ClientGone, trio.TooSlowError) as error:  # what has come is accepted all the same
+                    failures.append(error)
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(in_turn, partial(self._enqueue_all, take, answers))
+            await in_turn(read)
+        if failures:
+            raise failures[0]
 
     async def _read_all(self, piece: bytes, body: Body, cut: Cutter, put: trio.MemorySendChannel[list[Read]]) -> None:
         batch: list[Read] = []
@@ -102,9 +147,10 @@ class Bulk:
 
     async def _enqueue_all(self, take: trio.MemoryReceiveChannel[list[Read]], answers: "_Answers") -> None:
         async for batch in take:
+            answers.make_room(len(batch))
             submissions = [item for item in batch if isinstance(item, Submission)]
-            accepted = iter(await self._producer.enqueue_many(submissions) if submissions else ())
-            answers.add(next(accepted) if isinstance(item, Submission) else item for item in batch)
+            accepted = iter(await self._producer.enqueue_many(submissions))
+            answers.add([next(accepted) if isinstance(item, Submission) else item for item in batch])
 
 
 def _says_ndjson(headers: Headers) -> bool:
@@ -122,31 +168,63 @@ def _read(text: bytes | None) -> Read:
 
 
 class _Answers:
-    """One object for each job, in order. Mutable state: the file and how many are in it."""
+    """One object for each job, in order. Mutable state: the file, how many are in it, and how many of them refuse."""
 
     def __init__(self, *, as_array: bool, shows_ids: bool) -> None:
-        self.file: IO[bytes] = tempfile.SpooledTemporaryFile(IN_MEMORY_BYTES)  # noqa: SIM115 - closed when it is sent
+        self.file: IO[bytes] = io.BytesIO()
+        self._in_memory = True
         self._as_array = as_array
         self._shows_ids = shows_ids
-        self._count = 0
-        self._between = b"\n"
+        self._count = self._refused = 0
+        self._between = b",\n" if as_array else b"\n"
         if as_array:
-            self._between = b",\n"
             self.file.write(b"[")
 
-    def add(self, answers: Iterator[UUID | Exception | str]) -> None:
+    def make_room(self, count: int) -> None:
+        """Be sure that so many answers can be kept, before their jobs are accepted. Raises _EndsEarly."""
+        if self._refused >= REFUSED_MAX:
+            raise _EndsEarly(TOO_MANY_REFUSED)
+        begin, more = self.file.tell(), count * LINE_BYTES_MAX
+        if begin + more > ANSWER_BYTES_MAX:
+            raise _EndsEarly(ANSWER_TOO_LARGE)
+        try:
+            if self._in_memory and begin + more > IN_MEMORY_BYTES:
+                self._move_to_a_file()
+            if not self._in_memory:
+                os.posix_fallocate(self.file.fileno(), begin, more)
+        except OSError as error:
+            log.warning("answers of a batch need room in the temporary folder: %s", error)
+            raise _EndsEarly(NO_ROOM) from error
+
+    def _move_to_a_file(self) -> None:
+        file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 - closed when it is sent
+        try:
+            os.posix_fallocate(file.fileno(), 0, self.file.tell())
+            file.write(cast("io.BytesIO", self.file).getbuffer())
+        except BaseException:
+            file.close()
+            raise
+        self.file, self._in_memory = file, False
+
+    def add(self, answers: Sequence[UUID | Exception | str]) -> None:
         """An id: accepted. An error, or its sentence: refused."""
+        self._refused += sum(not isinstance(answer, UUID) for answer in answers)
         lines = [self._line(number, answer) for number, answer in enumerate(answers, self._count)]
         if self._count:
             self.file.write(self._between)
         self.file.write(self._between.join(lines))
         self._count += len(lines)
 
+    def add_last(self, sentence: str) -> None:
+        """Room for it is what the answers before it have left of theirs."""
+        self.add([sentence])
+
     def finish(self) -> Streamed:
         if self._as_array:
             self.file.write(b"]")
         elif self._count:
             self.file.write(b"\n")
+        self.file.truncate()  # the room that was made for answers is larger than they are
         return Streamed(b"application/json" if self._as_array else b"application/x-ndjson", self.file)
 
     def _line(self, index: int, answer: UUID | Exception | str) -> bytes:

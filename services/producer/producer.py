@@ -201,7 +201,8 @@ class Producer:
         return answers
 
     async def enqueue_many(self, submissions: Sequence[Submission]) -> list[Accepted | BatchFailed]:
-        """Accept 1 to BATCH_MAX jobs that came together; the answer for each, in order. Callers take turns.
+        """Accept up to BATCH_MAX jobs that came together; the answer for each, in order. Callers take turns, also those
+        that have read nothing but what they must refuse.
 
         Cancelled: the jobs may be accepted all the same.
         """
@@ -210,6 +211,8 @@ class Producer:
         if self.redis.is_away:
             return [EnqueueFailed("Redis is away") for _ in submissions]
         async with self._bulk_turn:
+            if not submissions:
+                return []
             try:
                 return list(await self._run_batch(self._submit.run_batch, submissions))
             except Exception as error:  # noqa: BLE001 - a bug, logged by _run_batch

@@ -3,6 +3,7 @@
 import json
 import logging
 from collections import Counter
+from collections.abc import AsyncIterator
 from functools import partial
 
 import pytest
@@ -13,6 +14,9 @@ from core.queue import Queue
 from core.steps.submit import BATCH_MAX, REFUSED
 from core.store import JobStore
 from services.http.asgi import Body
+from services.producer import bulk
+from services.producer.bulk import BATCH_PATH
+from services.producer.producer import Producer
 from tests.producer.serving import connect, serving
 from tests.support.proxy import Proxy, through
 from tests.support.wait import until, until_true
@@ -311,3 +315,111 @@ async def test_a_bug_is_told_for_each_job_it_met(redis_only, tasks, monkeypatch,
     assert errors == [None] * BATCH_MAX + ["internal error"] * BATCH_MAX + [None] * 300
     assert len(await tasks()) == BATCH_MAX + 300
     assert caplog.text.count("ZeroDivisionError: a bug") == 1
+
+
+# --- bounds
+
+
+async def test_more_requests_than_a_few_at_once_are_told_to_come_again(redis_only, monkeypatch):
+    async def upload(begun: trio.Event) -> AsyncIterator[bytes]:
+        yield ndjson(1)
+        begun.set()
+        await trio.sleep_forever()
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(bulk.REQUESTS_MAX):
+            begun = trio.Event()
+            nursery.start_soon(partial(redis_only.post, BATCH_PATH, content=upload(begun)))
+            await begun.wait()
+
+        async def is_refused() -> bool:
+            answer = await redis_only.post(BATCH_PATH, content=ndjson(1))
+            return (answer.status_code, answer.text, answer.headers.get("retry-after")) == (
+                429,
+                "too many batches at once",
+                "1",
+            )
+
+        await until(is_refused)
+        assert (await redis_only.post("/enqueue", json={"type": "a"})).status_code == 200
+        nursery.cancel_scope.cancel()
+
+    async def is_accepted() -> bool:
+        return (await redis_only.post(BATCH_PATH, content=ndjson(1))).status_code == 200
+
+    await until(is_accepted)
+
+
+@pytest.mark.parametrize("as_array", [False, True])
+async def test_a_request_ends_where_too_many_of_its_jobs_are_refused(redis_only, monkeypatch, tasks, as_array):
+    monkeypatch.setattr(bulk, "REFUSED_MAX", 600)
+    lines = [b'{"type":"a"}', *[b"x"] * 5000, b'{"type":"b"}']
+    content = b"[" + b",".join(lines) + b"]" if as_array else b"\n".join(lines)
+    answer = await redis_only.post(BATCH_PATH, content=content)
+    assert answer.status_code == 200
+    answers = json.loads(answer.content) if as_array else [json.loads(line) for line in answer.text.splitlines()]
+    assert answers[0] == {"index": 0, "status": "queued"}
+    assert answers[-1] == {"index": len(answers) - 1, "error": bulk.TOO_MANY_REFUSED}
+    assert len(answers) == 1001  # what was in the batches that were refused, and the last word
+    assert len(await tasks()) == 1
+
+
+async def test_a_client_that_still_sends_gets_the_answer_of_a_request_that_ended_early(redis_only, monkeypatch):
+    monkeypatch.setattr(bulk, "REFUSED_MAX", 600)
+    async with await connect(redis_only) as connection, trio.open_nursery() as nursery:
+
+        async def send() -> None:
+            head = b"POST /api/jobs/batch HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
+            try:
+                await connection.send(head)
+                while True:
+                    await connection.send(b"10000\r\n" + b"x\n" * 0x8000 + b"\r\n")
+            except trio.BrokenResourceError:
+                pass
+
+        nursery.start_soon(send)
+        answer = await connection.answer(15)
+        assert (answer.status, answer.headers["connection"]) == (200, "close"), answer.body
+        assert bulk.TOO_MANY_REFUSED.encode() in answer.body
+        nursery.cancel_scope.cancel()
+
+
+async def test_an_answer_has_its_limit(redis_only, monkeypatch, tasks):
+    monkeypatch.setattr(bulk, "ANSWER_BYTES_MAX", 600 * bulk.LINE_BYTES_MAX)
+    answer = await redis_only.post(BATCH_PATH, content=ndjson(5000))
+    answers = [json.loads(line) for line in answer.text.splitlines()]
+    assert answers[-1]["error"] == bulk.ANSWER_TOO_LARGE
+    assert len(await tasks()) == len(answers) - 1 < 5000
+
+
+@pytest.mark.parametrize("how", ["no folder", "no room"])
+async def test_without_room_for_answers_no_job_is_accepted_that_is_not_answered(
+    redis_only, monkeypatch, tasks, tmp_path, how
+):
+    if how == "no folder":
+        monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "none"))
+    else:
+
+        def full(*_: object) -> None:
+            raise OSError(28, "No space left on device")
+
+        monkeypatch.setattr("os.posix_fallocate", full)
+    answer = await redis_only.post(BATCH_PATH, content=ndjson(40_000))
+    assert answer.status_code == 200
+    answers = [json.loads(line) for line in answer.text.splitlines()]
+    assert answers[-1]["error"] == bulk.NO_ROOM
+    assert len(answers) > 1000  # what fits into memory needs no folder
+    assert len(await tasks()) == len(answers) - 1
+
+
+async def test_refused_lines_wait_for_their_turn(redis_only, monkeypatch):
+    turns = []
+    real = Producer.enqueue_many
+
+    async def counted(self: Producer, submissions: object) -> object:
+        turns.append(len(submissions))
+        return await real(self, submissions)
+
+    monkeypatch.setattr(Producer, "enqueue_many", counted)
+    await redis_only.post(BATCH_PATH, content=b"x\n" * 1500)
+    assert turns == [0, 0]  # 1,000 lines each
