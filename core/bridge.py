@@ -1,5 +1,6 @@
 """The one place where Trio and asyncio meet."""
 
+import errno
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
@@ -13,6 +14,7 @@ Ts = TypeVarTuple("Ts")
 
 log = logging.getLogger(__name__)
 
+NO_THREAD = "can't start new thread"  #: what Python says where the machine gives none
 CALLBACKS_MAX = 64  #: of asyncio, that are run in one turn of Trio's loop
 
 
@@ -36,7 +38,12 @@ class Bridge:
         async def coroutine() -> T:
             return await unit(*args)
 
-        result: T = await self._loop.run_aio_coroutine(coroutine())
+        try:
+            result: T = await self._loop.run_aio_coroutine(coroutine())
+        except RuntimeError as error:
+            if str(error) != NO_THREAD:
+                raise
+            raise OSError(errno.EAGAIN, f"{NO_THREAD} to look a name up") from error
         return result
 
 

@@ -57,6 +57,10 @@ class ArtifactRefused(WorkQueueError):
     """The handler attached something that cannot be kept; the text says what and why."""
 
 
+class CannotStart(WorkQueueError):
+    """The machine did not give what a run needs, a thread or a process: nothing of the job has started."""
+
+
 class InvalidSettings(WorkQueueError):
     """All faults of the environment at once, one line each."""
 

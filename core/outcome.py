@@ -36,6 +36,7 @@ class NotStarted(Struct, frozen=True):
     """It was claimed and goes back untouched, to be claimed again after `delay_ms`."""
 
     delay_ms: int = 0
+    lacking: str = ""  #: what the machine did not give, where that is why
 
 
 Outcome = Complete | Failed | TimedOut | Interrupted | NotStarted
@@ -67,13 +68,21 @@ class GiveBack(Struct, frozen=True):
 Verdict = Complete | Bury | Retry | GiveBack
 
 
-def judge(outcome: Outcome, *, failures: int, retries: int) -> Verdict:
-    """What a finished attempt means for its job; `failures` counts those before this attempt."""
+def judge(
+    outcome: Outcome, *, failures: int, retries: int, interruptions: int = 0, max_interruptions: int = 1_000_000
+) -> Verdict:
+    """What a finished attempt means for its job; `failures` and `interruptions` count those before this attempt.
+
+    A job that outlasts every stop would go from worker to worker for ever: at `max_interruptions` it has failed.
+    """
     if isinstance(outcome, Complete):  # nearly always: the patterns below would cost a short job a tenth more
         return outcome
     match outcome:
-        case Interrupted():
+        case Interrupted() if interruptions + 1 < max_interruptions:
             return GiveBack(interrupted=True)
+        case Interrupted():
+            again, name, traceback = False, "interrupted", None
+            error = f"interrupted {interruptions + 1} times by the stop of its worker"
         case NotStarted(delay_ms):
             return GiveBack(interrupted=False, delay_ms=delay_ms)
         case Failed(error, traceback, permanent):

@@ -36,6 +36,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     shutdown_grace: Annotated[float, Meta(ge=0, le=86_400)] = 10.0  #: seconds
     lease_seconds: Annotated[float, Meta(ge=1, le=3600)] = 15.0
     max_recoveries: Annotated[int, Meta(ge=2, le=1000)] = 3
+    max_interruptions: Annotated[int, Meta(ge=1, le=1_000_000)] = 100  #: runs cut short by a stop, of one job
     stall_limit: Annotated[float, Meta(ge=1, le=3600)] = 30.0  #: seconds
     retry_base_seconds: Annotated[float, Meta(ge=0, le=3600)] = 1.0
     retry_cap_seconds: Annotated[float, Meta(ge=0, le=86_400)] = 3600.0

@@ -25,8 +25,17 @@ def configure_logging(settings: Settings) -> None:
         logging.getLogger(library).setLevel(max(logging.INFO, root.level))
 
 
-#: Control characters but for the newline and the tab, each as \x..
-_CONTROL = {code: f"\\x{code:02x}" for code in [*range(32), 127, *range(128, 160)] if chr(code) not in "\n\t"}
+#: What steers a terminal, ends a line, or turns the order of characters around, each as \\x.. or \\u....
+_CONTROL = {
+    code: f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}"
+    for code in [*range(32), 127, *range(128, 160), 0x2028, 0x2029, *range(0x202A, 0x202F), *range(0x2066, 0x206A)]
+}
+_LINES = {code: text for code, text in _CONTROL.items() if chr(code) not in "\n\t"}
+
+
+def printable(text: str) -> str:
+    """`text` in one line, whatever is in it, for a log or a terminal."""
+    return text.translate(_CONTROL)
 
 
 class Seldom:
@@ -65,11 +74,18 @@ class _Lines(logging.Formatter):
         return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(record.created))}.{int(record.msecs):03d}Z"
 
     def format(self, record: logging.LogRecord) -> str:
+        """A line; what follows it (a traceback) is indented, so that nothing in it looks like another line of ours."""
         record.level = record.levelname.lower()
-        lines = super().format(record)
+        record.message = printable(record.getMessage())
+        record.asctime = self.formatTime(record)
+        parts = [self.formatMessage(record)]
+        if record.exc_info:
+            parts.append(self.formatException(record.exc_info))
+        if record.stack_info:
+            parts.append(record.stack_info)
         if traceback := getattr(record, "traceback", None):  # of a handler: text by now, no exception
-            lines += f"\n{traceback.rstrip()}"
-        return lines.translate(_CONTROL)  # what a handler or a payload says must not steer a terminal
+            parts.append(traceback)
+        return "\n  ".join(line for part in parts for line in part.translate(_LINES).rstrip().split("\n"))
 
 
 def _is_not_printed_yet(record: logging.LogRecord) -> bool:

@@ -13,6 +13,7 @@ import msgspec
 
 from core.errors import InvalidKey, InvalidSettings, WorkQueueError
 from core.settings import Settings, load_settings
+from services.logs import printable
 
 
 class Main(click.Group):
@@ -23,10 +24,10 @@ class Main(click.Group):
             return super().invoke(ctx)
         except InvalidSettings as error:
             for fault in error.faults:
-                click.echo(f"workqueue: {fault}", err=True)
+                click.echo(f"workqueue: {printable(fault)}", err=True)
             ctx.exit(2)
         except WorkQueueError as error:
-            click.echo(f"workqueue: {error}", err=True)
+            click.echo(f"workqueue: {printable(str(error))}", err=True)
             ctx.exit(1)
         except BaseExceptionGroup as group:
             ours, rest = group.split(WorkQueueError)
@@ -34,7 +35,7 @@ class Main(click.Group):
                 raise
             faults = [fault for error in _leaves(ours) for fault in str(error).splitlines()]
             for fault in dict.fromkeys(faults):
-                click.echo(f"workqueue: {fault}", err=True)
+                click.echo(f"workqueue: {printable(fault)}", err=True)
             ctx.exit(2 if ours.subgroup(InvalidSettings) else 1)
 
 
@@ -246,13 +247,13 @@ def enqueue(
     if lines is None:
         if job_type is None:
             raise click.UsageError("Missing argument 'TYPE', or --from FILE.")
-        click.echo(trio.run(enqueue_job, url, job_type, _payload(payload), retries, key))
+        click.echo(printable(trio.run(enqueue_job, url, job_type, _payload(payload), retries, key)))
         return
     given = {"TYPE": job_type, "--key": key, "--payload": payload != "{}", "--retries": retries}
     if needless := [name for name, value in given.items() if value]:
         raise click.UsageError(f"{' and '.join(needless)} cannot go with --from: each line says all of its job.")
     with open_progress() as progress:
-        counts = enqueue_lines(url, lines, progress, lambda line: click.echo(line, err=True))
+        counts = enqueue_lines(url, lines, progress, lambda line: click.echo(printable(line), err=True))
     click.echo(f"{counts.accepted:,} accepted, {counts.refused:,} refused")
     context.exit(1 if counts.refused else 0)
 

@@ -20,6 +20,7 @@ from services.local.mail import run_mail_catcher
 from services.local.postgres import run_postgres
 from services.local.process import end_process, is_free
 from services.local.valkey import Server, run_valkey
+from services.logs import printable
 from services.producer.page import FOLDER as PAGE_FOLDER
 from services.signals import Stop
 
@@ -248,7 +249,7 @@ class Up:
             self._print_line(name, rest)
 
     def _print_line(self, name: str, line: bytes) -> None:
-        text = escape(line.decode("utf-8", "replace"))
+        text = escape(printable(line.decode("utf-8", "replace")))
         self._console.print(f"[{COLOURS[name]}]{name:>8}[/] [dim]|[/] {text}")
 
     # --- end

@@ -55,11 +55,22 @@ def succeeded(result: object, job: Job) -> Outcome:
 
 
 def failed(error: BaseException) -> Failed:
-    """A failure as it is kept: `Class: text` (our own errors: the text alone) and the traceback, both bounded."""
+    """A failure as it is kept: `Class: text` (our own errors: the text alone) and the traceback, both bounded.
+
+    Raises nothing, whatever the exception's own methods do: a failure that cannot be told is one all the same.
+    """
+    kind = type(error)
+    try:
+        return _failed(error, kind)
+    except BaseException as broken:  # noqa: BLE001 - nothing is awaited in there
+        return Failed(f"{kind.__name__[:200]} (it cannot be shown: {type(broken).__name__[:200]})")
+
+
+def _failed(error: BaseException, kind: type[BaseException]) -> Failed:
     text = _text(error)
-    name = type(error).__name__
-    if isinstance(error, WorkQueueError):  # said on purpose: where in our code helps nobody
-        return Failed(text[:ERROR_LENGTH_MAX], None, permanent=isinstance(error, PermanentFailure))
+    name = kind.__name__
+    if issubclass(kind, WorkQueueError):  # said on purpose: where in our code is of no use
+        return Failed(text[:ERROR_LENGTH_MAX], None, permanent=issubclass(kind, PermanentFailure))
     try:
         lines = _tracebacks.text(error, _own_frames(error.__traceback__))
     except Exception as broken:  # noqa: BLE001 - an exception that cannot be shown must not hide the failure
@@ -80,6 +91,6 @@ def _own_frames(frames: TracebackType | None) -> TracebackType | None:
 
 def _text(error: BaseException) -> str:
     try:
-        return str(error)
+        return "".join([str(error)])  # a subclass of str becomes one
     except Exception as broken:  # noqa: BLE001 - a __str__ that raises
         return f"(its text cannot be shown: {type(broken).__name__})"

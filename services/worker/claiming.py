@@ -22,6 +22,7 @@ log = logging.getLogger(__name__)
 SERVICE = "claim"
 UNKNOWN_TYPE_PAUSE_SECONDS = 0.1
 GIVE_BACK_SECONDS = 1.0
+LACKING_SECONDS = 0.5
 STOP_SECONDS = 1.0  #: for a claim that is under way at a stop
 
 
@@ -84,6 +85,10 @@ class Claiming:
             self._audited_at = trio.current_time()
             if given := await self._claim.audit(lease):
                 log.info("gave back %d jobs that an answer without a receiver had left with us", given)
+        if self._consumers.environment.fault is not None:  # others may have what is lacking here
+            self._consumers.put_back(self._buffer.drain())
+            await trio.sleep(LACKING_SECONDS)
+            return
         if self._consumers.let_others_first:  # whoever knows the type should be at the list before us
             self._consumers.let_others_first = False
             await trio.sleep(UNKNOWN_TYPE_PAUSE_SECONDS)

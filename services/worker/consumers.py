@@ -12,7 +12,7 @@ import trio
 from core.errors import InvalidTask, QueueUnavailable
 from core.handlers import Registry
 from core.job import Job
-from core.outcome import Bury, Complete, Failed, Interrupted, NotStarted, Outcome, Retry, judge
+from core.outcome import Bury, Complete, Failed, Interrupted, NotStarted, Outcome, Retry, Verdict, judge
 from core.queue import Queue
 from core.steps.again import Again
 from core.steps.lease import Held, Lease
@@ -20,6 +20,7 @@ from core.steps.settle import Settled
 from core.wire import decode_payload
 from services.worker.attempt import Attempt
 from services.worker.buffer import Buffer
+from services.worker.environment import Environment
 from services.worker.failure_log import FailureLog
 from services.worker.metrics import Counts
 from services.worker.outcomes import Outcomes
@@ -49,6 +50,7 @@ class Consumers:
         *,
         keeps_artifacts: bool,
         max_recoveries: int,
+        max_interruptions: int,
         may_start: Callable[[Lease], bool],
         random: Random,
     ) -> None:
@@ -60,11 +62,13 @@ class Consumers:
         self._counts = counts
         self._keeps_artifacts = keeps_artifacts
         self._last_chance = max_recoveries - 1  #: with so many deaths of its worker behind it, a job runs alone
+        self._max_interruptions = max_interruptions
         self._may_start = may_start
         self._random = random
         self._again = Again()
         self._peers = Peers(queue)
         self._threads = trio.CapacityLimiter(10_000)
+        self.environment = Environment()
         self._failures = FailureLog()
         self._slots: list[Slot] = []
         self._last_chances = 0
@@ -137,7 +141,7 @@ class Consumers:
     def _take_at_once(self) -> Attempt | None:
         """The next job, where there is one and nothing has to be waited for or asked; else `_take` sees to it."""
         held = self._buffer.head
-        if held is None or self._outcomes.full:
+        if held is None or self._outcomes.full or self.environment.fault is not None:
             return None
         if held.counters.recoveries or held.lease.lost or not self._may_start(held.lease):
             return None
@@ -154,6 +158,9 @@ class Consumers:
                 await self._outcomes.wait_for_room()
             if (held := await self._buffer.take()) is None:
                 return None
+            if self.environment.fault is not None:
+                self.put_back([held])
+                continue
             prepared = await self._prepare_carefully(held)
             if isinstance(prepared, Attempt):
                 return prepared
@@ -217,12 +224,17 @@ class Consumers:
 
     def _ended(self, attempt: Attempt, outcome: Outcome, seconds: float) -> None:
         self._last_chances -= attempt.is_last_chance
-        self._put(attempt.held, outcome, seconds)
+        if isinstance(outcome, NotStarted):
+            self.environment.lacks(outcome.lacking)
+            self._counts.given_back += 1
+            self._put(attempt.held, outcome)
+        else:
+            self._put(attempt.held, outcome, seconds)
 
     def _put(self, held: Held, outcome: Outcome, seconds: float | None = None) -> None:
         """What follows from an outcome: counted and told here, once, and handed over."""
         task = held.task
-        verdict = judge(outcome, failures=held.counters.attempts, retries=task.retries)
+        verdict = outcome if isinstance(outcome, Complete) else self._judged(outcome, held)
         counts = self._counts.of(task.type)
         if seconds is not None:
             self._counts.finished += 1
@@ -240,6 +252,16 @@ class Consumers:
                 counts.retried += 1
                 self._failures.tell(logging.WARNING, "failed and will be retried", held, verdict)
         self._outcomes.put(Settled(held, verdict, seconds))
+
+    def _judged(self, outcome: Outcome, held: Held) -> Verdict:
+        counters = held.counters
+        return judge(
+            outcome,
+            failures=counters.attempts,
+            retries=held.task.retries,
+            interruptions=counters.interruptions,
+            max_interruptions=self._max_interruptions,
+        )
 
     async def _wait_for_thread(self, attempt: Attempt, ended: trio.Event) -> None:
         """A thread that outlives its job keeps its place, and is counted."""

@@ -1,4 +1,4 @@
-"""Failures of jobs in the log: each with its traceback, as long as they are few enough to be read."""
+"""Failures of jobs in the log: a line each, with the traceback where it is new, as long as they are few."""
 
 import logging
 
@@ -11,24 +11,47 @@ log = logging.getLogger(__name__)
 
 LINES_MAX = 20  #: a second; what goes beyond is counted, and has its error in the row or the dead letters
 WINDOW_SECONDS = 1.0
+SHOWN_LENGTH_MAX = 500  #: of an error's text
+TRACEBACK_SECONDS = 60.0  #: the same traceback is shown again after so long
+TRACEBACKS_MAX = 100  #: that are remembered
 
 
 class FailureLog:
-    """Mutable state: since when we count, how many lines were written since, and how many failures were not told."""
+    """Mutable state: since when we count, how many lines were written since, and how many failures were not told; which
+    tracebacks were shown, and since when."""
 
     def __init__(self) -> None:
         self._since = trio.current_time()
         self._told = 0
         self._untold = 0
+        self._shown: set[tuple[str, str]] = set()
+        self._shown_since = self._since
 
     def tell(self, level: int, what: str, held: Held, verdict: Bury | Retry) -> None:
-        """One line with the job's id and the handler's traceback, unless there were many just now."""
+        """One line with the job's id and, unless it was shown just now, the handler's traceback; nothing where there
+        were many lines just now."""
         if self._told >= LINES_MAX:
             self._untold += 1
             return
         self._told += 1
-        log.log(level, "job %s (%s) %s: %s", held.job_id, held.task.type, what, verdict.error,
-                extra={"traceback": verdict.traceback})  # fmt: skip
+        error = verdict.error
+        if len(error) > SHOWN_LENGTH_MAX:
+            error = f"{error[:SHOWN_LENGTH_MAX]}..."
+        log.log(level, "job %s (%s) %s: %s", held.job_id, held.task.type, what, error,
+                extra={"traceback": self._if_new(held.task.type, verdict.traceback)})  # fmt: skip
+
+    def _if_new(self, job_type: str, traceback: str | None) -> str | None:
+        if traceback is None:
+            return None
+        now = trio.current_time()
+        if now - self._shown_since > TRACEBACK_SECONDS or len(self._shown) >= TRACEBACKS_MAX:
+            self._shown, self._shown_since = set(), now
+        # The frames: the text behind them has numbers and names in it, and differs each time.
+        place = job_type, "\n".join(line for line in traceback.split("\n") if line.startswith("  "))
+        if place in self._shown:
+            return None
+        self._shown.add(place)
+        return traceback
 
     def tell_rest(self, *, at_once: bool = False) -> None:
         """Called now and then: how many were not told, and begin to count anew; `at_once`: we end."""

@@ -12,13 +12,15 @@ from typing import cast
 
 import trio
 
+from core.errors import CannotStart
 from core.job import Job
-from core.outcome import Interrupted, Outcome, TimedOut
+from core.outcome import Interrupted, NotStarted, Outcome, TimedOut
 from services.worker.attempt import Attempt, failed, succeeded
 
 YIELD_SECONDS = 0.002  #: handlers that never wait share the loop with everybody else after so long
 ARM_SECONDS = 0.1  #: a timeout that is closer than this becomes the scope's deadline
 WATCH_SECONDS = 0.05
+CANNOT_START_DELAY_MS = 1000
 
 TakeAtOnce = Callable[[], Attempt | None]
 Take = Callable[[], Awaitable[Attempt | None]]
@@ -104,8 +106,13 @@ class Slot:
                 if self.attempt is None:
                     raise  # nobody's handler: we ourselves were cancelled between two jobs, or have a bug
                 cancelled, left = _split(error)
-                if cancelled is not None:  # a stop; what failed meanwhile stays here
-                    self._end(Interrupted())
+                if cancelled is not None:
+                    if trio.current_effective_deadline() > float("-inf"):
+                        # Nothing around us was cancelled: the handler had kept it from a scope of its own. To us it
+                        # would be a stop of this worker, and of each one that gets the job.
+                        self._end(failed(error))
+                        continue
+                    self._end(Interrupted())  # a stop; what failed meanwhile stays here
                     raise cancelled from None
             if (attempt := self.attempt) is not None:  # its scope was cancelled; `left` is what else it raised
                 thread = self._thread
@@ -128,10 +135,12 @@ class Slot:
                     result = await self._run_in_thread(attempt)
             except trio.Cancelled:
                 raise
+            except CannotStart as error:
+                outcome: Outcome = NotStarted(CANNOT_START_DELAY_MS, str(error))
             except BaseExceptionGroup as group:
                 if group.subgroup(trio.Cancelled) is not None:
                     raise  # it belongs to a scope around us; what that leaves of the group comes back to `serve`
-                outcome: Outcome = failed(group)
+                outcome = failed(group)
             except BaseException as error:  # noqa: BLE001 - sys.exit() in a handler as well: it harms only its job
                 outcome = failed(error)
             else:
@@ -167,14 +176,25 @@ class Slot:
         function: Callable[[Job], object] = attempt.handler.function
         job = attempt.job
 
-        def in_thread() -> object:
+        def in_thread() -> tuple[object, BaseException | None]:
+            # An error goes over as a value: on its way through Trio its traceback is read and written, which an
+            # exception may refuse, and then its answer never came.
             try:
-                return function(job)
+                return function(job), None
+            except BaseException as error:  # noqa: BLE001 - it is raised below
+                return None, error
             finally:
-                with suppress(trio.RunFinishedError):  # the process is ending; nobody waits any more
+                with suppress(trio.RunFinishedError):  # the process is ending, and waits no more
                     token.run_sync_soon(ended.set)
 
-        return await trio.to_thread.run_sync(in_thread, abandon_on_cancel=True, limiter=self._limiter)
+        try:
+            result, error = await trio.to_thread.run_sync(in_thread, abandon_on_cancel=True, limiter=self._limiter)
+        except RuntimeError as no_thread:
+            self._thread = None
+            raise CannotStart(str(no_thread)) from no_thread
+        if error is not None:
+            raise error
+        return result
 
 
 def _split(error: BaseException) -> tuple[BaseException | None, BaseException | None]:

@@ -8,11 +8,13 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from types import FrameType
 
 import trio
 from msgspec import Struct
 
+from services.logs import printable
 from services.worker.beats import Beats
 from services.worker.slot import Slot
 
@@ -96,7 +98,8 @@ class Stall:
                 stack = self._stack()
                 shown = traceback.StackSummary.extract(((frame, frame.f_lineno) for frame in stack), lookup_lines=False)
                 # In a thread of its own: the loop may stand still because it writes to the log.
-                threading.Thread(target=_say, args=(seconds, self._culprit(stack), shown), daemon=True).start()
+                with suppress(RuntimeError):  # the machine gives no thread
+                    threading.Thread(target=_say, args=(seconds, self._culprit(stack), shown), daemon=True).start()
             self.counts.blocked_seconds += seconds - self._blocked_for
             self._blocked_for = seconds
         else:
@@ -122,13 +125,16 @@ class Stall:
         def report() -> None:
             names = {LOOP: silent[LOOP]} if LOOP in silent else silent  # where the loop stands still, all of them do
             shown = ", ".join(f"{name} for {seconds:.0f} s" for name, seconds in names.items())
-            sys.stderr.write(f"no progress in {shown}; running: {self._describe()}. This worker ends to be replaced\n")
+            sys.stderr.write(
+                f"no progress in {shown}; running: {printable(self._describe())}. This worker ends to be replaced\n"
+            )
             sys.stderr.flush()
             faulthandler.dump_traceback(all_threads=True)
 
         last_words = threading.Thread(target=report, daemon=True)
-        last_words.start()
-        last_words.join(REPORT_SECONDS)
+        with suppress(RuntimeError):  # the machine gives no thread
+            last_words.start()
+            last_words.join(REPORT_SECONDS)
         self._end(EXIT_STATUS)
 
 

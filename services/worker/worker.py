@@ -69,6 +69,7 @@ class Worker:
         self.store = store
         self.registry = registry
         self.name = f"{socket.gethostname()}.{os.getpid()}"
+        self._version = version("workqueue")  # once: it is read from disk, of which nothing may depend later
         self.counts = Counts()
         self.stranger: str | None = None  #: a worker of another release that keeps us from starting
         self.beats = Beats()
@@ -92,6 +93,7 @@ class Worker:
             self.counts,
             keeps_artifacts=store is not None,
             max_recoveries=settings.max_recoveries,
+            max_interruptions=settings.max_interruptions,
             may_start=lambda lease: self._lease_thread.is_fresh(lease),
             random=random,
         )
@@ -201,6 +203,7 @@ class Worker:
         grace = self.settings.shutdown_grace
         async with trio.open_nursery() as waiting:
             waiting.start_soon(self.consumers.watch)
+            waiting.start_soon(self.consumers.environment.watch)
             async with trio.open_nursery() as running:
                 async with trio.open_nursery() as claims:
                     self.consumers.start(running, self.settings.worker_concurrency)
@@ -304,6 +307,8 @@ class Worker:
                 await self.store.check()
             except StoreUnavailable as error:
                 faults["postgres"] = f"{str(error).rstrip('.')}. Check DATABASE_URL and that the server runs"
+        if (lacking := self.consumers.environment.fault) is not None:
+            faults["machine"] = lacking
         if not faults and self.stranger is not None:
             faults["workers"] = self.stranger
         elif not faults and not self.can_claim:
@@ -351,7 +356,7 @@ class Worker:
             name=self.name,
             host=socket.gethostname(),
             pid=os.getpid(),
-            version=version("workqueue"),
+            version=self._version,
             protocol=PROTOCOL,
             oldest=OLDEST,
             concurrency=self.settings.worker_concurrency,

@@ -36,5 +36,13 @@ def test_what_follows_from_an_outcome(outcome, verdict):
     assert judge(outcome, failures=0, retries=9) == verdict
 
 
+def test_interruptions_have_a_bound():
+    def again(interruptions: int) -> object:
+        return judge(Interrupted(), failures=0, retries=9, interruptions=interruptions, max_interruptions=3)
+
+    assert again(1) == GiveBack(interrupted=True)
+    assert again(2) == Bury("interrupted 3 times by the stop of its worker", "interrupted")
+
+
 def test_an_interruption_is_no_failure_even_when_no_retry_is_left():
     assert judge(Interrupted(), failures=3, retries=0) == GiveBack(interrupted=True)

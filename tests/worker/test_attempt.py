@@ -9,7 +9,7 @@ from trio.testing import MockClock
 from core.errors import PermanentFailure
 from core.handlers import Handler
 from core.job import Job
-from core.outcome import Complete, Failed, Interrupted, TimedOut
+from core.outcome import Complete, Failed, Interrupted, NotStarted, TimedOut
 from services.worker.attempt import RESULT_BYTES_MAX, TRACEBACK_LENGTH_MAX, failed
 from tests.support.attempts import OneAttempt
 
@@ -252,3 +252,127 @@ async def test_a_plain_function_whose_worker_ends_before_it_starts_leaves_no_thr
         await run.run()
     assert run.outcome in (Interrupted(), None)
     assert run.thread is None
+
+
+# --- exceptions that do not let themselves be shown
+
+
+class Traceless(ValueError):
+    @property
+    def __traceback__(self):
+        raise RuntimeError("no traceback")
+
+
+class Bottomless(ValueError):
+    @property
+    def __traceback__(self):
+        return self
+
+    tb_frame = tb_next = property(lambda self: self)
+
+
+class Wordless(ValueError):
+    def __str__(self):
+        raise SystemExit(3)
+
+
+class Itself(ValueError):
+    def __str__(self):
+        raise self
+
+
+class Shapeless(ValueError):
+    @property
+    def __class__(self):
+        raise KeyboardInterrupt
+
+
+class Text(str):
+    def __getitem__(self, key):
+        raise OSError("no part")
+
+    def __len__(self):
+        raise OSError("no length")
+
+    def __bool__(self):
+        raise OSError("no truth")
+
+
+class Odd(ValueError):
+    def __str__(self):
+        return Text("odd")
+
+
+class Unnamed(ValueError):
+    __notes__ = property(lambda self: [][0])
+
+
+class Broken(ExceptionGroup):
+    def split(self, condition):
+        raise RuntimeError("no parts")
+
+    subgroup = derive = split
+
+
+def broken_group() -> Broken:
+    return Broken("several", [ValueError("x")])
+
+
+HOSTILE = [Traceless, Wordless, Itself, Shapeless, Odd, Unnamed, broken_group]
+
+
+@pytest.mark.parametrize("make", HOSTILE)
+@pytest.mark.parametrize("is_async", [True, False])
+async def test_an_exception_that_cannot_be_shown_is_a_failure(make, is_async):
+    async def raises_it(job: Job) -> object:
+        raise make()
+
+    def raises_it_in_a_thread(job: Job) -> object:
+        raise make()
+
+    with trio.fail_after(10):
+        outcome = await attempt(raises_it if is_async else raises_it_in_a_thread, is_async=is_async).run()
+    assert isinstance(outcome, Failed)
+    assert outcome.error
+    assert type(outcome.error) is str
+
+
+@pytest.mark.parametrize("make", HOSTILE)
+def test_a_failure_is_told_whatever_its_exception_does(make):
+    assert isinstance(failed(make()), Failed)
+
+
+class Shifty(dict):
+    def items(self):
+        raise KeyboardInterrupt
+
+    def __iter__(self):
+        raise MemoryError
+
+
+@pytest.mark.parametrize(
+    "result",
+    [Shifty(a=1), float("nan"), 1 << 100, {1: {2}}, object(), "\ud800", [[]] * 3, b"x", iter([]), {"a": Wordless}],
+)
+async def test_a_result_is_kept_or_a_failure(result):
+    async def returns_it(job: Job) -> object:
+        return result
+
+    with trio.fail_after(10):
+        assert isinstance(await attempt(returns_it).run(), Complete | Failed)
+
+
+async def test_a_thread_that_cannot_be_had_is_no_run(monkeypatch):
+    def no_thread(*_: object, **__: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr("trio._threads.start_thread_soon", no_thread)
+    outcome = await attempt(lambda job: 1, is_async=False).run()
+    assert outcome == NotStarted(1000, "can't start new thread")
+
+
+async def test_a_handler_that_says_so_itself_has_failed():
+    def as_if(job: Job) -> object:
+        raise RuntimeError("can't start new thread")
+
+    assert isinstance(await attempt(as_if, is_async=False).run(), Failed)

@@ -161,7 +161,10 @@ class Waiting:
 def claiming_of(claim: object, buffer: Buffer) -> Claiming:
     leases = Leases(lambda lease: None)
     leases.take(Lease())
-    idle, outcomes = SimpleNamespace(let_others_first=False), SimpleNamespace(full=False)
+    idle, outcomes = (
+        SimpleNamespace(let_others_first=False, environment=SimpleNamespace(fault=None)),
+        SimpleNamespace(full=False),
+    )
     return Claiming(claim, leases, buffer, idle, outcomes, Counts(), Beats(), Random(1))  # type: ignore[arg-type]
 
 

@@ -157,6 +157,50 @@ async def test_a_stop_goes_through_and_leaves_one_interrupted(function, autojump
     assert jobs.outcomes == [DONE, Interrupted()]
 
 
+async def kept_cancellation() -> BaseException:
+    """A Cancelled of a scope that has ended."""
+    kept: list[BaseException] = []
+    with trio.CancelScope() as scope:
+        scope.cancel()
+        try:
+            await trio.sleep_forever()
+        except trio.Cancelled as error:
+            kept.append(error)
+            raise
+    return kept[0]
+
+
+async def raises_a_kept_one(job: Job) -> object:
+    raise await kept_cancellation()
+
+
+async def raises_it_in_a_group(job: Job) -> object:
+    raise BaseExceptionGroup("several", [await kept_cancellation(), ValueError("no")])
+
+
+@pytest.mark.parametrize("function", [raises_a_kept_one, raises_it_in_a_group])
+@pytest.mark.parametrize("timeout", [None, 0.05, 30])
+async def test_a_cancellation_that_was_not_asked_for_is_a_failure_of_its_job(function, timeout):
+    jobs = Jobs(quick, function, quick, function, waits, timeout=timeout)
+    await jobs.run()
+    assert [type(outcome) for outcome in jobs.outcomes] == [Complete, Failed, Complete, Failed, Complete]
+
+
+async def test_a_stop_that_meets_a_kept_cancellation_is_a_stop(autojump_clock: MockClock):
+    async def raises_when_stopped(job: Job) -> object:
+        error = await kept_cancellation()
+        try:
+            await trio.sleep_forever()
+        except trio.Cancelled:
+            raise error from None
+
+    jobs = Jobs(raises_when_stopped)
+    with trio.move_on_after(1) as stop:
+        await jobs.run()
+    assert stop.cancelled_caught
+    assert jobs.outcomes == [Interrupted()]
+
+
 async def test_context_variables_end_the_task_and_not_the_slot():
     leak: contextvars.ContextVar[str] = contextvars.ContextVar("leak")
 
