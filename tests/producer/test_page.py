@@ -16,7 +16,14 @@ STRANGE = [
     "/../secret.txt", "/%2e%2e/secret.txt", "/..%2fsecret.txt", "/assets/../../secret.txt",
     "/assets/%2e%2e/%2e%2e/secret.txt", "/..%5csecret.txt", "/%00.txt", "/.env", "/assets/.hidden.js", "/link.txt",
     "/circle.txt", "//etc/passwd.txt", "/" + "x" * 5000 + ".js", "/" + "%F0%9F%90%98" * 200 + ".js", "/assets",
-    "/assets.x/",
+    "/assets.x/", "/%252e%252e/secret.txt", "/%c0%ae%c0%ae/secret.txt", "/%2e%2e%2fsecret.txt", "/.%2e/secret.txt",
+    "/%e2%80%a5/secret.txt", "/%ef%bc%8e%ef%bc%8e/secret.txt", "/assets/..;/../secret.txt",
+    "/assets//..//../secret.txt",
+    "/....//secret.txt", "/..%5c..%5csecret.txt", "/%5c..%5csecret.txt", "/..%00/secret.txt", "/secret.txt%00.js",
+    "/assets/%2e%2e%2f%2e%2e%2fsecret.txt", "/file:///etc/passwd.txt", "/%2fetc%2fpasswd.txt", "/%ff%fe/secret.txt",
+    "/%2e%2e", "/..", "/.", "/assets/..", "/~root/secret.txt", "/C:%5csecret.txt", "/proc/self/environ.txt",
+    "http://localhost/../secret.txt", "http://localhost/%2e%2e/secret.txt", "/?/../secret.txt",
+    "/assets/app.css/..%2f..",
 ]  # fmt: skip
 
 

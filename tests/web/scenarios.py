@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from urllib.parse import quote
 
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
@@ -204,6 +205,8 @@ def other_sites_may_ask_exactly_where_they_are_allowed(base: str, worker: str, *
             server = ThreadingHTTPServer(("127.0.0.1", int(port)), _Page)
             threading.Thread(target=server.serve_forever, daemon=True).start()
             page = opened.new_page()
+            for _ in range(2):  # a list of one has a next page then
+                assert page.request.post(f"{base}/enqueue", data={"type": "send_email"}).ok
             page.goto(f"http://localhost:{port}/")
             answers = {
                 "list": page.evaluate(ask, [f"{base}/api/jobs?limit=1", {}]),
@@ -225,6 +228,93 @@ def other_sites_may_ask_exactly_where_they_are_allowed(base: str, worker: str, *
             server.shutdown()
 
 
+STORED = '<img src=x onerror="window.hit=1"><script>window.hit=1</script>"><svg onload=window.hit=1>'
+
+
+def stored_script_is_shown_and_does_not_run(base: str) -> None:
+    """In a payload, a type, an error and its traceback, on each page that shows them, and on /docs."""
+    jobs = [
+        {"type": STORED, "payload": {STORED: STORED}},
+        {"type": "javascript:window.hit=1//", "payload": {"a": ["</script>" + STORED]}},
+        {"type": "send_email", "payload": {"to": STORED, "subject": STORED, "body": STORED}},
+        {"type": "generate_pdf", "payload": {"title": STORED, "body": STORED}},
+        {"type": "resize_image", "payload": {"image": STORED, STORED: 1}},
+    ]
+    with browser() as opened, watched(opened, base) as page:
+        page.on("dialog", lambda dialog: faults.append(dialog.message))
+        faults: list[str] = []
+        ids = [page.request.post(f"{base}/enqueue", data=job).json()["job_id"] for job in jobs]
+        ended = "async (url) => !['pending', 'processing'].includes((await (await fetch(url)).json()).status)"
+        page.goto(f"{base}/")
+        for job_id in ids:
+            page.wait_for_function(ended, arg=f"{base}/api/jobs/{job_id}")
+        paths = ["/", "/jobs", "/workers", "/new", "/docs", f"/jobs?type={quote(STORED)}"]
+        for path in [*paths, *(f"/jobs/{job_id}" for job_id in ids)]:
+            page.goto(f"{base}{path}")
+            page.locator("h1, .swagger-ui .title").first.wait_for(state="attached")
+            page.wait_for_timeout(200)
+            assert page.evaluate("window.hit") is None, path
+        page.goto(f"{base}/jobs/{ids[0]}")
+        expect(page.locator("body")).to_contain_text(STORED)
+        assert not faults, faults
+
+
+class _HostilePage(_Page):
+    """It posts what a browser posts without asking first."""
+
+    TARGET = ""
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Type", "text/html")
+        self.end_headers()
+        self.wfile.write(
+            f"""<!doctype html><title>hostile</title>
+            <form id=f method=post enctype=text/plain action="{self.TARGET}/enqueue" target=out>
+            <input name='{{"type":"send_email","payload":{{"a":"' value='"}}}}'></form><iframe name=out></iframe>
+            """.encode()
+        )
+
+
+def a_hostile_page_enqueues_nothing_and_reads_nothing(base: str, port: str) -> None:
+    _HostilePage.TARGET = base
+    server = ThreadingHTTPServer(("127.0.0.1", int(port)), _HostilePage)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    send = """async ([url, body]) => {
+        try { return (await fetch(url, {method: "POST", body, mode: "no-cors"})).type; }
+        catch (error) { return "refused"; }
+    }"""
+    with sync_playwright() as playwright:
+        # A name that is neither an address nor loopback's, as a page on the internet has one.
+        names = "--host-resolver-rules=MAP hostile.example 127.0.0.1"
+        opened = playwright.chromium.launch(executable_path=CHROMIUM, args=[*FLAGS, names])
+        page = opened.new_page()
+        count = "async (url) => (await (await fetch(url)).json()).length"
+        page.goto(f"{base}/")
+        before = page.evaluate(count, f"{base}/api/jobs?type=hostile&limit=500")
+        page.goto(f"http://hostile.example:{port}/")
+        with page.expect_response(lambda answer: answer.url.endswith("/enqueue")) as posted:
+            page.evaluate("document.getElementById('f').submit()")
+        assert posted.value.status == 403, posted.value.status
+        line = '{"type":"hostile"}'
+        statuses: list[int] = []
+        page.on("response", lambda answer: statuses.append(answer.status))
+        for path, body in (("/enqueue", line), ("/api/jobs/batch", f"{line}\n" * 1000)):
+            page.evaluate(send, [f"{base}{path}", body])
+            page.evaluate("([url, body]) => navigator.sendBeacon(url, body)", [f"{base}{path}", body])
+        page.wait_for_timeout(500)
+        assert statuses, "nothing was sent"
+        assert set(statuses) == {403}, statuses
+        # A name of its own that leads to us: what it asks for, it would be allowed to read.
+        rebound = page.goto(f"http://hostile.example:{base.rpartition(':')[2]}/api/jobs")
+        assert rebound is not None
+        assert (rebound.status, rebound.text()) == (421, "unknown host")
+        page.goto(f"{base}/")
+        assert page.evaluate(count, f"{base}/api/jobs?type=hostile&limit=500") == before
+        opened.close()
+    server.shutdown()
+
+
 SCENARIOS: dict[str, Callable[..., None]] = {
     function.__name__: function
     for function in (
@@ -234,6 +324,8 @@ SCENARIOS: dict[str, Callable[..., None]] = {
         every_page_is_accessible_at_both_widths_and_in_both_schemes,
         the_api_can_be_browsed,
         other_sites_may_ask_exactly_where_they_are_allowed,
+        stored_script_is_shown_and_does_not_run,
+        a_hostile_page_enqueues_nothing_and_reads_nothing,
     )
 }
 

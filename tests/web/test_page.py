@@ -74,7 +74,11 @@ def _is_ready(url: str) -> bool:
 
 @pytest.mark.parametrize("name", SCENARIOS)
 def test_a_person_sees_that(name: str, system: System):
-    more = [system.worker, *map(str, system.other_sites)] if name.startswith("other_sites") else []
+    more: list[str] = []
+    if name.startswith("other_sites"):
+        more = [system.worker, *map(str, system.other_sites)]
+    elif name.startswith("a_hostile_page"):
+        more = [str(free_port())]
     done = subprocess.run(
         [sys.executable, "-m", "tests.web.scenarios", name, system.base, *more],
         capture_output=True,
