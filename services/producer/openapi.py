@@ -12,7 +12,7 @@ from core.errors import InvalidKey
 from core.job import JobState
 from core.steps.submit_once import KEY_LENGTH_MAX
 from core.wire import RETRIES_MAX, TYPE_LENGTH_MAX
-from services.producer.bulk import BATCH_PATH, NO_KEY
+from services.producer.bulk import BATCH_PATH, NO_KEY, TOO_MANY_REQUESTS
 from services.producer.errors import ANSWERS
 from services.producer.parameters import LIMIT_DEFAULT, LIMIT_MAX
 from services.producer.views import (
@@ -28,6 +28,15 @@ from services.producer.views import (
 
 Json = dict[str, Any]
 
+#: Of every route (services/http): who may ask, and what there is room for.
+ANYWHERE = {
+    408: "the body took too long",
+    413: "body too large",
+    421: "unknown host",
+    503: "too much is being sent at once | too many connections",
+}
+CHANGING = {403: "origin not allowed"}
+
 SHOWN = (EnqueueRequest, EnqueueAnswer, BatchAnswer, JobView, JobDetails, WorkerView, Overview, Metrics)
 
 
@@ -36,7 +45,11 @@ def document(version: str) -> Json:
     _, schemas = msgspec.json.schema_components(SHOWN, ref_template="#/components/schemas/{name}")
     request = schemas["EnqueueRequest"]["properties"]
     request["type"] |= {"minLength": 1, "maxLength": TYPE_LENGTH_MAX}
-    request["retries"] |= {"minimum": 0, "maximum": RETRIES_MAX}
+    request["retries"] = {
+        "anyOf": [{"type": "integer", "minimum": 0, "maximum": RETRIES_MAX}, {"type": "null"}],
+        "default": 0,
+    }
+    request["payload"] = {"anyOf": [{"type": "object"}, {"type": "null"}], "default": {}}
     for name in ("JobView", "JobDetails"):
         schemas[name]["properties"]["payload"] = {"type": "object", "description": "as it came in"}
     schemas["JobDetails"]["properties"]["result"] = {"description": "any JSON value, or null"}
@@ -51,8 +64,16 @@ def document(version: str) -> Json:
 def _paths() -> Json:
     job_id = _parameter("job_id", "path", {"type": "string", "format": "uuid"}, "a job's id")
     no_job = {400: "not a job id", 404: "job not found | jobs are stored only with DATABASE_URL"}
-    state = {"type": "string", "enum": list(JobState)}
-    limit = {"type": "integer", "minimum": 1, "maximum": LIMIT_MAX, "default": LIMIT_DEFAULT}
+    state = {"type": "string", "enum": [*JobState, ""]}  # an empty value counts as absent
+    limit = {
+        "anyOf": [{"type": "integer", "minimum": 1, "maximum": LIMIT_MAX}, {"const": ""}],
+        "default": LIMIT_DEFAULT,
+    }
+    not_ready = _json_answer({"type": "object", "additionalProperties": {"type": "string"}})
+    not_ready["description"] = "what is wrong with redis or postgres, and what to do"
+    not_ready["content"] |= _text_answer("")["content"]  # of a server that is at its limit
+    ready = _operation("ready", "Can it take and keep jobs", _text_answer("ready"))
+    ready["responses"]["503"] = not_ready
     return {
         "/enqueue": {"post": _enqueue()},
         "/api/jobs": {
@@ -107,23 +128,13 @@ def _paths() -> Json:
             )
         },
         "/health": {"get": _operation("health", "Does the process serve", _text_answer("ok"))},
-        "/ready": {
-            "get": _operation("ready", "Can it take and keep jobs", _text_answer("ready"))
-            | {
-                "responses": {
-                    "200": _text_answer("ready"),
-                    "503": _json_answer({"type": "object", "additionalProperties": {"type": "string"}})
-                    | {"description": "what is wrong with redis or postgres, and what to do"},
-                }
-            }
-        },
+        "/ready": {"get": ready},
     }
 
 
 def _enqueue() -> Json:
-    errors = {
+    errors = CHANGING | {
         400: f"invalid JSON body | type is required | retries cannot be negative | {ANSWERS[InvalidKey][1]}",
-        413: "body too large",
         422: "idempotency key reused with another body",
         500: "failed to persist job | failed to enqueue task",
     }
@@ -140,11 +151,7 @@ def _enqueue() -> Json:
 
 
 def _batch() -> Json:
-    errors = {
-        400: NO_KEY,
-        408: "the body took too long",
-        413: "body too large",
-    }
+    errors = CHANGING | {400: NO_KEY, 429: TOO_MANY_REQUESTS}
     answers = {"application/x-ndjson": {"schema": _ref("BatchAnswer")}}
     answers["application/json"] = {"schema": {"type": "array", "items": _ref("BatchAnswer")}}
     operation = _operation(
@@ -158,13 +165,14 @@ def _batch() -> Json:
         "application/x-ndjson": {"schema": _ref("EnqueueRequest"), "example": line * 2},
         "application/json": {"schema": {"type": "array", "items": _ref("EnqueueRequest")}},
     }
-    return operation | {"requestBody": {"required": True, "content": content}}
+    return operation | {"requestBody": {"required": False, "content": content}}
 
 
 def _operation(
     name: str, summary: str, answer: Json, errors: dict[int, str] | None = None, parameters: list[Json] | None = None
 ) -> Json:
-    responses = {"200": answer} | {str(status): _text_answer(body) for status, body in (errors or {}).items()}
+    errors = ANYWHERE | (errors or {})
+    responses = {"200": answer} | {str(status): _text_answer(body) for status, body in sorted(errors.items())}
     operation: Json = {"operationId": name, "summary": summary, "responses": responses}
     return operation | {"parameters": parameters} if parameters else operation
 

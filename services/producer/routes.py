@@ -6,6 +6,7 @@ from uuid import UUID
 import msgspec
 from quart import Response, request
 from quart_trio import QuartTrio
+from werkzeug.routing import BaseConverter
 
 from core.store import JobStore
 from services.http.answers import Refused, json, text
@@ -40,6 +41,7 @@ def our_version() -> str:
 
 def add_jobs(app: QuartTrio, producer: Producer) -> None:
     """POST /enqueue and everything below /api/jobs."""
+    app.url_map.converters["job"] = _JobIdConverter
 
     @app.post("/enqueue")
     async def post_job() -> Response:
@@ -66,7 +68,7 @@ def add_jobs(app: QuartTrio, producer: Producer) -> None:
             answer.headers["Link"] = wanted.link(write_cursor(rows[-1]))
         return answer
 
-    @app.get("/api/jobs/<job_id>")
+    @app.get("/api/jobs/<job:job_id>")
     async def get_job(job_id: str) -> Response:
         store, wanted = _stored(producer, job_id)
         async with producer.reading(store, "failed to read job"):
@@ -75,7 +77,7 @@ def add_jobs(app: QuartTrio, producer: Producer) -> None:
                 raise Refused(404, "job not found")
             return json(job_details(row, await store.artifacts(wanted), await store.runs(wanted)))
 
-    @app.get("/api/jobs/<job_id>/artifact")
+    @app.get("/api/jobs/<job:job_id>/artifact")
     async def get_artifact(job_id: str) -> Response:
         store, wanted = _stored(producer, job_id)
         async with producer.reading(store, "failed to read artifact"):
@@ -85,6 +87,13 @@ def add_jobs(app: QuartTrio, producer: Producer) -> None:
         if found is None:
             raise Refused(404, "artifact not found")
         return artifact.answer(found)
+
+
+class _JobIdConverter(BaseConverter):
+    """One segment of a path that is not the name of another route."""
+
+    regex = rf"(?!{BATCH_PATH.rpartition('/')[2]}\Z)[^/]+"
+    part_isolating = True
 
 
 def _stored(producer: Producer, job_id: str) -> tuple[JobStore, UUID]:
