@@ -64,10 +64,11 @@ def test_no_registrys_host_name_and_no_machines_path_stands_in_a_file():
         assert not [host for host in hosts if host in text], name
 
 
-def test_every_test_that_the_page_on_reliability_names_exists():
-    text = (ROOT / "docs/reliability.md").read_text("utf-8")
-    named = re.findall(r"`([a-z0-9_/]+/test_[a-z0-9_]+\.py)(?:::(\w+))?`", text)
-    assert len(named) > 60
+@pytest.mark.parametrize(("page", "least"), [("reliability", 60), ("security", 20)])
+def test_every_test_that_a_page_names_exists(page, least):
+    text = (ROOT / f"docs/{page}.md").read_text("utf-8")
+    named = re.findall(r"`((?:[a-z0-9_]+/)*test_[a-z0-9_]+\.py)(?:::(\w+))?`", text)
+    assert len(named) > least
     for file, name in named:
         path = ROOT / "tests" / file
         assert path.exists(), file
