@@ -35,6 +35,7 @@ LOOK_SECONDS = 3.0  #: between two looks at a child; more than it gets to answer
 SILENCE_MARGIN_SECONDS = 15.0  #: beside STALL_LIMIT, as WatchdogSec has: it ends itself first, where it can
 END_MARGIN_SECONDS = 25.0  #: beside the grace: what a worker needs to give back and let go
 WRONG_SETTING = 2
+PARENT_LENGTH_MAX = 75  #: of a path; a socket's has at most 107 bytes, and ours go some 30 further
 
 _snapshots = msgspec.json.Decoder(Snapshot)
 
@@ -190,7 +191,7 @@ async def run_processes(
     listener = open_listener(settings.host, settings.worker_port, "WORKER_PORT")
     handed_on = {name: value for name, value in environ.items() if name not in {"NOTIFY_SOCKET", "WATCHDOG_USEC"}}
     stop = Stop()
-    with tempfile.TemporaryDirectory(prefix="workqueue-") as folder:
+    with _folder_for_sockets() as folder:
         children = [
             Child(
                 number,
@@ -213,6 +214,28 @@ async def run_processes(
                     running.start_soon(child.run)
             process.cancel_scope.cancel()
     log.info("all worker processes have ended")
+
+
+def _folder_for_sockets() -> "tempfile.TemporaryDirectory[str]":
+    """A folder of our own whose path leaves room for the name of a socket. Raises InvalidSettings."""
+    faults = []
+    for parent in dict.fromkeys([_usual_folder(), "/tmp", "/var/tmp", "/dev/shm"]):  # noqa: S108 - a fresh folder in it
+        if len(parent.encode()) > PARENT_LENGTH_MAX:
+            faults.append(f"{parent[:PARENT_LENGTH_MAX]}... is too long for a socket below it")
+            continue
+        try:
+            return tempfile.TemporaryDirectory(prefix="workqueue-", dir=parent)
+        except OSError as error:
+            faults.append(f"{parent}: {error.strerror or error}")
+    raise InvalidSettings([f"TMPDIR: several processes need a folder for their sockets: {'; '.join(faults)}"])
+
+
+def _usual_folder() -> str:
+    """Python's choice, where it finds one."""
+    try:
+        return tempfile.gettempdir()
+    except OSError:
+        return "/tmp"  # noqa: S108 - a fresh folder in it
 
 
 async def _end_all(stop: Stop, children: list[Child], notifier: Notifier) -> None:

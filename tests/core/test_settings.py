@@ -153,6 +153,10 @@ def test_a_url_is_shown_without_its_password(url, shown):
     assert without_password(url) == shown
 
 
+def test_one_death_alone_proves_nothing_against_a_job():
+    assert faults(MAX_RECOVERIES="1") == ["MAX_RECOVERIES='1': must be >= 2"]
+
+
 @pytest.mark.parametrize(
     "environ",
     [{"ALLOWED_ORIGINS": "https://*.example"}, {"ALLOWED_ORIGINS": "https://app.example/"},

@@ -60,6 +60,10 @@ async def some_rows(store, queue) -> bool:
     return bool(await rows(store, queue))
 
 
+async def ten_rows(store, queue) -> bool:
+    return len(await rows(store, queue)) == 10
+
+
 async def test_requests_under_way_are_answered_and_then_it_ends(environ, redis_url, redis_proxy, store, queue):
     async with running_producer(environ | {"REDIS_URL": through(redis_url, redis_proxy)}) as (process, client):
         await until(partial(is_ready, client))
@@ -73,7 +77,7 @@ async def test_requests_under_way_are_answered_and_then_it_ends(environ, redis_u
         async with trio.open_nursery() as senders:
             for _ in range(10):
                 senders.start_soon(send)
-            await until(partial(some_rows, store, queue))  # written, and on their way to Redis
+            await until(partial(ten_rows, store, queue))  # all were read, and are on their way to Redis
             process.send(signal.SIGTERM)
             began = trio.current_time()
         assert [answer.status_code for answer in answers] == [200] * 10
@@ -100,7 +104,8 @@ async def test_several_workers_serve_one_port(environ, bridge, queue):
         assert statuses == [200] * 60
         process.send(signal.SIGTERM)
         assert await process.ended(seconds=8) == 0
-        assert process.said.count("migrated schema") == 1
+        # Each migration has a lock of its own, so two processes may each have made some of them.
+        assert process.said.count("0001_initial") == 1
         assert "Traceback" not in process.said
     assert (await queue.depths()).ready == 60
 

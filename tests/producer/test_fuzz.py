@@ -71,19 +71,23 @@ def _refuse(constant: str) -> object:
 
 
 def _depth(value: object) -> int:
-    if isinstance(value, dict):
-        return 1 + max(map(_depth, value.values()), default=0)
-    if isinstance(value, list):
-        return 1 + max(map(_depth, value), default=0)
-    return 0
+    """Level by level: Hypothesis's tracer and a recursion of 500 are too much for Python 3.12."""
+    depth, level = 0, [value]
+    while level := [item for item in level if isinstance(item, dict | list)]:
+        depth += 1
+        level = [inner for item in level for inner in (item.values() if isinstance(item, dict) else item)]
+    return depth
 
 
 def _has_lone_surrogate(value: object) -> bool:
-    if isinstance(value, str):
-        return any("\ud800" <= character <= "\udfff" for character in value)
-    if isinstance(value, dict):
-        return any(map(_has_lone_surrogate, [*value, *value.values()]))
-    return isinstance(value, list) and any(map(_has_lone_surrogate, value))
+    level = [value]
+    while level:
+        if any("\ud800" <= letter <= "\udfff" for item in level if isinstance(item, str) for letter in item):
+            return True
+        keys = [key for item in level if isinstance(item, dict) for key in item]
+        values = [inner for item in level if isinstance(item, dict) for inner in item.values()]
+        level = keys + values + [inner for item in level if isinstance(item, list) for inner in item]
+    return False
 
 
 @settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -12,6 +12,7 @@ from uuid_utils.compat import uuid7
 from core.job import Artifact, JobState
 from core.queue import Queue
 from core.store import Ending, JobStore, Release
+from services.producer.producer import READS_MAX
 from services.producer.views import job_details
 
 KEYS = [
@@ -363,3 +364,12 @@ async def test_pages_leave_room_for_submits(client, store, monkeypatch):
         assert (await client.post("/enqueue", json={"type": "a"})).status_code == 200
         assert trio.current_time() - began < 1
         nursery.cancel_scope.cancel()
+
+
+@pytest.mark.usefixtures("patient")
+async def test_reads_that_find_nothing_leave_their_places(client):
+    for _ in range(READS_MAX + 2):
+        with trio.fail_after(10):
+            assert (await client.get(f"/api/jobs/{uuid4()}")).status_code == 404
+    with trio.fail_after(10):
+        assert (await client.get("/api/jobs")).status_code == 200

@@ -9,6 +9,7 @@ from core.errors import QueueUnavailable
 from core.handlers import Registry
 from core.steps.lease import Lease
 from services.worker.lease_thread import LeaseThread
+from services.worker.leases import Leases
 from tests.support.invariants import check_rows
 from tests.support.wait import until_true
 from tests.worker.conftest import finished
@@ -171,3 +172,29 @@ async def test_a_renewal_counts_from_its_sending_and_a_slow_one_not_at_all():
     thread._trip(connection, lease, token)  # type: ignore[arg-type]
     assert thread.is_fresh(lease)
     assert thread.steady_since() > steady, "we were away: whoever watches others begins anew"
+
+
+@pytest.mark.parametrize("rows", ["redis only"], indirect=True)
+async def test_no_lease_is_taken_behind_the_last_one(run_worker, queue, monkeypatch, rows):
+    # The thread that keeps leases is stopped before the last one is let go of; else it would take the next.
+    end = queue.end
+
+    async def slow(lease) -> None:
+        await end(lease)
+        await trio.sleep(0.6)
+
+    monkeypatch.setattr(queue, "end", slow)
+    for _ in range(3):
+        async with run_worker(lease_seconds=1):
+            pass
+        assert await queue.lease_scores() == {}
+
+
+async def test_a_loss_that_is_told_twice_is_one():
+    lost: list[Lease] = []
+    leases, lease = Leases(lost.append), Lease()
+    leases.take(lease)
+    leases.lose(lease)
+    leases.lose(lease)
+    assert leases.lost == [lease.id]
+    assert lost == [lease]

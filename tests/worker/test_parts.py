@@ -26,9 +26,20 @@ from services.worker.beats import Beats
 from services.worker.buffer import Buffer
 from services.worker.claiming import Claiming
 from services.worker.leases import Leases
-from services.worker.metrics import Counts, Gauges, Snapshot, WorkerCollector, collector_registry, wants_prometheus
+from services.worker.metrics import (
+    BUCKETS_SECONDS,
+    Counts,
+    Gauges,
+    Snapshot,
+    TypeCounts,
+    WorkerCollector,
+    collector_registry,
+    total,
+    wants_prometheus,
+)
 from services.worker.outcomes import BATCH_MAX, WAITING_BYTES_MAX, WAITING_MAX, Outcomes
 from services.worker.prefetch import Prefetch
+from services.worker.stall import Stall
 from services.worker.upkeep import repeat
 from tests.support.wait import until_true
 
@@ -158,12 +169,12 @@ class Waiting:
         return [held(1)]
 
 
-def claiming_of(claim: object, buffer: Buffer) -> Claiming:
+def claiming_of(claim: object, buffer: Buffer, *, is_full: bool = False) -> Claiming:
     leases = Leases(lambda lease: None)
     leases.take(Lease())
     idle, outcomes = (
         SimpleNamespace(let_others_first=False, environment=SimpleNamespace(fault=None)),
-        SimpleNamespace(full=False),
+        SimpleNamespace(full=is_full),
     )
     return Claiming(claim, leases, buffer, idle, outcomes, Counts(), Beats(), Random(1))  # type: ignore[arg-type]
 
@@ -187,6 +198,15 @@ async def test_a_stop_ends_a_wait_at_once_and_lets_the_claim_behind_it_end(nurse
         await wait_all_tasks_blocked()
         assert buffer.idle == (0 if comes else 1), "what it took has a consumer"
         buffer.close()
+
+
+async def test_nothing_is_claimed_while_outcomes_are_full(nursery):
+    claim, buffer = Trickle(), Buffer()
+    nursery.start_soon(buffer.take)
+    with trio.move_on_after(0.2):
+        await claiming_of(claim, buffer, is_full=True).run()
+    assert claim.claims == 0
+    buffer.close()
 
 
 async def test_whoever_waits_for_a_job_has_it_before_the_next_claim_is_sent(nursery):
@@ -382,3 +402,40 @@ async def test_systemd_is_told_ready_stopping_and_that_the_loop_lives(tmp_path: 
 def test_without_systemd_nothing_is_sent():
     Notifier.from_environ({}).ready()
     Notifier("/nowhere/at/all").ready()
+
+
+async def test_seconds_for_which_the_loop_is_blocked_are_counted_once():
+    now = 100.0
+    beats = Beats(lambda: now)
+    stall = Stall(beats, limit_seconds=60, describe=str, end=print, clock=lambda: now)
+    with beats.service("loop") as alive:
+        alive(0.0)
+        for _ in range(5):
+            now += 1.0
+            stall.look()
+    assert stall.counts.blocked == 1
+    assert stall.counts.blocked_seconds == pytest.approx(5.0)
+
+
+def test_the_counts_of_several_processes_are_summed():
+    one = TypeCounts(1, 2, 3, 4.0, [1] * (len(BUCKETS_SECONDS) + 1))
+    gauges = Gauges(*[1] * len(Gauges.__struct_fields__))
+    both = total([Snapshot(1, 2, 3, {"x": one}, gauges)] * 2)
+    assert (both.done, both.failed, both.given_back) == (2, 4, 6)
+    assert both.types["x"] == TypeCounts(2, 4, 6, 8.0, [2] * (len(BUCKETS_SECONDS) + 1))
+
+
+async def test_a_server_that_goes_between_two_questions_is_away():
+    redis, asked = Dependency("Redis", "Start it"), 0
+
+    async def reach() -> None:
+        nonlocal asked
+        asked += 1
+        if asked > 1:
+            raise QueueUnavailable("gone")
+
+    async def check() -> None:
+        raise QueueUnavailable("gone")
+
+    await redis.look(reach, check)
+    assert redis.is_away

@@ -9,6 +9,7 @@ import httpx
 import pytest
 import trio
 
+from core.errors import InvalidSettings
 from services.worker import processes
 from services.worker.metrics import Gauges, Snapshot, TypeCounts, total
 from tests.cli.support import environ
@@ -122,3 +123,26 @@ async def test_a_setting_that_only_a_child_finds_wrong_ends_the_parent_with_its_
             assert await worker.process.wait() == 2
         await until_true(partial(worker.said.__contains__, "cannot import no.such.module"))
         assert "Traceback" not in worker.said
+
+
+@pytest.mark.parametrize("how", ["too long", "missing"])
+async def test_a_temporary_folder_that_cannot_be_used_is_passed_over(nursery, variables, tmp_path, how, queue):
+    # Children whose sockets had no room in a path were started again for ever.
+    folder = tmp_path / ("x" * 120)
+    if how == "too long":
+        folder.mkdir()
+    ledger = tmp_path / "ledger"
+    async with worker_process(nursery, ledger, processes=2, TMPDIR=str(folder), **variables) as worker:
+        await push(queue, "quick", 5)
+        await until_true(lambda: len(ledger_counts(ledger)[1]) == 5)
+        assert await worker.terminate() < 20
+    assert "is started again" not in worker.said
+
+
+def test_where_no_folder_can_be_used_it_says_so(monkeypatch):
+    def refuse(**_: object) -> None:
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr("tempfile.TemporaryDirectory", refuse)
+    with pytest.raises(InvalidSettings, match="TMPDIR: several processes need a folder.*Read-only file system"):
+        processes._folder_for_sockets()

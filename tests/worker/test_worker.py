@@ -6,6 +6,7 @@ import logging
 from collections import Counter
 from uuid import uuid4
 
+import pytest
 import trio
 
 from core.handlers import Registry
@@ -359,3 +360,16 @@ async def test_a_worker_removes_idempotency_keys_that_are_too_old(run_worker, qu
 
     async with run_worker():
         await until(pruned)
+
+
+@pytest.mark.parametrize("rows", ["redis only"], indirect=True)
+async def test_a_last_chance_that_was_not_started_leaves_the_next_one_its_turn(run_worker, queue, registry, rows):
+    # Suspects at their last chance run one at a time: a place that is not given back keeps all others circling.
+    @registry.handler("suspect")
+    async def suspect(job) -> None: ...
+
+    async with run_worker(worker_concurrency=2, max_recoveries=3) as worker:
+        await queue.push([b'{"type":"nobody knows it","recoveries":2}'])
+        await finished(worker, 1)
+        await queue.push([b'{"type":"suspect","recoveries":2}'])
+        await finished(worker, 2)

@@ -5,7 +5,16 @@ const listeners = new Set<() => void>();
 let now = Date.now();
 let timer: ReturnType<typeof setInterval> | undefined;
 
+/** Between two calls of one rendering the time must not move; without a ticker it stands still, however long. */
+const STALE_MS = 50;
+
+function snapshot(): number {
+  if (timer === undefined && Date.now() - now > STALE_MS) now = Date.now();
+  return now;
+}
+
 function subscribe(listener: () => void): () => void {
+  if (listeners.size === 0) now = Date.now();
   listeners.add(listener);
   timer ??= setInterval(() => {
     now = Date.now();
@@ -21,9 +30,5 @@ function subscribe(listener: () => void): () => void {
 }
 
 export function useNow(): number {
-  return useSyncExternalStore(
-    subscribe,
-    () => now,
-    () => now,
-  );
+  return useSyncExternalStore(subscribe, snapshot, snapshot);
 }
