@@ -32,18 +32,25 @@ class Registry:
     def handler(self, job_type: str, *, timeout: float | None = None) -> Callable[[F], F]:
         """Register the decorated function for jobs of `job_type`; a plain function runs in a thread.
 
+        A plain function may return a coroutine (one behind functools.wraps does, a lambda may): it is awaited.
+
         `timeout` in seconds bounds each run (None: no bound): a coroutine is cancelled then with all that it started;
         a thread cannot be stopped, so its job fails and the thread keeps its place until it returns.
         A later registration of the same type wins, so that users can replace a built-in handler.
-        Raises ValueError for a type that no task can have or a timeout that is not positive.
+        Raises ValueError for a type that no task can have, a timeout that is not positive, and for what cannot be
+        called with a job and run.
         """
+        if not isinstance(job_type, str):
+            raise ValueError(f'{_name(job_type)}: a handler needs the type of its jobs, such as @handler("send_email")')
         if not job_type or len(job_type) > TYPE_LENGTH_MAX:
             raise ValueError(f"handler {job_type!r}: a type has 1 to {TYPE_LENGTH_MAX} characters")
         if timeout is not None and not timeout > 0:
             raise ValueError(f"handler {job_type!r}: timeout={timeout!r}: it must be above 0 seconds")
 
         def register(function: F) -> F:
-            self._handlers[job_type] = Handler(job_type, function, inspect.iscoroutinefunction(function), timeout)
+            if (fault := _fault(function)) is not None:
+                raise ValueError(f"handler {job_type!r}: {_name(function)} {fault}")
+            self._handlers[job_type] = Handler(job_type, function, _is_async(function), timeout)
             return function
 
         return register
@@ -55,6 +62,34 @@ class Registry:
     def types(self) -> list[str]:
         """Every type that can run here, sorted."""
         return sorted(self._handlers)
+
+
+def _is_async(function: object) -> bool:
+    """Does a call return a coroutine? An object may have an `async def __call__`."""
+    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(getattr(function, "__call__", None))  # noqa: B004
+
+
+def _fault(function: object) -> str | None:
+    """Why `function` cannot be a handler."""
+    if not callable(function):
+        return "cannot be called"
+    if inspect.isclass(function):
+        return "is a class: register a function, or an object that can be called"
+    called = inspect.unwrap(function)
+    for kind in (called, getattr(called, "__call__", None)):  # noqa: B004
+        if inspect.isgeneratorfunction(kind) or inspect.isasyncgenfunction(kind):
+            return "is a generator: a handler returns its result, it yields none"
+    try:
+        inspect.signature(function).bind(None)
+    except TypeError:
+        return f"must take one argument, the job; it is {_name(function)}{inspect.signature(function)}"
+    except ValueError:
+        return None  # of something written in C, which does not tell
+    return None
+
+
+def _name(function: object) -> str:
+    return str(getattr(function, "__qualname__", None) or repr(function)[:200])
 
 
 #: What `@handler` fills: importing a module of handlers must be enough, so there is one per process.

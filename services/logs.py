@@ -1,6 +1,8 @@
 """One line an event on standard error. Set up once by whoever starts a process; libraries only ask for a logger."""
 
 import logging
+import os
+import select
 import sys
 import time
 from collections.abc import Callable
@@ -8,9 +10,68 @@ from collections.abc import Callable
 from core.settings import Settings
 
 
+OURS = ("core", "services", "workqueue")
+WAIT_MS = 100  #: for standard error to be read; a log that is not read must not hold up what it tells of
+PIECE_BYTES = 4096  #: what a pipe takes at once where it takes anything (PIPE_BUF)
+
+
+def unmute(settings: Settings) -> None:
+    """After modules of users were imported: logging.config.dictConfig disables every logger that there is by then.
+
+    Where they have set up a root of their own, our lines go there.
+    """
+    for name, logger in logging.root.manager.loggerDict.items():
+        if isinstance(logger, logging.Logger) and name.partition(".")[0] in OURS:
+            logger.disabled = False
+    if not logging.root.handlers:
+        configure_logging(settings)
+
+
+class _StandardError(logging.Handler):
+    """Writes to standard error as long as it is read. What it does not take within WAIT_MS is left out, and counted.
+
+    A pipe that nothing reads would hold up the loop with its first line beyond 64 KiB, and with it the worker: its
+    jobs would be given to others, its parent would kill it, and stand still itself when it says so.
+    Mutable state: how many lines were left out since the last one that was written; logging's lock guards it.
+    """
+
+    def __init__(self, descriptor: int) -> None:
+        super().__init__()
+        self._descriptor = descriptor
+        self._left_out = 0
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            line = f"{self.format(record)}\n".encode("utf-8", "backslashreplace")
+            if self._left_out:
+                line = b"(%d lines were left out: standard error was not read)\n%b" % (self._left_out, line)
+            self._left_out = 0 if self._write(line) else self._left_out + 1
+        except Exception:  # noqa: BLE001 - as logging's own handlers do: a line that cannot be written is no error
+            self.handleError(record)
+
+    def _write(self, line: bytes) -> bool:
+        for begin in range(0, len(line), PIECE_BYTES):
+            if not self._has_room(0 if self._left_out and begin == 0 else WAIT_MS):
+                return False
+            os.write(self._descriptor, line[begin : begin + PIECE_BYTES])
+        return True
+
+    def _has_room(self, milliseconds: int) -> bool:
+        poll = select.poll()
+        poll.register(self._descriptor, select.POLLOUT)
+        return bool(poll.poll(milliseconds))
+
+
+def _to_standard_error() -> logging.Handler:
+    try:
+        return _StandardError(sys.stderr.fileno())
+    except (AttributeError, OSError, ValueError):  # replaced by something that is no file
+        return logging.StreamHandler(sys.stderr)
+
+
 def configure_logging(settings: Settings) -> None:
     """Send every logger of this process to standard error, from LOG_LEVEL up. May be called again."""
-    handler = logging.StreamHandler(sys.stderr)
+    handler = _to_standard_error()
     handler.setFormatter(_Lines())
     handler.addFilter(_is_not_printed_yet)
     root = logging.getLogger()

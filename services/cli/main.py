@@ -80,8 +80,10 @@ def producer(workers: int) -> None:
     from services.logs import configure_logging
     from services.producer.main import main as serve
     from services.producer.main import run_processes
+    from services.signals import end_at_signals
     from services.systemd import Notifier
 
+    end_at_signals()
     settings = _settings()
     configure_logging(settings)
     if workers > 1:
@@ -100,8 +102,10 @@ def worker(processes: int, child_of: str | None) -> None:
     import trio
 
     from services.logs import configure_logging
+    from services.signals import end_at_signals
     from services.systemd import Notifier
 
+    end_at_signals()
     settings = _settings()
     configure_logging(settings)
     notifier = Notifier.from_environ(os.environ)

@@ -6,7 +6,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 
 import httpx
@@ -250,7 +250,7 @@ class Up:
 
     def _print_line(self, name: str, line: bytes) -> None:
         text = escape(printable(line.decode("utf-8", "replace")))
-        self._console.print(f"[{COLOURS[name]}]{name:>8}[/] [dim]|[/] {text}")
+        self._print(f"[{COLOURS[name]}]{name:>8}[/] [dim]|[/] {text}")
 
     # --- end
 
@@ -265,7 +265,12 @@ class Up:
     # --- what a person sees
 
     def _say(self, line: str) -> None:
-        self._console.print(f"[bold]workqueue[/] [dim]|[/] {line}")
+        self._print(f"[bold]workqueue[/] [dim]|[/] {line}")
+
+    def _print(self, line: str) -> None:
+        """Also where the terminal was closed: what runs must be ended all the same (rich exits at a broken pipe)."""
+        with suppress(OSError, SystemExit):
+            self._console.print(line)
 
     def _show(self, rows: list[tuple[str, str]]) -> None:
         host = _shown_host(self._settings.host)

@@ -8,12 +8,14 @@ import trio
 from core.errors import InvalidSettings, WorkQueueError
 from core.settings import load_settings
 from services.logs import configure_logging
+from services.signals import end_at_signals
 from services.systemd import Notifier
 from services.worker.main import main
 
 
 def run() -> int:
     """Run a worker; returns the exit status: 2 for a wrong setting."""
+    end_at_signals()
     try:
         settings = load_settings(os.environ)
         configure_logging(settings)

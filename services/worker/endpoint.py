@@ -8,6 +8,7 @@ import trio
 
 from core.errors import QueueUnavailable
 from core.settings import Settings
+from services.forks import not_for_children
 from services.worker.metrics import Snapshot, WorkerCollector, collector_registry, wants_prometheus
 
 CONNECTIONS_MAX = 100  #: what a worker has descriptors for is its handlers' first
@@ -34,13 +35,15 @@ async def serve(
     from hypercorn.config import Config
     from hypercorn.trio import serve as hypercorn_serve
 
+    kept = not_for_children(listener)
     config = Config()
     config.bind = [f"fd://{listener.detach()}"]  # Hypercorn's from here on: it closes it
     config.accesslog = None
     config.errorlog = None
     config.graceful_timeout = 1.0
     app: Any = create_app(source, settings)
-    await hypercorn_serve(app, config, shutdown_trigger=trio.sleep_forever, mode="asgi")
+    with kept:
+        await hypercorn_serve(app, config, shutdown_trigger=trio.sleep_forever, mode="asgi")
 
 
 def create_app(source: Source, settings: Settings) -> Any:

@@ -3,12 +3,14 @@
 import importlib
 import logging
 import os
+import traceback
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from functools import partial
 
 import trio
 
+import core.handlers
 from core.bridge import Bridge, open_bridge
 from core.errors import InvalidSettings, QueueUnavailable, StoreUnavailable
 from core.handlers import Registry, registry
@@ -17,6 +19,7 @@ from core.settings import Settings, without_password
 from core.store import migrate, open_store
 from services.health import Dependency
 from services.http.listener import open_listener
+from services.logs import unmute
 from services.signals import Stop
 from services.systemd import Notifier
 from services.worker.endpoint import serve
@@ -94,10 +97,28 @@ def load_handlers(settings: Settings, into: Registry) -> None:
     for module in settings.handler_modules:
         try:
             importlib.import_module(module)
-        except ImportError as error:
-            faults.append(f"WORKER_HANDLERS={settings.worker_handlers!r}: cannot import {module}: {error}")
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # noqa: BLE001 - sys.exit() in a module as well
+            fault = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+            where = _place(error)
+            faults.append(f"WORKER_HANDLERS={settings.worker_handlers!r}: cannot import {module}{where}: {fault}")
     if faults:
         raise InvalidSettings(faults)
+    unmute(settings)
+
+
+def _place(error: BaseException) -> str:
+    """The file and the line at fault, where that is not the import itself."""
+    if isinstance(error, SyntaxError) and error.filename:
+        return f" ({error.filename}:{error.lineno})"
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not _is_ours(frame.filename)]
+    return f" ({frames[-1].filename}:{frames[-1].lineno})" if frames else ""
+
+
+def _is_ours(file: str) -> bool:
+    """Of the import machinery, or of this and the registry's module."""
+    return file.startswith("<frozen ") or file in (__file__, importlib.__file__, core.handlers.__file__)
 
 
 def _dependency(name: str, variable: str, url: str) -> Dependency:

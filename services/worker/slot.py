@@ -6,6 +6,7 @@ replaced, only when one of them takes too long or is interrupted.
 """
 
 import contextvars
+import inspect
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import cast
@@ -133,6 +134,8 @@ class Slot:
                     result = await cast("Awaitable[object]", handler.function(attempt.job))
                 else:
                     result = await self._run_in_thread(attempt)
+                    if inspect.iscoroutine(result):  # a plain function around a coroutine function
+                        result = await result
             except trio.Cancelled:
                 raise
             except CannotStart as error:

@@ -57,3 +57,63 @@ def test_users_find_it_under_both_names():
     assert workqueue.handler is core.handler is handler
     assert workqueue.Job is core.Job is Job
     assert handler.__self__ is registry  # type: ignore[attr-defined]
+
+
+class Awaits:
+    async def __call__(self, job: Job) -> object: ...
+
+
+class Plain:
+    def __call__(self, job: Job) -> object: ...
+
+
+class Method:
+    async def run(self, job: Job) -> object: ...
+
+    @staticmethod
+    async def still(job: Job) -> object: ...
+
+
+@pytest.mark.parametrize(
+    ("function", "is_async"),
+    [(Awaits(), True), (Plain(), False), (Method().run, True), (Method.still, True), (lambda job: 1, False),
+     (partial(lambda more, job: 1, 2), False), (print, False), (lambda *jobs: 1, False),
+     (lambda job, more=1: 1, False)],
+)  # fmt: skip
+def test_what_can_be_called_with_a_job_is_a_handler(function, is_async):
+    mine = Registry()
+    mine.handler("x")(function)
+    found = mine.get("x")
+    assert found is not None
+    assert found.is_async is is_async
+
+
+def generates(job: Job):
+    yield 1
+
+
+async def generates_too(job: Job):
+    yield 1
+
+
+@pytest.mark.parametrize(
+    ("function", "says"),
+    [
+        (lambda: 1, r"must take one argument, the job"),
+        (lambda job, more: 1, r"must take one argument, the job; it is .*<lambda>\(job, more\)"),
+        (lambda *, job: 1, r"must take one argument"),
+        (generates, r"is a generator"),
+        (generates_too, r"is a generator"),
+        (Plain, r"is a class"),
+        (None, r"cannot be called"),
+        ("send", r"cannot be called"),
+    ],
+)
+def test_what_cannot_be_a_handler_is_refused_where_it_is_registered(function, says):
+    with pytest.raises(ValueError, match=rf"^handler 'x': .*{says}"):
+        Registry().handler("x")(function)
+
+
+def test_a_handler_without_its_type_is_told_how():
+    with pytest.raises(ValueError, match=r'Plain.__call__: a handler needs the type .*@handler\("send_email"\)'):
+        Registry().handler(Plain.__call__)  # as `@handler` alone does

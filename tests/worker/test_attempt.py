@@ -1,3 +1,4 @@
+import functools
 import sys
 import threading
 import traceback
@@ -252,6 +253,29 @@ async def test_a_plain_function_whose_worker_ends_before_it_starts_leaves_no_thr
         await run.run()
     assert run.outcome in (Interrupted(), None)
     assert run.thread is None
+
+
+# --- coroutines behind plain functions
+
+
+async def waits_a_little(job: Job) -> object:
+    await trio.sleep(0.01)
+    return threading.current_thread() is threading.main_thread()
+
+
+@functools.wraps(waits_a_little)
+def wrapped(job: Job) -> object:
+    return waits_a_little(job)
+
+
+@pytest.mark.parametrize("function", [wrapped, lambda job: waits_a_little(job)])
+async def test_a_coroutine_that_a_plain_function_returns_is_awaited(function):
+    assert await attempt(function, is_async=False).run() == Complete(b"true")
+
+
+async def test_such_a_coroutine_has_its_timeout(autojump_clock: MockClock):
+    outcome = await attempt(lambda job: hangs(job), timeout=0.5, is_async=False).run()
+    assert outcome == TimedOut(0.5)
 
 
 # --- exceptions that do not let themselves be shown

@@ -144,5 +144,5 @@ def test_where_no_folder_can_be_used_it_says_so(monkeypatch):
         raise OSError(30, "Read-only file system")
 
     monkeypatch.setattr("tempfile.TemporaryDirectory", refuse)
-    with pytest.raises(InvalidSettings, match="TMPDIR: several processes need a folder.*Read-only file system"):
+    with pytest.raises(InvalidSettings, match=r"TMPDIR: several processes need a folder.*Read-only file system"):
         processes._folder_for_sockets()
