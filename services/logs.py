@@ -9,7 +9,6 @@ from collections.abc import Callable
 
 from core.settings import Settings
 
-
 OURS = ("core", "services", "workqueue")
 WAIT_MS = 100  #: for standard error to be read; a log that is not read must not hold up what it tells of
 PIECE_BYTES = 4096  #: what a pipe takes at once where it takes anything (PIPE_BUF)
