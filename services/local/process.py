@@ -82,13 +82,13 @@ async def run_server(
 
 
 async def end_process(
-    process: trio.Process, stop_signal: signal.Signals = signal.SIGTERM, seconds: float = STOP_SECONDS
+    process: trio.Process, stop_signal: signal.Signals = signal.SIGTERM, seconds: float | None = None
 ) -> None:
     """Ask it to end, and kill it when it has not after so many seconds."""
     if process.poll() is None:
         with contextlib.suppress(ProcessLookupError):
             process.send_signal(stop_signal)
-    with trio.move_on_after(seconds) as patience:
+    with trio.move_on_after(STOP_SECONDS if seconds is None else seconds) as patience:
         await process.wait()
     if patience.cancelled_caught:
         with contextlib.suppress(ProcessLookupError):

@@ -2,18 +2,20 @@
 
 import json
 import os
+import pwd
 import signal
 import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import httpx
 import pytest
 import trio
 
+from services.local.postgres import ROOT_RUNS_AS
 from services.local.process import free_port
 from tests.cli.support import environ, workqueue
 from tests.support.wait import until, until_true
@@ -31,8 +33,9 @@ class Up:
 
     async def listen(self) -> None:
         assert self.process.stdout is not None
-        async for piece in self.process.stdout:
-            self.said += piece.decode()
+        with suppress(trio.ClosedResourceError):
+            async for piece in self.process.stdout:
+                self.said += piece.decode()
 
     def children(self) -> dict[str, int]:
         """Pid of every process of ours below this one, by what its command line says."""
@@ -94,6 +97,13 @@ async def test_up_runs_everything_and_ctrl_c_ends_everything(tmp_path: Path, nur
             await until(completed, seconds=20)
             assert len(list((up.home / "mail" / "mails").glob("*.eml"))) == 1
 
+            # What jobs have brought along is for its owner alone.
+            open_ones = [file for file in up.home.rglob("*") if file.is_file() and file.stat().st_mode & 0o077]
+            assert not [file for file in open_ones if "owned" not in file.parts], open_ones
+            assert up.home.stat().st_mode & 0o066 == 0
+            owner = Path(f"/proc/{children['postgres']}").stat().st_uid
+            assert owner == os.geteuid() or pwd.getpwuid(owner).pw_name == ROOT_RUNS_AS
+
             # A second `up` in the same folder, and one whose port is taken, say so before they start anything.
             second = workqueue("up", WORKQUEUE_HOME=str(up.home), PRODUCER_PORT=str(free_port()), WORKER_PORT="0")
             assert second.returncode == 1
@@ -135,6 +145,13 @@ async def test_up_runs_everything_and_ctrl_c_ends_everything(tmp_path: Path, nur
         assert trio.current_time() - begun < 15  # 5 s on a quiet machine
         async with httpx.AsyncClient(base_url=again.base, timeout=10) as client:
             assert job_id in {job["id"] for job in json.loads((await client.get("/api/jobs")).content)}
+        # Its terminal is closed: what it says goes nowhere, and all of it ends.
+        assert again.process.stdout is not None
+        await again.process.stdout.aclose()
+        again.process.send_signal(signal.SIGHUP)
+        with trio.fail_after(60):
+            await again.process.wait()
+        await until_true(lambda: not again.children())
 
 
 async def test_up_uses_the_servers_that_are_configured(tmp_path: Path, nursery, redis_url, postgres_dsn, queue_name):
