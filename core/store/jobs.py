@@ -382,6 +382,16 @@ class JobStore:
         """Who has claims on their way, dead or alive."""
         return {row["owner"] for row in await self._pool.fetch(sql.GET_OWNERS, queue)}
 
+    # --- which database this is
+
+    async def installation(self) -> UUID:
+        """The id that the first migration gave it: a restored backup has it too, another database another one."""
+        rows = await self._pool.fetch(sql.GET_INSTALLATION, seconds=3)
+        if not rows:
+            raise StoreUnavailable("Postgres: the table installation is empty: put back the row that it had")
+        found: UUID = rows[0]["id"]
+        return found
+
     # --- loss of Redis
 
     async def known(self, queue: str) -> Known:
