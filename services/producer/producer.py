@@ -129,7 +129,7 @@ class Producer:
         if done:
             log.info("migrated schema %s: %s", self.settings.database_schema, ", ".join(done))
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(postgres.watch, store.check, trio.lowlevel.checkpoint)
+            nursery.start_soon(postgres.watch, store.check, store.check_fitness)
             nursery.start_soon(self._watch_installation)
             nursery.start_soon(self._clear_marks, store)
             nursery.start_soon(self._look_for_a_loss, store)

@@ -72,7 +72,7 @@ async def main(settings: Settings, notifier: Notifier | None = None, *, parents_
                 await serving.start(notifier.feed_watchdog)
                 if await _unless_stopped(stop, partial(_prepare, settings, bridge, worker)):
                     if store is not None:
-                        serving.start_soon(postgres.watch, store.check, trio.lowlevel.checkpoint)
+                        serving.start_soon(postgres.watch, store.check, store.check_fitness)
                     await worker.run(stop.first.wait, stop.second.wait, partial(_ready, worker, notifier))
                 notifier.stopping()
                 serving.cancel_scope.cancel()

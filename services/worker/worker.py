@@ -330,6 +330,7 @@ class Worker:
         if self.store is not None:
             try:
                 await self.store.check()
+                await self.store.check_fitness()
             except StoreUnavailable as error:
                 faults["postgres"] = f"{str(error).rstrip('.')}. Check DATABASE_URL and that the server runs"
         if self.installation.refusal is not None:

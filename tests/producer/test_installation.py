@@ -3,8 +3,8 @@
 import httpx
 import pytest
 
-from core.store import migrate
 from core.steps.installation import Installation
+from core.store import migrate
 from tests.producer.serving import serving
 from tests.support.wait import until
 

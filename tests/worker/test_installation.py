@@ -1,4 +1,4 @@
-"""DATABASE_URL forgotten, another database, and the way from Redis only to rows: no job is taken by the wrong worker."""
+"""DATABASE_URL forgotten, another database, and the way from Redis only to rows: no job goes to a wrong worker."""
 
 from collections import Counter
 from functools import partial
@@ -119,7 +119,8 @@ async def test_from_redis_only_to_rows_with_jobs_waiting_scheduled_running_and_d
     ids = {row["id"] for row in await psql("SELECT id FROM jobs")}
     assert ids == {*running, *waiting, early}
     starts, ends = ledger_counts(ledger)
-    assert set(ends.values()) == {1} and len(ends) == 6
+    assert set(ends.values()) == {1}
+    assert len(ends) == 6
     assert [starts[str(job_id)] for job_id in running] == [2, 2], "what had begun is begun again"
     assert await queue._command("LLEN", queue.keys.dead) == 1, "dead letters stay where they are"
     await check_rows(queue, psql)

@@ -12,6 +12,7 @@ from core.settings import load_settings
 from core.store import open_store
 from services.local.valkey import run_valkey
 from services.worker.worker import Worker
+from tests.support.rows import open_psql
 from tests.support.wait import until, until_true
 from tests.worker.processes import WorkerProcess, worker_process
 
@@ -41,6 +42,25 @@ async def test_a_redis_that_evicts_is_told_of_at_the_start_and_makes_a_worker_un
                 assert await ready(worker) == (503, {"redis": said})
                 redis.config_set("maxmemory-policy", "noeviction")
                 await until(partial(is_ready, worker))
+
+
+async def test_a_database_with_another_encoding_is_told_of_once_and_at_ready(
+    nursery, bridge, tmp_path: Path, redis_url, postgres_dsn, database_schema, queue_name
+):
+    name = f"db_{database_schema}"[:60]
+    dsn = postgres_dsn.rpartition("/")[0] + f"/{name}"
+    async with open_psql(bridge, postgres_dsn, "public") as psql:
+        await psql(f"CREATE DATABASE {name} ENCODING 'LATIN1' TEMPLATE template0 LC_COLLATE 'C' LC_CTYPE 'C'")
+        variables = {"REDIS_URL": redis_url, "QUEUE_NAME": queue_name, "DATABASE_URL": dsn}
+        async with worker_process(nursery, tmp_path / "ledger", wait=False, **variables) as worker:
+            said = "has the encoding LATIN1, which cannot hold every text"
+            await until_true(lambda: said in worker.said, seconds=30)
+            status, faults = await ready(worker)
+            assert status == 503
+            assert said in faults["postgres"]
+            assert worker.said.count(said) == 1
+            await worker.terminate()
+        await psql(f"DROP DATABASE {name} WITH (FORCE)")
 
 
 async def ready(worker: WorkerProcess) -> tuple[int, object]:

@@ -1,3 +1,3 @@
 -- Which database this is.
 -- Returns one row: id.
-SELECT id FROM installation
+SELECT id FROM {schema}.installation

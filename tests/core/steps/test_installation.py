@@ -1,7 +1,7 @@
 """Whose rows the jobs of a queue have: noted once, asked for ever."""
 
-from core.store import migrate, open_store
 from core.steps.installation import Installation
+from core.store import migrate, open_store
 
 
 async def look(queue, store) -> Installation:
@@ -18,7 +18,8 @@ async def test_the_first_one_with_rows_notes_its_database_and_who_comes_without_
     refused = await look(queue, None)
     assert not refused.may_work
     assert "DATABASE_URL is not set: set it" in refused.refusal
-    assert queue.name in refused.refusal and queue.keys.rows in refused.refusal
+    assert queue.name in refused.refusal
+    assert queue.keys.rows in refused.refusal
     assert (await look(queue, store)).may_work, "and so may whoever has it, for ever"
 
 

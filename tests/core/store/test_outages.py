@@ -165,6 +165,15 @@ async def test_a_deadlock_asks_to_be_repeated():
         asyncpg.QueryCanceledError("canceling statement due to statement timeout"),
         asyncpg.InterfaceError("connection is closed"),
         asyncpg.UndefinedTableError('relation "jobs" does not exist'),
+        asyncpg.UndefinedFunctionError("function gen_random_uuid() does not exist"),
+        asyncpg.WrongObjectTypeError('"jobs" is not a table'),
+        asyncpg.DatatypeMismatchError('column "id" is of type text but expression is of type uuid'),
+        asyncpg.NotNullViolationError('null value in column "tenant" violates not-null constraint'),
+        asyncpg.ForeignKeyViolationError('insert violates foreign key constraint "somebodys"'),
+        asyncpg.RaiseError("a trigger of somebody's says no"),
+        asyncpg.ExternalRoutineError("what nobody foresaw"),
+        asyncpg.InvalidSQLStatementNameError('prepared statement "__asyncpg_stmt_1__" does not exist'),
+        asyncpg.PostgresError("of a class that asyncpg does not know"),
         ConnectionRefusedError(111, "refused"),
         TimeoutError(),
     ],
@@ -178,7 +187,7 @@ def test_what_passes_by_itself_or_an_operator_mends_is_an_outage(error):
 
 def test_a_bug_of_ours_is_none():
     assert outage(asyncpg.PostgresSyntaxError("syntax error")) is None
-    assert outage(asyncpg.UndefinedFunctionError("no function")) is None
+    assert outage(asyncpg.AmbiguousColumnError("which one?")) is None
     assert outage(KeyError("a bug")) is None
 
 
