@@ -10,7 +10,8 @@ from core.bridge import Bridge
 from core.errors import StoreUnavailable
 from core.protocol import PROTOCOL
 from core.store import sql
-from core.store.pool import Connection, Pool, connect, in_schema, open_pool
+from core.store.connecting import Connection, connect, target
+from core.store.pool import Pool, in_schema, open_pool
 
 LOCK_SECONDS = 10  #: how long one process waits for another's migration before it says so
 MIGRATION_SECONDS = 600.0
@@ -91,7 +92,7 @@ async def migrate(bridge: Bridge, dsn: str, schema: str, *, up_to: int | None = 
 
 async def _apply(pool: Pool, dsn: str, schema: str, migration: Migration) -> bool:
     async def unit() -> bool:
-        connection = await connect(dsn)
+        connection = await connect(target(dsn))
         try:
             # Before the transaction: in it, the look would keep a lock on the table while we wait for the other one,
             # and whoever has that one wants to change the table.

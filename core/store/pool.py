@@ -22,6 +22,7 @@ import trio
 from core.bridge import Bridge
 from core.errors import StoreBusy, StoreRefused, StoreUnavailable, WorkQueueError
 from core.store import sql
+from core.store.connecting import Connection, connect, target
 from core.store.outages import is_passing, outage
 
 T = TypeVar("T")
@@ -30,59 +31,8 @@ Borrowed: TypeAlias = "asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
 STATEMENT_SECONDS = 5.0  #: a statement without an answer by then has failed; nobody knows whether it took effect
 RELEASE_SECONDS = 1.0  #: how long Postgres may take to confirm that it broke off a statement; then we hang up
 CONNECTIONS_MAX = 8
-APPLICATION_NAME = "workqueue"
-OLDEST_VERSION = 13
 SCHEMA = "{schema}"
 COMPLAINT_SECONDS = 15.0  #: for so long it is remembered what Postgres said to a statement that it would not run
-
-
-class Connection(asyncpg.Connection):  # not generic at run time
-    """A connection that carries no state from one user to the next, so giving it back costs no round trip."""
-
-    def __init__(self, *arguments: Any) -> None:
-        super().__init__(*arguments)
-        self.prepares = False
-
-    @property
-    def prepares(self) -> bool:
-        """Does it keep statements prepared? Behind a pooler the next transaction may meet a session without them."""
-        return bool(self._stmt_cache_enabled)  # private: a test tells when another version has it no longer
-
-    @prepares.setter
-    def prepares(self, value: bool) -> None:
-        self._stmt_cache_enabled = value
-
-    def get_reset_query(self) -> str:
-        return ""
-
-
-async def connect(dsn: str, **more: Any) -> Connection:
-    """A connection to a database that we can work with, bounded. Raises what asyncpg does, and StoreUnavailable."""
-    options: dict[str, Any] = {"timeout": STATEMENT_SECONDS, "connection_class": Connection}
-    connection: Connection = await asyncpg.connect(
-        dsn, **(options | more | {"server_settings": {"application_name": APPLICATION_NAME}})
-    )
-    try:
-        async with asyncio.timeout(STATEMENT_SECONDS):
-            await _get_to_know(connection)
-    except BaseException:
-        connection.terminate()
-        raise
-    return connection
-
-
-async def _get_to_know(connection: Connection) -> None:
-    """Set the limits where the session is ours alone: then its process has the number that we were told."""
-    if (version := connection.get_server_version().major) < OLDEST_VERSION:
-        raise StoreUnavailable(f"Postgres: version {version} is too old: {OLDEST_VERSION} or newer is needed")
-    rows = await connection.fetch(sql.GREET, connection.get_server_pid())
-    [(is_pooled, encoding)] = rows
-    if encoding != "UTF8":
-        raise StoreUnavailable(
-            f"Postgres: the database has the encoding {encoding}, which cannot hold every text. Make one with UTF8 "
-            "(CREATE DATABASE ... ENCODING 'UTF8' TEMPLATE template0) and point DATABASE_URL to it"
-        )
-    connection.prepares = not is_pooled
 
 
 class Pool:
@@ -229,13 +179,20 @@ def in_schema(statement: str, schema: str) -> str:
 async def open_pool(
     bridge: Bridge, dsn: str, schema: str, *, connections: int = CONNECTIONS_MAX
 ) -> AsyncIterator[Pool]:
-    """A pool for the tables in `schema`. Opening it needs no server; closed within 3 s at the end."""
+    """A pool for the tables in `schema`. Opening it needs no server; closed within 3 s at the end.
 
-    connecting: Any = connect
+    Raises InvalidSettings for a URL that cannot be read.
+    """
+
+    at = target(dsn)
+
+    async def connecting(*_: Any, **__: Any) -> Connection:  # what the pool says as well: its loop, and the class
+        return await connect(at)
 
     async def create() -> "asyncpg.Pool[asyncpg.Record]":
+        connects: Any = connecting
         pool: asyncpg.Pool[asyncpg.Record] = await asyncpg.create_pool(
-            dsn, min_size=0, max_size=connections, connection_class=Connection, connect=connecting
+            min_size=0, max_size=connections, connection_class=Connection, connect=connects
         )
         return pool
 

@@ -34,7 +34,8 @@ async def run_pgbouncer(dsn: str, mode: str) -> AsyncIterator[str]:
     address, port = urlsplit(dsn), free_port()
     sessions = 3 if mode == "transaction" else 30  # few, so that they are shared; or one for each connection
     with tempfile.TemporaryDirectory(prefix="workqueue-pgbouncer-") as name:
-        config = Path(name, "pgbouncer.ini")
+        config, log = Path(name, "pgbouncer.ini"), Path(name, "log")
+        log.touch()
         config.write_text(
             f"""
 [databases]
@@ -42,6 +43,7 @@ async def run_pgbouncer(dsn: str, mode: str) -> AsyncIterator[str]:
 [pgbouncer]
 listen_addr = 127.0.0.1
 listen_port = {port}
+logfile = {log}
 unix_socket_dir =
 auth_type = any
 pool_mode = {mode}
@@ -55,16 +57,15 @@ ignore_startup_parameters =
         if os.geteuid() == 0:  # it refuses to run as root
             entry = pwd.getpwnam(NOBODY)
             os.chmod(name, 0o711)
+            os.chown(log, entry.pw_uid, entry.pw_gid)
             config.chmod(0o644)
             user = {"user": entry.pw_uid, "group": entry.pw_gid, "extra_groups": []}
         command = [program() or "pgbouncer", str(config)]
-        log = Path(name, "log").open("wb")
         process = await trio.lowlevel.open_process(
-            command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, cwd="/", **user
+            command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, stdin=subprocess.DEVNULL, cwd="/", **user
         )
-        log.close()
         try:
-            await _until_it_listens(port, process, Path(name, "log"))
+            await _until_it_listens(port, process, log)
             yield f"postgresql://anybody@127.0.0.1:{port}{address.path}"
         finally:
             process.kill()

@@ -85,7 +85,7 @@ async def test_a_statement_that_an_operator_cancels_is_an_outage(store, psql):
 
 
 async def test_a_server_that_only_reads_is_an_outage_that_says_what_to_do(bridge, store, postgres_dsn, database_schema):
-    reading = f"{postgres_dsn}?default_transaction_read_only=on"
+    reading = f"{postgres_dsn}?options=-c%20default_transaction_read_only=on"
     async with open_store(bridge, reading, database_schema) as reader:
         with pytest.raises(StoreUnavailable, match="read-only; point DATABASE_URL to its primary"):
             await reader.check()
@@ -99,7 +99,7 @@ async def test_a_server_that_only_reads_is_an_outage_that_says_what_to_do(bridge
         (lambda dsn: dsn.rpartition("/")[0] + "/nodb", "does not exist"),
         (lambda dsn: f"postgresql://nobody:wrong@{dsn.rpartition('@')[2]}", "password authentication failed"),
         (lambda dsn: f"postgresql://u:p@127.0.0.1:{free_port()}/d", "Connect call failed|refused"),
-        (lambda dsn: f"{dsn}?no_such_option=1", "no_such_option"),
+        (lambda dsn: f"{dsn}?options=-c%20no_such_option=1", "no_such_option"),
     ],
 )
 async def test_a_database_that_does_not_take_us_is_an_outage(bridge, store, postgres_dsn, wrong, says):

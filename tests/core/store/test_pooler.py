@@ -16,8 +16,8 @@ from core.job import JobState
 from core.steps.marks import Ledger
 from core.steps.submit import Submit
 from core.store import Counters, Ending, JobStore, Release, migrate, open_store
+from core.store.connecting import connect, target
 from core.store.jobs import Known
-from core.store.pool import connect
 from core.wire import Submission
 from tests.support.invariants import check_rows
 from tests.support.pgbouncer import MISSING, MODES, program, run_pgbouncer
@@ -145,7 +145,7 @@ async def test_nothing_of_ours_is_left_in_a_session(bridge, pooled, pooled_dsn):
 
 async def test_a_session_of_our_own_is_told_from_one_that_is_shared(bridge, pooled_dsn, postgres_dsn):
     async def prepares(dsn: str) -> tuple[bool, str, str]:
-        connection = await connect(dsn)
+        connection = await connect(target(dsn))
         try:
             return (
                 connection.prepares,
