@@ -62,7 +62,7 @@ def parse(url: str) -> DatabaseUrl:
     """Raise ValueError with a sentence in which nothing secret stands."""
     scheme = next((scheme for scheme in SCHEMES if url.startswith(scheme)), None)
     if scheme is None:
-        raise ValueError("must start with postgresql:// or postgres://")
+        raise ValueError("must start with postgres:// or postgresql://")
     if "#" in url:
         raise ValueError("has a #, which ends a URL's address; in a password or a path write it as %23")
     if (odd := re.search(r"[\0-\x20\x7f\ud800-\udfff]", url)) is not None:

@@ -1,6 +1,7 @@
 """Installation: does this process know the database in which the jobs of its queue have rows?"""
 
 import logging
+from uuid import UUID
 
 import trio
 
@@ -38,25 +39,27 @@ class Installation:
         if mine is None and noted is None and self.refusal is not None:
             # Redis was emptied: who has the database notes it again, and meanwhile this process must take nothing.
             return
-        before, self.refusal = self.refusal, self._refusal(None if mine is None else str(mine), noted)
+        before, self.refusal = self.refusal, refusal(self._queue, mine, noted)
         self.known.set()
         if self.refusal is not None and self.refusal != before:
             log.error("no job is taken or accepted here: %s", self.refusal)
         elif self.refusal is None and before is not None:
             log.info("the database is the one of queue %s again", self._queue.name)
 
-    def _refusal(self, mine: str | None, noted: str | None) -> str | None:
-        if noted is None or noted == mine:
-            return None
-        key = self._queue.keys.rows
-        if mine is None:
-            return (
-                f"the jobs of queue {self._queue.name} have rows in Postgres, and DATABASE_URL is not set: set it (and "
-                "DATABASE_SCHEMA) as the other processes of this queue have it. To do without rows from now on: end "
-                f"all processes, delete the key {key} in Redis, and start them again"
-            )
+
+def refusal(queue: Queue, mine: UUID | None, noted: str | None) -> str | None:
+    """Why a process whose database is `mine` may not work on a queue that has `noted` one; None: it may."""
+    if noted is None or (mine is not None and noted == str(mine)):
+        return None
+    key = queue.keys.rows
+    if mine is None:
         return (
-            f"the jobs of queue {self._queue.name} have rows in another database (installation {noted}; this one is "
-            f"{mine}): point DATABASE_URL and DATABASE_SCHEMA to it, or take another queue (QUEUE_NAME, REDIS_URL). "
-            f"Where that database is gone for good: delete the key {key} in Redis"
+            f"the jobs of queue {queue.name} have rows in Postgres, and DATABASE_URL is not set: set it (and "
+            "DATABASE_SCHEMA) as the other processes of this queue have it. To do without rows from now on: end "
+            f"all processes, delete the key {key} in Redis, and start them again"
         )
+    return (
+        f"the jobs of queue {queue.name} have rows in another database (installation {noted[:40]!r}; this one is "
+        f"{mine}): point DATABASE_URL and DATABASE_SCHEMA to it, or take another queue (QUEUE_NAME, REDIS_URL). "
+        f"Where that database is gone for good: delete the key {key} in Redis"
+    )

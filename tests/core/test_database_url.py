@@ -112,7 +112,7 @@ def test_usual_parameters_are_understood(more):
         ("postgresql://u@h/%00", "the database has a character"),
         ("postgresql://u@h/db#x", "has a #"),
         ("postgresql://u@h/a@b", "has an @ behind a /"),
-        ("mysql://u@h/db", "must start with postgresql:// or postgres://"),
+        ("mysql://u@h/db", "must start with postgres:// or postgresql://"),
         ("h:5432", "must start with"),
     ],
 )

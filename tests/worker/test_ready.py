@@ -2,6 +2,7 @@
 
 from functools import partial
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import httpx
 from redis import Redis
@@ -9,7 +10,10 @@ from redis import Redis
 from core.handlers import Registry
 from core.queue import open_queue
 from core.settings import load_settings
+from core.steps.marks import Ledger
+from core.steps.submit import Submit
 from core.store import open_store
+from core.wire import Submission
 from services.local.valkey import run_valkey
 from services.worker.worker import Worker
 from tests.support.rows import open_psql
@@ -61,6 +65,39 @@ async def test_a_database_with_another_encoding_is_told_of_once_and_at_ready(
             assert worker.said.count(said) == 1
             await worker.terminate()
         await psql(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+async def test_a_right_that_is_missing_waits_is_named_and_costs_no_job(
+    nursery, tmp_path: Path, redis_url, postgres_dsn, database_schema, queue, store, psql
+):
+    role = f"r_{database_schema}"[:60]
+    address = urlsplit(postgres_dsn)
+    dsn = f"postgresql://{role}:pw@{address.hostname}:{address.port}{address.path}"
+    await psql(f"CREATE ROLE {role} LOGIN PASSWORD 'pw'")
+    await psql(f"GRANT USAGE ON SCHEMA {database_schema} TO {role}")
+    await psql(f"GRANT ALL ON ALL TABLES IN SCHEMA {database_schema} TO {role}")
+    await psql(f"REVOKE INSERT ON claimed FROM {role}")
+    await Submit(queue, store, Ledger()).run_batch([Submission("quick", b"{}", 0)] * 3)
+    variables = {"REDIS_URL": redis_url, "QUEUE_NAME": queue.name, "DATABASE_URL": dsn,
+                 "DATABASE_SCHEMA": database_schema}  # fmt: skip
+    async with worker_process(nursery, tmp_path / "ledger", **variables) as worker:
+        said = f"lacks rights in the schema {database_schema}: INSERT on claimed. Grant them"
+        await until_true(lambda: said in worker.said)
+        status, faults = await ready(worker)
+        assert status == 503
+        assert said in faults["postgres"]
+        await psql(f"GRANT INSERT ON claimed TO {role}")
+
+        async def all_are_done() -> bool:
+            return await psql.value("SELECT count(*) FROM jobs WHERE state = 'completed'") == 3
+
+        await until(all_are_done, seconds=30)
+        await until(partial(is_ready, worker))
+        await worker.terminate()
+        assert worker.said.count(said) == 1
+        assert "Traceback" not in worker.said, worker.said
+    await psql(f"DROP OWNED BY {role}")
+    await psql(f"DROP ROLE {role}")
 
 
 async def ready(worker: WorkerProcess) -> tuple[int, object]:
