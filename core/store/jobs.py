@@ -515,10 +515,15 @@ class JobStore:
                 "Grant them (docs/deployment.md lists all that are needed)"
             )
 
+    @property
+    def complaint(self) -> str | None:
+        """Why a statement of ours cannot work, though others may, as the last `check` and Postgres itself have said."""
+        return self._unfit or self._pool.complaint
+
     async def check_fitness(self) -> None:
-        """Raise StoreUnavailable where a statement of ours cannot work, though others may; after `check`."""
+        """Raise StoreUnavailable where there is a complaint."""
         await trio.lowlevel.checkpoint()
-        if (complaint := self._unfit or self._pool.complaint) is not None:
+        if (complaint := self.complaint) is not None:
             raise StoreUnavailable(complaint)
 
 

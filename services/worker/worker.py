@@ -330,9 +330,11 @@ class Worker:
         if self.store is not None:
             try:
                 await self.store.check()
-                await self.store.check_fitness()
             except StoreUnavailable as error:
                 faults["postgres"] = f"{str(error).rstrip('.')}. Check DATABASE_URL and that the server runs"
+            else:
+                if (complaint := self.store.complaint) is not None:
+                    faults["postgres"] = complaint
         if self.installation.refusal is not None:
             faults.setdefault("postgres", self.installation.refusal)
         if not faults and self.stranger is not None:
