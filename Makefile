@@ -18,7 +18,7 @@ up: setup ## Run the system: servers, producer, worker, dashboard
 	@exec $(BIN)/workqueue up
 
 test: setup-test ## All tests
-	@$(BIN)/python scripts/chromium.py
+	@$(BIN)/python scripts/debian.py
 	$(BIN)/python -m pytest -n 2 --dist loadgroup
 	@if [ -d web/node_modules ]; then cd web && npm test --silent; else echo "the page's tests are skipped: there is no Node >= 20.19"; fi
 

@@ -8,6 +8,7 @@ from urllib.parse import quote, unquote, urlsplit
 import msgspec
 from msgspec import Meta, Struct
 
+from core import database_url
 from core.errors import InvalidSettings
 
 Port = Annotated[int, Meta(ge=0, le=65535)]
@@ -87,13 +88,18 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
     values: dict[str, object] = {}
     faults: list[str] = []
     for field in msgspec.structs.fields(Settings):
-        if field.name in {"redis_url", "producer_port", "worker_port"}:
+        if field.name in {"redis_url", "database_url", "producer_port", "worker_port"}:
             continue
         _read(environ, field.name.upper(), field.type, field.name, values, faults)
     for name in ("producer_port", "worker_port"):
         variable = name.upper() if environ.get(name.upper()) else "PORT"
         _read(environ, variable, Port, name, values, faults)
     values["redis_url"] = _redis_url(environ, faults)
+    if url := environ.get("DATABASE_URL"):
+        try:
+            values["database_url"] = database_url.with_variables(url, environ)
+        except ValueError as error:
+            faults.append(f"DATABASE_URL=***: {error}")
     _check_more(values, faults)
     if faults:
         raise InvalidSettings(list(dict.fromkeys(faults)))
@@ -128,9 +134,6 @@ def _in_words(error: msgspec.ValidationError) -> str:
 
 
 def _check_more(values: dict[str, object], faults: list[str]) -> None:
-    url = values.get("database_url")
-    if isinstance(url, str) and (fault := _url_fault(url, ("postgres", "postgresql"))):
-        faults.append(f"DATABASE_URL=***: {fault}")
     url = values.get("smtp_url")
     if isinstance(url, str) and (fault := _url_fault(url, ("smtp", "smtps"))):
         faults.append(f"SMTP_URL=***: {fault}")
@@ -159,8 +162,7 @@ def _url_fault(url: str, schemes: tuple[str, ...]) -> str | None:
     try:
         parts = urlsplit(url)
         address = parts.netloc.rpartition("@")[2]
-        # Postgres, Sentinel and Cluster take several hosts, separated by commas.
-        several = "postgresql" in schemes or "+" in parts.scheme
+        several = "+" in parts.scheme  # Sentinel and Cluster take several hosts, separated by commas
         for host in address.split(",") if several else [address]:
             urlsplit(f"//{host}").port  # noqa: B018 - reading it raises where it is no port
     except ValueError:

@@ -215,6 +215,17 @@ class Queue:
         """Move the mark on from the one that was seen; False: it is another one by now."""
         return bool(await self._script(scripts.SET_MARK, [self.keys.mark], ["" if seen is None else seen, new]))
 
+    async def installation(self, mine: UUID | None) -> str | None:
+        """In which database the jobs of this queue have rows; `mine` from now on, if none was noted. None: none is.
+
+        Two trips more where none was noted.
+        """
+        noted: bytes | None = await self._command("GET", self.keys.rows)
+        if noted is None and mine is not None:
+            await self._command("SET", self.keys.rows, str(mine), "NX")
+            noted = await self._command("GET", self.keys.rows)
+        return None if noted is None else noted.decode("utf-8", "replace")
+
     async def workers(self) -> dict[UUID, tuple[bytes, float]]:
         """Lease that lives -> (what its worker published last, seconds since on Redis's clock)."""
 

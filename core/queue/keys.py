@@ -41,6 +41,12 @@ class Keys(Struct, frozen=True):
         repaired (steps/loss.py)."""
         return f"{{{self.ready}}}:mark"
 
+    @property
+    def rows(self) -> str:
+        """String: id of the database in which the jobs of this queue have rows (table installation); missing: Redis
+        only, or nothing is known yet (steps/installation.py)."""
+        return f"{{{self.ready}}}:rows"
+
     def idempotency(self, key_hash: bytes) -> str:
         """String with a TTL: SHA-256 of the body that came with this idempotency key. With Postgres a table has it."""
         return f"{{{self.ready}}}:idem:{key_hash.hex()}"

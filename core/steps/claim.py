@@ -20,6 +20,7 @@ from core.steps.again import Again
 from core.steps.lease import Held, Lease
 from core.steps.marks import Ledger, Leftovers
 from core.store import Counters, JobStore, Look, Release
+from core.store.jobs import clean
 from core.wire import Task, decode_task, encode_task
 
 log = logging.getLogger(__name__)
@@ -27,6 +28,7 @@ _encode = msgspec.json.Encoder().encode
 
 CLAIM_MAX = 1000
 NAMES = 10  #: for so many tasks that came without a name the claim brings one along
+WORKER_LENGTH_MAX = 300
 LOCKED_DELAY_MS = 1000  #: a row that somebody else has locked: its task comes again after this
 AUDIT_SECONDS = 5.0
 CLAIM_TRIES = 10  #: of adopting foreign tasks in one claim; beyond, what is left goes back
@@ -51,7 +53,7 @@ class Claim:
         self._queue = queue
         self._store = store
         self._ledger = ledger
-        self._worker = worker
+        self._worker = clean(worker, WORKER_LENGTH_MAX) or ""
         self._again = again or Again()
         self.counts = Copies()
 
@@ -302,7 +304,10 @@ class Claim:
                 self._ledger.settled(token)  # a claim of which nothing is left
         if strays:
             releases = [Release(id=job_id, token=token, counter="none", delay_ms=0) for token, job_id in sorted(strays)]
-            await store.release(uuid7(), self._queue.name, releases)  # the sweep pushes them
+            try:
+                await store.release(uuid7(), self._queue.name, releases)  # the sweep pushes them
+            except StoreRefused as error:  # there is no text in them
+                raise StoreUnavailable(str(error)) from error
         return len(strays)
 
 

@@ -136,14 +136,14 @@ class Settle:
 
     async def _finish(self, store: JobStore, ends: Sequence[Settled]) -> None:
         while ends:
-            done = await self._send_finish(store, ends)
+            done, stuck = await self._send_finish(store, ends)
             acked: list[Held] = []
             back: list[Held] = []
             left: dict[UUID, Settled] = {}
             for settled in ends:
                 if settled.held.key in done:
                     acked.append(settled.held)
-                else:
+                elif settled.held.key not in stuck:
                     left[settled.held.job_id] = settled
             if left:
                 acked_too, back = await self._judge_the_rest(store, left, {e: _state(s) for e, s in left.items()})
@@ -154,8 +154,8 @@ class Settle:
             if ends:
                 await trio.sleep(LOCKED_SECONDS)
 
-    async def _send_finish(self, store: JobStore, ends: Sequence[Settled]) -> set[int]:
-        """The keys of the jobs that are done now."""
+    async def _send_finish(self, store: JobStore, ends: Sequence[Settled]) -> tuple[set[int], set[int]]:
+        """The keys of the jobs that are done now, and of those whose outcome Postgres does not take in any form."""
 
         async def send(items: Sequence[Settled]) -> set[int]:
             riding = self._ledger.take()
@@ -168,14 +168,23 @@ class Settle:
             return done
 
         try:
-            return await self._again(partial(send, ends), seconds=FINISH_SECONDS)
+            return await self._again(partial(send, ends), seconds=FINISH_SECONDS), set()
         except StoreRefused as error:
             if len(ends) > 1:  # one of them has a value that Postgres does not take: one by one
-                return {key for settled in ends for key in await self._send_finish(store, [settled])}
+                done: set[int] = set()
+                stuck: set[int] = set()
+                for settled in ends:
+                    done_too, stuck_too = await self._send_finish(store, [settled])
+                    done |= done_too
+                    stuck |= stuck_too
+                return done, stuck
             [settled] = ends
             log.error("job %s: its outcome cannot be stored and becomes a failure: %s", settled.held.job_id, error)
-            failure = Bury(f"the outcome could not be stored: {error}", "failed")
-            return await self._again(partial(send, [Settled(settled.held, failure, settled.seconds)]))
+            failure = Bury(_not_stored(error), "failed")
+        try:
+            return await self._again(partial(send, [Settled(settled.held, failure, settled.seconds)])), set()
+        except StoreRefused as error:
+            return set(), {_stuck(settled, error)}
 
     async def _release(self, store: JobStore, waits: Sequence[Settled]) -> None:
         marks: list[UUID] = []
@@ -183,8 +192,10 @@ class Settle:
         delays = {settled.held.job_id: self._delay_ms(settled) for settled in waits}
         all_back, marked_at = True, trio.current_time()
         while left:
-            mark, rows = await self._send_release(store, list(left.values()), delays)
-            marks.append(mark)
+            sent, rows, stuck = await self._send_release(store, list(left.values()), delays)
+            marks += sent
+            for job_id in stuck:
+                del left[job_id]
             back: list[Settled] = []
             acked: list[Held] = []
             for job_id, state in rows.items():
@@ -209,8 +220,11 @@ class Settle:
 
     async def _send_release(
         self, store: JobStore, waits: list[Settled], delays: dict[UUID, int]
-    ) -> tuple[UUID, dict[UUID, JobState]]:
-        async def send() -> tuple[UUID, dict[UUID, JobState]]:
+    ) -> tuple[list[UUID], dict[UUID, JobState], set[UUID]]:
+        """The marks that were made, the states that were written, and the jobs whose outcome Postgres does not take in
+        any form."""
+
+        async def send(waits: Sequence[Settled]) -> tuple[UUID, dict[UUID, JobState]]:
             # A mark of its own for each send: the sweep may have taken an earlier one by now, and would drop it whole.
             mark = uuid7()
             riding = self._ledger.take()
@@ -223,7 +237,33 @@ class Settle:
             self._ledger.put_back(Leftovers(riding.marks, []))
             return mark, rows
 
-        return await self._again(send)
+        try:
+            mark, rows = await self._again(partial(send, waits))
+        except StoreRefused as error:
+            if len(waits) > 1:  # one of them has a value that Postgres does not take: one by one
+                marks: list[UUID] = []
+                states: dict[UUID, JobState] = {}
+                stuck: set[UUID] = set()
+                for settled in waits:
+                    marks_too, rows, stuck_too = await self._send_release(store, [settled], delays)
+                    marks += marks_too
+                    states |= rows
+                    stuck |= stuck_too
+                return marks, states, stuck
+            [settled] = waits
+            log.error("job %s: its error cannot be stored and is replaced: %s", settled.held.job_id, error)
+            verdict = settled.verdict
+            if isinstance(verdict, Retry):
+                verdict = Retry(_not_stored(error), "failed")
+            plain = Settled(settled.held, verdict, settled.seconds)
+        else:
+            return [mark], rows, set()
+        try:
+            mark, rows = await self._again(partial(send, [plain]))
+        except StoreRefused as error:
+            _stuck(plain, error)
+            return [], {}, {plain.held.job_id}
+        return [mark], rows, set()
 
     async def _judge_the_rest(
         self, store: JobStore, left: dict[UUID, Settled], wanted: dict[UUID, JobState]
@@ -284,6 +324,17 @@ class Settle:
     def _drop_held(self, held: Held) -> None:
         if (token := held.lease.drop(held)) is not None:
             self._ledger.settled(token)
+
+
+def _not_stored(error: StoreRefused) -> str:
+    """In ASCII: it must be stored, whatever the database is."""
+    return f"the outcome could not be stored: {error}".encode("ascii", "replace").decode()
+
+
+def _stuck(settled: Settled, error: StoreRefused) -> int:
+    """Nothing of it can be stored: it stays as it is, and whoever recovers the lease tries anew. Returns its key."""
+    log.error("job %s: nothing of its outcome can be stored, so it stays claimed: %s", settled.held.job_id, error)
+    return settled.held.key
 
 
 def _without_twins(batch: Sequence[Settled]) -> list[Sequence[Settled]]:

@@ -6,12 +6,13 @@ from uuid import UUID
 
 import asyncpg
 import msgspec
+import trio
 from msgspec import Struct
 
 from core.errors import StoreUnavailable
 from core.job import Artifact, JobState
 from core.store import sql
-from core.store.migrate import TABLES_OLDEST, check_oldest
+from core.store.migrate import KINDS, check_oldest
 from core.store.oldest_waiting import OldestWaiting
 from core.store.pool import STATEMENT_SECONDS, Pool
 from core.wire import Task
@@ -147,12 +148,13 @@ def clean(text: str | None, length_max: int) -> str | None:
 class JobStore:
     """The statements of the protocol and of the API. What each raises and what cancelling means: Pool.fetch.
 
-    Mutable state: what pages of pending jobs have taught, for the next ones.
+    Mutable state: what pages of pending jobs have taught, for the next ones; and what the last check has found.
     """
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
         self._oldest_waiting = OldestWaiting()
+        self._unfit: str | None = None
 
     # --- submit
 
@@ -161,7 +163,9 @@ class JobStore:
     ) -> None:
         """Insert (id, type, payload, retries) and their mark; drop the marks of batches that were pushed."""
         ids, types, payloads, retries = zip(*jobs, strict=True)
-        await self._pool.fetch(sql.INSERT_JOBS, batch, queue, _array(ids), types, payloads, _array(retries), pushed)
+        await self._pool.fetch(
+            sql.INSERT_JOBS, batch, queue, _array(ids), types, payloads, _array(retries), pushed, refusable=True
+        )
 
     async def insert_once(
         self,
@@ -180,7 +184,18 @@ class JobStore:
         ids, types, payloads, retries = zip(*jobs, strict=True)
         key_hashes, body_hashes = zip(*keys, strict=True)
         rows = await self._pool.fetch(
-            sql.INSERT_ONCE, batch, queue, ids, types, payloads, retries, key_hashes, body_hashes, ttl_seconds, pushed
+            sql.INSERT_ONCE,
+            batch,
+            queue,
+            ids,
+            types,
+            payloads,
+            retries,
+            key_hashes,
+            body_hashes,
+            ttl_seconds,
+            pushed,
+            refusable=True,
         )
         return {row["id"] for row in rows}
 
@@ -264,6 +279,7 @@ class JobStore:
             [task.attempts for _, task in tasks],
             [task.recoveries for _, task in tasks],
             [task.interruptions for _, task in tasks],
+            refusable=True,
         )
         return {job_id.int for (job_id,) in rows}
 
@@ -298,6 +314,7 @@ class JobStore:
                 [ending.result for ending in plain],
                 _array([ending.seconds for ending in plain]),
                 done_claims,
+                refusable=True,
             )
             done = {ending.id.int for ending in plain}
             done.difference_update(job_id.int for (job_id,) in rows)
@@ -323,6 +340,7 @@ class JobStore:
             [artifact.content for _, artifact in kept],
             done_claims,
             seconds=STATEMENT_SECONDS + sum(len(artifact.content) for _, artifact in kept) / ARTIFACT_BYTES_PER_SECOND,
+            refusable=True,
         )
         return {row[0].int for row in rows}
 
@@ -348,6 +366,7 @@ class JobStore:
             [release.outcome for release in releases],
             [release.seconds for release in releases],
             done_claims,
+            refusable=True,
         )
         return {row[0]: JobState(row[1]) for row in rows}
 
@@ -381,6 +400,16 @@ class JobStore:
     async def owners(self, queue: str) -> set[UUID]:
         """Who has claims on their way, dead or alive."""
         return {row["owner"] for row in await self._pool.fetch(sql.GET_OWNERS, queue)}
+
+    # --- which database this is
+
+    async def installation(self) -> UUID:
+        """The id that the first migration gave it: a restored backup has it too, another database another one."""
+        rows = await self._pool.fetch(sql.GET_INSTALLATION, seconds=3)
+        if not rows:
+            raise StoreUnavailable("Postgres: the table installation is empty: put back the row that it had")
+        found: UUID = rows[0]["id"]
+        return found
 
     # --- loss of Redis
 
@@ -462,16 +491,40 @@ class JobStore:
 
     async def check(self) -> None:
         """Raise StoreUnavailable, with a sentence for an operator, unless Postgres would take and keep a row."""
-        rows = await self._pool.fetch(
-            "SELECT to_regclass('jobs') IS NOT NULL AS migrated,"
-            f" current_setting('transaction_read_only') AS read_only, {TABLES_OLDEST} AS oldest",
-            seconds=3,
-        )
-        if rows[0]["read_only"] == "on":
+        [row] = await self._pool.fetch(sql.CHECK_STORE, seconds=3)
+        schema = self._pool.schema
+        if row["read_only"] == "on":
             raise StoreUnavailable("Postgres: this server is read-only; point DATABASE_URL to its primary")
-        if not rows[0]["migrated"]:
+        if "jobs" in row["missing"]:
             raise StoreUnavailable("Postgres: our tables are missing; run `workqueue migrate`")
-        check_oldest(rows[0]["oldest"])
+        for name, kind in (found.split() for found in row["strange"]):
+            raise StoreUnavailable(
+                f"Postgres: {name} in the schema {schema} is a {KINDS.get(kind, 'relation')} and no table of ours: put "
+                "our table back, or set DATABASE_SCHEMA to a schema for our tables alone"
+            )
+        check_oldest(row["oldest"])
+        self._unfit = None
+        if row["missing"]:
+            self._unfit = (
+                f"Postgres: tables are missing in the schema {schema}: {', '.join(row['missing'])}. Put them back from "
+                "a backup; where there is none, drop the schema and run `workqueue migrate`"
+            )
+        elif row["denied"]:
+            self._unfit = (
+                f"Postgres: the user of DATABASE_URL lacks rights in the schema {schema}: {', '.join(row['denied'])}. "
+                "Grant them (docs/deployment.md lists all that are needed)"
+            )
+
+    @property
+    def complaint(self) -> str | None:
+        """Why a statement of ours cannot work, though others may, as the last `check` and Postgres itself have said."""
+        return self._unfit or self._pool.complaint
+
+    async def check_fitness(self) -> None:
+        """Raise StoreUnavailable where there is a complaint."""
+        await trio.lowlevel.checkpoint()
+        if (complaint := self.complaint) is not None:
+            raise StoreUnavailable(complaint)
 
 
 def _array(values: Sequence[UUID] | Sequence[float]) -> str:

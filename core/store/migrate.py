@@ -4,27 +4,42 @@ import re
 from collections.abc import Iterator
 from importlib.resources import files
 
-import asyncpg
 from msgspec import Struct
 
 from core.bridge import Bridge
 from core.errors import StoreUnavailable
 from core.protocol import PROTOCOL
-from core.store.pool import SERVER_SETTINGS, STATEMENT_SECONDS, Pool, open_pool
+from core.store import sql
+from core.store.connecting import Connection, connect, target
+from core.store.pool import Pool, in_schema, open_pool
 
 LOCK_SECONDS = 10  #: how long one process waits for another's migration before it says so
 MIGRATION_SECONDS = 600.0
 
 #: `oldest`: the oldest protocol (core/protocol.py) that may work with the tables from this migration on.
 _HISTORY = """
-CREATE TABLE IF NOT EXISTS migrations (
+CREATE TABLE IF NOT EXISTS {schema}.migrations (
     number integer PRIMARY KEY, name text NOT NULL, at timestamptz NOT NULL DEFAULT now(), oldest integer
 );
-ALTER TABLE migrations ADD COLUMN IF NOT EXISTS oldest integer
+ALTER TABLE {schema}.migrations ADD COLUMN IF NOT EXISTS oldest integer
 """
-#: A subselect; the column is younger than the table.
-TABLES_OLDEST = "(SELECT coalesce(max((to_jsonb(m) ->> 'oldest')::int), 0) FROM migrations m)"
-_APPLIED = "SELECT 1 FROM migrations WHERE number = $1"
+_KNOWN = "SELECT to_regclass('{schema}.migrations') IS NOT NULL"
+_APPLIED = "SELECT 1 FROM {schema}.migrations WHERE number = $1"
+_APPLY = "INSERT INTO {schema}.migrations (number, name, oldest) VALUES ($1, $2, $3)"
+_LIMITS = """
+SET LOCAL statement_timeout = 0;
+SET LOCAL lock_timeout = '%ds';
+SET LOCAL idle_in_transaction_session_timeout = '10s'
+"""
+_THERE = """
+SELECT relname, relkind::text FROM pg_class
+WHERE relnamespace = (SELECT oid FROM pg_namespace WHERE nspname = $1) AND relname = ANY ($2) ORDER BY relname
+"""
+#: Letters of pg_class.
+KINDS = {
+    "c": "type", "f": "foreign table", "i": "index", "m": "materialized view", "p": "partitioned table", "r": "table",
+    "S": "sequence", "v": "view",
+}  # fmt: skip
 
 
 class Migration(Struct, frozen=True):
@@ -38,6 +53,11 @@ class Migration(Struct, frozen=True):
     def oldest(self) -> int:
         match = re.search(r"^-- oldest protocol: (\d+)$", self.text, re.MULTILINE)
         return int(match[1]) if match else 1
+
+    @property
+    def creates(self) -> list[str]:
+        """The names that it gives to tables."""
+        return re.findall(r"^CREATE TABLE \{schema\}\.(\w+)", self.text, re.MULTILINE)
 
 
 def migrations() -> list[Migration]:
@@ -65,42 +85,40 @@ async def migrate(bridge: Bridge, dsn: str, schema: str, *, up_to: int | None = 
                 break
             if await _apply(pool, dsn, schema, migration):
                 done.append(f"{migration.number:04d}_{migration.name}")
-        [row] = await pool.fetch(f"SELECT {TABLES_OLDEST} AS oldest")
+        [row] = await pool.fetch(sql.OLDEST_PROTOCOL)
         check_oldest(row["oldest"])
     return done
 
 
 async def _apply(pool: Pool, dsn: str, schema: str, migration: Migration) -> bool:
     async def unit() -> bool:
-        connection: asyncpg.Connection[asyncpg.Record] = await asyncpg.connect(
-            dsn,
-            timeout=STATEMENT_SECONDS,
-            server_settings=SERVER_SETTINGS | {"search_path": schema, "statement_timeout": "0"},
-        )
+        connection = await connect(target(dsn))
         try:
             # Before the transaction: in it, the look would keep a lock on the table while we wait for the other one,
             # and whoever has that one wants to change the table.
-            if await _is_applied(connection, schema, migration):
+            if await _is_applied(connection, pool, migration):
                 return False
             async with connection.transaction():
                 # Of the transaction: it goes with it, whatever becomes of this process.
-                await connection.execute(f"SET LOCAL lock_timeout = '{LOCK_SECONDS}s'")
+                await connection.execute(_LIMITS % LOCK_SECONDS)
                 await connection.execute(
                     "SELECT pg_advisory_xact_lock(hashtextextended('workqueue.migrate.' || $1, 0))", schema
                 )
                 if not await connection.fetchval("SELECT 1 FROM pg_namespace WHERE nspname = $1", schema):
                     # Asked first: Postgres wants the right to create one even where it is there already.
-                    await connection.execute(f'CREATE SCHEMA IF NOT EXISTS "{schema}"')
-                await connection.execute(_HISTORY)
+                    await connection.execute(in_schema("CREATE SCHEMA IF NOT EXISTS {schema}", schema))
+                await connection.execute(pool.text(_HISTORY))
                 # Asked of the table itself: that locks it, and only then does Postgres drop what it remembers of the
                 # catalogue from before our wait (to_regclass still said that there is no such table).
-                if await connection.fetchval(_APPLIED, migration.number):
+                if await connection.fetchval(pool.text(_APPLIED), migration.number):
                     return False  # somebody else did it while we waited
-                await connection.execute(migration.text)
-                await connection.execute(
-                    "INSERT INTO migrations (number, name, oldest) VALUES ($1, $2, $3)",
-                    migration.number, migration.name, migration.oldest,
-                )  # fmt: skip
+                for name, kind in await connection.fetch(_THERE, schema, migration.creates):
+                    raise StoreUnavailable(
+                        f"Postgres: the schema {schema} has a {KINDS.get(kind, 'relation')} named {name} that is none "
+                        "of ours: rename it, or set DATABASE_SCHEMA to a schema for our tables alone"
+                    )
+                await connection.execute(pool.text(migration.text))
+                await connection.execute(pool.text(_APPLY), migration.number, migration.name, migration.oldest)
                 return True
         finally:
             connection.terminate()
@@ -111,10 +129,10 @@ async def _apply(pool: Pool, dsn: str, schema: str, migration: Migration) -> boo
         raise StoreUnavailable(f"{error} (migration {migration.number:04d}_{migration.name})") from error
 
 
-async def _is_applied(connection: "asyncpg.Connection[asyncpg.Record]", schema: str, migration: Migration) -> bool:
-    if await connection.fetchval("SELECT to_regclass($1)", f'"{schema}".migrations') is None:
+async def _is_applied(connection: Connection, pool: Pool, migration: Migration) -> bool:
+    if not await connection.fetchval(pool.text(_KNOWN)):
         return False
-    return bool(await connection.fetchval(_APPLIED, migration.number))
+    return bool(await connection.fetchval(pool.text(_APPLIED), migration.number))
 
 
 def check_oldest(oldest: int) -> None:

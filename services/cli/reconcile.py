@@ -6,6 +6,7 @@ from core.bridge import open_bridge
 from core.errors import InvalidSettings
 from core.queue import check_url, open_queue
 from core.settings import Settings
+from core.steps.installation import refusal
 from core.steps.reconcile import Reconcile, Reconciled
 from core.store import open_store
 from services.cli.progress import Progress
@@ -26,6 +27,9 @@ async def reconcile_now(settings: Settings, *, dry_run: bool, progress: Progress
     ):
         await queue.check()
         await store.check()
+        mine = await store.installation()
+        if (reason := refusal(queue, mine, await queue.installation(mine))) is not None:
+            raise InvalidSettings([f"nothing is pushed: {reason}"])
         reconcile = Reconcile(queue, store)
 
         async def show() -> None:

@@ -14,6 +14,7 @@ from core.bridge import Bridge, open_bridge
 from core.errors import EnqueueFailed, KeyReused, PersistFailed, QueueUnavailable, StoreUnavailable
 from core.queue import Queue, open_queue
 from core.settings import Settings, without_password
+from core.steps.installation import Installation
 from core.steps.loss import Loss
 from core.steps.marks import Ledger
 from core.steps.submit import BATCH_BYTES_MAX, BATCH_MAX, Accepted, Submit, size
@@ -25,6 +26,7 @@ from services.http.answers import Refused
 
 ENTER_SECONDS = 5.0  #: how long a request waits for room in the Batcher
 WAITING_MAX = 1000
+INSTALLATION_SECONDS = 1.0  #: between two looks whether our database is the one of the queue
 QUIET_SECONDS = 1.0  #: without a batch for so long, marks are removed by a statement of their own
 FLUSH_SECONDS = 2.0
 READS_MAX = 4  #: of the pool's 8 connections: pages must not keep submits, or the watch, from Postgres
@@ -48,6 +50,8 @@ class Producer:
         self.store: JobStore | None = None
         self.redis: Dependency
         self.postgres: Dependency | None = None
+        self.installation: Installation
+        self._looked = trio.Event()  #: for the first time, answered or not
         self._batcher: Batcher[Submission, Accepted]
         self._keyed_batcher: Batcher[Keyed, Accepted | KeyReused]
         self._ledger: Ledger
@@ -72,6 +76,8 @@ class Producer:
                     nursery.start_soon(self.redis.watch, self.queue.depths, partial(self.queue.check, room=True))
                     if self.store is not None and self.postgres is not None:
                         nursery.start_soon(self._keep_store, bridge, self.store, self.postgres)
+                    else:
+                        nursery.start_soon(self._watch_installation)
                     task_status.started()
                     await self._stopping.wait()
                     nursery.cancel_scope.cancel()
@@ -98,6 +104,7 @@ class Producer:
             self.postgres = Dependency(
                 "Postgres", f"Start it, or point DATABASE_URL (now {database_url}) to one that runs"
             )
+        self.installation = Installation(self.queue, self.store)
         self._ledger = Ledger()
         self._submit = Submit(self.queue, self.store, self._ledger)
         once = SubmitOnce(self.queue, self.store, self._ledger, self._submit, ttl_seconds=settings.idempotency_ttl)
@@ -116,14 +123,29 @@ class Producer:
                 break
             except StoreUnavailable as error:
                 postgres.lost(error)
+                self._looked.set()
             await trio.sleep(pause)
             pause = min(pause * 2, 1.0)
         if done:
             log.info("migrated schema %s: %s", self.settings.database_schema, ", ".join(done))
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(postgres.watch, store.check, trio.lowlevel.checkpoint)
+            nursery.start_soon(postgres.watch, store.check, store.check_fitness)
+            nursery.start_soon(self._watch_installation)
             nursery.start_soon(self._clear_marks, store)
             nursery.start_soon(self._look_for_a_loss, store)
+
+    async def _watch_installation(self) -> None:
+        """Is our database the one of the queue? Looked at beside the requests: none makes a trip for it."""
+        while True:
+            try:
+                await self.installation.run_once()
+            except (QueueUnavailable, StoreUnavailable) as error:
+                if not self.installation.known.is_set():
+                    log.debug(
+                        "whose rows the queue has is not known yet: %s", error
+                    )  # the watch tells about the outage
+            self._looked.set()
+            await trio.sleep(INSTALLATION_SECONDS)
 
     async def _look_for_a_loss(self, store: JobStore) -> None:
         """Look once, as soon as Redis lets us; workers look each second.
@@ -132,13 +154,15 @@ class Producer:
         left to the first worker, it would push all that was accepted before a second time (15 % more work in a drain).
         """
         loss = Loss(self.queue, store)
+        await self.installation.known.wait()
         while True:
             try:
-                await loss.run_once()
+                if self.installation.may_work:
+                    await loss.run_once()
+                    return
             except (QueueUnavailable, StoreUnavailable):
-                await trio.sleep(QUIET_SECONDS)  # the watch tells about the outage
-            else:
-                return
+                pass  # the watch tells about the outage
+            await trio.sleep(QUIET_SECONDS)
 
     async def _clear_marks(self, store: JobStore) -> None:
         """While batches follow each other, each takes the marks of those before it along; the last needs us."""
@@ -167,10 +191,10 @@ class Producer:
         Raises PersistFailed or EnqueueFailed, at once where the server is known to be away, KeyReused, and BatchFailed
         for a bug. Cancelled: the job may be accepted all the same.
         """
-        if self.postgres is not None and self.postgres.is_away:
-            raise PersistFailed("Postgres is away")
-        if self.redis.is_away:
-            raise EnqueueFailed("Redis is away")
+        if not self._looked.is_set():
+            await self._wait_for_the_first_look()
+        if (failure := self.failure()) is not None:
+            raise failure
         try:
             if isinstance(item, Keyed):
                 accepted = await self._keyed_batcher.submit(item, enter_seconds=ENTER_SECONDS)
@@ -183,6 +207,21 @@ class Producer:
         if isinstance(accepted, Exception):  # the Batcher raises these itself
             raise accepted
         return accepted
+
+    async def _wait_for_the_first_look(self) -> None:
+        with trio.move_on_after(ENTER_SECONDS):
+            await self._looked.wait()
+
+    def failure(self) -> PersistFailed | EnqueueFailed | None:
+        """Why nothing can be accepted now, as far as it is known without asking."""
+        if self.postgres is not None and self.postgres.is_away:
+            return PersistFailed("Postgres is away")
+        if self.redis.is_away:
+            return EnqueueFailed("Redis is away")
+        if not self.installation.may_work:
+            reason = self.installation.refusal or "it was not yet asked where the jobs of this queue have rows"
+            return EnqueueFailed(reason) if self.postgres is None else PersistFailed(reason)
+        return None
 
     async def _run_batch(
         self, run_batch: Callable[[Sequence[Item]], Awaitable[list[Answer]]], items: Sequence[Item]
@@ -206,10 +245,10 @@ class Producer:
 
         Cancelled: the jobs may be accepted all the same.
         """
-        if self.postgres is not None and self.postgres.is_away:
-            return [PersistFailed("Postgres is away") for _ in submissions]
-        if self.redis.is_away:
-            return [EnqueueFailed("Redis is away") for _ in submissions]
+        if not self._looked.is_set():
+            await self._wait_for_the_first_look()
+        if (failure := self.failure()) is not None:  # a fresh one for each: tasks that share one garble its traceback
+            return [type(failure)(str(failure)) for _ in submissions]
         async with self._bulk_turn:
             if not submissions:
                 return []

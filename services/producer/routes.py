@@ -168,6 +168,8 @@ def add_state(app: QuartTrio, producer: Producer) -> None:
     async def ready() -> Response:
         dependencies = {"redis": producer.redis, "postgres": producer.postgres}
         faults = {name: found.error for name, found in dependencies.items() if found and not found.health.ok}
+        if not faults and (failure := producer.failure()) is not None:
+            faults["postgres"] = str(failure)
         return json(faults, 503) if faults else text(200, "ready")
 
 

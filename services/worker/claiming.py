@@ -1,6 +1,7 @@
 """Claiming: one task that keeps the buffer filled, and never claims more than there is room for."""
 
 import logging
+from collections.abc import Callable
 from random import Random
 
 import trio
@@ -23,6 +24,7 @@ SERVICE = "claim"
 UNKNOWN_TYPE_PAUSE_SECONDS = 0.1
 GIVE_BACK_SECONDS = 1.0
 LACKING_SECONDS = 0.5
+PAUSE_SECONDS = 0.5  #: between two questions whether it may claim again
 STOP_SECONDS = 1.0  #: for a claim that is under way at a stop
 
 
@@ -43,8 +45,11 @@ class Claiming:
         counts: Counts,
         beats: Beats,
         random: Random,
+        may_claim: Callable[[], bool] = lambda: True,
     ) -> None:
+        """`may_claim`: False keeps it from taking anything, for as long as that lasts."""
         self._claim = claim
+        self._may_claim = may_claim
         self._leases = leases
         self._buffer = buffer
         self._consumers = consumers
@@ -65,6 +70,9 @@ class Claiming:
                 with trio.move_on_after(1):
                     await self._leases.wait()
                 if (lease := self._leases.current) is None:
+                    continue
+                if not self._may_claim():
+                    await trio.sleep(PAUSE_SECONDS)
                     continue
                 alive(TRIP_SECONDS)
                 # A claim is shielded and `wait` returns at once: under load nothing else would hear of a stop.

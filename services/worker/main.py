@@ -75,7 +75,7 @@ async def main(settings: Settings, notifier: Notifier | None = None, *, parents_
                 await serving.start(notifier.feed_watchdog)
                 if await _unless_stopped(stop, partial(_prepare, settings, bridge, worker)):
                     if store is not None:
-                        serving.start_soon(postgres.watch, store.check, trio.lowlevel.checkpoint)
+                        serving.start_soon(postgres.watch, store.check, store.check_fitness)
                     await worker.run(stop.first.wait, stop.second.wait, partial(_ready, worker, notifier))
                 notifier.stopping()
                 serving.cancel_scope.cancel()
@@ -127,8 +127,10 @@ def _dependency(name: str, variable: str, url: str) -> Dependency:
 
 
 async def _prepare(settings: Settings, bridge: Bridge, worker: Worker) -> None:
-    """What has to be true before a worker may start: the tables are there, and nobody works whom it would harm."""
+    """What has to be true before a worker may start: the tables are there and those of the queue, and nobody works whom
+    it would harm."""
     await _migrate(settings, bridge)
+    await worker.wait_for_installation()
     await worker.wait_for_strangers_end()
 
 

@@ -21,6 +21,7 @@ from core.retry import RetryPolicy
 from core.settings import Settings
 from core.steps.again import Again, Failed, untold
 from core.steps.claim import Claim
+from core.steps.installation import Installation
 from core.steps.lease import Lease
 from core.steps.loss import Loss
 from core.steps.marks import Ledger
@@ -44,6 +45,7 @@ from services.worker.upkeep import repeat
 
 log = logging.getLogger(__name__)
 
+INSTALLATION_SECONDS = 1.0  #: between two looks whether our database is the one of the queue
 STRANGER_SECONDS = 1.0  #: between two looks for workers that we could not work beside
 FLUSH_SECONDS = 5.0  #: for what has ended, to be stored at a stop; beyond, the lease leaves it to others
 PRUNE_SECONDS = 60.0
@@ -71,6 +73,7 @@ class Worker:
         self.name = f"{socket.gethostname()}.{os.getpid()}"
         self._version = version("workqueue")  # once: it is read from disk, of which nothing may depend later
         self.counts = Counts()
+        self.installation = Installation(queue, store)
         self.stranger: str | None = None  #: a worker of another release that keeps us from starting
         self.beats = Beats()
         self.leases = Leases(self._lost)
@@ -106,6 +109,7 @@ class Worker:
             self.counts,
             self.beats,
             random,
+            may_claim=self._may_work,
         )
         self.stall = Stall(self.beats, limit_seconds=settings.stall_limit, describe=self.consumers.described)
         term = settings.lease_seconds
@@ -128,6 +132,15 @@ class Worker:
         self.loss = None if store is None else Loss(queue, store, self.beats.alive("loss"))
 
     # --- life
+
+    async def wait_for_installation(self) -> None:
+        """Until our database is the one of the queue. Before `run`; lasts through outages. Its look tells why."""
+        again = Again(failed=self._failed)
+        while True:
+            await again(self.installation.run_once)
+            if self.installation.may_work:
+                return
+            await trio.sleep(INSTALLATION_SECONDS)
 
     async def wait_for_strangers_end(self) -> None:
         """Until no worker lives beside which we could not work. Before `run`; lasts through outages."""
@@ -187,8 +200,23 @@ class Worker:
         if self.loss is not None:
             loops.append(("loss", self.loss.run_once, 1.0))
         for name, run_once, every in loops:
-            await upkeep.start(partial(repeat, run_once, every_seconds=every, name=name, beats=self.beats))
+            ours = partial(self._unless_refused, run_once)
+            await upkeep.start(partial(repeat, ours, every_seconds=every, name=name, beats=self.beats))
+        look = partial(repeat, self._look_whose_rows, every_seconds=INSTALLATION_SECONDS)
+        await upkeep.start(partial(look, name="installation", beats=self.beats))
         await upkeep.start(self._watch_places)
+
+    def _may_work(self) -> bool:
+        return self.installation.refusal is None
+
+    async def _unless_refused(self, run_once: Callable[[], Awaitable[bool | None]]) -> bool | None:
+        return await run_once() if self._may_work() else None
+
+    async def _look_whose_rows(self) -> None:
+        """Where the jobs of the queue have rows that we do not see, what has not started here goes back at once."""
+        await self.installation.run_once()
+        if not self._may_work():
+            self.consumers.put_back(self._buffer.drain())
 
     async def _watch_places(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """A worker all of whose places are taken by threads that outlived their jobs is of no use to anybody."""
@@ -307,6 +335,11 @@ class Worker:
                 await self.store.check()
             except StoreUnavailable as error:
                 faults["postgres"] = f"{str(error).rstrip('.')}. Check DATABASE_URL and that the server runs"
+            else:
+                if (complaint := self.store.complaint) is not None:
+                    faults["postgres"] = complaint
+        if self.installation.refusal is not None:
+            faults.setdefault("postgres", self.installation.refusal)
         if (lacking := self.consumers.environment.fault) is not None:
             faults["machine"] = lacking
         if not faults and self.stranger is not None:

@@ -1,7 +1,9 @@
 import trio
 
+from core.steps.installation import Installation
 from core.steps.marks import Ledger
 from core.steps.submit import Submit
+from core.store import migrate
 from core.wire import Submission
 from tests.cli.support import workqueue
 
@@ -44,4 +46,17 @@ def test_a_redis_that_is_away_is_one_line(postgres_dsn):
     done = workqueue("reconcile", REDIS_URL="redis://127.0.0.1:1/0", DATABASE_URL=postgres_dsn)
     assert done.returncode == 1
     assert done.stderr.startswith("workqueue: Redis: ")
+    assert done.stderr.count("\n") == 1
+
+
+async def test_rows_of_another_database_are_not_pushed(
+    bridge, queue, store, redis_url, postgres_dsn, database_schema, queue_name
+):
+    await Installation(queue, store).run_once()
+    other = f"other_{database_schema}"[:60]
+    await migrate(bridge, postgres_dsn, other)
+    variables = {"REDIS_URL": redis_url, "QUEUE_NAME": queue_name, "DATABASE_URL": postgres_dsn}
+    done = await trio.to_thread.run_sync(lambda: workqueue("reconcile", **variables, DATABASE_SCHEMA=other))
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"workqueue: nothing is pushed: the jobs of queue {queue_name} have rows in another")
     assert done.stderr.count("\n") == 1

@@ -242,7 +242,7 @@ async def test_a_cancelled_run_is_shown_and_a_cancelled_wait_is_not(client, stor
     assert [(run["number"], run["outcome"], run["error"]) for run in runs] == [(1, "cancelled", "a person did it")]
     token = await claim(store, queue, waited)
     await store.release(uuid7(), queue.name, [Release(waited, token, "attempts", 0, "failed", 0.0, "E", "T")])
-    await store._pool.fetch("UPDATE jobs SET state = 'cancelled' WHERE id = ANY ($1)", [waited, never])
+    await store._pool.fetch("UPDATE {schema}.jobs SET state = 'cancelled' WHERE id = ANY ($1)", [waited, never])
     assert [run["outcome"] for run in (await details(client, waited))["runs"]] == ["failed"]
     assert (await details(client, never))["runs"] == []
 
@@ -340,7 +340,7 @@ async def test_a_history_without_bound_is_read(client, store, queue):
     """Large counters, a traceback of 10 MB, ids that are no small numbers."""
     job_id = await enqueue(client, retries=1_000_000)
     token = await claim(store, queue, job_id)
-    await store._pool.fetch("UPDATE jobs SET attempts = 2147483000, recoveries = 500 WHERE id = $1", job_id)
+    await store._pool.fetch("UPDATE {schema}.jobs SET attempts = 2147483000, recoveries = 500 WHERE id = $1", job_id)
     await store.release(uuid7(), queue.name, [Release(job_id, token, "attempts", 0, "failed", 1.0, "E", "x" * 10**7)])
     (run,) = (await details(client, job_id))["runs"]
     assert run["number"] == 2147483501

@@ -221,7 +221,7 @@ async def test_what_was_accepted_before_the_first_worker_came_is_lost_only_by_a_
     """The first look of all is the producer's: a worker's first one finds nothing to push again, or a real loss."""
 
     async def marked_by_a_loss() -> int:
-        return len(await store._pool.fetch("SELECT 1 FROM unpushed WHERE at = 'epoch'"))
+        return len(await store._pool.fetch("SELECT 1 FROM {schema}.unpushed WHERE at = 'epoch'"))
 
     await until(partial(has_looked, store, queue))
     assert (await enqueue(client))[0] == 200
@@ -257,7 +257,7 @@ async def test_concurrent_requests_share_their_trips(client, queue, store, envir
 
 async def test_marks_are_gone_after_a_second_of_quiet_and_at_the_end(store, queue, environ):
     async def marks() -> int:
-        return len(await store._pool.fetch("SELECT 1 FROM unpushed"))
+        return len(await store._pool.fetch("SELECT 1 FROM {schema}.unpushed"))
 
     async with serving(environ) as client:
         await until(partial(has_looked, store, queue))
@@ -278,7 +278,7 @@ async def _none(count) -> bool:
 
 async def pushed_again(store, queue) -> int:
     """What the sweep of a worker pushes, as if the marks were old enough."""
-    await store._pool.fetch("UPDATE unpushed SET at = at - interval '10 s'")
+    await store._pool.fetch("UPDATE {schema}.unpushed SET at = at - interval '10 s'")
     await Sweep(queue, store).run_once()
     return (await queue.depths()).ready
 
@@ -292,7 +292,7 @@ async def test_case_3_the_reply_of_the_push_is_cut(client, redis_proxy, store, q
     arrived = (await queue.depths()).ready
     assert arrived <= 1  # the lost push itself, if it got through
     assert await pushed_again(store, queue) == arrived, "never one more"
-    assert await store._pool.fetch("SELECT 1 FROM unpushed") == []
+    assert await store._pool.fetch("SELECT 1 FROM {schema}.unpushed") == []
 
 
 async def test_case_3_a_job_that_was_claimed_meanwhile_was_accepted(client, redis_proxy, store, queue):

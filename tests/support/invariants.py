@@ -24,7 +24,7 @@ async def check_nothing_left(queue: Queue, psql: Psql | None = None, *, dead: bo
     is pending; seconds later the jobs have run, and a worker that stops leaves the copies to the next one.)
     """
     keys = queue.keys
-    kept = {keys.mark} | ({keys.dead} if dead else set())
+    kept = {keys.mark, keys.rows} | ({keys.dead} if dead else set())
     names = {name.decode() for name in await queue._command("KEYS", f"{{{queue.name}}}*")}
     left = names | {name.decode() for name in await queue._command("KEYS", queue.name)}
     for name in {name for name in left if ":idem:" in name}:

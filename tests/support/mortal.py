@@ -38,4 +38,4 @@ def mortal(
     """The same queue and rows, over a bridge that dies at its n-th crossing."""
     dying = Mortal(bridge, crossings, after=after)
     mortal_queue = Queue(dying, queue._commands, queue._blocking, queue.keys)
-    return mortal_queue, None if store is None else JobStore(Pool(dying, store._pool._pool))
+    return mortal_queue, None if store is None else JobStore(Pool(dying, store._pool._pool, store._pool.schema))

@@ -12,11 +12,13 @@ from core.bridge import Bridge
 class Psql:
     """Somebody at a psql prompt. Everything runs in one session, so a transaction can be left open."""
 
-    def __init__(self, bridge: Bridge, connection: Any) -> None:
+    def __init__(self, bridge: Bridge, connection: Any, schema: str) -> None:
         self._bridge = bridge
+        self._schema = schema
         self._connection = connection
 
     async def __call__(self, statement: str, *arguments: object) -> list[Any]:
+        statement = statement.replace("{schema}", self._schema)
         rows: list[Any] = await self._bridge.run(self._connection.fetch, statement, *arguments)
         return rows
 
@@ -31,7 +33,7 @@ async def open_psql(bridge: Bridge, dsn: str, schema: str) -> AsyncIterator[Psql
 
     connection = await bridge.run(connect)
     try:
-        yield Psql(bridge, connection)
+        yield Psql(bridge, connection, schema)
     finally:
 
         async def close() -> None:

@@ -2,6 +2,7 @@
 
 from functools import partial
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import httpx
 from redis import Redis
@@ -9,9 +10,13 @@ from redis import Redis
 from core.handlers import Registry
 from core.queue import open_queue
 from core.settings import load_settings
+from core.steps.marks import Ledger
+from core.steps.submit import Submit
 from core.store import open_store
+from core.wire import Submission
 from services.local.valkey import run_valkey
 from services.worker.worker import Worker
+from tests.support.rows import open_psql
 from tests.support.wait import until, until_true
 from tests.worker.processes import WorkerProcess, worker_process
 
@@ -41,6 +46,58 @@ async def test_a_redis_that_evicts_is_told_of_at_the_start_and_makes_a_worker_un
                 assert await ready(worker) == (503, {"redis": said})
                 redis.config_set("maxmemory-policy", "noeviction")
                 await until(partial(is_ready, worker))
+
+
+async def test_a_database_with_another_encoding_is_told_of_once_and_at_ready(
+    nursery, bridge, tmp_path: Path, redis_url, postgres_dsn, database_schema, queue_name
+):
+    name = f"db_{database_schema}"[:60]
+    dsn = postgres_dsn.rpartition("/")[0] + f"/{name}"
+    async with open_psql(bridge, postgres_dsn, "public") as psql:
+        await psql(f"CREATE DATABASE {name} ENCODING 'LATIN1' TEMPLATE template0 LC_COLLATE 'C' LC_CTYPE 'C'")
+        variables = {"REDIS_URL": redis_url, "QUEUE_NAME": queue_name, "DATABASE_URL": dsn}
+        async with worker_process(nursery, tmp_path / "ledger", wait=False, **variables) as worker:
+            said = "has the encoding LATIN1, which cannot hold every text"
+            await until_true(lambda: said in worker.said, seconds=30)
+            status, faults = await ready(worker)
+            assert status == 503
+            assert said in faults["postgres"]
+            assert worker.said.count(said) == 1
+            await worker.terminate()
+        await psql(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+async def test_a_right_that_is_missing_waits_is_named_and_costs_no_job(
+    nursery, tmp_path: Path, redis_url, postgres_dsn, database_schema, queue, store, psql
+):
+    role = f"r_{database_schema}"[:60]
+    address = urlsplit(postgres_dsn)
+    dsn = f"postgresql://{role}:pw@{address.hostname}:{address.port}{address.path}"
+    await psql(f"CREATE ROLE {role} LOGIN PASSWORD 'pw'")
+    await psql(f"GRANT USAGE ON SCHEMA {database_schema} TO {role}")
+    await psql(f"GRANT ALL ON ALL TABLES IN SCHEMA {database_schema} TO {role}")
+    await psql(f"REVOKE INSERT ON claimed FROM {role}")
+    await Submit(queue, store, Ledger()).run_batch([Submission("quick", b"{}", 0)] * 3)
+    variables = {"REDIS_URL": redis_url, "QUEUE_NAME": queue.name, "DATABASE_URL": dsn,
+                 "DATABASE_SCHEMA": database_schema}  # fmt: skip
+    async with worker_process(nursery, tmp_path / "ledger", **variables) as worker:
+        said = f"lacks rights in the schema {database_schema}: INSERT on claimed. Grant them"
+        await until_true(lambda: said in worker.said)
+        status, faults = await ready(worker)
+        assert status == 503
+        assert said in faults["postgres"]
+        await psql(f"GRANT INSERT ON claimed TO {role}")
+
+        async def all_are_done() -> bool:
+            return await psql.value("SELECT count(*) FROM jobs WHERE state = 'completed'") == 3
+
+        await until(all_are_done, seconds=30)
+        await until(partial(is_ready, worker))
+        await worker.terminate()
+        assert worker.said.count(said) == 1
+        assert "Traceback" not in worker.said, worker.said
+    await psql(f"DROP OWNED BY {role}")
+    await psql(f"DROP ROLE {role}")
 
 
 async def ready(worker: WorkerProcess) -> tuple[int, object]:

@@ -1,11 +1,11 @@
--- The tables of a fresh installation. The search path is our schema.
+-- The tables of a fresh installation.
 --
 -- jobs: one row a job, the truth about it. No index, predicates included, names a column that the way
 -- pending -> processing -> completed changes, and two versions of a row fit beside it in its page: then both updates stay
 -- inside of the page (92 % of them did, 53,900 claims + finishes a second; 30,700 with partial indexes on state).
 -- payload, extra and result keep the exact JSON text: jsonb refuses \u0000, drops double keys and rewrites numbers.
 
-CREATE TABLE jobs (
+CREATE TABLE {schema}.jobs (
     id            uuid        PRIMARY KEY,
     queue         text        NOT NULL,
     type          text        NOT NULL,
@@ -36,16 +36,16 @@ CREATE TABLE jobs (
     autovacuum_vacuum_insert_scale_factor = 0.2
 );
 
-CREATE INDEX jobs_created ON jobs (created_at, id);
-CREATE INDEX jobs_type_created ON jobs (type, created_at, id);
-CREATE INDEX jobs_failed ON jobs (failed_at, id) WHERE failed_at IS NOT NULL;
-CREATE INDEX jobs_failed_created ON jobs (created_at, id) WHERE failed_at IS NOT NULL;
-CREATE INDEX jobs_run_at ON jobs (run_at) WHERE run_at IS NOT NULL;
-CREATE INDEX jobs_updated ON jobs USING brin (updated_at);
+CREATE INDEX jobs_created ON {schema}.jobs (created_at, id);
+CREATE INDEX jobs_type_created ON {schema}.jobs (type, created_at, id);
+CREATE INDEX jobs_failed ON {schema}.jobs (failed_at, id) WHERE failed_at IS NOT NULL;
+CREATE INDEX jobs_failed_created ON {schema}.jobs (created_at, id) WHERE failed_at IS NOT NULL;
+CREATE INDEX jobs_run_at ON {schema}.jobs (run_at) WHERE run_at IS NOT NULL;
+CREATE INDEX jobs_updated ON {schema}.jobs USING brin (updated_at);
 
 -- One row for each run that did not complete a job; the run that did stands in the job's own row.
-CREATE TABLE runs (
-    job_id     uuid        NOT NULL REFERENCES jobs ON DELETE CASCADE,
+CREATE TABLE {schema}.runs (
+    job_id     uuid        NOT NULL REFERENCES {schema}.jobs ON DELETE CASCADE,
     number     integer     NOT NULL,
     worker     text,
     started_at timestamptz,
@@ -57,7 +57,7 @@ CREATE TABLE runs (
 );
 
 -- The marks: jobs that are pending and perhaps not in Redis yet. Made in the statement that makes them pending.
-CREATE TABLE unpushed (
+CREATE TABLE {schema}.unpushed (
     batch uuid        PRIMARY KEY,
     queue text        NOT NULL,
     ids   uuid[]      NOT NULL,
@@ -65,24 +65,24 @@ CREATE TABLE unpushed (
 );
 
 -- Batches on their way through a worker: whose they are. Instead of an indexed owner in jobs.
-CREATE TABLE claimed (
+CREATE TABLE {schema}.claimed (
     token uuid        PRIMARY KEY,
     queue text        NOT NULL,
     owner uuid        NOT NULL,
     ids   uuid[]      NOT NULL,
     at    timestamptz NOT NULL DEFAULT now()
 );
-CREATE INDEX claimed_owner ON claimed (owner);
+CREATE INDEX claimed_owner ON {schema}.claimed (owner);
 
 -- What Redis was known to hold: how a loss is noticed.
-CREATE TABLE marks (
+CREATE TABLE {schema}.marks (
     queue text        PRIMARY KEY,
     run   text,
     n     bigint      NOT NULL DEFAULT 0,
     at    timestamptz NOT NULL DEFAULT now()
 );
 
-CREATE TABLE idempotency (
+CREATE TABLE {schema}.idempotency (
     queue      text        NOT NULL,
     key_hash   bytea       NOT NULL,
     body_hash  bytea       NOT NULL,
@@ -90,14 +90,14 @@ CREATE TABLE idempotency (
     expires_at timestamptz NOT NULL,
     PRIMARY KEY (queue, key_hash)
 );
-CREATE INDEX idempotency_job ON idempotency (job_id);
-CREATE INDEX idempotency_expires ON idempotency (expires_at);
+CREATE INDEX idempotency_job ON {schema}.idempotency (job_id);
+CREATE INDEX idempotency_expires ON {schema}.idempotency (expires_at);
 
-CREATE TABLE artifacts (
-    job_id       uuid  NOT NULL REFERENCES jobs ON DELETE CASCADE,
+CREATE TABLE {schema}.artifacts (
+    job_id       uuid  NOT NULL REFERENCES {schema}.jobs ON DELETE CASCADE,
     name         text  NOT NULL,
     content_type text  NOT NULL,
     bytes        bytea NOT NULL,
     PRIMARY KEY (job_id, name)
 );
-ALTER TABLE artifacts ALTER COLUMN bytes SET STORAGE EXTERNAL;  -- images and PDFs do not get smaller
+ALTER TABLE {schema}.artifacts ALTER COLUMN bytes SET STORAGE EXTERNAL;  -- images and PDFs do not get smaller

@@ -1,4 +1,7 @@
-"""SQL statements, one a file with its contract in the header. Each is a transaction of its own."""
+"""SQL statements, one a file with its contract in the header. Each is a transaction of its own.
+
+`{schema}` stands for the schema of the tables, and is put in its place by the pool.
+"""
 
 from importlib.resources import files
 
@@ -7,6 +10,8 @@ def _load(name: str) -> str:
     return files(__name__).joinpath(f"{name}.sql").read_text("utf-8")
 
 
+GREET = _load("greet")
+BEGIN_SLOWLY = _load("begin_slowly")
 INSERT_JOBS = _load("insert_jobs")
 INSERT_ONCE = _load("insert_once")
 JOIN_JOBS = _load("join_jobs")
@@ -32,6 +37,9 @@ GET_ARTIFACTS = _load("get_artifacts")
 GET_ARTIFACT = _load("get_artifact")
 RECOVER_JOBS = _load("recover_jobs")
 GET_OWNERS = _load("get_owners")
+OLDEST_PROTOCOL = _load("oldest_protocol")
+CHECK_STORE = _load("check_store")
+GET_INSTALLATION = _load("get_installation")
 GET_KNOWN = _load("get_known")
 RECONCILE_JOBS = _load("reconcile_jobs")
 ADVANCE_KNOWN = _load("advance_known")

@@ -5,17 +5,18 @@
 -- Returns the ids whose rows were made, and are ours under $1. Whoever was quicker keeps the others: a claim tells whose
 -- they are, and after no answer it tells of all of them.
 WITH mine AS (
-    INSERT INTO jobs (id, queue, type, payload, extra, retries, attempts, recoveries, interruptions, state, token,
+    INSERT INTO {schema}.jobs (id, queue, type, payload, extra, retries, attempts, recoveries, interruptions, state, token,
                       worker, started_at)
     SELECT given.id, $2, given.type, given.payload, given.extra, given.retries, given.attempts, given.recoveries,
            given.interruptions, 'processing', $1, $4, now()
     FROM unnest($5::uuid[], $6::text[], $7::text[], $8::text[], $9::int[], $10::int[], $11::int[], $12::int[])
          AS given (id, type, payload, extra, retries, attempts, recoveries, interruptions)
+    WHERE (SELECT set_config('lock_timeout', '2s', true)) IS NOT NULL
     ORDER BY given.id
     ON CONFLICT (id) DO NOTHING
     RETURNING id
 ), note AS (
-    INSERT INTO claimed (token, queue, owner, ids)
+    INSERT INTO {schema}.claimed (token, queue, owner, ids)
     SELECT $1, $2, $3, array_agg(id) FROM mine HAVING count(*) > 0
 )
 SELECT id FROM mine

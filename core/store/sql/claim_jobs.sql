@@ -5,18 +5,18 @@
 -- before, with theirs. All others were claimed and have run never: a row for each would cost as much as its update.
 -- Locked rows are skipped: their tasks come again. Concurrent claims of one row: one wins.
 WITH free AS (
-    SELECT id FROM jobs
+    SELECT id FROM {schema}.jobs
     WHERE id = ANY ($1::text::uuid[]) AND queue = $3
       AND (state = 'pending' AND (run_at IS NULL OR run_at <= now()) OR state = 'processing' AND token = ANY ($6))
     ORDER BY id FOR UPDATE SKIP LOCKED
 ), mine AS (
-    UPDATE jobs SET state = 'processing', token = $2, worker = $5, started_at = now(), updated_at = now()
+    UPDATE {schema}.jobs SET state = 'processing', token = $2, worker = $5, started_at = now(), updated_at = now()
     FROM free WHERE jobs.id = free.id
     RETURNING jobs.id, jobs.attempts, jobs.recoveries, jobs.interruptions
 ), done AS (
-    DELETE FROM claimed WHERE token = ANY ($7)
+    DELETE FROM {schema}.claimed WHERE token = ANY ($7)
 ), note AS (
-    INSERT INTO claimed (token, queue, owner, ids)
+    INSERT INTO {schema}.claimed (token, queue, owner, ids)
     SELECT $2, $3, $4, array_agg(id) FROM mine HAVING count(*) > 0
 )
 SELECT given.id, mine.attempts, mine.recoveries, mine.interruptions

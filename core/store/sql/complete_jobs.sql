@@ -7,11 +7,11 @@
 WITH given AS (
     SELECT * FROM unnest($1::text::uuid[], $2::text::uuid[], $3::text[], $4::text::float8[]) AS given (id, token, result, seconds)
 ), locked AS (
-    SELECT jobs.id, given.result, given.seconds FROM jobs JOIN given ON jobs.id = given.id
+    SELECT jobs.id, given.result, given.seconds FROM {schema}.jobs JOIN given ON jobs.id = given.id
     WHERE jobs.token = given.token AND jobs.state = 'processing'
     ORDER BY jobs.id FOR UPDATE OF jobs SKIP LOCKED
 ), completed AS (
-    UPDATE jobs SET
+    UPDATE {schema}.jobs SET
         state = 'completed',
         result = locked.result,
         error_message = NULL,
@@ -23,6 +23,6 @@ WITH given AS (
     FROM locked WHERE jobs.id = locked.id
     RETURNING jobs.id
 ), done AS (
-    DELETE FROM claimed WHERE token = ANY ($5)
+    DELETE FROM {schema}.claimed WHERE token = ANY ($5)
 )
 SELECT id FROM given WHERE id NOT IN (SELECT id FROM completed)

@@ -8,11 +8,11 @@ WITH given AS (
     SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::float8[])
         AS given (id, token, state, result, error, traceback, outcome, seconds)
 ), locked AS (
-    SELECT jobs.id FROM jobs JOIN given ON jobs.id = given.id
+    SELECT jobs.id FROM {schema}.jobs JOIN given ON jobs.id = given.id
     WHERE jobs.token = given.token AND jobs.state = 'processing'
     ORDER BY jobs.id FOR UPDATE OF jobs SKIP LOCKED
 ), finished AS (
-    UPDATE jobs SET
+    UPDATE {schema}.jobs SET
         state = given.state,
         attempts = jobs.attempts + (given.state = 'failed')::int,
         result = given.result,
@@ -27,18 +27,18 @@ WITH given AS (
     RETURNING jobs.id, jobs.state, jobs.worker, jobs.started_at,
               jobs.attempts + jobs.recoveries + jobs.interruptions AS number
 ), failures AS (
-    INSERT INTO runs (job_id, number, worker, started_at, outcome, error, traceback)
+    INSERT INTO {schema}.runs (job_id, number, worker, started_at, outcome, error, traceback)
     SELECT finished.id, finished.number, finished.worker, finished.started_at, given.outcome, given.error, given.traceback
     FROM finished JOIN given ON given.id = finished.id
     WHERE finished.state = 'failed'
     ON CONFLICT (job_id, number) DO NOTHING
 ), kept AS (
-    INSERT INTO artifacts (job_id, name, content_type, bytes)
+    INSERT INTO {schema}.artifacts (job_id, name, content_type, bytes)
     SELECT given.job_id, given.name, given.content_type, given.bytes
     FROM unnest($9::uuid[], $10::text[], $11::text[], $12::bytea[]) AS given (job_id, name, content_type, bytes)
     JOIN finished ON finished.id = given.job_id
     ON CONFLICT (job_id, name) DO UPDATE SET content_type = excluded.content_type, bytes = excluded.bytes
 ), done AS (
-    DELETE FROM claimed WHERE token = ANY ($13)
+    DELETE FROM {schema}.claimed WHERE token = ANY ($13)
 )
 SELECT id FROM finished

@@ -1,8 +1,8 @@
 -- Free those of these idempotency keys that are older than they may be.
 -- $1 text queue    $2 bytea[] key hashes
 -- A key that somebody else has locked is skipped: it is being freed.
-DELETE FROM idempotency USING (
-    SELECT queue, key_hash FROM idempotency
+DELETE FROM {schema}.idempotency USING (
+    SELECT queue, key_hash FROM {schema}.idempotency
     WHERE queue = $1 AND key_hash = ANY ($2) AND expires_at <= now()
     FOR UPDATE SKIP LOCKED
 ) AS old

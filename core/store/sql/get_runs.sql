@@ -1,3 +1,3 @@
 -- The runs of a job that did not complete it, in order.
 -- $1 uuid job
-SELECT number, worker, started_at, ended_at, outcome, error, traceback FROM runs WHERE job_id = $1 ORDER BY number
+SELECT number, worker, started_at, ended_at, outcome, error, traceback FROM {schema}.runs WHERE job_id = $1 ORDER BY number

@@ -7,18 +7,19 @@
 -- Waits for locked rows (lock_timeout). May be repeated.
 WITH held AS (
     SELECT key_hash, body_hash, job_id, jobs.state, jobs.joined, expires_at <= now() AS expired
-    FROM idempotency LEFT JOIN jobs ON jobs.id = job_id
+    FROM {schema}.idempotency LEFT JOIN {schema}.jobs ON jobs.id = job_id
     WHERE idempotency.queue = $1 AND key_hash = ANY ($2)
 ), locked AS (
-    SELECT id FROM jobs
+    SELECT id FROM {schema}.jobs
     WHERE state IN ('pending', 'processing') AND id IN (
         SELECT job_id FROM held JOIN unnest($2::bytea[], $3::bytea[]) AS given (key_hash, body_hash)
             USING (key_hash, body_hash)
         WHERE state IN ('pending', 'processing') AND NOT joined AND NOT expired
     )
+      AND (SELECT set_config('lock_timeout', '2s', true)) IS NOT NULL
     ORDER BY id FOR UPDATE
 ), joined AS (
-    UPDATE jobs SET joined = true FROM locked WHERE jobs.id = locked.id RETURNING jobs.id
+    UPDATE {schema}.jobs SET joined = true FROM locked WHERE jobs.id = locked.id RETURNING jobs.id
 )
 SELECT key_hash, body_hash, job_id, expired,
        coalesce(state NOT IN ('pending', 'processing') OR held.joined OR job_id IN (SELECT id FROM joined), true) AS settled

@@ -6,7 +6,7 @@
 -- `more`: there are rows behind the last one. Sizes are read without the payloads: 500 of 1 MiB would be 0.5 GB.
 WITH found AS (
     SELECT id, created_at, octet_length(payload)::bigint AS size
-    FROM jobs
+    FROM {schema}.jobs
     WHERE queue = $1
       AND ($2::text IS NULL OR type = $2)
       AND ($3::text IS NULL OR state = $3)
@@ -23,5 +23,5 @@ WITH found AS (
 SELECT id, type, state, queue, retries, attempts, recoveries, interruptions, payload, error_message, run_at, worker,
        started_at, finished_at, created_at, updated_at,
        (SELECT count(*) FROM page) < (SELECT count(*) FROM found) AS more
-FROM page JOIN jobs USING (id)
+FROM page JOIN {schema}.jobs USING (id)
 ORDER BY created_at DESC, id DESC

@@ -3,10 +3,10 @@
 -- $1 text queue    $2 text type (null: any)    $3 timestamptz, $4 uuid cursor (null: first page)
 -- $5 int how many    $6 bigint how many bytes of payloads together (the first row always)
 WITH given AS (
-    SELECT DISTINCT unnest(ids) AS id FROM claimed WHERE queue = $1
+    SELECT DISTINCT unnest(ids) AS id FROM {schema}.claimed WHERE queue = $1
 ), found AS (
     SELECT id, created_at, octet_length(payload)::bigint AS size
-    FROM given JOIN jobs USING (id)
+    FROM given JOIN {schema}.jobs USING (id)
     WHERE queue = $1
       AND state = 'processing'
       AND ($2::text IS NULL OR type = $2)
@@ -22,5 +22,5 @@ WITH given AS (
 SELECT id, type, state, queue, retries, attempts, recoveries, interruptions, payload, error_message, run_at, worker,
        started_at, finished_at, created_at, updated_at,
        (SELECT count(*) FROM page) < (SELECT count(*) FROM found) AS more
-FROM page JOIN jobs USING (id)
+FROM page JOIN {schema}.jobs USING (id)
 ORDER BY created_at DESC, id DESC

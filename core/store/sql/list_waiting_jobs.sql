@@ -13,7 +13,7 @@
 -- Where there are none: one row that has these two alone.
 WITH again AS (
     SELECT id, created_at, octet_length(payload)::bigint AS size
-    FROM jobs
+    FROM {schema}.jobs
     WHERE run_at IS NOT NULL
       AND queue = $1
       AND state = 'pending'
@@ -23,7 +23,7 @@ WITH again AS (
     LIMIT $5 + 1
 ), first AS (
     SELECT id, created_at, octet_length(payload)::bigint AS size
-    FROM jobs
+    FROM {schema}.jobs
     WHERE run_at IS NULL
       AND queue = $1
       AND state = 'pending'
@@ -38,7 +38,7 @@ WITH again AS (
     LIMIT $5 + 1
 ), known AS MATERIALIZED ( -- or the planner takes the index on created_at for them, and goes through half of the table
     SELECT id, created_at, type, octet_length(payload)::bigint AS size
-    FROM jobs
+    FROM {schema}.jobs
     WHERE id = ANY ($8::uuid[]) AND run_at IS NULL AND queue = $1 AND state = 'pending'
 ), left_behind AS (
     SELECT id, created_at, size
@@ -61,5 +61,5 @@ WITH again AS (
 SELECT id, type, state, queue, retries, attempts, recoveries, interruptions, payload, error_message, run_at, worker,
        started_at, finished_at, created_at, updated_at, more,
        CASE WHEN NOT more THEN least($3, now() - interval '15 s') END AS floor
-FROM seen LEFT JOIN (page JOIN jobs USING (id)) ON true
+FROM seen LEFT JOIN (page JOIN {schema}.jobs USING (id)) ON true
 ORDER BY created_at DESC, id DESC

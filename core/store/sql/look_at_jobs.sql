@@ -3,4 +3,4 @@
 -- Returns id, state, token, queue, delay_ms until it is due (0: it is), reckoned on this clock alone.
 SELECT id, state, token, queue,
        greatest(0, ceil(extract(epoch FROM run_at - now()) * 1000))::bigint AS delay_ms
-FROM jobs WHERE id = ANY ($1)
+FROM {schema}.jobs WHERE id = ANY ($1)

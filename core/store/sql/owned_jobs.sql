@@ -2,7 +2,7 @@
 -- $1 uuid owner (lease)
 -- Returns token and id; id is null where nothing of a claim is left.
 SELECT claimed.token, jobs.id
-FROM claimed
+FROM {schema}.claimed
 CROSS JOIN LATERAL unnest(claimed.ids) AS given (id)
-LEFT JOIN jobs ON jobs.id = given.id AND jobs.token = claimed.token AND jobs.state = 'processing'
+LEFT JOIN {schema}.jobs ON jobs.id = given.id AND jobs.token = claimed.token AND jobs.state = 'processing'
 WHERE claimed.owner = $1

@@ -2,10 +2,10 @@
 -- $1 int at most so many
 -- Returns how many. Several at once share them (SKIP LOCKED).
 WITH old AS (
-    SELECT queue, key_hash FROM idempotency WHERE expires_at <= now()
+    SELECT queue, key_hash FROM {schema}.idempotency WHERE expires_at <= now()
     ORDER BY expires_at LIMIT $1 FOR UPDATE SKIP LOCKED
 ), pruned AS (
-    DELETE FROM idempotency USING old WHERE idempotency.queue = old.queue AND idempotency.key_hash = old.key_hash
+    DELETE FROM {schema}.idempotency USING old WHERE idempotency.queue = old.queue AND idempotency.key_hash = old.key_hash
     RETURNING 1
 )
 SELECT count(*) AS pruned FROM pruned

@@ -4,17 +4,17 @@
 -- At most every 10 s. Marks of 500 jobs each, old enough for the sweep at once.
 -- Returns guarded (1: done, 0: somebody else, or too soon), marked.
 WITH guard AS (
-    INSERT INTO marks (queue, run, at) VALUES ($1, $4, 'epoch') -- the first look ever is no loss
+    INSERT INTO {schema}.marks (queue, run, at) VALUES ($1, $4, 'epoch') -- the first look ever is no loss
     ON CONFLICT (queue) DO UPDATE SET run = excluded.run, at = now()
     WHERE marks.run IS NOT DISTINCT FROM $2 AND marks.n = $3 AND marks.at < now() - interval '10 seconds'
     RETURNING 1
 ), lost AS (
     SELECT id, (row_number() OVER () - 1) / 500 AS piece
-    FROM jobs
+    FROM {schema}.jobs
     WHERE EXISTS (SELECT FROM guard) AND queue = $1 AND state = 'pending'
       AND updated_at >= to_timestamp($5::bigint / 1000.0) - interval '60 seconds'
 ), marked AS (
-    INSERT INTO unpushed (batch, queue, ids, at)
+    INSERT INTO {schema}.unpushed (batch, queue, ids, at)
     SELECT gen_random_uuid(), $1, array_agg(id ORDER BY id), 'epoch' FROM lost GROUP BY piece
 )
 SELECT (SELECT count(*) FROM guard) AS guarded, (SELECT count(*) FROM lost) AS marked

@@ -6,15 +6,16 @@
 -- Returns id, state. Waits for locked rows (lock_timeout), and may be repeated: what an answer that was lost had said
 -- stands in the mark of its send.
 WITH owned AS (
-    SELECT token, ids FROM claimed WHERE owner = $1
+    SELECT token, ids FROM {schema}.claimed WHERE owner = $1
 ), locked AS (
     SELECT jobs.id, NOT $4::bool AND (jobs.recoveries = 0 OR jobs.id = ANY ($5)) AS blamed
     FROM (SELECT token, unnest(ids) AS id FROM owned) AS given
-    JOIN jobs ON jobs.id = given.id AND jobs.token = given.token
+    JOIN {schema}.jobs ON jobs.id = given.id AND jobs.token = given.token
     WHERE jobs.state = 'processing'
+      AND (SELECT set_config('lock_timeout', '2s', true)) IS NOT NULL
     ORDER BY jobs.id FOR UPDATE OF jobs
 ), recovered AS (
-    UPDATE jobs SET
+    UPDATE {schema}.jobs SET
         state = CASE WHEN jobs.cancel_at IS NOT NULL THEN 'cancelled'
                      WHEN jobs.recoveries + locked.blamed::int >= $6 THEN 'failed'
                      ELSE 'pending' END,
@@ -32,16 +33,16 @@ WITH owned AS (
     RETURNING jobs.id, jobs.state, jobs.worker, jobs.started_at, locked.blamed,
               jobs.attempts + jobs.recoveries + jobs.interruptions AS number
 ), ended AS (
-    INSERT INTO runs (job_id, number, worker, started_at, outcome, error)
+    INSERT INTO {schema}.runs (job_id, number, worker, started_at, outcome, error)
     SELECT id, number, worker, started_at,
            CASE WHEN blamed THEN 'worker died' ELSE 'interrupted' END,
            CASE WHEN blamed THEN 'its worker died or lost its lease' ELSE 'interrupted: its worker stopped, or Redis lost its lease' END
     FROM recovered WHERE blamed OR $4
     ON CONFLICT (job_id, number) DO NOTHING
 ), mark AS (
-    INSERT INTO unpushed (batch, queue, ids)
+    INSERT INTO {schema}.unpushed (batch, queue, ids)
     SELECT $3, $2, array_agg(id ORDER BY id) FROM recovered WHERE state = 'pending' HAVING count(*) > 0
 ), done AS ( -- what a late claim adds under another token is not in `owned`, and stays for the next recovery
-    DELETE FROM claimed USING owned WHERE claimed.token = owned.token
+    DELETE FROM {schema}.claimed USING owned WHERE claimed.token = owned.token
 )
 SELECT id, state FROM recovered

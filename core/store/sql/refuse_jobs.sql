@@ -3,23 +3,24 @@
 -- Returns id of every row that is cancelled after it. Waits for locked rows (lock_timeout). May be repeated.
 -- A row that somebody joined under its idempotency key was promised to run: it and its mark stay.
 WITH locked AS ( -- all that is pending: who joins a row just now is waited for, and seen
-    SELECT id, joined, attempts = 0 AND recoveries = 0 AND interruptions = 0 AS never_claimed FROM jobs
+    SELECT id, joined, attempts = 0 AND recoveries = 0 AND interruptions = 0 AS never_claimed FROM {schema}.jobs
     WHERE id = ANY ($1) AND state = 'pending'
+      AND (SELECT set_config('lock_timeout', '2s', true)) IS NOT NULL
     ORDER BY id FOR UPDATE
 ), refused AS (
-    UPDATE jobs SET state = 'cancelled', error_message = $3, finished_at = now(), failed_at = now(),
+    UPDATE {schema}.jobs SET state = 'cancelled', error_message = $3, finished_at = now(), failed_at = now(),
         updated_at = now()
     FROM locked WHERE jobs.id = locked.id AND locked.never_claimed AND NOT locked.joined
     RETURNING jobs.id
 ), freed AS (
-    DELETE FROM idempotency USING refused WHERE idempotency.job_id = refused.id
+    DELETE FROM {schema}.idempotency USING refused WHERE idempotency.job_id = refused.id
 ), kept AS (
     SELECT array_agg(id ORDER BY id) AS ids FROM locked WHERE joined
 ), unmarked AS (
-    DELETE FROM unpushed USING kept WHERE unpushed.batch = $2 AND kept.ids IS NULL
+    DELETE FROM {schema}.unpushed USING kept WHERE unpushed.batch = $2 AND kept.ids IS NULL
 ), reduced AS (
-    UPDATE unpushed SET ids = kept.ids FROM kept WHERE unpushed.batch = $2 AND kept.ids IS NOT NULL
+    UPDATE {schema}.unpushed SET ids = kept.ids FROM kept WHERE unpushed.batch = $2 AND kept.ids IS NOT NULL
 )
 SELECT id FROM refused
 UNION
-SELECT id FROM jobs WHERE id = ANY ($1) AND state = 'cancelled'
+SELECT id FROM {schema}.jobs WHERE id = ANY ($1) AND state = 'cancelled'

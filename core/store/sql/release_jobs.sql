@@ -8,11 +8,11 @@ WITH given AS (
     SELECT * FROM unnest($3::uuid[], $4::uuid[], $5::text[], $6::bigint[], $7::text[], $8::text[], $9::text[], $10::float8[])
         AS given (id, token, counter, delay_ms, error, traceback, outcome, seconds)
 ), locked AS (
-    SELECT jobs.id FROM jobs JOIN given ON jobs.id = given.id
+    SELECT jobs.id FROM {schema}.jobs JOIN given ON jobs.id = given.id
     WHERE jobs.token = given.token AND jobs.state = 'processing'
     ORDER BY jobs.id FOR UPDATE OF jobs SKIP LOCKED
 ), released AS (
-    UPDATE jobs SET
+    UPDATE {schema}.jobs SET
         state = CASE WHEN jobs.cancel_at IS NULL THEN 'pending' ELSE 'cancelled' END,
         attempts = jobs.attempts + (given.counter = 'attempts')::int,
         interruptions = jobs.interruptions + (given.counter = 'interruptions')::int,
@@ -27,16 +27,16 @@ WITH given AS (
     WHERE jobs.id = given.id
     RETURNING jobs.id, jobs.state, jobs.worker, jobs.attempts + jobs.recoveries + jobs.interruptions AS number
 ), ended AS (
-    INSERT INTO runs (job_id, number, worker, started_at, outcome, error, traceback)
+    INSERT INTO {schema}.runs (job_id, number, worker, started_at, outcome, error, traceback)
     SELECT released.id, released.number, released.worker, now() - make_interval(secs => given.seconds), given.outcome,
            given.error, given.traceback
     FROM released JOIN given ON given.id = released.id
     WHERE given.seconds IS NOT NULL
     ON CONFLICT (job_id, number) DO NOTHING
 ), mark AS (
-    INSERT INTO unpushed (batch, queue, ids)
+    INSERT INTO {schema}.unpushed (batch, queue, ids)
     SELECT $1, $2, array_agg(id) FROM released WHERE state = 'pending' HAVING count(*) > 0
 ), done AS (
-    DELETE FROM claimed WHERE token = ANY ($11)
+    DELETE FROM {schema}.claimed WHERE token = ANY ($11)
 )
 SELECT id, state FROM released

@@ -4,20 +4,20 @@
 -- whole: nobody had locked one of them, so that each was touched. Else the mark must stay: untouched, a row that is
 -- pushed now and lost a moment later would be found by nobody.
 WITH taken AS (
-    SELECT batch FROM unpushed
+    SELECT batch FROM {schema}.unpushed
     WHERE queue = $1 AND at < now() - make_interval(secs => $2)
     ORDER BY batch LIMIT $3 FOR UPDATE SKIP LOCKED
 ), mine AS (
-    UPDATE unpushed SET at = now() FROM taken WHERE unpushed.batch = taken.batch
+    UPDATE {schema}.unpushed SET at = now() FROM taken WHERE unpushed.batch = taken.batch
     RETURNING unpushed.batch, unpushed.ids
 ), waiting AS (
-    SELECT mine.batch, jobs.id FROM (SELECT batch, unnest(ids) AS id FROM mine) AS mine JOIN jobs ON jobs.id = mine.id
+    SELECT mine.batch, jobs.id FROM (SELECT batch, unnest(ids) AS id FROM mine) AS mine JOIN {schema}.jobs ON jobs.id = mine.id
     WHERE jobs.state = 'pending'
 ), free AS (
-    SELECT jobs.id FROM jobs WHERE jobs.id IN (SELECT id FROM waiting) AND jobs.state = 'pending'
+    SELECT jobs.id FROM {schema}.jobs WHERE jobs.id IN (SELECT id FROM waiting) AND jobs.state = 'pending'
     ORDER BY jobs.id FOR UPDATE SKIP LOCKED
 ), touched AS (
-    UPDATE jobs SET updated_at = now() FROM free WHERE jobs.id = free.id
+    UPDATE {schema}.jobs SET updated_at = now() FROM free WHERE jobs.id = free.id
 )
 SELECT batch, ids, NOT EXISTS (SELECT FROM waiting WHERE waiting.batch = mine.batch AND id NOT IN (SELECT id FROM free)) AS whole
 FROM mine

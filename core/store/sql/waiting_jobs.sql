@@ -6,7 +6,7 @@ FROM (
     SELECT id, type, payload, extra, retries, attempts, recoveries, interruptions,
            greatest(0, ceil(extract(epoch FROM run_at - now()) * 1000))::bigint AS delay_ms,
            sum(octet_length(payload)) OVER (ORDER BY id) - octet_length(payload) AS bytes_before
-    FROM jobs
+    FROM {schema}.jobs
     WHERE id = ANY ($1) AND state = 'pending' AND ($2::uuid IS NULL OR id > $2)
 ) AS waiting
 WHERE bytes_before < $3

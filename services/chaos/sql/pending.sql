@@ -1,3 +1,3 @@
 -- Jobs that wait.
 -- $1 text queue
-SELECT id FROM jobs WHERE queue = $1 AND state = 'pending'
+SELECT id FROM {schema}.jobs WHERE queue = $1 AND state = 'pending'

@@ -8,8 +8,11 @@ from uuid_utils.compat import uuid7
 
 from core.errors import LeaseLost, QueueUnavailable, StoreUnavailable
 from core.outcome import Complete, GiveBack
+from core.steps.claim import Claim
+from core.steps.marks import Ledger
 from core.steps.recover import Recover
 from core.steps.settle import Settled
+from core.steps.submit import Submit
 from core.wire import Submission, decode_task
 from tests.core.steps.conftest import Steps
 from tests.support.invariants import check_rows, tasks_in_redis
@@ -471,3 +474,12 @@ async def _audited(steps, lease, queue, psql) -> bool:
     return (
         not await queue.numbers(lease.id) and await psql.value("SELECT count(*) FROM jobs WHERE state = 'pending'") == 5
     )
+
+
+async def test_a_worker_whose_host_has_an_odd_name_claims_all_the_same(queue, store, lease):
+    claim = Claim(queue, store, Ledger(), "h\udcfc\0st.7")
+    await Submit(queue, store, Ledger()).run_batch([Submission("x", b"{}", 0)])
+    await queue.push([b'{"type":"foreign"}'])
+    held = await claim.run_once(lease, 10)
+    assert len(held) == 2
+    assert {(await store.get(item.job_id)).worker for item in held} == {"h?\N{REPLACEMENT CHARACTER}st.7"}

@@ -30,7 +30,7 @@ async def bury_the_dead(queue: Queue, store: JobStore | None, lease: Lease) -> N
     await queue.fence(lease.id, (await queue.lease_scores())[lease.id])
     await Recover(queue, store, max_recoveries=3).run_once(lease.id)
     if store is not None:
-        await store._pool.fetch("UPDATE unpushed SET at = 'epoch'")
+        await store._pool.fetch("UPDATE {schema}.unpushed SET at = 'epoch'")
         await Sweep(queue, store).run_once()
 
 

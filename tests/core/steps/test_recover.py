@@ -294,7 +294,7 @@ async def test_the_recoverer_may_die_after_each_step(rows, bridge, queue, regist
 
 
 async def swept(queue: Queue, store: JobStore) -> None:
-    await store._pool.fetch("UPDATE unpushed SET at = 'epoch'")
+    await store._pool.fetch("UPDATE {schema}.unpushed SET at = 'epoch'")
     await Sweep(queue, store).run_once()
 
 

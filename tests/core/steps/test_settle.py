@@ -292,3 +292,54 @@ async def test_an_outage_is_waited_out(far_steps, redis_proxy, postgres_proxy, p
 
 async def _all_completed(psql) -> bool:
     return await states(psql) == {"completed": 100}
+
+
+EURO = "E: 5 \N{EURO SIGN}"
+
+
+async def refuse(psql, condition: str) -> None:
+    """A database that refuses a text, as one with another encoding would."""
+    await psql(f"ALTER TABLE jobs ADD CONSTRAINT refused CHECK ({condition}) NOT VALID")
+
+
+@pytest.mark.parametrize("verdict", [Retry(EURO, "failed", "trace"), Bury(EURO, "failed", "trace")])
+async def test_an_error_that_postgres_refuses_harms_neither_its_job_nor_the_others(
+    steps, queue, store, psql, lease, verdict
+):
+    await steps.submit.run_batch(HUNDRED[:20])
+    held = await take(steps, lease, 20)
+    await refuse(psql, "error_message NOT LIKE '%\N{EURO SIGN}%'")
+    back = [Settled(item, GiveBack(interrupted=True), 0.5) for item in held[:5]]
+    plain = [Settled(item, type(verdict)("E: plain", "failed", "trace"), 0.5) for item in held[5:10]]
+    ends = [Settled(item, Complete(b"1"), 0.5) for item in held[10:19]]
+    await steps.settle.run_batch([*back, *plain, Settled(held[19], verdict, 0.5), *ends])
+    assert await psql.value("SELECT count(*) FROM jobs WHERE state = 'completed'") == 9
+    assert await psql.value("SELECT count(*) FROM jobs WHERE interruptions = 1 AND state = 'pending'") == 5
+    assert await psql.value("SELECT count(*) FROM jobs WHERE error_message = 'E: plain' AND attempts = 1") == 5
+    [row] = await psql("SELECT state, attempts, error_message FROM jobs WHERE id = $1", held[19].job_id)
+    assert (row["state"], row["attempts"]) == ("pending" if isinstance(verdict, Retry) else "failed", 1)
+    assert "could not be stored" in row["error_message"]
+    assert not lease.held
+    await check_rows(queue, psql)
+
+
+@pytest.mark.parametrize("verdict", [Retry("E: x", "failed"), Bury("E: x", "failed")])
+async def test_an_outcome_of_which_nothing_can_be_stored_stays_claimed_and_the_others_go_on(
+    steps, queue, psql, lease, verdict
+):
+    await steps.submit.run_batch(HUNDRED[:3])
+    held = await take(steps, lease, 3)
+    await refuse(psql, "error_message IS NULL")
+    with trio.fail_after(10):
+        await steps.settle.run_batch(
+            [
+                Settled(held[0], verdict, 0.5),
+                Settled(held[1], GiveBack(interrupted=False)),
+                Settled(held[2], Complete(b"1"), 1),
+            ]
+        )
+    rows = {row["id"]: row["state"] for row in await psql("SELECT id, state FROM jobs")}
+    assert rows == {held[0].job_id: "processing", held[1].job_id: "pending", held[2].job_id: "completed"}
+    assert list(lease.held.values()) == [held[0]], "the audit must not run it again and again"
+    assert await steps.claim.audit(lease) == 0
+    await check_rows(queue, psql)

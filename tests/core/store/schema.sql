@@ -30,6 +30,14 @@ CREATE TABLE idempotency (
 CREATE INDEX idempotency_expires ON idempotency USING btree (expires_at);
 CREATE INDEX idempotency_job ON idempotency USING btree (job_id);
 
+CREATE TABLE installation (
+    id uuid NOT NULL DEFAULT gen_random_uuid(),
+    at timestamp with time zone NOT NULL DEFAULT now(),
+    one boolean NOT NULL DEFAULT true,
+    CONSTRAINT installation_pkey PRIMARY KEY (one),
+    CONSTRAINT installation_one_check CHECK (one)
+);
+
 CREATE TABLE jobs (
     id uuid NOT NULL,
     queue text NOT NULL,

@@ -9,7 +9,7 @@ from uuid import uuid4
 import pytest
 import trio
 
-from core.errors import StoreRefused, StoreUnavailable
+from core.errors import StoreUnavailable
 from core.store import migrate
 from core.store.migrate import Migration, migrations
 from services.local.process import free_port
@@ -120,7 +120,7 @@ async def test_a_role_that_owns_the_schema_needs_no_right_to_make_one(bridge, po
 async def test_a_migration_that_fails_leaves_nothing(bridge, postgres_dsn, database_schema, monkeypatch):
     broken = migrations()[0].text + "; SELECT 1 / 0"
     monkeypatch.setattr(MODULE, "migrations", lambda: [Migration(1, "broken", broken)])
-    with pytest.raises(StoreRefused, match="division by zero"):
+    with pytest.raises(StoreUnavailable, match="division by zero"):
         await migrate(bridge, postgres_dsn, database_schema)
     async with open_psql(bridge, postgres_dsn, database_schema) as psql:
         assert await psql("SELECT 1 FROM pg_namespace WHERE nspname = $1", database_schema) == []

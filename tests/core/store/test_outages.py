@@ -85,7 +85,7 @@ async def test_a_statement_that_an_operator_cancels_is_an_outage(store, psql):
 
 
 async def test_a_server_that_only_reads_is_an_outage_that_says_what_to_do(bridge, store, postgres_dsn, database_schema):
-    reading = f"{postgres_dsn}?default_transaction_read_only=on"
+    reading = f"{postgres_dsn}?options=-c%20default_transaction_read_only=on"
     async with open_store(bridge, reading, database_schema) as reader:
         with pytest.raises(StoreUnavailable, match="read-only; point DATABASE_URL to its primary"):
             await reader.check()
@@ -99,7 +99,7 @@ async def test_a_server_that_only_reads_is_an_outage_that_says_what_to_do(bridge
         (lambda dsn: dsn.rpartition("/")[0] + "/nodb", "does not exist"),
         (lambda dsn: f"postgresql://nobody:wrong@{dsn.rpartition('@')[2]}", "password authentication failed"),
         (lambda dsn: f"postgresql://u:p@127.0.0.1:{free_port()}/d", "Connect call failed|refused"),
-        (lambda dsn: f"{dsn}?no_such_option=1", "no_such_option"),
+        (lambda dsn: f"{dsn}?options=-c%20no_such_option=1", "no_such_option"),
     ],
 )
 async def test_a_database_that_does_not_take_us_is_an_outage(bridge, store, postgres_dsn, wrong, says):
@@ -165,6 +165,15 @@ async def test_a_deadlock_asks_to_be_repeated():
         asyncpg.QueryCanceledError("canceling statement due to statement timeout"),
         asyncpg.InterfaceError("connection is closed"),
         asyncpg.UndefinedTableError('relation "jobs" does not exist'),
+        asyncpg.UndefinedFunctionError("function gen_random_uuid() does not exist"),
+        asyncpg.WrongObjectTypeError('"jobs" is not a table'),
+        asyncpg.DatatypeMismatchError('column "id" is of type text but expression is of type uuid'),
+        asyncpg.NotNullViolationError('null value in column "tenant" violates not-null constraint'),
+        asyncpg.ForeignKeyViolationError('insert violates foreign key constraint "somebodys"'),
+        asyncpg.RaiseError("a trigger of somebody's says no"),
+        asyncpg.ExternalRoutineError("what nobody foresaw"),
+        asyncpg.InvalidSQLStatementNameError('prepared statement "__asyncpg_stmt_1__" does not exist'),
+        asyncpg.PostgresError("of a class that asyncpg does not know"),
         ConnectionRefusedError(111, "refused"),
         TimeoutError(),
     ],
@@ -178,7 +187,7 @@ def test_what_passes_by_itself_or_an_operator_mends_is_an_outage(error):
 
 def test_a_bug_of_ours_is_none():
     assert outage(asyncpg.PostgresSyntaxError("syntax error")) is None
-    assert outage(asyncpg.UndefinedFunctionError("no function")) is None
+    assert outage(asyncpg.AmbiguousColumnError("which one?")) is None
     assert outage(KeyError("a bug")) is None
 
 

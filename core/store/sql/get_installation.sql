@@ -1,0 +1,3 @@
+-- Which database this is.
+-- Returns one row: id.
+SELECT id FROM {schema}.installation
