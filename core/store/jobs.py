@@ -21,6 +21,8 @@ ERROR_LENGTH_MAX = 4 * 1024
 TRACEBACK_LENGTH_MAX = 64 * 1024
 ARTIFACT_BYTES_PER_SECOND = 4 * 1024 * 1024  #: what a slow way to Postgres manages; more artifacts get more time
 RECONCILE_SECONDS = 600.0  #: a look at every row that there is
+RUNS_MAX = 100  #: of one job that are shown at once
+RUNS_BYTES_MAX = 1024 * 1024
 PAGE_BYTES_MAX = 16 * 1024 * 1024  #: of payloads in one page of jobs
 
 _encode = msgspec.json.Encoder().encode
@@ -478,8 +480,21 @@ class JobStore:
         return JobRow(**dict(rows[0])) if rows else None
 
     async def runs(self, job_id: UUID) -> list[Run]:
-        """The runs that did not complete the job, in order."""
-        return [Run(**dict(row)) for row in await self._pool.fetch(sql.GET_RUNS, job_id)]
+        """The newest runs that did not complete the job, in order; RUNS_MAX at most."""
+        runs, _ = await self.run_page(job_id)
+        return runs
+
+    async def run_page(
+        self, job_id: UUID, *, before: int | None = None, limit: int = RUNS_MAX, bytes_max: int = RUNS_BYTES_MAX
+    ) -> tuple[list[Run], bool]:
+        """The newest runs that did not complete the job, in order; True: there are older ones.
+
+        `before`: only those with a lower number. At most `limit`, and so many that their errors and tracebacks have at
+        most `bytes_max` bytes; one at least.
+        """
+        rows = await self._pool.fetch(sql.GET_RUNS, job_id, before, limit, bytes_max)
+        runs = [Run(**{name: row[name] for name in Run.__struct_fields__}) for row in rows]
+        return runs, bool(rows and rows[0]["more"])
 
     async def artifacts(self, job_id: UUID) -> list[ArtifactHead]:
         return [ArtifactHead(**dict(row)) for row in await self._pool.fetch(sql.GET_ARTIFACTS, job_id)]

@@ -69,6 +69,8 @@ def _paths() -> Json:
         "anyOf": [{"type": "integer", "minimum": 1, "maximum": LIMIT_MAX}, {"const": ""}],
         "default": LIMIT_DEFAULT,
     }
+    older = {"headers": {"Link": {"description": 'rel="next": older runs', "schema": {"type": "string"}}}}
+    before = {"anyOf": [{"type": "integer", "minimum": 0, "maximum": 999_999_999}, {"const": ""}]}
     not_ready = _json_answer({"type": "object", "additionalProperties": {"type": "string"}})
     not_ready["description"] = "what is wrong with redis or postgres, and what to do"
     not_ready["content"] |= _text_answer("")["content"]  # of a server that is at its limit
@@ -95,10 +97,19 @@ def _paths() -> Json:
         "/api/jobs/{job_id}": {
             "get": _operation(
                 "get_job",
-                "One job with its result, artifacts and runs",
-                _json_answer(_ref("JobDetails")),
+                "One job with its result, artifacts and newest runs",
+                _json_answer(_ref("JobDetails")) | older,
                 no_job | {500: "failed to read job"},
                 [job_id],
+            )
+        },
+        "/api/jobs/{job_id}/runs": {
+            "get": _operation(
+                "get_runs",
+                "Older runs of a job than its own answer shows, in order",
+                _json_answer({"type": "array", "items": _ref("Run")}) | older,
+                no_job | {400: no_job[400] + " | before: must be a run's number", 500: "failed to read job"},
+                [job_id, _parameter("before", "query", before, "only runs with a lower number")],
             )
         },
         "/api/jobs/{job_id}/artifact": {

@@ -45,6 +45,18 @@ def read_filter(query: MultiDict[str, str]) -> Filter:
     )
 
 
+def read_run_number(query: MultiDict[str, str]) -> int | None:
+    """`before` of GET /api/jobs/<id>/runs. Raises Refused(400)."""
+    if unknown := [name for name in query if name != "before"]:
+        raise Refused(400, f"{unknown[0][:50]}: unknown parameter; allowed is before")
+    texts = query.getlist("before")
+    if texts in ([], [""]):
+        return None
+    if len(texts) > 1 or not (texts[0].isascii() and texts[0].isdecimal() and 1 <= len(texts[0]) <= 9):
+        raise Refused(400, "before: must be the number of a run, given once")
+    return int(texts[0])
+
+
 def _state(text: str) -> JobState | None:
     if not text:
         return None

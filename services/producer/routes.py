@@ -8,13 +8,13 @@ from quart import Response, request
 from quart_trio import QuartTrio
 from werkzeug.routing import BaseConverter
 
-from core.store import JobStore
+from core.store import JobStore, Run
 from services.http.answers import Refused, json, text
 from services.producer import artifact, openapi
 from services.producer.bulk import BATCH_PATH
 from services.producer.enqueue import enqueue
 from services.producer.page import Page
-from services.producer.parameters import read_filter
+from services.producer.parameters import read_filter, read_run_number
 from services.producer.producer import Producer
 from services.producer.views import (
     Metrics,
@@ -75,7 +75,24 @@ def add_jobs(app: QuartTrio, producer: Producer) -> None:
             row = await store.get(wanted)
             if row is None:
                 raise Refused(404, "job not found")
-            return json(job_details(row, await store.artifacts(wanted), await store.runs(wanted)))
+            runs, more = await store.run_page(wanted)
+            answer = json(job_details(row, await store.artifacts(wanted), runs))
+        if more:
+            answer.headers["Link"] = _link_to_runs(wanted, runs)
+        return answer
+
+    @app.get("/api/jobs/<job:job_id>/runs")
+    async def get_runs(job_id: str) -> Response:
+        store, wanted = _stored(producer, job_id)
+        before = read_run_number(request.args)
+        async with producer.reading(store, "failed to read job"):
+            runs, more = await store.run_page(wanted, before=before)
+            if not runs and await store.get(wanted) is None:
+                raise Refused(404, "job not found")
+        answer = json(runs)
+        if more:
+            answer.headers["Link"] = _link_to_runs(wanted, runs)
+        return answer
 
     @app.get("/api/jobs/<job:job_id>/artifact")
     async def get_artifact(job_id: str) -> Response:
@@ -87,6 +104,11 @@ def add_jobs(app: QuartTrio, producer: Producer) -> None:
         if found is None:
             raise Refused(404, "artifact not found")
         return artifact.answer(found)
+
+
+def _link_to_runs(job_id: UUID, runs: list[Run]) -> str:
+    """The Link header that leads to the runs before these."""
+    return f'</api/jobs/{job_id}/runs?before={runs[0].number}>; rel="next"'
 
 
 class _JobIdConverter(BaseConverter):

@@ -373,3 +373,42 @@ async def test_reads_that_find_nothing_leave_their_places(client):
             assert (await client.get(f"/api/jobs/{uuid4()}")).status_code == 404
     with trio.fail_after(10):
         assert (await client.get("/api/jobs")).status_code == 200
+
+
+async def test_a_job_with_thousands_of_runs_shows_the_newest_and_leads_to_the_others(client, store, psql):
+    job_id = await enqueue(client)
+    await psql(
+        "INSERT INTO runs (job_id, number, worker, started_at, ended_at, outcome, error, traceback) "
+        "SELECT $1, n, 'w', now(), now(), 'failed', 'E: no', repeat('x', 65536) FROM generate_series(1, 3001) n",
+        job_id,
+    )
+    answer = await client.get(f"/api/jobs/{job_id}")
+    runs = answer.json()["runs"]
+    assert len(answer.content) < 2 * 2**20
+    assert [run["number"] for run in runs] == list(range(3001 - len(runs) + 1, 3002))
+    await psql("UPDATE runs SET traceback = NULL WHERE job_id = $1", job_id)
+    seen, path = [], f"/api/jobs/{job_id}"
+    while path:
+        answer = await client.get(path)
+        assert answer.status_code == 200
+        page = answer.json()
+        numbers = [run["number"] for run in (page if isinstance(page, list) else page["runs"])]
+        seen = numbers + seen
+        path = (
+            re.match(r'<(.*)>; rel="next"', answer.headers.get("Link", "<>; "))
+            and re.match(r"<(.*)>", answer.headers["Link"])[1]
+        )
+    assert seen == list(range(1, 3002))
+
+
+@pytest.mark.parametrize("query", ["before=x", "before=-1", "before=1&before=2", "before=9999999999", "after=1"])
+async def test_runs_that_are_asked_for_wrongly_are_refused(client, query):
+    answer = await client.get(f"/api/jobs/{uuid4()}/runs?{query}")
+    assert answer.status_code == 400
+    assert answer.text.count("\n") == 0
+
+
+async def test_runs_of_a_job_that_is_not_there(client, redis_only):
+    assert (await client.get(f"/api/jobs/{uuid4()}/runs")).text == "job not found"
+    assert (await client.get("/api/jobs/x/runs")).text == "not a job id"
+    assert (await redis_only.get(f"/api/jobs/{uuid4()}/runs")).status_code == 404

@@ -130,7 +130,7 @@ async def test_the_description_names_every_route_and_its_fields(not_built, clien
     assert document["openapi"].startswith("3.1")
     assert set(document["paths"]) == {
         "/enqueue", "/api/jobs", "/api/jobs/batch", "/api/jobs/{job_id}", "/api/jobs/{job_id}/artifact",
-        "/api/workers", "/api/overview", "/metrics", "/health", "/ready",
+        "/api/jobs/{job_id}/runs", "/api/workers", "/api/overview", "/metrics", "/health", "/ready",
     }  # fmt: skip
     assert list(document["components"]["schemas"]["JobView"]["properties"]) == list(JobView.__struct_fields__)
     await client.post("/enqueue", json=document["paths"]["/enqueue"]["post"]["requestBody"]["content"][

@@ -67,7 +67,7 @@ export function JobView({ job }: { job: JobDetails }) {
       </dl>
       <div className="columns even">
         <div>
-          <Card title="Attempts" aside={`${job.runs.length} ${job.runs.length === 1 ? "run" : "runs"}`}>
+          <Card title="Attempts" aside={runCount(job.runs)}>
             <Runs runs={job.runs} createdAt={job.created_at} />
           </Card>
           {job.artifacts.map((artifact) => (
@@ -97,6 +97,13 @@ const SHAPE: Record<string, ShownState> = {
   interrupted: "retrying",
   cancelled: "cancelled",
 };
+
+/** The number of the last run is how many there were; of very many only the newest come with the job. */
+function runCount(runs: Run[]): string {
+  const count = Math.max(runs.at(-1)?.number ?? 0, runs.length);
+  const shown = count > runs.length ? `, the newest ${runs.length} are shown` : "";
+  return `${count} ${count === 1 ? "run" : "runs"}${shown}`;
+}
 
 /** All runs on one time axis: from the job's creation to the end of the last. */
 function Runs({ runs, createdAt }: { runs: Run[]; createdAt: string }) {
