@@ -6,7 +6,7 @@ import pytest
 import trio
 from uuid_utils.compat import uuid7
 
-from core.errors import LeaseLost, QueueUnavailable, StoreUnavailable
+from core.errors import LeaseLost, QueueUnavailable, StoreRefused, StoreUnavailable
 from core.outcome import Complete, GiveBack
 from core.steps.claim import Claim
 from core.steps.marks import Ledger
@@ -445,8 +445,10 @@ async def test_a_claim_after_a_cancelled_one_takes_nothing_away_from_it(far_step
     # Ten tasks went into the flight and nobody heard of it; then the worker has room for three. Under the same
     # numbers, the three would take the places of others in the flight.
     tasks = [b'{"type":"x","payload":{"n":%d}}' % number for number in range(20)]
+    await far_steps.claim.run_once(
+        lease, 1
+    )  # connected, and Redis knows the script: its first answer is that it does not
     await queue.push(tasks)
-    await far_steps.claim._queue.depths()
     redis_proxy.swallow_replies()
     async with trio.open_nursery() as worker:
         worker.start_soon(far_steps.claim.run_once, lease, 10)
@@ -483,3 +485,39 @@ async def test_a_worker_whose_host_has_an_odd_name_claims_all_the_same(queue, st
     held = await claim.run_once(lease, 10)
     assert len(held) == 2
     assert {(await store.get(item.job_id)).worker for item in held} == {"h?\N{REPLACEMENT CHARACTER}st.7"}
+
+
+async def test_an_audit_that_could_not_give_a_row_back_keeps_its_claim(steps, queue, store, psql, lease):
+    [job_id] = await steps.submit.run_batch(FIVE[:1])
+    late = uuid4()
+    await store.claim([job_id], late, queue=queue.name, owner=lease.id, worker="w", earlier=[], done_claims=[])
+    await psql("BEGIN")
+    await psql("SELECT * FROM jobs FOR UPDATE")
+    await steps.claim.audit(lease)
+    await psql("ROLLBACK")
+    await steps.ledger.clear(store)
+    await check_rows(queue, psql)
+    await steps.claim.audit(lease)
+    assert (await store.get(job_id)).state == "pending"
+
+
+async def test_a_fenced_lease_claims_nothing(steps, queue, lease):
+    await queue.push([b'{"type":"x"}'])
+    assert await queue.fence(lease.id, (await queue.lease_scores())[lease.id])
+    with pytest.raises(LeaseLost):
+        await steps.claim.run_once(lease, 1)
+    assert (await queue.depths()).ready == 1
+
+
+async def test_a_foreign_task_that_postgres_cannot_store_is_buried_once(steps, queue, lease, monkeypatch):
+    adopt = steps.claim._store.adopt
+
+    async def refusing(tasks, *arguments, **options):
+        if any(task.type == "bad" for _, task in tasks):
+            raise StoreRefused("Postgres: no")
+        return await adopt(tasks, *arguments, **options)
+
+    monkeypatch.setattr(steps.claim._store, "adopt", refusing)
+    await queue.push([b'{"type":"x"}', b'{"type":"bad"}', b'{"type":"x"}'])
+    assert len(await steps.claim.run_once(lease, 10)) == 2
+    assert steps.claim.counts.invalid == 1

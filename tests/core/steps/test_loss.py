@@ -1,6 +1,8 @@
 """Redis is flushed, replaced, set back or restarted: what was accepted comes back, and only that."""
 
 import json
+from collections.abc import Awaitable, Callable
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -304,3 +306,31 @@ async def test_everything_comes_back_after_a_restart_with_a_file_that_was_cut(
         await Loss(queue, store).run_once()
         await sweep(queue, store)
         assert set(await ready(queue)) == {*kept, *lost}
+
+
+class Between:
+    """`inner`, but that another worker looks, whole, right behind one method of it."""
+
+    def __init__(self, inner: Any, name: str, look: Callable[[], Awaitable[None]]) -> None:
+        self._inner, self._name, self._look = inner, name, look
+
+    def __getattr__(self, name: str) -> Any:
+        return self._then if name == self._name else getattr(self._inner, name)
+
+    async def _then(self, *arguments: Any) -> Any:
+        answer = await getattr(self._inner, self._name)(*arguments)
+        await trio.sleep(0.005)
+        await self._look()
+        return answer
+
+
+async def test_a_look_beside_which_another_worker_moves_the_mark_on_is_no_alarm(queue, store, psql):
+    async def look() -> None:
+        await Loss(queue, store).run_once()
+
+    await look()
+    for parts in ((Between(queue, "tick", look), store), (queue, Between(store, "known", look))):
+        await psql("UPDATE marks SET at = at - interval '11 seconds'")
+        mine = Loss(*parts)
+        await mine.run_once()
+        assert mine.counts.noticed == 0

@@ -130,3 +130,24 @@ async def test_what_others_fenced_or_ended_is_recovered_at_the_second_look(obser
     await queue.end(ended.id)
     assert await observe.run_once() == [], "they are at it themselves"
     assert await observe.run_once() == sorted([lease.id, ended.id])
+
+
+async def test_a_term_ends_before_the_question_is_asked(queue, other, lease):
+    # The answer may have been on its way for long: what it says was true when it was asked for.
+    now = 1000.0
+    scores = queue.lease_scores
+
+    class Slow:
+        def __getattr__(self, name: str) -> object:
+            return self.slow if name == "lease_scores" else getattr(queue, name)
+
+        async def slow(self) -> object:
+            nonlocal now
+            found = await scores()
+            now += 4
+            return found
+
+    observe = Observe(Slow(), term_seconds=15, mine=lambda: other.id, steady_since=lambda: 0.0, clock=lambda: now)
+    assert await observe.run_once() == []
+    now += 12
+    assert await observe.run_once() == []

@@ -49,3 +49,18 @@ async def test_it_ends_though_new_jobs_come_all_the_while_and_pushes_none_of_the
         counts = await Reconcile(queue, store).run(dry_run=False)
     assert (counts.pending, counts.pushed) == (10, 10)
     assert (await queue.depths()).ready == 10 + new
+
+
+async def test_what_is_accepted_while_redis_is_read_is_not_pushed_again(steps, queue, store, monkeypatch):
+    tasks = queue.tasks
+
+    async def while_a_job_comes():
+        async for piece in tasks():
+            yield piece
+        await trio.sleep(0.002)
+        await steps.submit.run_batch([Submission("x", b"{}", 0)])
+        await trio.sleep(0.002)
+
+    monkeypatch.setattr(queue, "tasks", while_a_job_comes)
+    counts = await Reconcile(queue, store).run(dry_run=False)
+    assert (counts.missing, counts.pushed) == (0, 0)

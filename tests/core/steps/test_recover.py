@@ -519,3 +519,30 @@ async def test_a_job_given_back_by_a_zombie_is_not_lost(store, steps, queue, lea
     [again] = await steps.claim.run_once(other, 10)
     assert (again.job_id, again.counters.interruptions, again.counters.recoveries) == (job_id, 1, 0)
     await check_rows(queue, psql)
+
+
+async def test_a_job_that_ends_while_the_recovery_waits_for_its_row_stays_ended(store, steps, queue, lease, psql):
+    # Without a lock on the row the recovery would decide by what it has read, and make a finished job pending.
+    [job_id] = await submitted(steps, 1)
+    await steps.claim.run_once(lease, 1)
+    await fence(queue, lease)
+    await psql("BEGIN")
+    await psql("UPDATE jobs SET state = 'completed', result = '1', finished_at = now()")
+    async with trio.open_nursery() as recovering:
+        recovering.start_soon(Recover(queue, store, max_recoveries=3).run_once, lease.id)
+        await until(partial(somebody_waits, psql))
+        await psql("COMMIT")
+    assert (await store.get(job_id)).state == "completed"
+
+
+async def test_a_task_that_leaves_the_flight_while_the_recovery_reads_is_pushed(store, steps, queue, lease, psql):
+    await submitted(steps, 2)
+    held = await steps.claim.run_once(lease, 2)
+    await steps.ledger.clear(store)
+    await fence(queue, lease)
+
+    async def the_zombie_acks() -> None:
+        await queue.ack(lease.id, [held[0].number])
+
+    await Recover(HeldUp(queue, "flight_tasks", the_zombie_acks), store, max_recoveries=3).run_once(lease.id)
+    await check_rows(queue, psql)

@@ -196,3 +196,20 @@ async def test_a_refused_push_whose_refusal_was_not_answered_is_asked_once_and_t
         == 3
     )
     await check_rows(queue, psql)
+
+
+async def test_the_mark_stays_where_neither_push_nor_refusal_was_answered(
+    far_steps, redis_proxy, postgres_proxy, psql, queue, store
+):
+    await far_steps.submit.run_batch([Submission("x", b"{}", 0)])
+    redis_proxy.swallow_requests()
+
+    async def submit() -> None:
+        await far_steps.submit.run_batch([Submission("x", b"{}", 0)])
+
+    async with trio.open_nursery() as producer:
+        producer.start_soon(submit)
+        await redis_proxy.requests_swallowed.wait()
+        postgres_proxy.go_away()
+    await far_steps.ledger.clear(store)  # as the next batch would
+    await check_rows(queue, psql)

@@ -146,3 +146,13 @@ async def test_marks_that_nobody_took_along_are_dropped_alone_and_not_forgotten_
     await steps.ledger.clear(store)
     assert await psql("SELECT * FROM unpushed") == []
     await steps.ledger.clear(store)  # nothing to do: no trip
+
+
+async def test_ids_of_a_mark_in_any_order_are_all_pushed(queue, store, psql):
+    # Pages go on behind the last id: unsorted, they would stop early, and the mark would go.
+    ids = sorted(uuid7() for _ in range(12))
+    large = '{"a":"' + "x" * 2**20 + '"}'
+    await store.insert(uuid7(), queue.name, [(job_id, "x", large, 0) for job_id in ids[4:] + ids[:4]], [])
+    await psql("UPDATE unpushed SET at = now() - interval '6 s'")
+    await Sweep(queue, store).run_once()
+    assert await tasks_in_redis(queue) == set(ids)
