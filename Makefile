@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help up test lint format chaos fuzz bench bench-peers generate lock web clean setup setup-test
+.PHONY: help up test lint format chaos fuzz soak bench bench-peers generate lock web clean setup setup-test
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -40,6 +40,9 @@ chaos: setup-test ## No job is lost under fire: SEED=3 SECONDS=120 JOBS=12000 PA
 
 fuzz: setup-test ## Mangled connections against both services, for an hour: SEED=3 SECONDS=600
 	@$(BIN)/python -m tests.http.fuzz $(if $(SEED),--seed $(SEED)) $(if $(SECONDS),--seconds $(SECONDS))
+
+soak: setup-test ## Both services under hostile clients and a Redis that refuses, for 30 minutes: SEED=3 SECONDS=600
+	@$(BIN)/python -m tests.soak $(if $(SEED),--seed $(SEED)) $(if $(SECONDS),--seconds $(SECONDS))
 
 bench: setup-test ## README's figures, with their floors
 	@$(BIN)/python -m benchmarks
