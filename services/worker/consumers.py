@@ -18,12 +18,13 @@ from core.steps.again import Again
 from core.steps.lease import Held, Lease
 from core.steps.settle import Settled
 from core.wire import decode_payload
+from services.published import RunningJob
 from services.worker.attempt import Attempt
 from services.worker.buffer import Buffer
 from services.worker.failure_log import FailureLog
 from services.worker.metrics import Counts
 from services.worker.outcomes import Outcomes
-from services.worker.peers import Peers, RunningJob
+from services.worker.peers import Peers
 from services.worker.slot import WATCH_SECONDS, Slot
 
 log = logging.getLogger(__name__)

@@ -29,6 +29,7 @@ from core.steps.recover import Orphans, Recover
 from core.steps.settle import Settle
 from core.steps.sweep import Promote, PruneKeys, Sweep
 from core.store import JobStore
+from services.published import Published
 from services.worker import claiming
 from services.worker.beats import Beats
 from services.worker.buffer import Buffer
@@ -38,7 +39,7 @@ from services.worker.lease_thread import RENEWALS_PER_TERM, LeaseThread
 from services.worker.leases import Leases
 from services.worker.metrics import Counts, Gauges, Snapshot
 from services.worker.outcomes import Outcomes
-from services.worker.peers import Published, find_stranger
+from services.worker.peers import find_stranger
 from services.worker.stall import LEASE, Stall
 from services.worker.upkeep import repeat
 
@@ -114,6 +115,7 @@ class Worker:
             lost=self.leases.lose,
             look=self.stall.look,
             alive=self.beats.alive(LEASE),
+            failed=failed,
         )
         self._observe = Observe(
             queue, term_seconds=term, mine=self._lease_id, steady_since=self._lease_thread.steady_since
@@ -290,11 +292,15 @@ class Worker:
 
     # --- what others see
 
+    async def check_redis(self) -> None:
+        """Raise NeedsOperator or QueueUnavailable unless Redis is fit for this worker, its own keys included."""
+        await self.queue.check(lease=self._lease_id())
+
     async def faults(self) -> dict[str, str]:
         """What keeps this worker from taking jobs, by dependency, each with what to do; empty: it is ready."""
         faults: dict[str, str] = {}
         try:
-            await self.queue.check()
+            await self.check_redis()
         except NeedsOperator as error:
             faults["redis"] = str(error)
         except QueueUnavailable as error:
@@ -307,7 +313,8 @@ class Worker:
         if not faults and self.stranger is not None:
             faults["workers"] = self.stranger
         elif not faults and not self.can_claim:
-            faults["lease"] = "this worker has no fresh lease; it takes one as soon as Redis lets it"
+            why = f" ({failed})" if (failed := self._lease_thread.error) else ""
+            faults["lease"] = f"this worker has no fresh lease; it takes one as soon as Redis lets it{why}"
         return faults
 
     async def snapshot(self) -> Snapshot:

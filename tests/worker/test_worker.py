@@ -175,7 +175,7 @@ async def test_an_unknown_type_goes_back_uncounted_while_another_worker_knows_it
 
 async def _scheduled_so_far(queue) -> int:
     """How often anything was put into a sorted set: a task that waits, a lease that is renewed."""
-    calls: int = (await queue._info("commandstats")).get("cmdstat_zadd", {}).get("calls", 0)
+    calls: int = (await queue._command("INFO", "commandstats")).get("cmdstat_zadd", {}).get("calls", 0)
     return calls
 
 
