@@ -21,6 +21,7 @@ from core.queue.outages import (
     refusal,
     refuses,
 )
+from core.queue.packets import connection_of, exchange
 
 NAMES = {"list": "a list", "zset": "a sorted set", "hash": "a hash", "set": "a set", "string": "a string"}
 
@@ -48,43 +49,27 @@ def kinds(keys: Keys, lease: UUID | None) -> dict[str, str]:
 
 async def ask(redis: "Redis", keys: Keys, types: Mapping[str, str], *, produces: bool) -> Answer:
     """Two trips on one connection. Nothing is changed: what is queued is discarded (commands.py says why it is)."""
-    pool: Any = redis.connection_pool
-    connection: Any = await pool.get_connection()
-    try:
-        *first, multi, _ = await _replies(
+    async with connection_of(redis) as connection:
+        *first, multi, exec_ = await exchange(
             connection,
-            [*(["TYPE", key] for key in types), ["INFO", "memory"], ["INFO", "replication"], ["MULTI"], ["DISCARD"]],
+            [*(["TYPE", key] for key in types), ["INFO", "memory"], ["INFO", "replication"], ["MULTI"], ["EXEC"]],
         )
         queued: dict[str, Any] = {}
-        if multi == b"OK":
+        if multi == b"OK" and exec_ != []:
+            await connection.disconnect(nowait=True)  # the transaction is still open
+            multi = exec_
+        elif multi == b"OK":
             commands = to_queue(keys, produces=produces)
-            replies = await _replies(connection, [["MULTI"], *commands, ["DISCARD"]])
+            replies = await exchange(connection, [["MULTI"], *commands, ["DISCARD"]])
             if replies[-1] != b"OK":
                 await connection.disconnect(nowait=True)  # or the next command would be queued as well
                 multi = replies[-1]
             queued = {command[0]: reply for command, reply in zip(commands, replies[1:-1], strict=True)}
-    except BaseException:  # replies that nobody reads would be taken for those of the next command
-        await connection.disconnect(nowait=True)
-        raise
-    finally:
-        await pool.release(connection)
     *kinds_found, memory, replication = first
     for reply in (*first, multi, *queued.values()):
         if isinstance(reply, MovedError):
             raise reply
     return Answer(kinds_found, memory, replication, multi, queued)
-
-
-async def _replies(connection: Any, commands: list[list[str]]) -> list[Any]:
-    """All in one packet; an error stands where its reply would."""
-    await connection.send_packed_command(b"".join(b"".join(connection.pack_command(*each)) for each in commands))
-    replies: list[Any] = []
-    for _ in commands:
-        try:
-            replies.append(await connection.read_response())
-        except ResponseError as error:
-            replies.append(error)
-    return replies
 
 
 def is_replica(answer: Answer) -> bool:
@@ -101,7 +86,7 @@ def done_without(answer: Answer) -> str | None:
 def judge(answer: Answer, types: Mapping[str, str], *, room: bool) -> None:
     """Raise what an operator should be told first."""
     for reply in (*answer.types, answer.multi):
-        _raise(reply, "TYPE or MULTI")
+        _raise(reply, "TYPE, MULTI, EXEC or DISCARD")
     if is_replica(answer):
         raise NeedsOperator("Redis: this server is a read-only replica; point REDIS_URL to its master")
     _judge_types(answer, types)

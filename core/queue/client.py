@@ -18,6 +18,7 @@ from core.queue import checks, scripts
 from core.queue.keys import Keys
 from core.queue.odd import Odd, read_lease, read_mark, read_number
 from core.queue.outages import Refused, Unforeseen, UnknownReply, outage
+from core.queue.packets import Command, together, transaction
 from core.queue.urls import client, target
 
 T = TypeVar("T")
@@ -31,6 +32,7 @@ PUSH_BYTES_MAX = 4 * 1024 * 1024
 PROMOTE_MAX = 1000
 DEAD_LETTERS_MAX = 10_000
 TASKS_MAX = 500  #: read at a time
+CHECK = "TYPE, INFO, MULTI"  #: what is asked by `check`
 REFUSED_SECONDS = 60.0  #: for so long `check` names what was refused and has not been asked again with success
 ARGUMENTS_MAX = 3000  #: of one script call
 
@@ -214,16 +216,11 @@ class Queue:
 
     async def inspect(self, lease: UUID) -> Inspection:
         """What is there of a lease, all of it at one moment."""
-
-        async def unit() -> list[Any]:
-            pipeline: Any = self._commands.pipeline(transaction=True)
-            pipeline.execute_command("ZSCORE", self.keys.leases, str(lease))
-            pipeline.execute_command("HKEYS", self.keys.flight(lease))
-            pipeline.execute_command("SMEMBERS", self.keys.started(lease))
-            answers: list[Any] = await pipeline.execute()
-            return answers
-
-        score, fields, noted = await self._run(unit, COMMAND_SECONDS)
+        score, fields, noted = await self._transaction(
+            ["ZSCORE", self.keys.leases, str(lease)],
+            ["HKEYS", self.keys.flight(lease)],
+            ["SMEMBERS", self.keys.started(lease)],
+        )
         numbers, odd = self._numbers(lease, fields)
         started, _ = self._odd.split(self.keys.started(lease), noted, read_number)
         return Inspection(None if score is None else float(score), numbers, set(started), odd)
@@ -257,16 +254,10 @@ class Queue:
 
     async def workers(self) -> dict[UUID, tuple[bytes, float]]:
         """Lease that lives -> (what its worker published last, seconds since on Redis's clock)."""
-
-        async def unit() -> list[Any]:
-            pipeline: Any = self._commands.pipeline(transaction=True)
-            pipeline.execute_command("ZRANGE", self.keys.leases, 0, -1, "WITHSCORES")
-            pipeline.hgetall(self.keys.workers)
-            pipeline.time()
-            answers: list[Any] = await pipeline.execute()
-            return answers
-
-        leases, published, (seconds, microseconds) = await self._run(unit, COMMAND_SECONDS)
+        leases, flat, (seconds, microseconds) = await self._transaction(
+            ["ZRANGE", self.keys.leases, 0, -1, "WITHSCORES"], ["HGETALL", self.keys.workers], ["TIME"]
+        )
+        published = dict(_pairs(flat))
         self._leases(self.keys.workers, list(published))  # names what is odd there
         now_ms = int(seconds) * 1000 + int(microseconds) // 1000
         return {
@@ -283,17 +274,14 @@ class Queue:
 
     async def depths(self) -> Depths:
         """How many tasks are where, in one trip."""
-
-        async def unit() -> list[int]:
-            pipeline: Any = self._commands.pipeline(transaction=False)
-            pipeline.execute_command("LLEN", self.keys.ready)
-            pipeline.execute_command("LLEN", self.keys.front)
-            pipeline.execute_command("ZCARD", self.keys.scheduled)
-            pipeline.execute_command("LLEN", self.keys.dead)
-            answers: list[int] = await pipeline.execute()
-            return answers
-
-        ready, front, scheduled, dead = await self._run(unit, COMMAND_SECONDS)
+        commands = (
+            ["LLEN", self.keys.ready],
+            ["LLEN", self.keys.front],
+            ["ZCARD", self.keys.scheduled],
+            ["LLEN", self.keys.dead],
+        )
+        unit = partial(together, self._commands, commands)
+        ready, front, scheduled, dead = await self._run(unit, COMMAND_SECONDS, "LLEN, ZCARD")
         return Depths(ready + front, scheduled, dead)
 
     async def count_tasks(self) -> int:
@@ -301,23 +289,14 @@ class Queue:
         while True:
             before = await self.lease_scores(), await self.published_leases()
             leases = sorted(set(before[0]) | before[1])
-
-            async def unit(leases: Sequence[UUID] = leases) -> list[Any]:
-                pipeline: Any = self._commands.pipeline(transaction=True)
-                for command, key in (
-                    ("LLEN", self.keys.ready),
-                    ("LLEN", self.keys.front),
-                    ("ZCARD", self.keys.scheduled),
-                ):
-                    pipeline.execute_command(command, key)
-                for lease in leases:
-                    pipeline.execute_command("HKEYS", self.keys.flight(lease))
-                pipeline.execute_command("ZRANGE", self.keys.leases, 0, -1)
-                pipeline.execute_command("HKEYS", self.keys.workers)
-                answers: list[Any] = await pipeline.execute()
-                return answers
-
-            ready, front, scheduled, *flights, living, published = await self._run(unit, COMMAND_SECONDS)
+            ready, front, scheduled, *flights, living, published = await self._transaction(
+                ["LLEN", self.keys.ready],
+                ["LLEN", self.keys.front],
+                ["ZCARD", self.keys.scheduled],
+                *(["HKEYS", self.keys.flight(lease)] for lease in leases),
+                ["ZRANGE", self.keys.leases, 0, -1],
+                ["HKEYS", self.keys.workers],
+            )
             there = {*self._leases(self.keys.leases, living), *self._leases(self.keys.workers, published)}
             if there <= set(leases):  # else: a new one's flight
                 return int(ready + front + scheduled + sum(field != b"at" for flight in flights for field in flight))
@@ -370,10 +349,12 @@ class Queue:
         on under out-of-memory, and so make room. `lease`: whose own keys are looked at too.
         """
         kinds = checks.kinds(self.keys, lease)
-        answer = await self._run(partial(checks.ask, self._commands, self.keys, kinds, produces=room), COMMAND_SECONDS)
+        answer = await self._run(
+            partial(checks.ask, self._commands, self.keys, kinds, produces=room), COMMAND_SECONDS, CHECK
+        )
         if checks.is_replica(answer):
             # It may have been the master a moment ago: whoever connects now may come to another server.
-            await self._run(partial(self._commands.connection_pool.disconnect, False), COMMAND_SECONDS)
+            await self._run(partial(self._commands.connection_pool.disconnect, False), COMMAND_SECONDS, CHECK)
         self._say_what_is_done_without(answer)
         checks.judge(answer, kinds, room=room)
         now = trio.current_time()
@@ -392,6 +373,11 @@ class Queue:
 
     async def _command(self, *parts: Any) -> Any:
         return await self._run(partial(self._commands.execute_command, *parts), COMMAND_SECONDS, parts[0])
+
+    async def _transaction(self, *commands: Command) -> list[Any]:
+        """The answers of all of them, at one moment."""
+        asked = ", ".join(dict.fromkeys(["MULTI", *(str(command[0]) for command in commands), "EXEC"]))
+        return await self._run(partial(transaction, self._commands, commands), COMMAND_SECONDS, asked)
 
     async def _script(self, script: scripts.Script, keys: Sequence[str], arguments: Sequence[Any]) -> Any:
         async def unit() -> Any:
@@ -431,7 +417,7 @@ class Queue:
 
         return await self._run(unit, WAIT_SECONDS + COMMAND_SECONDS, f"BLMOVE or {script.shown}")
 
-    async def _run(self, unit: Callable[[], Awaitable[T]], seconds: float, asked: str = "") -> T:
+    async def _run(self, unit: Callable[[], Awaitable[T]], seconds: float, asked: str) -> T:
         async def redirected() -> T:
             try:
                 return await unit()

@@ -34,7 +34,7 @@ PASSING = re.compile(
     r"|WRONGPASS)\b"
 )
 
-#: How redis-py begins where a command of several has failed; the command with its arguments, cut.
+#: How redis-py, and packets.py, begin where a command of several has failed; the command with its arguments, cut.
 PIPELINE = re.compile(r"Command # \d+ \((\S+) ?([^)\s]*)[^)]*\) of pipeline caused error: ")
 
 #: The user may not run a command, from 6.2 on, in a script too; Redis 6.2 does not name the command of a script.
