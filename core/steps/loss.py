@@ -50,8 +50,7 @@ class Loss:
             seen, mark = mark, -random.randint(1, PLANTED_MAX)  # noqa: S311 - no secret
             if not await self._queue.set_mark(seen, mark):
                 return
-        # A run id that is not known, now or the last time, shows nothing.
-        is_another = run is not None and run != known.run and known.run != UNKNOWN_RUN
+        is_another = run is not None and run != known.run  # one that is refused shows nothing
         run = run or known.run or UNKNOWN_RUN
         if is_another or known.run is None or mark < known.n:
             self._alive(RECONCILE_SECONDS)
