@@ -1,6 +1,7 @@
 """The queue in Redis: one method a script or command, each a single trip over the bridge."""
 
 import logging
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
@@ -31,6 +32,7 @@ CLAIM_BYTES_MAX = 8 * 1024 * 1024
 PUSH_BYTES_MAX = 4 * 1024 * 1024
 PROMOTE_MAX = 1000
 DEAD_LETTERS_MAX = 10_000
+TYPE_SHOWN_MAX = 200  #: characters
 TASKS_MAX = 500  #: read at a time
 CHECK = "TYPE, INFO, MULTI"  #: what is asked by `check`
 REFUSED_SECONDS = 60.0  #: for so long `check` names what was refused and has not been asked again with success
@@ -159,12 +161,19 @@ class Queue:
             answer |= {number: bool(done) for (number, _, _), done in zip(part, given, strict=True)}
         return answer
 
-    async def bury(self, lease: UUID, entries: Sequence[tuple[int | bytes, bytes]]) -> int:
-        """Move (number, entry) to the dead letters; returns how many old entries had to go. May be repeated."""
-        dropped = 0
+    async def bury(self, lease: UUID, entries: Sequence[tuple[int | bytes, bytes]]) -> Counter[str]:
+        """Move (number, entry) to the dead letters; returns how many old entries had to go, by their types.
+
+        `""` for those that have none, or that there was no time to look at. May be repeated.
+        """
+        dropped: Counter[str] = Counter()
         for part in _parts(entries, 2):
             keys = [self.keys.dead, self.keys.flight(lease)]
-            dropped += (await self._script(scripts.BURY, keys, [DEAD_LETTERS_MAX, *_flat(part)]))[0]
+            answer = await self._script(scripts.BURY, keys, [DEAD_LETTERS_MAX, *_flat(part)])
+            types = answer[1 + len(part) :]
+            dropped.update(each.decode(errors="replace")[:TYPE_SHOWN_MAX] for each in types)
+            if (rest := answer[0] - len(types)) > 0:
+                dropped[""] += rest
         return dropped
 
     async def numbers(self, lease: UUID) -> set[int]:

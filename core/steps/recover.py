@@ -18,6 +18,7 @@ from core.queue import Inspection, Queue
 from core.queue.outages import KeyOfAnotherType
 from core.steps.again import Again
 from core.steps.claim import dead_letter
+from core.steps.dropped import Dropped
 from core.steps.marks import ANSWER_SECONDS
 from core.steps.sweep import push_waiting
 from core.store import JobStore
@@ -48,7 +49,13 @@ class Recover:
     """
 
     def __init__(
-        self, queue: Queue, store: JobStore | None, *, max_recoveries: int, again: Again | None = None
+        self,
+        queue: Queue,
+        store: JobStore | None,
+        *,
+        max_recoveries: int,
+        again: Again | None = None,
+        dropped: Dropped | None = None,
     ) -> None:
         """`max_recoveries`: at so many deaths of its worker a job fails."""
         self._queue = queue
@@ -56,6 +63,7 @@ class Recover:
         self._max = max_recoveries
         self._again = again or Again()
         self._named: set[UUID] = set()
+        self._dropped = dropped or Dropped()
         self.counts = Recoveries()
 
     async def run_once(self, lease: UUID) -> None:
@@ -136,9 +144,7 @@ class Recover:
         await self._bury_all(lease, [(number, dead_letter(encode_task(task), reason))])
 
     async def _bury_all(self, lease: UUID, entries: Sequence[tuple[int | bytes, bytes]]) -> None:
-        dropped = await self._ask(partial(self._queue.bury, lease, entries))
-        if dropped:
-            log.error("dead letters are full: the oldest %d were dropped", dropped)
+        self._dropped.add(await self._ask(partial(self._queue.bury, lease, entries)))
 
     # --- with Postgres: the row decides
 

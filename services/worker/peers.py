@@ -24,9 +24,13 @@ class Peers:
         self._types: frozenset[str] = frozenset()
         self._looked_at = float("-inf")
 
+    def knew(self, job_type: str) -> bool | None:
+        """What `know` would answer without asking; None: it would have to ask."""
+        return None if self._clock() - self._looked_at > LOOK_SECONDS else job_type in self._types
+
     async def know(self, job_type: str) -> bool:
         """Does any living worker run jobs of this type? Raises QueueUnavailable."""
-        if self._clock() - self._looked_at > LOOK_SECONDS:
+        if self.knew(job_type) is None:
             types: set[str] = set()
             for published, _ in (await self._queue.workers()).values():
                 if (worker := read_published(published)) is not None:

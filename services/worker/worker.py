@@ -21,6 +21,7 @@ from core.retry import RetryPolicy
 from core.settings import Settings
 from core.steps.again import Again, Failed, untold
 from core.steps.claim import Claim
+from core.steps.dropped import Dropped
 from core.steps.lease import Lease
 from core.steps.loss import Loss
 from core.steps.marks import Ledger
@@ -70,17 +71,18 @@ class Worker:
         self.store = store
         self.registry = registry
         self.name = f"{socket.gethostname()}.{os.getpid()}"
-        self.counts = Counts()
+        self.counts = Counts(lambda job_type: registry.get(job_type) is not None)
         self.stranger: str | None = None  #: a worker of another release that keeps us from starting
         self.beats = Beats()
         self.leases = Leases(self._lost)
         random = Random()  # noqa: S311 - jitter, no secret
         self._buffer = Buffer()
+        self._dropped = Dropped()
         self._ledger = Ledger()
-        self._claim = Claim(queue, store, self._ledger, self.name, self._again(claiming.SERVICE))
+        self._claim = Claim(queue, store, self._ledger, self.name, self._again(claiming.SERVICE), self._dropped)
         policy = RetryPolicy(settings.retry_base_seconds, settings.retry_cap_seconds)
         self._outcomes = Outcomes(
-            Settle(queue, store, self._ledger, policy, random, self._again("settle")),
+            Settle(queue, store, self._ledger, policy, random, self._again("settle"), self._dropped),
             self.beats,
             "settle",
             busy=self._buffer.__len__,
@@ -121,9 +123,11 @@ class Worker:
             queue, term_seconds=term, mine=self._lease_id, steady_since=self._lease_thread.steady_since
         )
         self._orphans = Orphans(queue, store, term_seconds=term)
-        self.recover = Recover(queue, store, max_recoveries=settings.max_recoveries, again=self._again("observe"))
+        self.recover = Recover(
+            queue, store, max_recoveries=settings.max_recoveries, again=self._again("observe"), dropped=self._dropped
+        )
         self.recover_orphans = Recover(
-            queue, store, max_recoveries=settings.max_recoveries, again=self._again("orphans")
+            queue, store, max_recoveries=settings.max_recoveries, again=self._again("orphans"), dropped=self._dropped
         )
         self.loss = None if store is None else Loss(queue, store, self.beats.alive("loss"))
 
@@ -167,6 +171,7 @@ class Worker:
                 await self._flush()
                 upkeep.cancel_scope.cancel()
             await self._leave()
+            self._dropped.tell(at_once=True)
             services.cancel_scope.cancel()
 
     async def _keep_lease(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -341,6 +346,7 @@ class Worker:
             recovered_jobs=sum(counts.jobs for counts in recovered),
             poisoned_jobs=sum(counts.failed for counts in recovered),
             reconciled_jobs=self.loss.counts.jobs if self.loss else 0,
+            dropped_letters=self._dropped.total,
             blocked=self.stall.counts.blocked,
             blocked_seconds=self.stall.counts.blocked_seconds,
         )
@@ -352,6 +358,7 @@ class Worker:
 
     async def _publish_soon(self) -> None:
         self._publish()
+        self._dropped.tell()
 
     def _publish(self) -> None:
         published = Published(
