@@ -66,7 +66,11 @@ def load(port: int, pid: int, *, connections: int, seconds: float, headers: byte
 
     Raises RuntimeError where an answer was not 200. About 10 us of our own CPU a request.
     """
-    request = b"POST /enqueue HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n%b\r\n%b" % (len(body), headers, body)
+    request = b"POST /enqueue HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n%b\r\n%b" % (
+        len(body),
+        headers,
+        body,
+    )
     selector = selectors.DefaultSelector()
     opened = [_Connection(port, request) for _ in range(connections)]
     try:

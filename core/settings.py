@@ -2,8 +2,9 @@
 
 import re
 from collections.abc import Mapping
+from ipaddress import IPv6Address
 from typing import Annotated, Any
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 import msgspec
 from msgspec import Meta, Struct
@@ -182,7 +183,7 @@ def _redis_url(environ: Mapping[str, str], faults: list[str]) -> str:
         return url
     address = environ.get("REDIS_ADDR") or "localhost:6379"
     match = re.fullmatch(r"(\[[0-9a-fA-F:.]+\]|[^\s:/@\[\]]+):(\d{1,5})", address)
-    if not match or int(match[2]) > 65535:
+    if not match or not _is_host(address):
         shown = "***" if "@" in address else repr(address[:200])
         faults.append(f"REDIS_ADDR={shown}: must be host:port, such as localhost:6379")
     tls = (environ.get("REDIS_TLS") or "false").lower()
@@ -193,32 +194,132 @@ def _redis_url(environ: Mapping[str, str], faults: list[str]) -> str:
     return f"{'rediss' if tls in TRUE else 'redis'}://{credentials}{address}"
 
 
+#: What REDIS_URL may say behind a `?`, and a pattern for it. Other options of redis-py change what answers mean, or the
+#: limits of time that the queue counts on: a job's answer would be lost.
+_TEXT, _YES_NO = r"(?s).+", "(?i)true|false|yes|no|1|0"
+REDIS_OPTIONS = {
+    "client_name": "[!-~]+", "db": "[0-9]{1,9}", "password": _TEXT, "username": _TEXT, "ssl_ca_certs": _TEXT,
+    "ssl_ca_data": _TEXT, "ssl_ca_path": _TEXT, "ssl_cert_reqs": "none|optional|required", "ssl_certfile": _TEXT,
+    "ssl_check_hostname": _YES_NO, "ssl_ciphers": _TEXT, "ssl_keyfile": _TEXT, "ssl_password": _TEXT,
+    "sentinel_password": _TEXT, "sentinel_username": _TEXT,
+}  # fmt: skip
+#: Named where they are refused; what else stands there may be a piece of a password.
+_REFUSED_OPTIONS = frozenset({
+    "connection_class", "credential_provider", "decode_responses", "driver_info", "encoder_class", "encoding",
+    "encoding_errors", "health_check_interval", "host", "legacy_responses", "lib_name", "lib_version",
+    "maint_notifications_config", "max_connections", "parser_class", "path", "port", "protocol", "redis_connect_func",
+    "retry", "retry_on_error", "retry_on_timeout", "single_connection_client", "socket_connect_timeout",
+    "socket_keepalive", "socket_keepalive_options", "socket_read_size", "socket_timeout", "socket_type",
+    "ssl_exclude_verify_flags", "ssl_include_verify_flags", "ssl_min_version", "ssl_validate_ocsp", "timeout",
+})  # fmt: skip
+SOCKET_PATH_MAX = 107  #: bytes
+
+
 def _redis_fault(url: str) -> str | None:
-    """What is wrong with the hosts or the path of a URL whose form is right."""
+    """What is wrong with the hosts, the path or the options of a URL whose form is right. Shows nothing of it."""
+    try:
+        url.encode()
+    except UnicodeEncodeError:
+        return "is no UTF-8"
+    if any(letter < " " or letter == "\x7f" for letter in url) or url != url.strip():
+        return "has a control character, or blanks around it; in a password write %20 and so on"
     parts = urlsplit(url)
+    topology = parts.scheme.partition("+")[2]
     path = parts.path.strip("/")
+    if "@" in path:
+        return "has an @ behind the hosts; in a password write / as %2F and @ as %40"
+    if not all(_is_text(part) for part in (parts.username, parts.password, parts.path)):
+        return "has a % that stands for no UTF-8"
+    fault = _options_fault(parts.query, parts.scheme)
     if parts.scheme == "unix":
-        return None
-    if "+" in parts.scheme:
-        hosts = parts.netloc.rpartition("@")[2].split(",")
-        if not all(urlsplit(f"//{host}").hostname for host in hosts):
-            return f"a host is missing; must be {parts.scheme}://host:port,host:port..."
-    if parts.scheme.endswith("+cluster"):
-        return "a Cluster has no other databases: nothing may stand behind the hosts" if path not in {"", "0"} else None
-    if parts.scheme.endswith("+sentinel"):
+        socket = unquote(parts.path).encode()
+        if not socket or b"\0" in socket or len(socket) > SOCKET_PATH_MAX:
+            return f"must name a socket, in 1 to {SOCKET_PATH_MAX} bytes: unix:///run/redis.sock"
+        return fault
+    address = parts.netloc.rpartition("@")[2]
+    hosts = address.split(",") if topology else [address]
+    if topology and not all(urlsplit(f"//{host}").hostname for host in hosts):
+        return f"a host is missing; must be {parts.scheme}://host:port,host:port..."
+    if not all(map(_is_host, hosts)):
+        return "a host or its port cannot be one; must be host:port, [IPv6]:port, with a port from 1 to 65535"
+    if topology == "cluster":
+        if path not in {"", "0"} or dict(parse_qsl(parts.query)).get("db", "0").strip("0"):
+            return "a Cluster has no other databases: nothing may stand behind the hosts"
+        return fault
+    if topology == "sentinel":
         service, _, path = path.partition("/")
         if not service:
             return f"must name the service: {parts.scheme}://host:port,host:port/service"
-    if path and not (path.isascii() and path.isdigit()):
+    if path and not re.fullmatch(REDIS_OPTIONS["db"], path):
         return "the path must end with the number of a database, such as /0"
+    return fault
+
+
+def _options_fault(query: str, scheme: str) -> str | None:
+    allowed = [
+        name for name in sorted(REDIS_OPTIONS)
+        if ("ssl_" not in name or scheme.startswith("rediss")) and ("sentinel" not in name or "sentinel" in scheme)
+    ]  # fmt: skip
+    pairs = parse_qsl(query, keep_blank_values=True)
+    if not _is_text(query) or (query and not pairs):
+        return "has options that cannot be read"
+    for name, value in pairs:
+        if name not in allowed:
+            known = name in _REFUSED_OPTIONS or name in REDIS_OPTIONS
+            shown = f"the option {name}" if known else "an option behind ?"
+            return f"{shown} is not taken here; allowed are {', '.join(allowed)} (a ? in a password is written %3F)"
+        if not re.fullmatch(REDIS_OPTIONS[name], value):
+            pattern = REDIS_OPTIONS[name]
+            wanted = {_TEXT: "not be empty", _YES_NO: "be true or false", "[!-~]+": "be visible ASCII without blanks"}
+            return f"the option {name} must {wanted.get(pattern, f'match {pattern}')}"
     return None
 
 
+def _is_text(quoted: str | None) -> bool:
+    try:
+        unquote(quoted or "", errors="strict")
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _is_host(address: str) -> bool:
+    """Could a connection be made there? An empty host is localhost."""
+    try:
+        parts = urlsplit(f"//{address}")
+        if parts.port == 0:
+            return False
+        host = unquote(parts.hostname or "", errors="strict")
+        if ":" in host:
+            IPv6Address(host)
+        elif host:
+            host.encode("idna")  # as a connection does: no label may be empty or have more than 63 letters
+        return not re.search(r"[\s\0/@?#%]", host.partition("%")[0] if ":" in host else host)
+    except ValueError:
+        return False
+
+
+_SHOWN_URL = re.compile(
+    r"(?P<scheme>[a-z][a-z0-9+.-]{0,30})://"
+    r"(?:(?P<user>[^/?#@:]*)(?P<password>:[^/?#]*)?@|(?P<odd>[^/?#]*)@)?"
+    r"(?P<hosts>[^/?#@]*)(?P<path>/[^?#@]*)?(?:\?[^#@]*)?"
+)
+_HOSTS = re.compile(r"(?:(?:\[[0-9a-zA-Z:.%]*\]|[^\s\[\]:,]*)(?::[0-9]{0,5})?(?:,|\Z))*")
+
+
 def without_password(url: str) -> str:
-    """`url` as it may be shown in a log or on a terminal."""
-    parts = urlsplit(url)
-    if parts.password is None and not parts.query:
-        return url
-    host = parts.netloc.rpartition("@")[2]
-    user = f"{unquote(parts.username)}@" if parts.username else ""
-    return f"{parts.scheme}://{user}{host}{parts.path}"
+    """`url` as it may be shown in a log or on a terminal.
+
+    What stands where it may be a piece of a password is left out, a user without a password too. Where nobody can say
+    which part is which (an unescaped / ? # or @ in a password), all but the scheme is.
+    """
+    match = _SHOWN_URL.fullmatch(url)
+    if match is None or not _HOSTS.fullmatch(match["hosts"]) or not url.isprintable():
+        scheme = re.match(r"[a-z][a-z0-9+.-]{0,30}(?=://)", url)
+        return f"{scheme[0]}://***" if scheme else "***"
+    user = ""
+    if match["password"] not in {None, ":"}:
+        user = f"{match['user']}@" if match["user"] else ""
+    elif match["user"] or match["odd"]:
+        user = "***@"
+    return f"{match['scheme']}://{user}{match['hosts']}{match['path'] or ''}"

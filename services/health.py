@@ -11,6 +11,7 @@ from core.queue.outages import NeedsOperator
 
 EVERY_SECONDS = 1.0
 ANSWER_SECONDS = 2.0  #: without an answer by then it counts as away
+TOLD_MAX = 20
 QUIET_SECONDS = 60.0  #: what was not met for so long is told again
 
 OUTAGES = (QueueUnavailable, StoreUnavailable)
@@ -40,6 +41,7 @@ class Dependency:
         self._error: str | None = f"{name}: not reached yet"
         self._ms: float | None = None
         self._since = trio.current_time()
+        self._told: set[str] = set()  #: of what makes it unfit, since it became so
         self._complaint = ""
         self._met_at = float("-inf")
 
@@ -67,21 +69,18 @@ class Dependency:
 
     async def look(self, reach: Callable[[], Awaitable[object]], check: Callable[[], Awaitable[object]]) -> None:
         """Ask once."""
-        began = trio.current_time()
         try:
             with trio.fail_after(ANSWER_SECONDS):
-                await reach()
-                milliseconds = (trio.current_time() - began) * 1000
-                complaint = None
+                began = trio.current_time()
+                complaint = await _complaint(reach)
+                milliseconds = None if complaint else (trio.current_time() - began) * 1000
                 try:
                     await check()
-                except OUTAGES as error:
+                except OUTAGES as error:  # it has looked closer, so its sentence says more
+                    await _complaint(reach)  # or has it gone in between?
                     complaint = str(error)
-                    await reach()  # or has it gone in between?
         except trio.TooSlowError:
             self._change("away", f"{self.name}: no answer within {ANSWER_SECONDS:g} s")
-        except NeedsOperator as error:  # it answers, and will say so to whatever asks it
-            self._change("unfit", str(error))
         except OUTAGES as error:
             self._change("away", str(error))
         else:
@@ -104,6 +103,12 @@ class Dependency:
     def _change(self, kind: str, error: str | None, milliseconds: float | None = None) -> None:
         before, self._kind = self._kind, kind
         self._error, self._ms = error, milliseconds and round(milliseconds, 2)
+        if kind != before:
+            self._told.clear()
+        if kind == "unfit" and error is not None and error not in self._told and len(self._told) < TOLD_MAX:
+            self._told.add(error)
+            if kind == before:  # another one: it may have lost one right after the other
+                log.warning("%s", self.error)
         if before == kind:
             return
         now = trio.current_time()
@@ -114,3 +119,12 @@ class Dependency:
         else:
             log.info("%s is well again after %.1f s", self.name, now - self._since)
         self._since = now
+
+
+async def _complaint(reach: Callable[[], Awaitable[object]]) -> str | None:
+    """What it says instead of an answer, when it is there; raises when it is not."""
+    try:
+        await reach()
+    except NeedsOperator as error:  # it will say so to whatever asks it
+        return str(error)
+    return None

@@ -1,5 +1,7 @@
 """The queue in Redis: one method a script or command, each a single trip over the bridge."""
 
+import logging
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
@@ -13,12 +15,16 @@ from redis.exceptions import MovedError, NoScriptError
 
 from core.bridge import Bridge
 from core.errors import LeaseLost, QueueUnavailable
-from core.queue import scripts
+from core.queue import checks, scripts
 from core.queue.keys import Keys
-from core.queue.outages import NeedsOperator, outage
+from core.queue.odd import Odd, read_lease, read_mark, read_number
+from core.queue.outages import Refused, Unforeseen, UnknownReply, outage
+from core.queue.packets import Command, together, transaction
 from core.queue.urls import client, target
 
 T = TypeVar("T")
+
+log = logging.getLogger(__name__)
 
 COMMAND_SECONDS = 5.0  #: a command that has no answer by then has failed; nobody knows whether it took effect
 WAIT_SECONDS = 0.25  #: of one blocking wait: an asyncio cancellation may get lost, then this bounds a shutdown
@@ -26,7 +32,10 @@ CLAIM_BYTES_MAX = 8 * 1024 * 1024
 PUSH_BYTES_MAX = 4 * 1024 * 1024
 PROMOTE_MAX = 1000
 DEAD_LETTERS_MAX = 10_000
+TYPE_SHOWN_MAX = 200  #: characters
 TASKS_MAX = 500  #: read at a time
+CHECK = "TYPE, INFO, MULTI"  #: what is asked by `check`
+REFUSED_SECONDS = 60.0  #: for so long `check` names what was refused and has not been asked again with success
 ARGUMENTS_MAX = 3000  #: of one script call
 
 
@@ -41,19 +50,28 @@ class Depths(Struct, frozen=True):
 class Inspection(Struct, frozen=True):
     """What Redis says of a lease that is to be recovered."""
 
-    score: int | None  #: 0 = fenced, -1 = ended clean, above = it lives; None: Redis knows no such lease
+    score: float | None  #: 0 = fenced, -1 = ended clean, above = it lives; None: Redis knows no such lease
     numbers: set[int]  #: of the tasks in its flight
     noted: set[int]  #: suspects whose start was noted
+    odd: list[bytes] = []  #: fields of its flight that are no numbers: another program wrote them
 
 
 class Queue:
-    """One queue. Cancelling any method leaves the command's effect unknown, unless it says more."""
+    """One queue. Cancelling any method leaves the command's effect unknown, unless it says more.
+
+    What another program has put into our keys is passed over, and named once in the log.
+    Mutable state: what was named and told, and which questions were refused when they were asked last.
+    """
 
     def __init__(self, bridge: Bridge, commands: "Redis", blocking: "Redis", keys: Keys) -> None:
         self.keys = keys
         self._bridge = bridge
         self._commands = commands
         self._blocking = blocking
+        self._odd = Odd()
+        self._unforeseen = Unforeseen()
+        self._refused: dict[str, tuple[QueueUnavailable, float]] = {}  #: what was asked -> why in vain, and when
+        self._goes_without: set[str] = set()
 
     @property
     def name(self) -> str:
@@ -69,7 +87,8 @@ class Queue:
         """Push (hash of an idempotency key, hash of the body, task), each once for its key.
 
         One script for up to 1,000: all of them are done or none. Answers for each `pushed`, `same` (that body was
-        pushed under this key) or `other` (the key stands for another body). May be repeated: `pushed` is `same` then.
+        pushed under this key), `other` (the key stands for another body) or `odd` (it cannot be used: another program
+        has made it). May be repeated: `pushed` is `same` then.
         """
         answer: list[str] = []
         for part in _parts(tasks, 3):
@@ -142,18 +161,30 @@ class Queue:
             answer |= {number: bool(done) for (number, _, _), done in zip(part, given, strict=True)}
         return answer
 
-    async def bury(self, lease: UUID, entries: Sequence[tuple[int, bytes]]) -> int:
-        """Move (number, entry) to the dead letters; returns how many old entries had to go. May be repeated."""
-        dropped = 0
+    async def bury(self, lease: UUID, entries: Sequence[tuple[int | bytes, bytes]]) -> Counter[str]:
+        """Move (number, entry) to the dead letters; returns how many old entries had to go, by their types.
+
+        `""` for those that have none, or that there was no time to look at. May be repeated.
+        """
+        dropped: Counter[str] = Counter()
         for part in _parts(entries, 2):
             keys = [self.keys.dead, self.keys.flight(lease)]
-            dropped += (await self._script(scripts.BURY, keys, [DEAD_LETTERS_MAX, *_flat(part)]))[0]
+            answer = await self._script(scripts.BURY, keys, [DEAD_LETTERS_MAX, *_flat(part)])
+            types = answer[1 + len(part) :]
+            dropped.update(each.decode(errors="replace")[:TYPE_SHOWN_MAX] for each in types)
+            if (rest := answer[0] - len(types)) > 0:
+                dropped[""] += rest
         return dropped
 
     async def numbers(self, lease: UUID) -> set[int]:
         """The numbers that are in the flight of a lease."""
-        fields = await self._command("HKEYS", self.keys.flight(lease))
-        return {int(field) for field in fields if field != b"at"}
+        return self._numbers(lease, await self._command("HKEYS", self.keys.flight(lease)))[0]
+
+    def _numbers(self, lease: UUID, fields: Sequence[bytes]) -> tuple[set[int], list[bytes]]:
+        """The numbers among the fields of a flight, and what is none."""
+        key = self.keys.flight(lease)
+        numbers, odd = self._odd.split(key, (field for field in fields if field != b"at"), read_number)
+        return set(numbers), odd
 
     # --- leases
 
@@ -166,16 +197,24 @@ class Queue:
         keys = [self.keys.leases, self.keys.workers, self.keys.flight(lease), self.keys.started(lease)]
         return bool(await self._script(scripts.RETIRE, keys, [str(lease)]))
 
-    async def lease_scores(self) -> dict[UUID, int]:
+    async def lease_scores(self) -> dict[UUID, float]:
         """Lease -> its score (Keys.leases says what it means)."""
-        leases = await self._command("ZRANGE", self.keys.leases, 0, -1, "WITHSCORES")
-        return {UUID(lease.decode()): int(float(score)) for lease, score in _pairs(leases)}
+        return self._scores(await self._command("ZRANGE", self.keys.leases, 0, -1, "WITHSCORES"))
+
+    def _scores(self, answer: Sequence[Any]) -> dict[UUID, float]:
+        pairs = _pairs(answer)
+        leases, _ = self._odd.split(self.keys.leases, (lease for lease, _ in pairs), read_lease)
+        scores = {lease: float(score) for lease, score in pairs}
+        return {lease: scores[str(lease).encode()] for lease in leases}
 
     async def published_leases(self) -> set[UUID]:
         """The leases whose workers ever said something of themselves and that nobody has retired."""
-        return {UUID(lease.decode()) for lease in await self._command("HKEYS", self.keys.workers)}
+        return set(self._leases(self.keys.workers, await self._command("HKEYS", self.keys.workers)))
 
-    async def fence(self, lease: UUID, score: int) -> bool:
+    def _leases(self, key: str, found: Sequence[bytes]) -> list[UUID]:
+        return self._odd.split(key, found, read_lease)[0]
+
+    async def fence(self, lease: UUID, score: float) -> bool:
         """Fence a lease whose score is still this one. False: it is not; nothing was done."""
         return bool(await self._script(scripts.FENCE, [self.keys.leases], [str(lease), score]))
 
@@ -186,18 +225,19 @@ class Queue:
 
     async def inspect(self, lease: UUID) -> Inspection:
         """What is there of a lease, all of it at one moment."""
+        score, fields, noted = await self._transaction(
+            ["ZSCORE", self.keys.leases, str(lease)],
+            ["HKEYS", self.keys.flight(lease)],
+            ["SMEMBERS", self.keys.started(lease)],
+        )
+        numbers, odd = self._numbers(lease, fields)
+        started, _ = self._odd.split(self.keys.started(lease), noted, read_number)
+        return Inspection(None if score is None else float(score), numbers, set(started), odd)
 
-        async def unit() -> list[Any]:
-            pipeline: Any = self._commands.pipeline(transaction=True)
-            pipeline.execute_command("ZSCORE", self.keys.leases, str(lease))
-            pipeline.execute_command("HKEYS", self.keys.flight(lease))
-            pipeline.execute_command("SMEMBERS", self.keys.started(lease))
-            answers: list[Any] = await pipeline.execute()
-            return answers
-
-        score, fields, noted = await self._run(unit, COMMAND_SECONDS)
-        numbers = {int(field) for field in fields if field != b"at"}
-        return Inspection(None if score is None else int(float(score)), numbers, {int(number) for number in noted})
+    async def odd_tasks(self, lease: UUID, fields: Sequence[bytes]) -> dict[bytes, bytes]:
+        """Field -> what stands there, of fields of a flight that are no numbers. Ask for few at a time."""
+        values = await self._command("HMGET", self.keys.flight(lease), *fields)
+        return {field: value for field, value in zip(fields, values, strict=True) if value is not None}
 
     async def flight_tasks(self, lease: UUID, numbers: Sequence[int]) -> dict[int, bytes]:
         """Number -> task, of those that are in the flight. Tasks are large: ask for few at a time."""
@@ -206,12 +246,18 @@ class Queue:
 
     # --- what Redis remembers
 
-    async def tick(self) -> tuple[str, int | None]:
-        """The run id of this Redis, and the mark that it remembers; None: it has none."""
-        run, mark = await self._script(scripts.TICK, [self.keys.mark], [])
-        return run.decode(), None if mark is None else int(mark)
+    async def tick(self) -> tuple[str | None, int | bytes | None]:
+        """The run id of this Redis (None: it refuses INFO) and the mark that it remembers.
 
-    async def set_mark(self, seen: int | None, new: int) -> bool:
+        The mark is None where it has none, and bytes where what stands there was never a mark of ours.
+        """
+        run, mark = await self._script(scripts.TICK, [self.keys.mark], [])
+        if mark is None:
+            return run.decode() or None, None
+        marks, odd = self._odd.split(self.keys.mark, [mark], read_mark)
+        return run.decode() or None, odd[0] if odd else marks[0]
+
+    async def set_mark(self, seen: int | bytes | None, new: int) -> bool:
         """Move the mark on from the one that was seen; False: it is another one by now."""
         return bool(await self._script(scripts.SET_MARK, [self.keys.mark], ["" if seen is None else seen, new]))
 
@@ -228,21 +274,16 @@ class Queue:
 
     async def workers(self) -> dict[UUID, tuple[bytes, float]]:
         """Lease that lives -> (what its worker published last, seconds since on Redis's clock)."""
-
-        async def unit() -> list[Any]:
-            pipeline: Any = self._commands.pipeline(transaction=True)
-            pipeline.zrange(self.keys.leases, 0, -1, withscores=True)
-            pipeline.hgetall(self.keys.workers)
-            pipeline.time()
-            answers: list[Any] = await pipeline.execute()
-            return answers
-
-        leases, published, (seconds, microseconds) = await self._run(unit, COMMAND_SECONDS)
+        leases, flat, (seconds, microseconds) = await self._transaction(
+            ["ZRANGE", self.keys.leases, 0, -1, "WITHSCORES"], ["HGETALL", self.keys.workers], ["TIME"]
+        )
+        published = dict(_pairs(flat))
+        self._leases(self.keys.workers, list(published))  # names what is odd there
         now_ms = int(seconds) * 1000 + int(microseconds) // 1000
         return {
-            UUID(lease.decode()): (published[lease], max(0.0, (now_ms - float(score)) / 1000))
-            for lease, score in leases
-            if float(score) > 0 and lease in published
+            lease: (said, max(0.0, (now_ms - score) / 1000))
+            for lease, score in self._scores(leases).items()
+            if score > 0 and (said := published.get(str(lease).encode())) is not None
         }
 
     # --- looking
@@ -253,17 +294,14 @@ class Queue:
 
     async def depths(self) -> Depths:
         """How many tasks are where, in one trip."""
-
-        async def unit() -> list[int]:
-            pipeline: Any = self._commands.pipeline(transaction=False)
-            pipeline.execute_command("LLEN", self.keys.ready)
-            pipeline.execute_command("LLEN", self.keys.front)
-            pipeline.execute_command("ZCARD", self.keys.scheduled)
-            pipeline.execute_command("LLEN", self.keys.dead)
-            answers: list[int] = await pipeline.execute()
-            return answers
-
-        ready, front, scheduled, dead = await self._run(unit, COMMAND_SECONDS)
+        commands = (
+            ["LLEN", self.keys.ready],
+            ["LLEN", self.keys.front],
+            ["ZCARD", self.keys.scheduled],
+            ["LLEN", self.keys.dead],
+        )
+        unit = partial(together, self._commands, commands)
+        ready, front, scheduled, dead = await self._run(unit, COMMAND_SECONDS, "LLEN, ZCARD")
         return Depths(ready + front, scheduled, dead)
 
     async def count_tasks(self) -> int:
@@ -271,24 +309,16 @@ class Queue:
         while True:
             before = await self.lease_scores(), await self.published_leases()
             leases = sorted(set(before[0]) | before[1])
-
-            async def unit(leases: Sequence[UUID] = leases) -> list[Any]:
-                pipeline: Any = self._commands.pipeline(transaction=True)
-                for command, key in (
-                    ("LLEN", self.keys.ready),
-                    ("LLEN", self.keys.front),
-                    ("ZCARD", self.keys.scheduled),
-                ):
-                    pipeline.execute_command(command, key)
-                for lease in leases:
-                    pipeline.execute_command("HKEYS", self.keys.flight(lease))
-                pipeline.execute_command("ZRANGE", self.keys.leases, 0, -1)
-                pipeline.execute_command("HKEYS", self.keys.workers)
-                answers: list[Any] = await pipeline.execute()
-                return answers
-
-            ready, front, scheduled, *flights, living, published = await self._run(unit, COMMAND_SECONDS)
-            if {UUID(lease.decode()) for lease in (*living, *published)} <= set(leases):  # else: a new one's flight
+            ready, front, scheduled, *flights, living, published = await self._transaction(
+                ["LLEN", self.keys.ready],
+                ["LLEN", self.keys.front],
+                ["ZCARD", self.keys.scheduled],
+                *(["HKEYS", self.keys.flight(lease)] for lease in leases),
+                ["ZRANGE", self.keys.leases, 0, -1],
+                ["HKEYS", self.keys.workers],
+            )
+            there = {*self._leases(self.keys.leases, living), *self._leases(self.keys.workers, published)}
+            if there <= set(leases):  # else: a new one's flight
                 return int(ready + front + scheduled + sum(field != b"at" for flight in flights for field in flight))
 
     async def tasks(self) -> AsyncIterator[list[bytes]]:
@@ -316,49 +346,58 @@ class Queue:
 
     async def key_names(self) -> set[str]:
         """Every key of this queue that exists. Walks through all keys of the server, in pieces."""
-        names = {self.name} if await self._command("EXISTS", self.name) else set()
+        return {name.decode(errors="replace") for name in await self._key_names()}
+
+    async def _key_names(self) -> set[bytes]:
+        names = {self.name.encode()} if await self._command("EXISTS", self.name) else set()
         cursor = b"0"
         while True:
             cursor, found = await self._command("SCAN", cursor, "MATCH", f"{{{self.name}}}:*", "COUNT", 1000)
-            names.update(name.decode() for name in found)
+            names.update(found)
             if int(cursor) == 0:
                 return names
 
     async def remove(self) -> None:
         """Remove the queue with all that is in it, for good."""
-        if names := await self.key_names():
+        if names := await self._key_names():
             await self._command("DEL", *names)
 
-    async def check(self, *, room: bool = False) -> None:
-        """Raise NeedsOperator, with a sentence for an operator, unless Redis keeps what it has.
+    async def check(self, *, room: bool = False, lease: UUID | None = None) -> None:
+        """Raise NeedsOperator, with a sentence for an operator, unless Redis keeps what it has and does what we need.
 
-        `room`: and would take new tasks. Workers do not need that: they go on under out-of-memory, and so make room.
+        `room`: and would take new tasks; only what producers need is asked for then. Workers do not need that: they go
+        on under out-of-memory, and so make room. `lease`: whose own keys are looked at too.
         """
-        await self._command("LLEN", self.keys.ready)
-        memory = await self._info("memory")
-        if room and 0 < memory.get("maxmemory", 0) < memory.get("used_memory", 0):
-            raise NeedsOperator(
-                f"Redis: its memory is full (maxmemory is {memory['maxmemory']} bytes): it takes no new tasks until "
-                "workers have done some. Raise maxmemory, or start more workers"
-            )
-        policy = memory.get("maxmemory_policy", "noeviction")
-        if policy != "noeviction":
-            raise NeedsOperator(
-                f"Redis: maxmemory-policy is {policy}: it may drop tasks. Set it to noeviction on the server"
-            )
-        if (await self._info("replication")).get("role", "master") != "master":
+        kinds = checks.kinds(self.keys, lease)
+        answer = await self._run(
+            partial(checks.ask, self._commands, self.keys, kinds, produces=room), COMMAND_SECONDS, CHECK
+        )
+        if checks.is_replica(answer):
             # It may have been the master a moment ago: whoever connects now may come to another server.
-            await self._run(partial(self._commands.connection_pool.disconnect, False), COMMAND_SECONDS)
-            raise NeedsOperator("Redis: this server is a read-only replica; point REDIS_URL to its master")
+            await self._run(partial(self._commands.connection_pool.disconnect, False), COMMAND_SECONDS, CHECK)
+        self._say_what_is_done_without(answer)
+        checks.judge(answer, kinds, room=room)
+        now = trio.current_time()
+        self._refused = {asked: each for asked, each in self._refused.items() if now - each[1] < REFUSED_SECONDS}
+        for failure, _ in self._refused.values():
+            raise failure
 
-    async def _info(self, section: str) -> dict[str, Any]:
-        answer: dict[str, Any] = await self._run(partial(self._commands.info, section), COMMAND_SECONDS)
-        return answer
+    def _say_what_is_done_without(self, answer: checks.Answer) -> None:
+        missing = checks.done_without(answer)
+        if missing is not None and missing not in self._goes_without:
+            log.warning("%s. Until then: whether keys may be evicted is not known, and a loss of data is noticed by "
+                        "its mark alone", missing)  # fmt: skip
+        self._goes_without = set() if missing is None else {missing}
 
     # --- how a command travels
 
     async def _command(self, *parts: Any) -> Any:
-        return await self._run(partial(self._commands.execute_command, *parts), COMMAND_SECONDS)
+        return await self._run(partial(self._commands.execute_command, *parts), COMMAND_SECONDS, parts[0])
+
+    async def _transaction(self, *commands: Command) -> list[Any]:
+        """The answers of all of them, at one moment."""
+        asked = ", ".join(dict.fromkeys(["MULTI", *(str(command[0]) for command in commands), "EXEC"]))
+        return await self._run(partial(transaction, self._commands, commands), COMMAND_SECONDS, asked)
 
     async def _script(self, script: scripts.Script, keys: Sequence[str], arguments: Sequence[Any]) -> Any:
         async def unit() -> Any:
@@ -368,7 +407,7 @@ class Queue:
             except NoScriptError:  # a new server, or somebody flushed its scripts: nothing was done
                 return await run("EVAL", script.text, len(keys), *keys, *arguments)
 
-        return await self._run(unit, COMMAND_SECONDS)
+        return await self._run(unit, COMMAND_SECONDS, script.shown)
 
     async def _script_once_there_is_a_task(
         self, script: scripts.Script, keys: Sequence[str], arguments: Sequence[Any], found: Callable[[], None]
@@ -396,9 +435,9 @@ class Queue:
             finally:
                 await pool.release(connection)
 
-        return await self._run(unit, WAIT_SECONDS + COMMAND_SECONDS)
+        return await self._run(unit, WAIT_SECONDS + COMMAND_SECONDS, f"BLMOVE or {script.shown}")
 
-    async def _run(self, unit: Callable[[], Awaitable[T]], seconds: float) -> T:
+    async def _run(self, unit: Callable[[], Awaitable[T]], seconds: float, asked: str) -> T:
         async def redirected() -> T:
             try:
                 return await unit()
@@ -407,11 +446,17 @@ class Queue:
 
         with trio.move_on_after(seconds):
             try:
-                return await self._bridge.run(redirected)
+                answer = await self._bridge.run(redirected)
             except Exception as error:
-                if (failure := outage(error)) is not None:
-                    raise failure from error
-                raise
+                if (failure := outage(error, asked)) is None:
+                    raise
+                if isinstance(failure, Refused | UnknownReply):
+                    self._unforeseen.tell(failure)
+                    self._refused[asked] = failure, trio.current_time()
+                raise failure from error
+            if self._refused:
+                self._refused.pop(asked, None)
+            return answer
         raise QueueUnavailable(f"Redis: no answer within {seconds:g} s")
 
 

@@ -13,7 +13,7 @@ from redis import asyncio as redis_asyncio
 from redis.exceptions import RedisError, ResponseError
 
 from core.queue.master import Address, Master, NotKnown
-from core.queue.outages import PROTECTED, plain
+from core.queue.outages import PROTECTED, plain, refusal
 
 FAULTS_SHOWN = 3  #: of those who were asked and did not know
 
@@ -63,6 +63,7 @@ class _Following:
             raise error
 
     def _verify(self, replication: bytes) -> None:
+        """A server that refuses INFO is taken for a master until it says of itself that it only reads."""
         if b"role:master" not in replication:
             raise redis.ConnectionError(f"{self.host}:{self.port} is no master, though {self._told_by} says so")
 
@@ -90,6 +91,9 @@ class FollowingConnection(_Following, redis_asyncio.Connection):
         except RedisError:
             self._misled()
             raise
+        except UnicodeError as error:  # the host that we were told of cannot be a host's name
+            self._misled()
+            raise redis.ConnectionError(f"{self.host!r} is no name of a host") from error
 
     async def send_packed_command(self, command: bytes | str | Iterable[bytes], check_health: bool = True) -> None:
         """What the socket takes at once needs no limit of time; redis-py starts a task for it (before Python 3.12)."""
@@ -136,7 +140,13 @@ class FollowingConnection(_Following, redis_asyncio.Connection):
         await super().on_connect_check_health(check_health)
         if self._master.is_verified:
             await self.send_command("INFO", "replication", check_health=False)
-            self._verify(await self.read_response())
+            try:
+                replication = await self.read_response()
+            except ResponseError as error:
+                if refusal(error, "INFO") is None:
+                    raise
+            else:
+                self._verify(replication)
             return
         # A server in protected mode says so to whoever connects, and hangs up. It has to be read here: the pool takes
         # a connection on which something lies unread for broken.
@@ -169,6 +179,9 @@ class BlockingFollowingConnection(_Following, redis.Connection):
         except RedisError:
             self._misled()
             raise
+        except UnicodeError as error:  # the host that we were told of cannot be a host's name
+            self._misled()
+            raise redis.ConnectionError(f"{self.host!r} is no name of a host") from error
 
     def _connect(self) -> Any:
         if self._master.question:
@@ -200,7 +213,13 @@ class BlockingFollowingConnection(_Following, redis.Connection):
         super().on_connect_check_health(check_health)
         if self._master.is_verified:
             self.send_command("INFO", "replication", check_health=False)
-            self._verify(self.read_response())
+            try:
+                replication = self.read_response()
+            except ResponseError as error:
+                if refusal(error, "INFO") is None:
+                    raise
+            else:
+                self._verify(replication)
             return
         self.send_command("PING", check_health=False)
         try:

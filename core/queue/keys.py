@@ -47,6 +47,11 @@ class Keys(Struct, frozen=True):
         only, or nothing is known yet (steps/installation.py)."""
         return f"{{{self.ready}}}:rows"
 
+    @property
+    def unused(self) -> str:
+        """Nothing is ever there: a name to ask with (commands.py)."""
+        return f"{{{self.ready}}}:unused"
+
     def idempotency(self, key_hash: bytes) -> str:
         """String with a TTL: SHA-256 of the body that came with this idempotency key. With Postgres a table has it."""
         return f"{{{self.ready}}}:idem:{key_hash.hex()}"

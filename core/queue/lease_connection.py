@@ -7,7 +7,7 @@ from redis.exceptions import NoScriptError
 
 from core.queue import scripts
 from core.queue.keys import Keys
-from core.queue.outages import outage
+from core.queue.outages import Unforeseen, outage
 from core.queue.urls import blocking_client, target
 
 
@@ -18,6 +18,7 @@ class LeaseConnection:
     def __init__(self, url: str, keys: Keys, *, seconds: float) -> None:
         self._keys = [keys.leases, keys.workers]
         self._redis: Any = blocking_client(target(url, keys.ready), seconds=seconds)
+        self._unforeseen = Unforeseen()
 
     def register(self, lease: UUID, published: bytes) -> None:
         """Take a lease that nobody had before. Not to be repeated with the same id (register.lua says why)."""
@@ -37,7 +38,8 @@ class LeaseConnection:
             except NoScriptError:
                 answer = self._redis.execute_command("EVAL", script.text, 2, *self._keys, str(lease), published)
         except Exception as error:
-            if (failure := outage(error)) is not None:
-                raise failure from error
-            raise
+            if (failure := outage(error, script.shown)) is None:
+                raise
+            self._unforeseen.tell(failure)
+            raise failure from error
         return int(answer)

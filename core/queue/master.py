@@ -50,7 +50,10 @@ class Master:
 
     def read(self, answer: Any, asked: Address) -> Address:
         """What a node answered to `question`. Raises NotKnown."""
-        found = self._read(answer, asked)
+        try:
+            found = self._read(answer, asked)
+        except (ValueError, TypeError, AttributeError) as error:  # of another shape: it is no Sentinel, no such node
+            raise NotKnown(f"gives an answer that cannot be read ({type(error).__name__})") from None
         if found != self._at:
             self._at = found
             self.era += 1

@@ -16,6 +16,7 @@ from redis.asyncio.connection import parse_url
 from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import NoBackoff
 from redis.crc import key_slot
+from redis.exceptions import RedisError
 from redis.retry import Retry
 
 from core.errors import InvalidSettings
@@ -42,12 +43,18 @@ class Target(Struct, frozen=True):
 
 
 def check_url(url: str) -> None:
-    """Raise InvalidSettings where no connection can be made from `url`, whatever runs there. Connects to nothing."""
+    """Raise InvalidSettings where no connection can be made from `url`, whatever runs there. Connects to nothing.
+
+    core/settings.py has looked at its form; this reads the files of certificates as well.
+    """
     try:
-        client(target(url, ""), 1, seconds=1, read_seconds=1).connection_pool.make_connection()
-    except (TypeError, ValueError) as error:  # a value that cannot be read; an option that does not exist
-        fault = str(error).rpartition("() got an ")[2]  # of a TypeError, without the name of redis-py's method
-        raise InvalidSettings([f"REDIS_URL=***: {fault}"]) from None
+        connection: Any = client(target(url, ""), 1, seconds=1, read_seconds=1).connection_pool.make_connection()
+        if (context := getattr(connection, "ssl_context", None)) is not None:
+            context.get()
+    except OSError as error:  # of ssl and of files, without their names
+        raise InvalidSettings([f"REDIS_URL=***: its ssl options cannot be used: {error.strerror or error}"]) from None
+    except (TypeError, ValueError, RedisError) as error:  # what redis-py says may show a piece of a password
+        raise InvalidSettings([f"REDIS_URL=***: cannot be used ({type(error).__name__})"]) from None
 
 
 def target(url: str, queue_name: str) -> Target:

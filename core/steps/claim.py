@@ -17,6 +17,7 @@ from core.ids import new_ids
 from core.job import TERMINAL, JobState
 from core.queue import Queue
 from core.steps.again import Again
+from core.steps.dropped import Dropped
 from core.steps.lease import Held, Lease
 from core.steps.marks import Ledger, Leftovers
 from core.store import Counters, JobStore, Look, Release
@@ -48,7 +49,13 @@ class Claim:
     """
 
     def __init__(
-        self, queue: Queue, store: JobStore | None, ledger: Ledger, worker: str, again: Again | None = None
+        self,
+        queue: Queue,
+        store: JobStore | None,
+        ledger: Ledger,
+        worker: str,
+        again: Again | None = None,
+        dropped: Dropped | None = None,
     ) -> None:
         self._queue = queue
         self._store = store
@@ -56,6 +63,7 @@ class Claim:
         self._worker = clean(worker, WORKER_LENGTH_MAX) or ""
         self._again = again or Again()
         self.counts = Copies()
+        self._dropped = dropped or Dropped()
 
     async def run_once(self, lease: Lease, count: int, found: Callable[[], None] | None = None) -> list[Held]:
         """Take up to `count` tasks; what is returned is ours, named and (with Postgres) `processing` under our token.
@@ -151,9 +159,7 @@ class Claim:
     async def _bury(self, lease: Lease, entries: list[tuple[int, bytes]]) -> None:
         for _, entry in entries:
             log.warning("a task was moved to the dead letters: %.200s", entry.decode())
-        dropped = await self._again(partial(self._queue.bury, lease.id, entries))
-        if dropped:
-            log.error("dead letters are full: the oldest %d were dropped", dropped)
+        self._dropped.add(await self._again(partial(self._queue.bury, lease.id, entries)))
 
     # --- rows
 

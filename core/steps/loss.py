@@ -13,6 +13,7 @@ from core.store.jobs import RECONCILE_SECONDS
 log = logging.getLogger(__name__)
 
 PLANTED_MAX = 2**31  #: a planted mark is negative: ms before 1970
+UNKNOWN_RUN = ""  #: what is written down of a Redis that refuses INFO
 
 
 class Losses(Struct):
@@ -26,8 +27,9 @@ class Loss:
     """Compares what Redis remembers with what Postgres knows that it did. Mutable state: the counts.
 
     A mark, ms of Postgres's clock, moves on in both, in Redis first: a Redis that lost its last seconds shows an older
-    one, an empty one none (a negative one is planted there), another server another run id. Rows that became pending
-    since that mark (less a minute) are marked, and the sweep pushes them. Rows are never compared with the list: a
+    one, an empty one none (a negative one is planted there), another server another run id. A Redis that refuses INFO
+    shows no run id: what it loses between two marks, a second, is not noticed then. Rows that became pending since that
+    mark (less a minute) are marked, and the sweep pushes them. Rows are never compared with the list: a
     foreign program may have taken a task.
     """
 
@@ -42,13 +44,15 @@ class Loss:
         name = self._queue.name
         known = await self._store.known(name)  # before Redis: what Postgres knows was in Redis before
         run, mark = await self._queue.tick()
-        if mark is None:
+        if not isinstance(mark, int):  # none, or something that another program has put in its place
             # Plant one that nobody else can have, older than any, before anything is repaired: a late send that turns
             # "none" into a mark would hide that Redis has lost everything once more meanwhile.
-            mark = -random.randint(1, PLANTED_MAX)  # noqa: S311 - no secret
-            if not await self._queue.set_mark(None, mark):
+            seen, mark = mark, -random.randint(1, PLANTED_MAX)  # noqa: S311 - no secret
+            if not await self._queue.set_mark(seen, mark):
                 return
-        if run != known.run or mark < known.n:
+        is_another = run is not None and run != known.run  # one that is refused shows nothing
+        run = run or known.run or UNKNOWN_RUN
+        if is_another or known.run is None or mark < known.n:
             self._alive(RECONCILE_SECONDS)
             marked = await self._store.reconcile(name, known, run, mark)
             self._alive(TRIP_SECONDS)
@@ -59,7 +63,7 @@ class Loss:
                 self.counts.jobs += marked
                 log.log(
                     logging.WARNING if marked else logging.INFO,
-                    "%s: %d pending jobs are pushed again", _what(run != known.run, mark), marked,
+                    "%s: %d pending jobs are pushed again", _what(is_another, mark), marked,
                 )  # fmt: skip
         if await self._queue.set_mark(mark, known.now_ms):
             await self._store.advance(name, run, known)

@@ -34,7 +34,7 @@ class Observe:
         self._mine = mine
         self._steady_since = steady_since
         self._clock = clock
-        self._seen: dict[UUID, tuple[int, float]] = {}  #: lease -> score, since when it is that
+        self._seen: dict[UUID, tuple[float, float]] = {}  #: lease -> score, since when it is that
         self._gone: set[UUID] = set()  #: leases that did not live at the last look
 
     async def run_once(self) -> list[UUID]:

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import TypeVar
 from uuid import UUID
@@ -18,6 +18,7 @@ from core.queue import Inspection, Queue
 from core.queue.outages import KeyOfAnotherType
 from core.steps.again import Again
 from core.steps.claim import dead_letter
+from core.steps.dropped import Dropped
 from core.steps.marks import ANSWER_SECONDS
 from core.steps.sweep import push_waiting
 from core.store import JobStore
@@ -48,7 +49,13 @@ class Recover:
     """
 
     def __init__(
-        self, queue: Queue, store: JobStore | None, *, max_recoveries: int, again: Again | None = None
+        self,
+        queue: Queue,
+        store: JobStore | None,
+        *,
+        max_recoveries: int,
+        again: Again | None = None,
+        dropped: Dropped | None = None,
     ) -> None:
         """`max_recoveries`: at so many deaths of its worker a job fails."""
         self._queue = queue
@@ -56,6 +63,7 @@ class Recover:
         self._max = max_recoveries
         self._again = again or Again()
         self._named: set[UUID] = set()
+        self._dropped = dropped or Dropped()
         self.counts = Recoveries()
 
     async def run_once(self, lease: UUID) -> None:
@@ -71,6 +79,15 @@ class Recover:
                 log.error("the jobs of lease %s cannot be given to others yet: %s (look at %s)",
                           lease, error, self._queue.keys.flight(lease))  # fmt: skip
 
+    async def _bury_odd(self, lease: UUID, fields: list[bytes]) -> None:
+        """Fields that another program wrote: whole into the dead letters, or the lease could never be retired."""
+        for begin in range(0, len(fields), PIECE_MAX):
+            found = await self._ask(partial(self._queue.odd_tasks, lease, fields[begin : begin + PIECE_MAX]))
+            reason = f"it lay in the flight of lease {lease} under a name that is no number"
+            entries = [(field, dead_letter(value, reason)) for field, value in found.items()]
+            if entries:
+                await self._bury_all(lease, entries)
+
     async def _ask(self, trip: Callable[[], Awaitable[T]]) -> T:
         return await self._again(trip, unless=(KeyOfAnotherType,))
 
@@ -85,6 +102,7 @@ class Recover:
             await self._empty_flight(lease, found, blameless)
         else:
             await self._recover_rows(self._store, lease, found, blameless)
+        await self._bury_odd(lease, found.odd)
         await self._ask(partial(self._queue.retire, lease))
         self.counts.leases += 1
         if (jobs := self.counts.jobs - before) or found.numbers:
@@ -123,9 +141,10 @@ class Recover:
         reason = f"its worker died {task.recoveries} times while it ran"
         log.error("job %s (%s) failed: %s", task.job_id, task.type, reason)
         self.counts.failed += 1
-        dropped = await self._ask(partial(self._queue.bury, lease, [(number, dead_letter(encode_task(task), reason))]))
-        if dropped:
-            log.error("dead letters are full: the oldest %d were dropped", dropped)
+        await self._bury_all(lease, [(number, dead_letter(encode_task(task), reason))])
+
+    async def _bury_all(self, lease: UUID, entries: Sequence[tuple[int | bytes, bytes]]) -> None:
+        self._dropped.add(await self._ask(partial(self._queue.bury, lease, entries)))
 
     # --- with Postgres: the row decides
 
@@ -224,7 +243,7 @@ def _pieces(numbers: set[int]) -> list[list[int]]:
     return [ordered[begin : begin + PIECE_MAX] for begin in range(0, len(ordered), PIECE_MAX)]
 
 
-def _end(score: int | None) -> str:
+def _end(score: float | None) -> str:
     if score is None:
         return "Redis does not know any more"
     return "had ended with them" if score == -1 else "was not renewed"

@@ -18,6 +18,7 @@ from core.queue import Queue
 from core.retry import RetryPolicy, backoff
 from core.steps.again import Again
 from core.steps.claim import dead_letter
+from core.steps.dropped import Dropped
 from core.steps.lease import Held, Lease
 from core.steps.marks import Ledger, Leftovers
 from core.store import Ending, JobStore, Release
@@ -53,6 +54,7 @@ class Settle:
         policy: RetryPolicy,
         random: Random,
         again: Again | None = None,
+        dropped: Dropped | None = None,
     ) -> None:
         self._queue = queue
         self._store = store
@@ -60,6 +62,7 @@ class Settle:
         self._policy = policy
         self._random = random
         self._again = again or Again()
+        self._dropped = dropped or Dropped()
 
     async def run_batch(self, batch: Sequence[Settled]) -> None:
         """Carry out the verdicts and drop the tasks from their leases."""
@@ -92,9 +95,7 @@ class Settle:
                 for settled in items
                 if isinstance(settled.verdict, Bury)
             ]
-            dropped = await self._again(partial(self._queue.bury, lease.id, entries))
-            if dropped:
-                log.error("dead letters are full: the oldest %d were dropped", dropped)
+            self._dropped.add(await self._again(partial(self._queue.bury, lease.id, entries)))
             self._drop(items)
 
     async def _release_in_redis(self, waits: Sequence[Settled]) -> None:

@@ -1,7 +1,8 @@
 """Submit under idempotency keys: one job a key, and every repeat hears of that job, whoever it asks and whenever."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from hashlib import sha256
 from uuid import UUID
 
@@ -107,7 +108,12 @@ class SubmitOnce:
             said = await self._queue.push_once(rows, ttl_seconds=self._ttl_seconds)
         except QueueUnavailable as error:  # without an answer the key stands in Redis if the task does: repeat it
             return [EnqueueFailed(str(error)) for _ in items]
-        return [KeyReused(_REUSED) if word == "other" else job_id for job_id, word in zip(ids, said, strict=True)]
+        odd = "Redis: the key that would remember this idempotency key holds another type"
+        refusals: dict[str, Callable[[], EnqueueFailed | KeyReused]] = {
+            "other": partial(KeyReused, _REUSED),
+            "odd": partial(EnqueueFailed, odd),
+        }
+        return [refusals[word]() if word in refusals else job_id for job_id, word in zip(ids, said, strict=True)]
 
     async def _find_holders(self, store: JobStore, groups: dict[bytes, list[Keyed]]) -> dict[bytes, _Holder]:
         """Who holds each key, after trying to be it. Missing: not known. Raises StoreRefused."""

@@ -13,7 +13,7 @@ from core.store.pool import Pool
 from services.chaos import sql
 from services.chaos.invariants import check_rows, left_over
 from services.chaos.verdict import Row
-from services.worker.peers import Published
+from services.published import read_published
 
 ROWS_MAX = 5000  #: read at a time
 REMOVE_SECONDS = 30.0
@@ -29,7 +29,7 @@ class Aftermath:
 
     async def workers(self) -> list[int]:
         """The pids of the workers that hold a lease."""
-        return [msgspec.json.decode(said, type=Published).pid for said, _ in (await self._queue.workers()).values()]
+        return [worker.pid for said, _ in (await self._queue.workers()).values() if (worker := read_published(said))]
 
     async def unsettled(self, workers: Collection[int | None]) -> str:
         """What has not come to its end while `workers` (their pids) run; empty: nothing.

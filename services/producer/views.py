@@ -7,15 +7,16 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 from uuid import UUID
 
-import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
 
 from core.job import JobState
 from core.queue import Depths
 from core.store import ArtifactHead, JobRow, Run
 from services.health import DependencyHealth
+from services.published import Published, RunningJob, read_published
 
 RUNNING_MAX = 100
+TYPES_MAX = 1000
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _ID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
@@ -77,29 +78,6 @@ class JobDetails(JobView, frozen=True, kw_only=True):
     runs: list[Run]
 
 
-class RunningJob(Struct, frozen=True):
-    """A job that a worker runs now."""
-
-    job_id: str = ""
-    type: str = ""
-    seconds: float = 0.0
-
-
-class Published(Struct, frozen=True):
-    """What a worker writes into Redis with each renewal of its lease. Another version may leave members out."""
-
-    name: str = ""
-    host: str = ""
-    pid: int = 0
-    version: str = ""
-    concurrency: int = 0
-    types: list[str] = []
-    running: list[RunningJob] = []
-    jobs_done: int = 0
-    jobs_failed: int = 0
-    uptime_seconds: float = 0.0
-
-
 class WorkerView(Struct, frozen=True):
     """A worker that lives now."""
 
@@ -157,9 +135,6 @@ class Overview(Struct, frozen=True, kw_only=True):
     jobs_failed: int | None
 
 
-_published = msgspec.json.Decoder(Published, strict=False)
-
-
 def job_view(row: JobRow) -> JobView:
     return JobView(**_row(row))
 
@@ -191,12 +166,9 @@ def _own_run(row: JobRow, runs: Sequence[Run]) -> list[Run]:
 
 def worker_view(lease: UUID, published: bytes, seen_seconds_ago: float) -> WorkerView:
     """Whatever a worker has published: what cannot be read counts as not said."""
-    try:
-        worker = _published.decode(published)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        worker = Published()
-    values = {name: getattr(worker, name) for name in Published.__struct_fields__}
-    values["running"] = worker.running[:RUNNING_MAX]
+    worker = read_published(published) or Published()
+    values = {name: getattr(worker, name) for name in WorkerView.__struct_fields__ if hasattr(worker, name)}
+    values |= {"running": worker.running[:RUNNING_MAX], "types": worker.types[:TYPES_MAX]}
     return WorkerView(lease, **values, seen_seconds_ago=round(seen_seconds_ago, 3))
 
 

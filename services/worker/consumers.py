@@ -18,13 +18,14 @@ from core.steps.again import Again
 from core.steps.lease import Held, Lease
 from core.steps.settle import Settled
 from core.wire import decode_payload
+from services.published import RunningJob
 from services.worker.attempt import Attempt
 from services.worker.buffer import Buffer
 from services.worker.environment import Environment
 from services.worker.failure_log import FailureLog
 from services.worker.metrics import Counts
 from services.worker.outcomes import Outcomes
-from services.worker.peers import Peers, RunningJob
+from services.worker.peers import Peers
 from services.worker.slot import WATCH_SECONDS, Slot
 
 log = logging.getLogger(__name__)
@@ -139,17 +140,26 @@ class Consumers:
     # --- before a job starts
 
     def _take_at_once(self) -> Attempt | None:
-        """The next job, where there is one and nothing has to be waited for or asked; else `_take` sees to it."""
-        held = self._buffer.head
-        if held is None or self._outcomes.full or self.environment.fault is not None:
-            return None
-        if held.counters.recoveries or held.lease.lost or not self._may_start(held.lease):
-            return None
-        prepared = self._prepare(held)
-        if not isinstance(prepared, Attempt):
-            return None
-        self._buffer.pop()
-        return prepared
+        """The next job, where there is one and nothing has to be waited for or asked; else `_take` sees to it.
+
+        What fails without a run, as tasks of a type that no worker knows do, is passed over here as well: a million of
+        them should hold up what stands behind them no longer than other failures would.
+        """
+        while True:
+            held = self._buffer.head
+            if held is None or self._outcomes.full or self.environment.fault is not None:
+                return None
+            if held.counters.recoveries or held.lease.lost or not self._may_start(held.lease):
+                return None
+            prepared = self._prepare(held)
+            if prepared is None:
+                if self._peers.knew(held.task.type) is not False:
+                    return None
+                prepared = _unsupported(held)
+            self._buffer.pop()
+            if isinstance(prepared, Attempt):
+                return prepared
+            self._put(held, prepared)
 
     async def _take(self) -> Attempt | None:
         """The next job that may start; None once the buffer is closed. Whatever may not start goes back or ends."""
@@ -216,7 +226,7 @@ class Consumers:
         except QueueUnavailable:
             known = True  # nobody knows; it comes again
         if not known:
-            return Failed(f"unsupported task type: {held.task.type}")
+            return _unsupported(held)
         self.let_others_first = True
         return NotStarted(int(UNKNOWN_TYPE_DELAY_MS * self._random.uniform(0.5, 1.5)))
 
@@ -239,6 +249,8 @@ class Consumers:
         if seconds is not None:
             self._counts.finished += 1
             counts.ran(seconds)
+        elif isinstance(outcome, Failed):
+            self._counts.finished += 1
         match verdict:
             case Complete():
                 self._counts.done += 1
@@ -271,3 +283,7 @@ class Consumers:
             await ended.wait()
         finally:
             self.threads_left -= 1
+
+
+def _unsupported(held: Held) -> Failed:
+    return Failed(f"unsupported task type: {held.task.type}")

@@ -9,7 +9,7 @@ import trio
 
 from core.errors import QueueUnavailable
 from core.queue import LeaseConnection
-from core.steps.again import Alive, unwatched
+from core.steps.again import TELL_SECONDS, Alive, Failed, untold, unwatched
 from core.steps.lease import Lease
 
 log = logging.getLogger(__name__)
@@ -37,10 +37,12 @@ class LeaseThread:
         lost: Callable[[Lease], None],
         look: Callable[[], None],
         alive: Alive = unwatched,
+        failed: Failed = untold,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """`took` and `lost` are called on the Trio thread; `look` here, about each second: a worker that makes no
-        progress must not keep its lease for ever. `alive` is our own sign of life."""
+        progress must not keep its lease for ever. `alive` is our own sign of life. `failed` is told of trips that go on
+        failing, on the Trio thread as well."""
         self._connect = connect
         self._term = term_seconds
         self._clock = clock
@@ -48,6 +50,9 @@ class LeaseThread:
         self._lost = lost
         self._look = look
         self._alive = alive
+        self._failed = failed
+        self._failing_since: float | None = None
+        self.error: QueueUnavailable | None = None  #: why the last trip failed; None: it did not
         self._stop = threading.Event()
         self._renewed: tuple[Lease | None, float] = None, float("-inf")  # which lease, and when it was sent
         self._succeeded_at = float("-inf")
@@ -123,13 +128,19 @@ class LeaseThread:
                 self._renewed = None, float("-inf")
                 token.run_sync_soon(self._lost, lease)
                 return None, 0.0
-        except QueueUnavailable:
+        except QueueUnavailable as error:
+            self.error = error
+            if self._failing_since is None:
+                self._failing_since = sent
+            elif sent - self._failing_since > TELL_SECONDS:
+                token.run_sync_soon(self._failed, error)
             return lease, min(1.0, self._term / RENEWALS_PER_TERM)
         self._succeeded(lease, sent)
         return lease, self._term / RENEWALS_PER_TERM
 
     def _succeeded(self, lease: Lease, sent: float) -> None:
         now = self._clock()
+        self.error = self._failing_since = None
         if now - sent > self._term / RENEWALS_PER_TERM:  # a slower one counts as failed
             return
         if now - self._succeeded_at > GAP_TERMS * self._term:

@@ -71,7 +71,7 @@ async def main(settings: Settings, notifier: Notifier | None = None, *, parents_
             worker = Worker(settings, queue, store, registry, failed)
             async with trio.open_nursery() as serving:
                 serving.start_soon(serve, worker, settings, listener)
-                serving.start_soon(redis.watch, queue.depths, queue.check)
+                serving.start_soon(redis.watch, queue.depths, worker.check_redis)
                 await serving.start(notifier.feed_watchdog)
                 if await _unless_stopped(stop, partial(_prepare, settings, bridge, worker)):
                     if store is not None:

@@ -1,7 +1,7 @@
 """What a worker counts, and how it shows it: JSON for people and pages, Prometheus text or OpenMetrics for scrapers."""
 
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import trio
 from msgspec import Struct, field
@@ -10,7 +10,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector
 
 BUCKETS_SECONDS = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 60.0, 300.0, 1800.0)
-TYPES_MAX = 500  #: types that are counted one by one; what comes beyond is counted together
+STRANGE_TYPES_MAX = 20  #: types without a handler that are counted one by one; what comes beyond is counted together
 OTHER_TYPES = "(other)"
 
 
@@ -22,6 +22,7 @@ class TypeCounts(Struct):
     retried: int = 0
     seconds: float = 0.0
     buckets: list[int] = field(default_factory=lambda: [0] * (len(BUCKETS_SECONDS) + 1))
+    strange: bool = False  #: no handler is known here
 
     def ran(self, seconds: float) -> None:
         """A run has ended, however."""
@@ -32,23 +33,31 @@ class TypeCounts(Struct):
 class Counts:
     """Own sums, because a call into prometheus-client for each job costs more than the job.
 
+    A type with a handler is always counted by its name; the others, which anybody can make up, share bounded room.
     Mutable state: everything, changed on the Trio thread by the consumers and the outcomes.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, is_known: Callable[[str], bool] = lambda job_type: True) -> None:
+        self._is_known = is_known
+        self._strange = 0
         self.started_at = trio.current_time()
         self.done = 0
         self.failed = 0
         self.retried = 0
         self.given_back = 0
-        self.finished = 0  #: runs that ended, however
+        self.finished = 0  #: runs that ended, however, and failures without a run
         self.types: dict[str, TypeCounts] = {}
 
     def of(self, job_type: str) -> TypeCounts:
         counts = self.types.get(job_type)
         if counts is None:
-            name = job_type if len(self.types) < TYPES_MAX else OTHER_TYPES
-            counts = self.types.setdefault(name, TypeCounts())
+            if self._is_known(job_type):
+                counts = self.types[job_type] = TypeCounts()
+            elif self._strange < STRANGE_TYPES_MAX:
+                self._strange += 1
+                counts = self.types[job_type] = TypeCounts(strange=True)
+            else:
+                counts = self.types.setdefault(OTHER_TYPES, TypeCounts(strange=True))
         return counts
 
     @property
@@ -73,6 +82,7 @@ class Gauges(Struct, frozen=True):
     recovered_jobs: int = 0
     poisoned_jobs: int = 0
     reconciled_jobs: int = 0
+    dropped_letters: int = 0
     blocked: int = 0
     blocked_seconds: float = 0.0
 
@@ -94,9 +104,16 @@ SHARED_GAUGES = frozenset({"ready", "scheduled", "dead"})
 def total(snapshots: Sequence[Snapshot]) -> Snapshot:
     """The sum over the processes of one worker; at least one."""
     types: dict[str, TypeCounts] = {}
+    known = {name for snapshot in snapshots for name, counts in snapshot.types.items() if not counts.strange}
+    strange: set[str] = set()
     for snapshot in snapshots:
         for name, counts in snapshot.types.items():
-            sums = types.setdefault(name, TypeCounts())
+            if name not in known and name not in strange:
+                if len(strange) < STRANGE_TYPES_MAX:
+                    strange.add(name)
+                else:
+                    name = OTHER_TYPES
+            sums = types.setdefault(name, TypeCounts(strange=name not in known))
             sums.done += counts.done
             sums.failed += counts.failed
             sums.retried += counts.retried
@@ -132,6 +149,8 @@ class WorkerCollector(Collector):
         for job_type, counts in self._snapshot.types.items():
             for outcome in ("done", "failed", "retried"):
                 jobs.add_metric([self._queue, job_type, outcome], getattr(counts, outcome))
+            if not any(counts.buckets):  # none has run: types without a handler never do
+                continue
             total, buckets = 0, []
             for bound, count in zip([*map(str, BUCKETS_SECONDS), "+Inf"], counts.buckets, strict=True):
                 total += count
@@ -163,6 +182,7 @@ class WorkerCollector(Collector):
             ("workqueue_recovered_jobs", "Jobs of dead workers that were given back here", now.recovered_jobs),
             ("workqueue_poisoned_jobs", "Jobs that failed because their workers died", now.poisoned_jobs),
             ("workqueue_reconciled_jobs", "Jobs pushed again after a loss of Redis", now.reconciled_jobs),
+            ("workqueue_dropped_dead_letters", "Dead letters that had to make room here", now.dropped_letters),
             ("workqueue_loop_blocked", "How often a handler blocked the event loop", now.blocked),
             ("workqueue_loop_blocked_seconds", "For how long handlers blocked the event loop", now.blocked_seconds),
         )

@@ -2,39 +2,14 @@
 
 from collections.abc import Callable
 
-import msgspec
 import trio
-from msgspec import Struct
 
 from core.protocol import OLDEST, PROTOCOL, is_stranger
 from core.queue import Queue
+from services.published import read_published
 
 LOOK_SECONDS = 2.0  #: how long an answer is believed
-
-
-class Published(Struct):
-    """What a worker says of itself with each renewal of its lease; more fields may come."""
-
-    name: str = ""
-    host: str = ""
-    pid: int = 0
-    version: str = ""
-    protocol: int = 1
-    oldest: int = 1  #: protocol beside which it can work
-    concurrency: int = 0
-    types: list[str] = []
-    running: list["RunningJob"] = []
-    jobs_done: int = 0
-    jobs_failed: int = 0
-    uptime_seconds: float = 0.0
-
-
-class RunningJob(Struct):
-    """One of the jobs that run now."""
-
-    job_id: str
-    type: str
-    seconds: float
+SHOWN_MAX = 100  #: characters of what another worker calls itself
 
 
 class Peers:
@@ -49,15 +24,17 @@ class Peers:
         self._types: frozenset[str] = frozenset()
         self._looked_at = float("-inf")
 
+    def knew(self, job_type: str) -> bool | None:
+        """What `know` would answer without asking; None: it would have to ask."""
+        return None if self._clock() - self._looked_at > LOOK_SECONDS else job_type in self._types
+
     async def know(self, job_type: str) -> bool:
         """Does any living worker run jobs of this type? Raises QueueUnavailable."""
-        if self._clock() - self._looked_at > LOOK_SECONDS:
+        if self.knew(job_type) is None:
             types: set[str] = set()
             for published, _ in (await self._queue.workers()).values():
-                try:
-                    types.update(msgspec.json.decode(published, type=Published).types)
-                except msgspec.DecodeError:
-                    continue  # of a version that says it otherwise
+                if (worker := read_published(published)) is not None:
+                    types.update(worker.types)
             self._types, self._looked_at = frozenset(types), self._clock()
         return job_type in self._types
 
@@ -69,14 +46,11 @@ async def find_stranger(queue: Queue, *, lease_seconds: float) -> str | None:
     Raises QueueUnavailable.
     """
     for published, age_seconds in (await queue.workers()).values():
-        try:
-            worker = msgspec.json.decode(published, type=Published)
-        except msgspec.DecodeError:
-            continue
-        if age_seconds < lease_seconds and is_stranger(worker.protocol, worker.oldest):
+        worker = read_published(published)
+        if worker is not None and age_seconds < lease_seconds and is_stranger(worker.protocol, worker.oldest):
             return (
-                f"worker {worker.name} (version {worker.version}) speaks protocol {worker.protocol} and works beside "
-                f"{worker.oldest} and newer; this one speaks {PROTOCOL} and works beside {OLDEST} and newer. "
-                "Stop that worker, or update this one"
+                f"worker {worker.name[:SHOWN_MAX]} (version {worker.version[:SHOWN_MAX]}) speaks protocol "
+                f"{worker.protocol} and works beside {worker.oldest} and newer; this one speaks "
+                f"{PROTOCOL} and works beside {OLDEST} and newer. Stop that worker, or update this one"
             )
     return None

@@ -21,6 +21,7 @@ from core.retry import RetryPolicy
 from core.settings import Settings
 from core.steps.again import Again, Failed, untold
 from core.steps.claim import Claim
+from core.steps.dropped import Dropped
 from core.steps.installation import Installation
 from core.steps.lease import Lease
 from core.steps.loss import Loss
@@ -30,6 +31,7 @@ from core.steps.recover import Orphans, Recover
 from core.steps.settle import Settle
 from core.steps.sweep import Promote, PruneKeys, Sweep
 from core.store import JobStore
+from services.published import Published
 from services.worker import claiming
 from services.worker.beats import Beats
 from services.worker.buffer import Buffer
@@ -39,7 +41,7 @@ from services.worker.lease_thread import RENEWALS_PER_TERM, LeaseThread
 from services.worker.leases import Leases
 from services.worker.metrics import Counts, Gauges, Snapshot
 from services.worker.outcomes import Outcomes
-from services.worker.peers import Published, find_stranger
+from services.worker.peers import find_stranger
 from services.worker.stall import LEASE, Stall
 from services.worker.upkeep import repeat
 
@@ -72,18 +74,19 @@ class Worker:
         self.registry = registry
         self.name = f"{socket.gethostname()}.{os.getpid()}"
         self._version = version("workqueue")  # once: it is read from disk, of which nothing may depend later
-        self.counts = Counts()
+        self.counts = Counts(lambda job_type: registry.get(job_type) is not None)
         self.installation = Installation(queue, store)
         self.stranger: str | None = None  #: a worker of another release that keeps us from starting
         self.beats = Beats()
         self.leases = Leases(self._lost)
         random = Random()  # noqa: S311 - jitter, no secret
         self._buffer = Buffer()
+        self._dropped = Dropped()
         self._ledger = Ledger()
-        self._claim = Claim(queue, store, self._ledger, self.name, self._again(claiming.SERVICE))
+        self._claim = Claim(queue, store, self._ledger, self.name, self._again(claiming.SERVICE), self._dropped)
         policy = RetryPolicy(settings.retry_base_seconds, settings.retry_cap_seconds)
         self._outcomes = Outcomes(
-            Settle(queue, store, self._ledger, policy, random, self._again("settle")),
+            Settle(queue, store, self._ledger, policy, random, self._again("settle"), self._dropped),
             self.beats,
             "settle",
             busy=self._buffer.__len__,
@@ -120,14 +123,17 @@ class Worker:
             lost=self.leases.lose,
             look=self.stall.look,
             alive=self.beats.alive(LEASE),
+            failed=failed,
         )
         self._observe = Observe(
             queue, term_seconds=term, mine=self._lease_id, steady_since=self._lease_thread.steady_since
         )
         self._orphans = Orphans(queue, store, term_seconds=term)
-        self.recover = Recover(queue, store, max_recoveries=settings.max_recoveries, again=self._again("observe"))
+        self.recover = Recover(
+            queue, store, max_recoveries=settings.max_recoveries, again=self._again("observe"), dropped=self._dropped
+        )
         self.recover_orphans = Recover(
-            queue, store, max_recoveries=settings.max_recoveries, again=self._again("orphans")
+            queue, store, max_recoveries=settings.max_recoveries, again=self._again("orphans"), dropped=self._dropped
         )
         self.loss = None if store is None else Loss(queue, store, self.beats.alive("loss"))
 
@@ -180,6 +186,7 @@ class Worker:
                 await self._flush()
                 upkeep.cancel_scope.cancel()
             await self._leave()
+            self._dropped.tell(at_once=True)
             services.cancel_scope.cancel()
 
     async def _keep_lease(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -321,11 +328,15 @@ class Worker:
 
     # --- what others see
 
+    async def check_redis(self) -> None:
+        """Raise NeedsOperator or QueueUnavailable unless Redis is fit for this worker, its own keys included."""
+        await self.queue.check(lease=self._lease_id())
+
     async def faults(self) -> dict[str, str]:
         """What keeps this worker from taking jobs, by dependency, each with what to do; empty: it is ready."""
         faults: dict[str, str] = {}
         try:
-            await self.queue.check()
+            await self.check_redis()
         except NeedsOperator as error:
             faults["redis"] = str(error)
         except QueueUnavailable as error:
@@ -345,7 +356,8 @@ class Worker:
         if not faults and self.stranger is not None:
             faults["workers"] = self.stranger
         elif not faults and not self.can_claim:
-            faults["lease"] = "this worker has no fresh lease; it takes one as soon as Redis lets it"
+            why = f" ({failed})" if (failed := self._lease_thread.error) else ""
+            faults["lease"] = f"this worker has no fresh lease; it takes one as soon as Redis lets it{why}"
         return faults
 
     async def snapshot(self) -> Snapshot:
@@ -372,6 +384,7 @@ class Worker:
             recovered_jobs=sum(counts.jobs for counts in recovered),
             poisoned_jobs=sum(counts.failed for counts in recovered),
             reconciled_jobs=self.loss.counts.jobs if self.loss else 0,
+            dropped_letters=self._dropped.total,
             blocked=self.stall.counts.blocked,
             blocked_seconds=self.stall.counts.blocked_seconds,
         )
@@ -383,6 +396,7 @@ class Worker:
 
     async def _publish_soon(self) -> None:
         self._publish()
+        self._dropped.tell()
 
     def _publish(self) -> None:
         published = Published(

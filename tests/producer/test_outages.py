@@ -238,7 +238,7 @@ async def test_what_was_accepted_before_the_first_worker_came_is_lost_only_by_a_
 
 async def test_concurrent_requests_share_their_trips(client, queue, store, environ):
     async def calls(command: str) -> int:
-        stats = await queue._info("commandstats")
+        stats = await queue._command("INFO", "commandstats")
         return stats.get(f"cmdstat_{command}", {}).get("calls", 0)
 
     before, statuses = await calls("rpush"), []

@@ -10,6 +10,7 @@ from uuid import uuid4
 
 import pytest
 import trio
+from prometheus_client import generate_latest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 from trio.testing import MockClock, wait_all_tasks_blocked
@@ -28,6 +29,7 @@ from services.worker.claiming import Claiming
 from services.worker.leases import Leases
 from services.worker.metrics import (
     BUCKETS_SECONDS,
+    STRANGE_TYPES_MAX,
     Counts,
     Gauges,
     Snapshot,
@@ -373,14 +375,30 @@ async def test_metrics_can_be_parsed_and_have_the_sums(accept):
     assert samples["workqueue_job_seconds_count", None, None] == 3
 
 
-def test_types_are_counted_one_by_one_only_up_to_a_limit():
-    async def count() -> int:
-        counts = Counts()
-        for number in range(2000):
-            counts.of(f"type {number}").done += 1
-        return len(counts.types)
+async def test_types_without_a_handler_share_bounded_room_and_hide_none_that_has_one():
+    registered = {f"registered {number}" for number in range(700)}
 
-    assert trio.run(count) == 501
+    def one_worker(begin: int) -> Snapshot:
+        counts = Counts(registered.__contains__)
+        for number in range(begin, begin + 2000):
+            counts.of(f"{number}" + "x" * 190).failed += 1
+        for name in registered:
+            counts.of(name).done += 1
+            counts.of(name).ran(0.1)
+        assert len(counts.types) == 700 + STRANGE_TYPES_MAX + 1
+        gauges = Gauges(ready=0, scheduled=0, dead=0, running=0, buffered=0, unsettled=0, threads_left=0, copies=0,
+                        invalid=0, concurrency=2)  # fmt: skip
+        return Snapshot(700, 2000, 0, counts.types, gauges)
+
+    sums = total([one_worker(begin) for begin in range(0, 128_000, 2000)])  # of 64 processes
+    assert {name: sums.types[name].done for name in registered} == dict.fromkeys(registered, 64)
+    strange = {name: counts.failed for name, counts in sums.types.items() if name not in registered}
+    assert len(strange) == STRANGE_TYPES_MAX + 1
+    assert sum(strange.values()) == 128_000
+    sums.types.clear()
+    sums.types.update({name: TypeCounts(failed=count, strange=True) for name, count in strange.items()})
+    shown = generate_latest(collector_registry(WorkerCollector(sums, "q")))
+    assert len(shown) < 30_000
 
 
 async def test_systemd_is_told_ready_stopping_and_that_the_loop_lives(tmp_path: Path, nursery):

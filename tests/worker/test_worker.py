@@ -4,12 +4,14 @@ import contextvars
 import json
 import logging
 from collections import Counter
+from functools import partial
 from uuid import uuid4
 
 import pytest
 import trio
 
 from core.handlers import Registry
+from services.worker.peers import LOOK_SECONDS
 from tests.support.invariants import check_nothing_left
 from tests.support.wait import until, until_true
 from tests.worker.conftest import finished
@@ -174,9 +176,37 @@ async def test_an_unknown_type_goes_back_uncounted_while_another_worker_knows_it
             assert (row.attempts, row.interruptions, row.result) == (0, 0, "1")
 
 
+async def test_tasks_of_a_type_that_no_worker_knows_pass_as_other_failures_do(
+    registry, submit, run_worker, queue, rows, monkeypatch
+):
+    """Claimed by the hundred, and asked for once in a while: a million of them must not hold up what is behind them."""
+    calls: Counter[str] = Counter()
+
+    def count(name, ask, *arguments, **more):
+        calls[name] += 1
+        return ask(*arguments, **more)
+
+    for name in ("claim", "workers"):
+        monkeypatch.setattr(queue, name, partial(count, name, getattr(queue, name)))
+
+    @registry.handler("known")
+    async def handle(job):
+        return None
+
+    await submit("mystery", 3000)
+    await submit("known", 10)
+    begun = trio.current_time()
+    async with run_worker(worker_concurrency=2) as worker:
+        await finished(worker, 3010, seconds=60)
+        assert (worker.counts.done, worker.jobs_failed) == (10, 3000)
+        assert worker.counts.types["known"].done == 10
+    assert calls["claim"] < 500
+    assert calls["workers"] <= (trio.current_time() - begun) / LOOK_SECONDS + 5
+
+
 async def _scheduled_so_far(queue) -> int:
     """How often anything was put into a sorted set: a task that waits, a lease that is renewed."""
-    calls: int = (await queue._info("commandstats")).get("cmdstat_zadd", {}).get("calls", 0)
+    calls: int = (await queue._command("INFO", "commandstats")).get("cmdstat_zadd", {}).get("calls", 0)
     return calls
 
 

@@ -1,7 +1,9 @@
 -- Move tasks from a flight to the dead letters, of which the newest ARGV[1] are kept.
 -- KEYS[1] dead letters    KEYS[2] in-flight hash
 -- ARGV[1] how many are kept    ARGV[2..] pairs: number, entry
--- Returns {how many old ones were dropped, then 1 or 0 (not in this flight: nothing done) for each pair}. O(n).
+-- Returns {how many old ones were dropped, then 1 or 0 (not in this flight: nothing done) for each pair, then the types
+-- of the oldest of those that were dropped, as JSON without quotes, '' where there is none: 1,000 of them and 4 MiB are
+-- looked at, at most, each up to its 8th KiB}. O(n).
 redis.call('LTRIM', KEYS[1], 0, -1) -- changes nothing: under out-of-memory the rest is allowed now
 local answer = {0}
 for i = 2, #ARGV, 2 do
@@ -16,6 +18,16 @@ end
 local kept = tonumber(ARGV[1])
 local length = redis.call('LLEN', KEYS[1])
 if length > kept then
+  local bytes = 0
+  for index = 0, math.min(length - kept, 1000) - 1 do
+    local entry = redis.call('LRANGE', KEYS[1], index, index)[1] -- one by one: each may have a MiB
+    bytes = bytes + #entry
+    if bytes > 4194304 and index > 0 then
+      break
+    end
+    -- The task is JSON text in JSON text.
+    answer[#answer + 1] = string.match(string.sub(entry, 1, 8192), '\\"type\\":%s*\\"(.-)\\"') or ''
+  end
   redis.call('LTRIM', KEYS[1], length - kept, -1)
   answer[1] = length - kept
 end

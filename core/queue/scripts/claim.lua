@@ -15,6 +15,9 @@ if not score or tonumber(score) <= 0 then
 end
 local count_max, bytes_max, start = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 local at = tonumber(redis.call('HGET', flight, 'at') or '0')
+if not at or at ~= at or at > start + 1e12 then
+  at = 0 -- not ours: no late send comes before so many others
+end
 local answer = {start}
 if at > start then
   return answer

@@ -17,6 +17,7 @@ from core.errors import InvalidTask, LeaseLost, QueueUnavailable
 from core.queue import Keys, LeaseConnection, open_queue, scripts
 from core.queue.client import DEAD_LETTERS_MAX, PROMOTE_MAX
 from core.queue.outages import KeyOfAnotherType
+from core.steps.claim import dead_letter
 from core.wire import decode_task
 from services.local.valkey import run_valkey
 from tests.support.proxy import Proxy, through
@@ -323,7 +324,7 @@ async def test_thousands_leave_the_flight_in_several_calls(queue, lease):
     named = [(number, b"named " + task) for number, task in claimed.items()]
     assert await queue.name_ids(lease, named) == [True] * 7_000
     assert await queue.ack(lease, list(claimed)[:6_500]) == 6_500
-    assert await queue.bury(lease, [(number, task) for number, task in named[6_500:]]) == 0
+    assert await queue.bury(lease, [(number, task) for number, task in named[6_500:]]) == {}
     assert await queue.numbers(lease) == set()
     assert await redis(queue)("LRANGE", queue.keys.dead, 0, -1) == [task for _, task in named[6_500:]]
 
@@ -353,10 +354,39 @@ async def test_dead_letters_are_bounded_and_say_how_many_had_to_go(queue, lease)
     await redis(queue)("RPUSH", queue.keys.dead, *range(DEAD_LETTERS_MAX - 1))
     await queue.push([b"1", b"2", b"3"])
     await queue.claim(lease, start=1, count=3)
-    assert await queue.bury(lease, [(1, b"a"), (2, b"b"), (3, b"c"), (8, b"never")]) == 2
-    assert await queue.bury(lease, [(1, b"a")]) == 0
+    assert await queue.bury(lease, [(1, b"a"), (2, b"b"), (3, b"c"), (8, b"never")]) == {"": 2}
+    assert await queue.bury(lease, [(1, b"a")]) == {}
     assert (await queue.depths()).dead == DEAD_LETTERS_MAX
     assert await redis(queue)("LRANGE", queue.keys.dead, -1, -1) == [b"c"]
+
+
+async def test_what_had_to_go_is_counted_by_the_types_of_its_tasks(queue, lease):
+    def entry(task: bytes) -> bytes:
+        return dead_letter(task, 'a "reason"')
+
+    old = [
+        entry(b'{"type":"a","payload":{}}'), entry(b'{"payload":{}, "type": "a"}'), entry(b'{"type":"\xc3\xa4","x":1}'),
+        entry(b"no task"), entry(b"\xff"), b"\xff\x00", b"", entry(b'{"type":"b","payload":"' + b"x" * 2**20 + b'"}'),
+    ]  # fmt: skip
+    await redis(queue)("RPUSH", queue.keys.dead, *old, *range(DEAD_LETTERS_MAX - len(old)))
+    await queue.push([b"%d" % number for number in range(len(old))])
+    await queue.claim(lease, start=1, count=len(old))
+    dropped = await queue.bury(lease, [(number, b"x") for number in range(1, len(old) + 1)])
+    assert dropped == {"a": 2, "\xe4": 1, "b": 1, "": 4}
+
+
+async def test_the_look_at_what_had_to_go_is_bounded(queue, lease):
+    mebibyte = dead_letter(b'{"type":"a","payload":"' + b"x" * 2**20 + b'"}', "reason")
+    await redis(queue)("RPUSH", queue.keys.dead, *[mebibyte] * 20)
+    for _ in range(3):
+        await redis(queue)("RPUSH", queue.keys.dead, *[dead_letter(b'{"type":"b"}', "reason")] * DEAD_LETTERS_MAX)
+    await queue.push([b"1", b"2"])
+    await queue.claim(lease, start=1, count=2)
+    dropped = await queue.bury(lease, [(1, b"x"), (2, b"y")])
+    assert sum(dropped.values()) == 2 * DEAD_LETTERS_MAX + 22
+    assert dropped["a"] == 3, "4 MiB are looked at"
+    await redis(queue)("RPUSH", queue.keys.dead, *[b"x"] * 5000)
+    assert await queue.bury(lease, []) == {}
 
 
 async def test_a_task_is_named_only_while_it_is_ours(queue, lease):
@@ -440,7 +470,7 @@ async def test_out_of_memory_refuses_new_tasks_and_lets_workers_go_on(bridge, tm
         assert len(await queue.claim(lease, start=1, count=3)) == 3
         assert await queue.name_ids(lease, [(1, b"named")]) == [True]
         assert await queue.back(lease, [(1, 0, b""), (2, 5, b"later")]) == {1: True, 2: True}
-        assert await queue.bury(lease, [(3, b"dead")]) == 0
+        assert await queue.bury(lease, [(3, b"dead")]) == {}
         await until(partial(_promotes, queue))
         assert await queue.ack(lease, [3]) == 0
         await queue.end(lease)

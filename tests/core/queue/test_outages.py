@@ -12,7 +12,7 @@ from redis._parsers.base import BaseParser
 
 from core.errors import LeaseLost, QueueUnavailable
 from core.queue import Keys, LeaseConnection, open_queue
-from core.queue.outages import KeyOfAnotherType, NeedsOperator, outage
+from core.queue.outages import KeyOfAnotherType, NeedsOperator, Refused, Unforeseen, UnknownReply, outage
 from services.local.valkey import run_valkey
 from tests.support.proxy import Proxy, through
 from tests.support.redis_sets import Node
@@ -26,7 +26,6 @@ REPLIES = [
     "MISCONF Redis is configured to save RDB snapshots, but it is currently unable to persist on disk.",
     "MOVED 3999 127.0.0.1:6381",
     "NOAUTH Authentication required.",
-    "NOPERM this user has no permissions to run the 'rpush' command",
     "NOREPLICAS Not enough good replicas to write.",
     "OOM command not allowed when used memory > 'maxmemory'.",
     "READONLY You can't write against a read only replica.",
@@ -79,18 +78,90 @@ def test_a_key_of_another_type_says_what_to_do():
         assert "QUEUE_NAME" in str(failure)
 
 
+REFUSALS = {
+    # Valkey 9 and Redis 7, Redis 6.2; a command, one of a script; a pipeline puts words before it.
+    "NOPERM User u has no permissions to run the 'rpush' command": "Redis refuses RPUSH to this user: allow it",
+    "NOPERM this user has no permissions to run the 'config|get' command": "Redis refuses CONFIG|GET to this user",
+    "ERR ACL failure in script: User u has no permissions to run the 'time' command script: on @user_script:1.":
+        "Redis refuses TIME to this user: allow it",
+    "ERR Error running script (call to f_1): @user_script:1: @user_script: 1: The user executing the script can't run "
+    "this command or subcommand": "Redis refuses a command of claim.lua to this user",
+    "NOPERM No permissions to access a key": "Redis refuses this user keys of the queue: allow ~NAME and ~{NAME}:*",
+    "NOPERM this user has no permissions to access one of the keys used as arguments": "keys of the queue",
+    "ERR Error running script (call to f_1): @user_script:1: @user_script: 1: The user executing the script can't "
+    "access at least one of the keys mentioned in the command arguments": "keys of the queue",
+    "NOPERM something else": "Redis refuses claim.lua to this user (something else)",
+    "ERR unknown command 'RPUSH', with args beginning with: 'q' '{\"payload\":\"geheim\"}'":
+        "Redis does not know RPUSH: it is renamed or switched off",
+    "ERR unknown command `RPUSH`, with args beginning with: `q`, ": "Redis does not know RPUSH: it is renamed",
+    "ERR Unknown command called from script script: on @user_script:1.": "Redis does not know a command of claim.lua",
+    "ERR Error running script (call to f_1): @user_script:1: @user_script: 1: Unknown Redis command called from Lua "
+    "script": "Redis does not know a command of claim.lua",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("reply", REFUSALS)
+def test_what_is_refused_says_which_command_and_what_to_do(reply):
+    piped = BaseParser.parse_error(reply)
+    piped.args = (f"Command # 1 (claim.lua q) of pipeline caused error: {piped.args[0]}",)
+    for failure in (outage(BaseParser.parse_error(reply), "claim.lua"), outage(piped)):
+        assert isinstance(failure, Refused)
+        assert REFUSALS[reply] in str(failure)
+        assert "geheim" not in str(failure)
+        assert "docs/deployment.md" in str(failure)
+
+
 @pytest.mark.parametrize(
-    "error",
+    "reply",
     [
-        ResponseError("unknown command 'FOO'"),
-        ResponseError("value is not an integer or out of range"),
-        ResponseError("BUSYGROUP Consumer Group name already exists"),
-        exceptions.DataError("Invalid input of type: 'NoneType'"),
-        KeyError("a bug"),
+        "ERR value is not an integer or out of range",
+        "BUSYGROUP Consumer Group name already exists",
+        "ERR user_script:1: attempt to compare number with nil script: on @user_script:1.",
+        "ODD what nobody has foreseen",
+        "NOSCRIPT No matching script",
+        "",
+        "ERR " + "x" * 100_000,
+        "ERR a\rb\x1b[31m",
     ],
+    ids=lambda reply: reply[:20],
 )
+def test_a_reply_that_nothing_foresaw_is_an_outage_and_told_once(reply, caplog):
+    failure = outage(BaseParser.parse_error(reply), "claim.lua (HGET)")
+    assert isinstance(failure, UnknownReply)
+    assert str(failure).startswith("Redis answers claim.lua (HGET) with an error that WorkQueue does not know: ")
+    assert len(str(failure)) < 500
+    assert str(failure).isprintable()
+    unforeseen = Unforeseen()
+    for _ in range(3):
+        unforeseen.tell(failure)
+    assert [record.levelname for record in caplog.records] == ["ERROR"]
+
+
+@pytest.mark.parametrize("error", [exceptions.DataError("Invalid input of type: 'NoneType'"), KeyError("a bug")])
 def test_a_bug_of_ours_is_none(error):
     assert outage(error) is None
+
+
+@pytest.mark.parametrize("says", [b"HTTP/1.1 400 Bad Request\r\n\r\n", b"220 mail.example ESMTP\r\n", b"\x00\xff\r\n"])
+async def test_a_server_that_speaks_something_else_is_an_outage(nursery, bridge, says):
+    async def answer(stream: trio.SocketStream) -> None:
+        async with stream:
+            with suppress(trio.BrokenResourceError):
+                await stream.send_all(says)
+                while await stream.receive_some():
+                    pass
+
+    [listener] = await nursery.start(partial(trio.serve_tcp, answer, 0, host="127.0.0.1"))
+    url = f"redis://127.0.0.1:{listener.socket.getsockname()[1]}"
+    connection = LeaseConnection(url, Keys("q"), seconds=3)
+    async with open_queue(bridge, url, "q") as queue:
+        for ask in (queue.depths, queue.check, queue.workers, partial(queue.push, [b"x"])):
+            with pytest.raises(QueueUnavailable):
+                await ask()
+    with pytest.raises(QueueUnavailable):
+        await trio.to_thread.run_sync(connection.register, uuid4(), b"{}")
+    connection.close()
+    nursery.cancel_scope.cancel()
 
 
 DENIED = (
@@ -201,9 +272,9 @@ async def test_a_wrong_password_and_a_user_without_rights_are_an_outage(bridge, 
         reader = f"redis://reader:pw@127.0.0.1:{server.port}"
         async with open_queue(bridge, reader, "q") as other:
             assert (await other.depths()).ready == 0
-            with pytest.raises(QueueUnavailable, match="no permissions"):
+            with pytest.raises(QueueUnavailable, match="refuses"):
                 await other.push([b"x"])
-            with pytest.raises(QueueUnavailable, match="no permissions"):
+            with pytest.raises(QueueUnavailable, match="refuses"):
                 await other.workers()
         async with open_queue(bridge, reader.replace("pw", "wrong"), "q") as other:
             with pytest.raises(QueueUnavailable, match=r"WRONGPASS|invalid username-password"):

@@ -124,17 +124,19 @@ async def test_one_key_that_is_missing_is_no_error(redis, name, key):
 
 
 ONLY_DELETED = ("retire", "started")
+HARMS_ITS_OWN_TASK_ALONE = ("submit_once", "idem")
 NOT_READ_AS_A_STRING = [("tick", "mark"), ("set_mark", "mark")]  # a string is what they want
 
 
 @pytest.mark.parametrize(
-    ("name", "key"), [each for each in EACH_KEY if each != ONLY_DELETED and each not in NOT_READ_AS_A_STRING]
+    ("name", "key"),
+    [each for each in EACH_KEY if each not in {ONLY_DELETED, HARMS_ITS_OWN_TASK_ALONE, *NOT_READ_AS_A_STRING}],
 )
 async def test_a_key_of_another_type_stops_a_script_before_it_has_done_anything(redis, name, key):
     # Redis does not roll back: what a script had written before it failed would stay.
     await redis.fill(lives=CALLS[name][3])
     await redis("DEL", redis.keys[key])
-    await redis("RPUSH" if key == "idem" else "SET", redis.keys[key], "of another type")
+    await redis("SET", redis.keys[key], "of another type")
     before = await redis.everything()
     with pytest.raises(KeyOfAnotherType):
         await redis.run(name)
@@ -177,3 +179,10 @@ async def _is_full(redis) -> bool:
     except QueueUnavailable:
         return True
     return False
+
+
+async def test_an_idempotency_key_of_another_type_harms_only_its_own_task(queue):
+    await queue._command("RPUSH", queue.keys.idempotency(b"2"), "of another type")
+    tasks = [(key, b"body", b"task " + key) for key in (b"1", b"2", b"3")]
+    assert await queue.push_once(tasks, ttl_seconds=60) == ["pushed", "odd", "pushed"]
+    assert await queue._command("LRANGE", queue.name, 0, -1) == [b"task 1", b"task 3"]

@@ -334,3 +334,70 @@ async def test_a_look_beside_which_another_worker_moves_the_mark_on_is_no_alarm(
         mine = Loss(*parts)
         await mine.run_once()
         assert mine.counts.noticed == 0
+
+
+@pytest.fixture
+async def quiet_queue(bridge, server, own_queue, queue_name):
+    """The same queue for a user who may not ask INFO, as with managed servers: it shows no run id."""
+    await own_queue._command("ACL", "SETUSER", "quiet", "on", ">pw", "~*", "+@all", "-@dangerous")
+    async with open_queue(bridge, f"redis://quiet:pw@127.0.0.1:{server.port}", queue_name) as queue:
+        assert (await queue.tick())[0] is None
+        yield queue
+
+
+async def test_without_a_run_id_a_flush_and_a_mark_that_was_set_back_are_noticed(quiet_queue, own_queue, store, psql):
+    loss = Loss(quiet_queue, store)
+    await begun(loss, quiet_queue, store, psql)
+    ids = await accepted(own_queue, store, 10)
+    await loss.run_once()
+    old = (await own_queue.tick())[1]
+    await loss.run_once()
+    assert await psql("SELECT * FROM unpushed") == [], "nothing was lost"
+    await own_queue._command("FLUSHALL")  # users stay
+    await loss.run_once()
+    assert loss.counts.jobs == 10
+    await sweep(own_queue, store)
+    await later(psql)
+    await own_queue._command("DEL", own_queue.keys.ready)
+    await own_queue._command("SET", own_queue.keys.mark, old)
+    await loss.run_once()
+    assert loss.counts.jobs == 20
+    await sweep(own_queue, store)
+    assert sorted(await ready(own_queue)) == ids
+
+
+async def test_workers_of_which_only_some_may_ask_for_the_run_id_take_that_for_no_loss(
+    quiet_queue, own_queue, store, psql
+):
+    looks = [Loss(own_queue, store), Loss(quiet_queue, store)]
+    await begun(looks[0], own_queue, store, psql)
+    await accepted(own_queue, store, 10)
+    for _ in range(3):
+        for loss in looks:
+            await loss.run_once()
+            await later(psql)
+    assert [loss.counts.noticed for loss in looks] == [0, 0]
+    assert await psql("SELECT * FROM unpushed") == []
+
+
+async def test_the_right_to_ask_for_the_run_id_may_come_later(quiet_queue, own_queue, store, psql):
+    """It might be another server by now: what is pending is pushed once more, and then all is known."""
+    await begun(Loss(quiet_queue, store), own_queue, store, psql)
+    await accepted(own_queue, store, 10)
+    loss = Loss(own_queue, store)
+    for _ in range(2):
+        await loss.run_once()
+    run, mark = await own_queue.tick()
+    known = await store.known(own_queue.name)
+    assert (known.run, known.n, loss.counts.noticed) == (run, mark, 1)
+
+
+@pytest.mark.parametrize("mark", [b"hello", b"9" * 30, b"", b"1.5", b"\xff"])
+async def test_a_mark_that_another_program_has_overwritten_counts_as_lost(loss, own_queue, store, psql, mark):
+    await begun(loss, own_queue, store, psql)
+    await accepted(own_queue, store, 10)
+    await own_queue._command("SET", own_queue.keys.mark, mark)
+    await loss.run_once()
+    assert loss.counts.jobs == 10
+    await loss.run_once()
+    assert (await own_queue.tick())[1] == (await store.known(own_queue.name)).n

@@ -1,0 +1,50 @@
+"""Every command that is sent to the server of a queue, and what a user has to be allowed. docs/deployment.md lists it.
+
+Sentinels are asked `SENTINEL GET-MASTER-ADDR-BY-NAME`, nodes of a Cluster `CLUSTER SLOTS` besides (master.py).
+"""
+
+from core.queue import scripts
+from core.queue.keys import Keys
+from core.queue.scripts import Script
+
+#: What producers send, and what their scripts do.
+PRODUCER_DIRECT = frozenset({
+    "DISCARD", "EVAL", "EVALSHA", "EXEC", "HGETALL", "LLEN", "MULTI", "PING", "RPUSH", "SELECT", "TIME", "TYPE",
+    "ZCARD", "ZRANGE",
+})  # fmt: skip
+PRODUCER_SCRIPTS: tuple[Script, ...] = (scripts.SUBMIT_ONCE, scripts.TICK, scripts.SET_MARK)
+
+#: What workers and `workqueue reconcile` send besides.
+WORKER_DIRECT = frozenset(["BLMOVE", "HKEYS", "HMGET", "LRANGE", "SMEMBERS", "ZSCORE"])
+
+#: What is done without where it is refused; docs/deployment.md says what is lost then.
+OPTIONAL = frozenset({"INFO"})
+
+#: What `workqueue bench` and `workqueue chaos` send besides, to measure and to clear up.
+TOOLS = frozenset({"EXISTS", "SCAN"})
+
+PRODUCER = PRODUCER_DIRECT.union(*(script.commands for script in PRODUCER_SCRIPTS)) - OPTIONAL
+ALL = PRODUCER.union(WORKER_DIRECT, *(script.commands for script in scripts.ALL)) - OPTIONAL
+
+#: Command -> arguments with which it can be queued in a transaction. KEY is a key that nothing else uses.
+_ARGUMENTS = {
+    "BLMOVE": "KEY KEY LEFT RIGHT 0.01", "DEL": "KEY", "EVAL": "return KEY 1 KEY", "EVALSHA": "0 1 KEY", "GET": "KEY",
+    "HDEL": "KEY f", "HEXISTS": "KEY f", "HGET": "KEY f", "HGETALL": "KEY", "HKEYS": "KEY", "HLEN": "KEY",
+    "HMGET": "KEY f", "HSET": "KEY f v", "LLEN": "KEY", "LPUSH": "KEY v", "LRANGE": "KEY 0 0", "LTRIM": "KEY 0 -1",
+    "PERSIST": "KEY", "RPUSH": "KEY v", "SADD": "KEY v", "SET": "KEY v", "SMEMBERS": "KEY", "TIME": "",
+    "ZADD": "KEY 1 v", "ZCARD": "KEY", "ZRANGE": "KEY 0 0", "ZRANGEBYSCORE": "KEY 0 0", "ZREM": "KEY v",
+    "ZREMRANGEBYRANK": "KEY 1 0", "ZSCORE": "KEY v",
+}  # fmt: skip
+
+#: Sent by the question itself, or by each connection before it.
+_NOT_QUEUED = frozenset({"DISCARD", "EXEC", "MULTI", "PING", "SELECT", "TYPE"})
+
+
+def to_queue(keys: Keys, *, produces: bool) -> list[list[str]]:
+    """A command of each kind that is needed, to be queued in a transaction that is discarded.
+
+    Redis judges a command when it is queued: whether it knows it, whether this user may run it, whether it would do it
+    now. The key is one that nothing else uses, so that nothing could come of it even if one were carried out.
+    """
+    needed = sorted((PRODUCER if produces else ALL) - _NOT_QUEUED)
+    return [[name, *(keys.unused if part == "KEY" else part for part in _ARGUMENTS[name].split())] for name in needed]

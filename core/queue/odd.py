@@ -1,0 +1,61 @@
+"""What other programs have put into our keys: passed over, and named once. Any program may write to this Redis."""
+
+import logging
+import re
+from collections.abc import Callable, Iterable
+from typing import TypeVar
+from uuid import UUID
+
+T = TypeVar("T")
+
+log = logging.getLogger(__name__)
+
+SHOWN_MAX = 60  #: bytes
+NAMED_MAX = 1000  #: keys: flights come and go
+
+_LEASE = re.compile(rb"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_NUMBER = re.compile(rb"[1-9][0-9]{0,17}")
+_MARK = re.compile(rb"-?[1-9][0-9]{0,15}|0")
+MARK_MIN, MARK_MAX = -(2**31), 2**53
+
+
+class Odd:
+    """Mutable state: the keys of which something was named."""
+
+    def __init__(self) -> None:
+        self._named: set[str] = set()
+
+    def split(self, key: str, found: Iterable[bytes], read: Callable[[bytes], T | None]) -> tuple[list[T], list[bytes]]:
+        """What is ours, as `read` understands it, and what is not."""
+        ours: list[T] = []
+        odd: list[bytes] = []
+        for each in found:
+            understood = read(each)
+            if understood is None:
+                odd.append(each)
+            else:
+                ours.append(understood)
+        if odd and key not in self._named and len(self._named) < NAMED_MAX:
+            self._named.add(key)
+            more = f", ... ({len(odd)} of it)" if len(odd) > 1 else ""
+            log.warning("the key %s holds what WorkQueue did not write, and passes over: %r%s", key,
+                        odd[0][:SHOWN_MAX], more)  # fmt: skip
+        return ours, odd
+
+
+def read_lease(member: bytes) -> UUID | None:
+    """As `str` of a lease writes it: a UUID that is written otherwise is another member."""
+    return UUID(member.decode()) if _LEASE.fullmatch(member) else None
+
+
+def read_number(field: bytes) -> int | None:
+    """Of a task in a flight."""
+    return int(field) if _NUMBER.fullmatch(field) else None
+
+
+def read_mark(text: bytes) -> int | None:
+    """Keys.mark says what it is."""
+    if not _MARK.fullmatch(text):
+        return None
+    mark = int(text)
+    return mark if MARK_MIN <= mark <= MARK_MAX else None

@@ -1,0 +1,50 @@
+"""What a worker says of itself with each renewal of its lease, and how that is read: any program may write there."""
+
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta, Struct
+
+BYTES_MAX = 1 << 20  #: of one worker: its types, and the jobs that it shows
+COUNT_MAX = 2**53  #: a page in a browser can still add these up
+
+Count = Annotated[int, Meta(ge=0, le=COUNT_MAX)]
+Seconds = Annotated[float, Meta(ge=0, le=1e12)]
+
+
+class RunningJob(Struct, frozen=True):
+    """A job that a worker runs now."""
+
+    job_id: str = ""
+    type: str = ""
+    seconds: Seconds = 0.0
+
+
+class Published(Struct, frozen=True):
+    """Another version may leave members out, or have more."""
+
+    name: str = ""
+    host: str = ""
+    pid: Count = 0
+    version: str = ""
+    protocol: Count = 1
+    oldest: Count = 1  #: protocol beside which it can work
+    concurrency: Count = 0
+    types: list[str] = []
+    running: list[RunningJob] = []
+    jobs_done: Count = 0
+    jobs_failed: Count = 0
+    uptime_seconds: Seconds = 0.0
+
+
+_decoder = msgspec.json.Decoder(Published, strict=False)
+
+
+def read_published(text: bytes) -> Published | None:
+    """None: it cannot be read, because another program wrote it, or a version that says it otherwise."""
+    if len(text) > BYTES_MAX:
+        return None
+    try:
+        return _decoder.decode(text)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
