@@ -9,8 +9,8 @@ from core.queue.scripts import Script
 
 #: What producers send, and what their scripts do.
 PRODUCER_DIRECT = frozenset({
-    "DISCARD", "EVAL", "EVALSHA", "EXEC", "HGETALL", "LLEN", "MULTI", "PING", "RPUSH", "SELECT", "TIME", "TYPE",
-    "ZCARD", "ZRANGE",
+    "DISCARD", "EVAL", "EVALSHA", "EXEC", "GET", "HGETALL", "LLEN", "MULTI", "PING", "RPUSH", "SELECT", "SET", "TIME",
+    "TYPE", "ZCARD", "ZRANGE",
 })  # fmt: skip
 PRODUCER_SCRIPTS: tuple[Script, ...] = (scripts.SUBMIT_ONCE, scripts.TICK, scripts.SET_MARK)
 
