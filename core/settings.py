@@ -310,7 +310,7 @@ _HOSTS = re.compile(r"(?:(?:\[[0-9a-zA-Z:.%]*\]|[^\s\[\]:,]*)(?::[0-9]{0,5})?(?:
 def without_password(url: str) -> str:
     """`url` as it may be shown in a log or on a terminal.
 
-    What stands where it may be a piece of a password is left out, a user without a password too. Where nobody can say
+    What stands where it may be a piece of a password is left out, a user without a password too. Where it is not sure
     which part is which (an unescaped / ? # or @ in a password), all but the scheme is.
     """
     match = _SHOWN_URL.fullmatch(url)

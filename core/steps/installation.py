@@ -16,7 +16,7 @@ class Installation:
 
     A worker without the database takes jobs whose rows would stay pending for ever, and a producer without it accepts
     jobs that no page shows; with another database, rows and tasks would never meet. The first process that has both
-    notes the database in Redis; whoever comes without it, or with another one, may neither take nor accept a job.
+    notes the database in Redis; a process without it, or with another one, may neither take nor accept a job.
     A Redis that was emptied knows of no database: the next look of a process that has one notes it again.
     Mutable state: what the last look has found.
     """

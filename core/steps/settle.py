@@ -333,7 +333,7 @@ def _not_stored(error: StoreRefused) -> str:
 
 
 def _stuck(settled: Settled, error: StoreRefused) -> int:
-    """Nothing of it can be stored: it stays as it is, and whoever recovers the lease tries anew. Returns its key."""
+    """Nothing of it can be stored: it stays as it is, and the recovery of the lease tries anew. Returns its key."""
     log.error("job %s: nothing of its outcome can be stored, so it stays claimed: %s", settled.held.job_id, error)
     return settled.held.key
 

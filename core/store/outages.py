@@ -12,7 +12,7 @@ BUSY: tuple[type[BaseException], ...] = (
     exceptions.TransactionRollbackError,  # deadlock, serialization failure
 )
 
-#: Of one value. What a table that somebody has changed refuses (a column that must not be null, say) is none.
+#: Of one value. What a table refuses that was changed (a column that must not be null, say) is none.
 REFUSALS: tuple[type[BaseException], ...] = (
     exceptions.DataError,
     exceptions.CheckViolationError,
@@ -33,7 +33,7 @@ BUGS: tuple[type[BaseException], ...] = (
     exceptions.WindowingError,
 )
 
-#: What is no answer of a server: nobody is there, or the connection broke.
+#: No answer of a server: none is there, or the connection broke.
 BROKEN: tuple[type[BaseException], ...] = (
     exceptions.InterfaceError,  # the connection was closed under us
     exceptions.InternalClientError,  # the same, and asyncpg has heard the server's last words but not seen the end yet

@@ -138,7 +138,7 @@ class Pool:
         return await self._heard(statement, partial(self.run, unit, seconds + 2 * STATEMENT_SECONDS))
 
     async def _heard(self, statement: str, run: Callable[[], Awaitable[T]]) -> T:
-        """Remember what Postgres complains about while it answers; an outage is for whoever watches it."""
+        """Remember what Postgres complains about while it answers; an outage is told by the watch."""
         try:
             answer = await run()
         except StoreBusy:

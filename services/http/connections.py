@@ -76,7 +76,7 @@ class Connections:
         self._clients.discard(client)
 
     def make_room(self, more: int) -> bool:
-        """Is there room for so many bytes more? Answers that nobody takes are given up for it, the oldest first."""
+        """Is there room for so many bytes more? Answers that no client takes are given up for it, the oldest first."""
         if self.budget.has_room(more):
             return True
         patience = trio.current_time() - STALLED_SECONDS

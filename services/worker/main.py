@@ -127,8 +127,8 @@ def _dependency(name: str, variable: str, url: str) -> Dependency:
 
 
 async def _prepare(settings: Settings, bridge: Bridge, worker: Worker) -> None:
-    """What has to be true before a worker may start: the tables are there and those of the queue, and nobody works whom
-    it would harm."""
+    """What has to be true before a worker may start: the tables are there and are those of the queue, and no worker
+    lives that it would harm."""
     await _migrate(settings, bridge)
     await worker.wait_for_installation()
     await worker.wait_for_strangers_end()

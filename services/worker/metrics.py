@@ -33,7 +33,7 @@ class TypeCounts(Struct):
 class Counts:
     """Own sums, because a call into prometheus-client for each job costs more than the job.
 
-    A type with a handler is always counted by its name; the others, which anybody can make up, share bounded room.
+    A type with a handler is always counted by its name; the others, which any client can make up, share bounded room.
     Mutable state: everything, changed on the Trio thread by the consumers and the outcomes.
     """
 
