@@ -100,7 +100,8 @@ def load_handlers(settings: Settings, into: Registry) -> None:
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # noqa: BLE001 - sys.exit() in a module as well
-            fault = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+            kind = "" if isinstance(error, ImportError) else f"{type(error).__name__}: "
+            fault = f"{kind}{error}" if str(error) else type(error).__name__
             where = _place(error)
             faults.append(f"WORKER_HANDLERS={settings.worker_handlers!r}: cannot import {module}{where}: {fault}")
     if faults:

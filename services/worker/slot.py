@@ -7,7 +7,7 @@ replaced, only when one of them takes too long or is interrupted.
 
 import contextvars
 import inspect
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from typing import cast
 
@@ -179,11 +179,19 @@ class Slot:
         function: Callable[[Job], object] = attempt.handler.function
         job = attempt.job
 
+        made: list[Coroutine[object, object, object]] = []  # what the function returned, to be awaited
+        is_over = False
+
         def in_thread() -> tuple[object, BaseException | None]:
             # An error goes over as a value: on its way through Trio its traceback is read and written, which an
             # exception may refuse, and then its answer never came.
             try:
-                return function(job), None
+                result = function(job)
+                if inspect.iscoroutine(result):
+                    made.append(result)
+                    if is_over:
+                        result.close()
+                return result, None
             except BaseException as error:  # noqa: BLE001 - it is raised below
                 return None, error
             finally:
@@ -192,6 +200,11 @@ class Slot:
 
         try:
             result, error = await trio.to_thread.run_sync(in_thread, abandon_on_cancel=True, limiter=self._limiter)
+        except trio.Cancelled:
+            is_over = True
+            for coroutine in made:
+                coroutine.close()  # it will not be awaited any more
+            raise
         except RuntimeError as no_thread:
             self._thread = None
             raise CannotStart(str(no_thread)) from no_thread

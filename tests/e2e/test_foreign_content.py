@@ -150,7 +150,7 @@ async def test_each_key_of_another_type_is_named_by_both_services_and_survived(
         await worker.terminate()
     assert worker.process.returncode == 0, worker.said
     assert "Traceback" not in worker.said
-    assert worker.said.count("holds another type") < 10
+    assert worker.said.count("holds another type") < 2 * len(types), "each is named, and not each second"
 
 
 async def test_a_start_among_keys_of_another_type_waits_until_they_are_gone(

@@ -25,6 +25,7 @@ from core.steps.marks import Ledger
 from core.steps.submit import Submit
 from core.store import JobStore
 from core.wire import Submission
+from services.local.postgres import ROOT_RUNS_AS
 from services.local.valkey import run_valkey
 from tests.producer.serving import serving
 from tests.support.invariants import check_rows
@@ -342,7 +343,7 @@ async def test_a_full_disk_refuses_producers_and_loses_nothing(
     place = small_disk / "tables"
     place.mkdir(mode=0o777)
     place.chmod(0o777)
-    os.chown(place, pwd.getpwnam("nobody").pw_uid, -1)
+    os.chown(place, pwd.getpwnam(ROOT_RUNS_AS).pw_uid, -1)
     await psql(f"CREATE TABLESPACE {space} LOCATION '{place}'")
     for table in ("jobs", "runs", "unpushed", "claimed", "marks"):
         await psql(f"ALTER TABLE {table} SET TABLESPACE {space}")

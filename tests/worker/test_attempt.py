@@ -1,4 +1,5 @@
 import functools
+import gc
 import sys
 import threading
 import traceback
@@ -273,9 +274,27 @@ async def test_a_coroutine_that_a_plain_function_returns_is_awaited(function):
     assert await attempt(function, is_async=False).run() == Complete(b"true")
 
 
-async def test_such_a_coroutine_has_its_timeout(autojump_clock: MockClock):
+async def test_such_a_coroutine_has_its_timeout():
     outcome = await attempt(lambda job: hangs(job), timeout=0.5, is_async=False).run()
     assert outcome == TimedOut(0.5)
+
+
+async def test_such_a_coroutine_that_comes_too_late_is_closed():
+    may_return, returned = threading.Event(), threading.Event()
+
+    def late(job: Job) -> object:
+        may_return.wait(10)
+        try:
+            return hangs(job)
+        finally:
+            returned.set()
+
+    one = attempt(late, timeout=0.1, is_async=False)
+    assert await one.run() == TimedOut(0.1)
+    may_return.set()
+    assert one.thread is not None
+    await one.thread.wait()
+    gc.collect()  # a coroutine that was never awaited would be a warning, and so an error
 
 
 # --- exceptions that do not let themselves be shown

@@ -26,7 +26,7 @@ def module(folder: Path, text: str) -> str:
 
 
 FAULTY = {
-    "an import that fails": ("import nonsense_of_mine", "mine.py:1", "ModuleNotFoundError: No module named"),
+    "an import that fails": ("import nonsense_of_mine", "mine.py:1", "No module named 'nonsense_of_mine'"),
     "a bug": ("x = 1\ny = x / 0", "mine.py:2", "ZeroDivisionError: division by zero"),
     "an exit": ("import sys\nsys.exit(3)", "mine.py:2", "SystemExit: 3"),
     "no Python": ("def f(:\n", "mine.py:1", "SyntaxError: "),
