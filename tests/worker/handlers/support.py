@@ -1,9 +1,46 @@
-"""A job as a handler gets it."""
+"""A job as a handler gets it, and the processes behind one."""
 
+import os
+from contextlib import suppress
+from pathlib import Path
 from uuid import uuid4
 
 from core.job import Job
 
 
-def job(payload: dict[str, object], *, keeps_artifacts: bool = True) -> Job:
-    return Job(id=str(uuid4()), type="x", payload=payload, attempt=1, retries=0, keeps_artifacts=keeps_artifacts)
+def job(payload: dict[str, object], *, keeps_artifacts: bool = True, type: str = "x") -> Job:
+    return Job(id=str(uuid4()), type=type, payload=payload, attempt=1, retries=0, keeps_artifacts=keeps_artifacts)
+
+
+def children_of(pid: int) -> list[int]:
+    """The processes with a Python that `pid` has started and that live; servers of the tests have none. Linux."""
+    found = []
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        with suppress(FileNotFoundError):
+            found += [int(child) for child in (task / "children").read_text("ascii").split()]
+    return sorted(child for child in found if _program(child) == _program(os.getpid()))
+
+
+def _program(pid: int) -> str:
+    try:
+        return os.readlink(f"/proc/{pid}/exe")
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
+
+
+def cpu_ticks(pid: int) -> int:
+    """What a process has used of a processor; 0 where there is none."""
+    fields = _status(pid)
+    return int(fields[11]) if fields else 0
+
+
+def is_alive(pid: int) -> bool:
+    fields = _status(pid)
+    return bool(fields) and fields[0] != "Z"
+
+
+def _status(pid: int) -> list[str]:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text("ascii").rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return []
