@@ -1,7 +1,9 @@
 """A job as a handler gets it, and the processes behind one."""
 
 import os
-from contextlib import suppress
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from uuid import uuid4
 
@@ -44,3 +46,23 @@ def _status(pid: int) -> list[str]:
         return Path(f"/proc/{pid}/stat").read_text("ascii").rpartition(")")[2].split()
     except (FileNotFoundError, ProcessLookupError):
         return []
+
+
+@contextmanager
+def few_descriptors(*, left: int) -> Iterator[None]:
+    """While the block lasts, this process may open so many files and no more."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    taken: list[int] = []
+    most = max(int(each.name) for each in Path("/proc/self/fd").iterdir()) + 10
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, before[1]))
+    try:
+        with suppress(OSError):
+            while True:
+                taken.append(os.dup(2))
+        for _ in range(left):
+            os.close(taken.pop())
+        yield
+    finally:
+        for each in taken:
+            os.close(each)
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)

@@ -1,11 +1,9 @@
 """The processes behind the built-in handlers: bounded in time and memory, and never left behind."""
 
 import os
-import resource
 import signal
 import sys
 from collections.abc import AsyncIterator
-from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -19,7 +17,7 @@ from services.worker.handlers import messages
 from services.worker.handlers.children import ChildDied, Children, Memory, open_children
 from tests.support.attempts import OneAttempt, run_attempt
 from tests.support.wait import until_true
-from tests.worker.handlers.support import children_of, cpu_ticks, is_alive, job
+from tests.worker.handlers.support import children_of, cpu_ticks, few_descriptors, is_alive, job
 
 SLOW = {"title": "x", "paragraphs": ["word " * 200_000]}  #: some 20 s
 QUICK = {"title": "x"}
@@ -158,29 +156,13 @@ async def test_those_that_wait_long_are_ended(children, monkeypatch):
 # --- what the machine does not give
 
 
-@contextmanager
-def few_descriptors():
-    before = resource.getrlimit(resource.RLIMIT_NOFILE)
-    open_now = max(int(each.name) for each in Path("/proc/self/fd").iterdir())
-    resource.setrlimit(resource.RLIMIT_NOFILE, (open_now + 2, before[1]))
-    taken = []
-    try:
-        with suppress(OSError):
-            while True:
-                taken.append(os.dup(2))
-        os.close(taken.pop())
-        yield
-    finally:
-        for each in taken:
-            os.close(each)
-        resource.setrlimit(resource.RLIMIT_NOFILE, before)
-
-
-async def test_without_descriptors_a_job_is_not_started(children):
-    with few_descriptors():
+@pytest.mark.parametrize("left", [0, 1, 3, 5])
+async def test_without_descriptors_a_job_is_not_started(children, left):
+    with few_descriptors(left=left):
         outcome = await run_attempt(handler(children), document())
     assert isinstance(outcome, NotStarted)
     assert outcome.lacking.startswith("a process to work in: [Errno 24] Too many open files")
+    assert children_of(os.getpid()) == []
     assert isinstance(await run_attempt(handler(children), document()), Complete)
 
 
