@@ -17,7 +17,7 @@ import aiosmtplib
 import trio
 from msgspec import Meta, Struct
 
-from core.bridge import Bridge
+from core.bridge import NO_THREAD, Bridge
 from core.errors import CannotStart, PermanentFailure
 from core.job import Job
 from core.settings import Settings
@@ -92,12 +92,19 @@ class SendEmail:
         email = read(job.payload, Email)
         try:  # A thread: encoding a megabyte took up to 0.5 s.
             envelope = await trio.to_thread.run_sync(compose, email, job.id, self._sender)
-        except RuntimeError as no_thread:
-            raise CannotStart(str(no_thread)) from no_thread
+        except RuntimeError as error:
+            if str(error) != NO_THREAD:
+                raise
+            raise CannotStart(NO_THREAD) from error
         if not self._url:
             raise NotSent("SMTP_URL is not set: the worker needs smtp://user:password@host:port")
         with trio.move_on_after(WHOLE_SECONDS) as whole:
-            refused = await self._bridge.run(partial(_send, self._url, envelope))
+            try:
+                refused = await self._bridge.run(partial(_send, self._url, envelope))
+            except OSError as error:
+                if error.errno == errno.EAGAIN:  # the bridge: no thread to look the server's name up
+                    raise CannotStart(str(error)) from error
+                raise
         if whole.cancelled_caught:
             raise NotSent(f"the mail server did not take the message within {WHOLE_SECONDS:g} s")
         return {

@@ -323,6 +323,22 @@ async def test_without_a_thread_a_mail_is_not_started(bridge, server, monkeypatc
         await sender(bridge, server.url)(job({"to": "a@b.c", "subject": "x"}))
 
 
+async def test_without_a_thread_to_look_the_server_up_a_mail_is_not_started(bridge, monkeypatch):
+    registry = Registry()
+    registry.handler("send_email")(sender(bridge, "smtp://mail.invalid:25").__call__)
+    run_sync = trio.to_thread.run_sync
+
+    async def only_to_compose(function, *arguments: object, **options: object) -> object:
+        if function is not compose:
+            raise RuntimeError("can't start new thread")
+        return await run_sync(function, *arguments, **options)
+
+    monkeypatch.setattr(trio.to_thread, "run_sync", only_to_compose)
+    outcome = await run_attempt(registry.get("send_email"), job({"to": "a@b.c", "subject": "x"}))
+    assert isinstance(outcome, NotStarted), outcome
+    assert "can't start new thread" in outcome.lacking
+
+
 @pytest.mark.parametrize("says", ["hang", "drip"])
 @pytest.mark.parametrize("verb", ["greeting", "EHLO", "RCPT", "DATA", "message"])
 async def test_a_timeout_really_ends_it(bridge, server, verb, says):
