@@ -4,16 +4,19 @@ import signal
 from functools import partial
 from pathlib import Path
 
+import httpx
+import msgspec
 import pytest
 import trio
 
 from core.steps.marks import Ledger
 from core.steps.submit import Submit
 from core.wire import Submission
-from services.worker.handlers.children import open_children
+from services.worker.handlers.children import MEMORY_BYTES, open_children
 from tests.support.wait import until, until_true
 from tests.worker.conftest import finished
-from tests.worker.handlers.support import children_of, cpu_ticks, is_alive
+from tests.worker.handlers.support import PROCESS_MIB, WORKER_MIB, children_of, cpu_ticks, is_alive, peak_mib
+from tests.worker.handlers.test_attacks import uri, webp_canvas, whole_png
 from tests.worker.processes import resident_mib, worker_process
 
 #: Allowed, and some 20 s of work.
@@ -78,6 +81,34 @@ async def test_the_loop_is_not_held_up_meanwhile(nursery, variables, queue, tmp_
         assert cpu_ticks(worker.process.pid) - before < 50
         assert resident_mib(worker.process.pid) < 120
         await worker.terminate()
+
+
+async def test_a_worker_takes_no_more_memory_than_its_unit_gives(nursery, variables, queue, tmp_path: Path):
+    """Pictures that would take a gigabyte are refused, and the largest that are not take turns."""
+    large = [{"image": uri(whole_png(8000, 8000)), "width": 100}, {"image": uri(whole_png(8000, 8000)), "height": 99}]
+    too_large = [
+        {"image": uri(whole_png(8000, 8000)), "width": 8000, "format": "webp"},
+        {"image": uri(webp_canvas(7999, 7999)), "width": 100},
+    ]
+    tasks = [Submission("resize_image", msgspec.json.encode(each), 0) for each in [*large, *too_large, *large]]
+    await Submit(queue, None, Ledger()).run_batch([*tasks, Submission("generate_pdf", QUICK, 0)])
+    async with worker_process(nursery, tmp_path / "ledger", **variables) as worker:
+        peaks: dict[int, int] = {}
+        async with httpx.AsyncClient() as client:
+
+            async def all_done() -> bool:
+                for pid in (worker.process.pid, *children_of(worker.process.pid)):
+                    peaks[pid] = peak_mib(pid)
+                figures = (await client.get(f"http://127.0.0.1:{worker.port}/metrics")).json()
+                return figures["jobs_done"] + figures["jobs_failed"] == 7
+
+            await until(all_done, seconds=60)
+            assert (await client.get(f"http://127.0.0.1:{worker.port}/metrics")).json()["jobs_failed"] == 2
+        await worker.terminate()
+    assert peaks[worker.process.pid] < WORKER_MIB
+    assert len(peaks) == 3
+    assert all(peak < PROCESS_MIB + (MEMORY_BYTES >> 20) for peak in peaks.values())
+    assert worker.said.count("MiB of memory, at most 512 MiB are given") == 2
 
 
 async def test_a_worker_without_such_jobs_has_no_processes(nursery, variables, queue, tmp_path: Path):

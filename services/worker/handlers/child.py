@@ -32,6 +32,7 @@ def run() -> None:
     """Answer one order after the other until the worker closes its end, or is gone."""
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # a stop is the worker's affair: what runs gets its grace
+    _be_the_first_that_the_kernel_ends()
     _limit(resource.RLIMIT_AS, ADDRESS_SPACE_BYTES)
     _limit(resource.RLIMIT_CORE, 0)
     fcntl.fcntl(ORDERS, fcntl.F_SETOWN, os.getpid())
@@ -113,6 +114,12 @@ def _send(answers: int, message: Message, body: bytes = b"") -> None:
             rest = rest[os.write(answers, rest) :]
     except BrokenPipeError:
         os._exit(0)
+
+
+def _be_the_first_that_the_kernel_ends() -> None:
+    """Where memory runs out all the same, it costs one job and not the worker."""
+    with suppress(OSError), open("/proc/self/oom_score_adj", "w", encoding="ascii") as file:
+        file.write("1000")
 
 
 def _limit(which: int, most: int) -> None:

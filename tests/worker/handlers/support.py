@@ -9,6 +9,9 @@ from uuid import uuid4
 
 from core.job import Job
 
+WORKER_MIB = 100  #: of a worker, and of one of its processes that has made nothing large: docs/deployment.md
+PROCESS_MIB = 80
+
 
 def job(payload: dict[str, object], *, keeps_artifacts: bool = True, type: str = "x") -> Job:
     return Job(id=str(uuid4()), type=type, payload=payload, attempt=1, retries=0, keeps_artifacts=keeps_artifacts)
@@ -28,6 +31,12 @@ def _program(pid: int) -> str:
         return os.readlink(f"/proc/{pid}/exe")
     except (FileNotFoundError, ProcessLookupError):
         return ""
+
+
+def peak_mib(pid: int) -> int:
+    """The most memory that it has had so far."""
+    lines = Path(f"/proc/{pid}/status").read_text("ascii").splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) >> 10
 
 
 def cpu_ticks(pid: int) -> int:

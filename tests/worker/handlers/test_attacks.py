@@ -20,9 +20,8 @@ from core.errors import PermanentFailure
 from services.worker.handlers import children as module
 from services.worker.handlers.children import MEMORY_BYTES, ChildFailed, Children, open_children
 from services.worker.handlers.generate_pdf import LINE_LENGTH_MAX
-from tests.worker.handlers.support import children_of, job
+from tests.worker.handlers.support import PROCESS_MIB, children_of, job, peak_mib
 
-PROCESS_MIB = 80  #: of a process that has made nothing large
 SECONDS = 30  #: on a machine that does much else besides; each took less than one
 
 
@@ -30,11 +29,6 @@ SECONDS = 30  #: on a machine that does much else besides; each took less than o
 async def children() -> AsyncIterator[Children]:
     async with open_children(2) as children:
         yield children
-
-
-def peak_mib(pid: int) -> int:
-    lines = Path(f"/proc/{pid}/status").read_text("ascii").splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) >> 10
 
 
 async def refused(children: Children, job_type: str, payload: dict[str, object]) -> str:

@@ -121,7 +121,7 @@ async def test_a_stop_is_the_workers_affair(children):
     assert children_of(os.getpid()) == [pid]
 
 
-async def test_a_process_has_no_secrets_and_a_session_of_its_own(children, monkeypatch):
+async def test_a_process_has_no_secrets_and_nothing_of_ours(children, monkeypatch):
     monkeypatch.setenv("REDIS_URL", "redis://:secret@host")
     monkeypatch.setenv("DATABASE_URL", "postgresql://u:secret@host/db")
     await children.run(document())
@@ -129,6 +129,7 @@ async def test_a_process_has_no_secrets_and_a_session_of_its_own(children, monke
     names = {each.partition("=")[0] for each in Path(f"/proc/{pid}/environ").read_text().split("\0") if each}
     assert names <= {"PYTHONPATH", *module.HANDED_ON}
     assert os.getsid(pid) == pid
+    assert Path(f"/proc/{pid}/oom_score_adj").read_text("ascii").strip() == "1000"
     assert len(list(Path(f"/proc/{pid}/fd").iterdir())) <= 6, "it has the pipes, and nothing of ours"
 
 
