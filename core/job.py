@@ -77,6 +77,11 @@ class Job:
         """UUID as text."""
         return str(self._id)  # made when somebody asks: it takes as long as decoding the task
 
+    @property
+    def keeps_artifacts(self) -> bool:
+        """May `attach` be called? Only with Postgres."""
+        return self._keeps_artifacts
+
     def __repr__(self) -> str:
         return f"<Job {self.id} {self.type} run {self.attempt}>"
 

@@ -24,7 +24,8 @@ from services.signals import Stop
 from services.systemd import Notifier
 from services.worker.endpoint import serve
 from services.worker.garbage import calm_collector
-from services.worker.handlers import builtin_handlers
+from services.worker.handlers.builtin import builtin_handlers
+from services.worker.handlers.children import open_children
 from services.worker.parent import open_socket, wait_for_parents_end
 from services.worker.worker import Worker
 
@@ -54,7 +55,10 @@ async def main(settings: Settings, notifier: Notifier | None = None, *, parents_
             process.start_soon(_stop_with_parent, stop)
         async with AsyncExitStack() as resources:
             bridge = await resources.enter_async_context(open_bridge())
-            builtin_handlers(settings, bridge, registry)
+            children = await resources.enter_async_context(
+                open_children(settings.worker_concurrency, settings.image_folder)
+            )
+            builtin_handlers(settings, bridge, children, registry)
             queue = await resources.enter_async_context(open_queue(bridge, settings.redis_url, settings.queue_name))
             store = None
             if settings.database_url is not None:
@@ -72,6 +76,7 @@ async def main(settings: Settings, notifier: Notifier | None = None, *, parents_
             async with trio.open_nursery() as serving:
                 serving.start_soon(serve, worker, settings, listener)
                 serving.start_soon(redis.watch, queue.depths, worker.check_redis)
+                serving.start_soon(children.end_idle)
                 await serving.start(notifier.feed_watchdog)
                 if await _unless_stopped(stop, partial(_prepare, settings, bridge, worker)):
                     if store is not None:

@@ -10,7 +10,9 @@ import pytest
 
 from core.settings import Settings
 from services.worker import claiming
+from services.worker.handlers.children import CHILDREN_MAX, MEMORY_BYTES
 from services.worker.worker import FLUSH_SECONDS, UNWIND_SECONDS
+from tests.worker.handlers.support import PROCESS_MIB, WORKER_MIB
 
 ROOT = Path(__file__).parents[2]
 UNITS = sorted((ROOT / "deploy/systemd").glob("*.service"))
@@ -35,6 +37,22 @@ def test_a_unit_fits_the_defaults(unit: Path):
         assert float(setting(unit, "TimeoutStopSec")) > STOP_SECONDS
     else:
         assert float(setting(unit, "TimeoutStopSec")) > 10
+
+
+def test_a_worker_has_the_memory_that_its_jobs_may_take():
+    places = DEFAULTS.worker_concurrency
+    needed = WORKER_MIB + places * PROCESS_MIB + (MEMORY_BYTES >> 20)
+    most = WORKER_MIB + CHILDREN_MAX * PROCESS_MIB + (MEMORY_BYTES >> 20)
+    unit = ROOT / "deploy/systemd/workqueue-worker.service"
+    assert needed <= int(setting(unit, "MemoryHigh").removesuffix("M")) <= int(setting(unit, "MemoryMax")[:-1])
+    assert most <= int(setting(unit, "MemoryMax").removesuffix("M"))
+    assert setting(unit, "OOMPolicy") == "continue"  # or a job's process that is ended would end the worker
+    limits = [int(found) for found in re.findall(r"mem_limit: (\d+)m", (ROOT / "compose.yaml").read_text("utf-8"))]
+    assert len(limits) == 2
+    assert max(limits) >= most
+    text = (ROOT / "docs/deployment.md").read_text("utf-8")
+    assert f"{WORKER_MIB} MiB + min(WORKER_CONCURRENCY, {CHILDREN_MAX}) x {PROCESS_MIB} MiB + 512 MiB" in text
+    assert f"{needed:,} MiB for two places and {most:,} MiB for eight" in text
 
 
 @pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="there is no systemd-analyze: apt-get install systemd")

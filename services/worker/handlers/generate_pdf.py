@@ -1,9 +1,10 @@
-"""`generate_pdf`: a document with a title, paragraphs and a table. Runs in a thread."""
+"""`generate_pdf`: a document with a title, paragraphs and a table. Runs in a process."""
 
 import base64
 from collections.abc import Callable, Iterator
 from importlib.resources import as_file, files
-from typing import Annotated
+from itertools import accumulate
+from typing import Annotated, cast
 
 from fontTools.ttLib import TTFont  # type: ignore[import-untyped]
 from fpdf import FPDF
@@ -19,14 +20,21 @@ TEXT_LENGTH_MAX = 1024 * 1024  #: of everything together
 PARAGRAPHS_MAX = 10_000
 CELLS_MAX = 20_000
 COLUMNS_MAX = 50
+TABLE_LENGTH_MAX = 256 * 1024  #: of its texts together: each is broken into lines twice, and narrow ones
+HEAD_LENGTH_MAX = 2000  #: of the first row: it is made again for each page
 PAGES_MAX = 500
+LINE_LENGTH_MAX = 300  #: fpdf2 measures a line again with each character; one without width is no reason to break it
+MEMORY_BYTES = 96 * 1024 * 1024  #: for the largest documents that pass the limits (90 MiB were seen)
 RESULT_PDF_BYTES_MAX = 256 * 1024  #: without Postgres a document up to this stands in the result
 REPLACEMENT = "?"
+SOFT_HYPHEN = "\u00ad"
 FAMILY = "Noto"
 FONT = "files/NotoSans[wdth,wght].ttf"  #: Latin, Greek, Cyrillic and more; SIL Open Font License
 
 #: Up to so many columns of a table -> size of its letters in points. Above the first, the page is turned.
 LETTERS = {8: 9, 20: 7, COLUMNS_MAX: 5}
+TITLE_LETTERS, PARAGRAPH_LETTERS = 20, 11
+PORTRAIT_POINTS, LANDSCAPE_POINTS = 539, 785  #: between the margins of an A4 page
 
 HEAD = FontFace(emphasis="", fill_color=(232, 236, 241))
 
@@ -42,13 +50,22 @@ class Document(Struct):
     author: Annotated[str, Meta(max_length=200)] | None = None
 
 
+def _granted(memory_bytes: int) -> None:
+    """Where no one else needs memory."""
+
+
 class GeneratePdf:
     """The handler."""
+
+    def __init__(self, reserve: Callable[[int], None] = _granted) -> None:
+        """`reserve` waits until so many bytes may be used."""
+        self._reserve = reserve
 
     def __call__(self, job: Job) -> object:
         """Attach `document.pdf`; returns its pages, its size, and how many characters the font does not have."""
         document = read(job.payload, Document)
         _check(document)
+        self._reserve(MEMORY_BYTES)
         content, pages, replaced = make(document)
         if len(content) > ARTIFACT_BYTES_MAX:
             raise PermanentFailure(f"the document has {len(content)} bytes, at most {ARTIFACT_BYTES_MAX} are kept")
@@ -72,6 +89,11 @@ def _check(document: Document) -> None:
         raise wrong("table", f"at most {CELLS_MAX} cells")
     if sum(len(text) for text in _texts(document)) > TEXT_LENGTH_MAX:
         raise wrong("paragraphs", f"at most {TEXT_LENGTH_MAX} characters, title and table included")
+    rows = [sum(len(_cell(value)) for value in row) for row in document.table]
+    if sum(rows) > TABLE_LENGTH_MAX:
+        raise wrong("table", f"at most {TABLE_LENGTH_MAX} characters")
+    if rows and rows[0] > HEAD_LENGTH_MAX:
+        raise wrong("table[0]", f"at most {HEAD_LENGTH_MAX} characters, as the head of a table stands on each page")
 
 
 def _texts(document: Document) -> Iterator[str]:
@@ -102,10 +124,45 @@ def make(document: Document) -> tuple[bytes, int, int]:
         pdf = _Pdf(format="A4")
         pdf.add_font(FAMILY, "", str(font))  # as it is: a bold instance of a variable font takes seconds to make
         try:
+            _check_lines(pdf, document)
             _write(pdf, document, shown)
             return bytes(pdf.output()), pdf.pages_count, replaced
         finally:
             pdf.close_fonts()
+
+
+def _check_lines(pdf: FPDF, document: Document) -> None:
+    """Raises PermanentFailure for a text that would stand in one line, however long it is."""
+    [font] = pdf.fonts.values()
+    widths: dict[int, float] = {**cast("TTFFont", font).cw, ord(SOFT_HYPHEN): 0}
+    replacement = widths[ord(REPLACEMENT)]
+
+    def check(text: str, field: str, points: float) -> None:
+        """`points`: the width of a line, for letters of size 1."""
+        points = min(points, PORTRAIT_POINTS / PARAGRAPH_LETTERS)  # so that a table takes what a paragraph does
+        if len(text) <= LINE_LENGTH_MAX:
+            return
+        for line in text.split("\n"):
+            if len(line) > LINE_LENGTH_MAX:
+                ends = list(accumulate((widths.get(ord(each), replacement) * 0.001 for each in line), initial=0.0))
+                if any(end - begin < points for begin, end in zip(ends, ends[LINE_LENGTH_MAX:], strict=False)):
+                    raise wrong(field, f"a line of it would have more than {LINE_LENGTH_MAX} characters: "
+                                       "too many of them, one after the other, have no width")  # fmt: skip
+
+    check(document.title, "title", PORTRAIT_POINTS / TITLE_LETTERS)
+    for number, paragraph in enumerate(document.paragraphs):
+        check(paragraph, f"paragraphs[{number}]", PORTRAIT_POINTS / PARAGRAPH_LETTERS)
+    if document.table:
+        columns = len(document.table[0])
+        width = PORTRAIT_POINTS if columns <= min(LETTERS) else LANDSCAPE_POINTS
+        for number, row in enumerate(document.table):
+            for value in row:
+                check(_cell(value), f"table[{number}]", width / _letters(columns) / columns)
+
+
+def _letters(columns: int) -> int:
+    """The size of the letters of a table, in points."""
+    return next(size for most, size in LETTERS.items() if columns <= most)
 
 
 def _write(pdf: FPDF, document: Document, shown: Callable[[str], str]) -> None:
@@ -114,10 +171,10 @@ def _write(pdf: FPDF, document: Document, shown: Callable[[str], str]) -> None:
     if document.author:
         pdf.set_author(shown(document.author))
     pdf.add_page()
-    pdf.set_font(FAMILY, "", 20)
+    pdf.set_font(FAMILY, "", TITLE_LETTERS)
     pdf.multi_cell(0, 10, shown(document.title), new_x="LMARGIN", new_y="NEXT")
     pdf.ln(4)
-    pdf.set_font(FAMILY, "", 11)
+    pdf.set_font(FAMILY, "", PARAGRAPH_LETTERS)
     for paragraph in document.paragraphs:
         pdf.multi_cell(0, 6, shown(paragraph), new_x="LMARGIN", new_y="NEXT")
         pdf.ln(3)
@@ -129,7 +186,7 @@ def _add_table(pdf: FPDF, rows: list[list[str]]) -> None:
     columns = len(rows[0])
     if columns > min(LETTERS):
         pdf.add_page(orientation="landscape")
-    pdf.set_font(FAMILY, "", next(size for most, size in LETTERS.items() if columns <= most))
+    pdf.set_font(FAMILY, "", _letters(columns))
     try:
         with pdf.table(headings_style=HEAD) as table:
             for row in rows:

@@ -26,6 +26,8 @@ def read(payload: dict[str, object], kind: type[T]) -> T:
         return msgspec.convert(payload, kind)
     except msgspec.ValidationError as error:
         raise PermanentFailure(_sentence(str(error))) from None
+    except UnicodeEncodeError:
+        raise PermanentFailure("payload: expected text that can be written as UTF-8") from None
 
 
 def wrong(field: str, expected: str) -> PermanentFailure:

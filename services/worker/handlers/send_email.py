@@ -1,5 +1,6 @@
 """`send_email`: one message through the server of SMTP_URL, and through no other."""
 
+import errno
 import re
 import socket
 from collections.abc import Mapping, Sequence
@@ -16,14 +17,15 @@ import aiosmtplib
 import trio
 from msgspec import Meta, Struct
 
-from core.bridge import Bridge
-from core.errors import PermanentFailure
+from core.bridge import NO_THREAD, Bridge
+from core.errors import CannotStart, PermanentFailure
 from core.job import Job
 from core.settings import Settings
 from services.worker.handlers.payload import read, wrong
 
 ANSWER_SECONDS = 30.0  #: for connecting, and for each answer of the server
-WHOLE_SECONDS = 120.0  #: for everything together: a server may be slow once, not for each of 100 recipients
+WHOLE_SECONDS = 50.0  #: for everything together: a server may be slow once, not for each of 100 recipients
+LACKING = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS})
 QUIT_SECONDS = 5.0  #: the message is delivered by then
 RECIPIENTS_MAX = 100
 TEXT_LENGTH_MAX = 1024 * 1024
@@ -87,12 +89,22 @@ class SendEmail:
         The Message-ID follows from the job's id: where a run was repeated, the receiver can tell the copy. Cancelled:
         the connection is closed at once, and the message may have been taken.
         """
-        # A thread: encoding a megabyte took up to 0.5 s.
-        envelope = await trio.to_thread.run_sync(compose, read(job.payload, Email), job.id, self._sender)
+        email = read(job.payload, Email)
+        try:  # A thread: encoding a megabyte took up to 0.5 s.
+            envelope = await trio.to_thread.run_sync(compose, email, job.id, self._sender)
+        except RuntimeError as error:
+            if str(error) != NO_THREAD:
+                raise
+            raise CannotStart(NO_THREAD) from error
         if not self._url:
             raise NotSent("SMTP_URL is not set: the worker needs smtp://user:password@host:port")
         with trio.move_on_after(WHOLE_SECONDS) as whole:
-            refused = await self._bridge.run(partial(_send, self._url, envelope))
+            try:
+                refused = await self._bridge.run(partial(_send, self._url, envelope))
+            except OSError as error:
+                if error.errno == errno.EAGAIN:  # the bridge: no thread to look the server's name up
+                    raise CannotStart(str(error)) from error
+                raise
         if whole.cancelled_caught:
             raise NotSent(f"the mail server did not take the message within {WHOLE_SECONDS:g} s")
         return {
@@ -110,6 +122,8 @@ async def _send(url: str, envelope: Envelope) -> dict[str, str]:
     except aiosmtplib.SMTPResponseException as error:  # also 5xx: it is not this message that it refuses
         raise _not_sent(f"the mail server refused us: {error.code} {error.message}") from None
     except (aiosmtplib.SMTPException, OSError) as error:
+        if _is_lacking(error):
+            raise CannotStart(f"a connection to the mail server: {error}"[:ERROR_LENGTH_MAX]) from error
         raise _not_sent(f"the mail server was not reached: {error}") from None
     try:
         refused = await _deliver(client, envelope)
@@ -135,6 +149,13 @@ def _client(url: str) -> aiosmtplib.SMTP:
         local_hostname=socket.gethostname(),  # getfqdn, the default, asks DNS, for as long as that takes
         timeout=ANSWER_SECONDS,
     )
+
+
+def _is_lacking(error: BaseException | None) -> bool:
+    """Was it the machine that did not give what a connection needs? aiosmtplib has the error of the system inside."""
+    while error is not None and not (isinstance(error, OSError) and error.errno in LACKING):
+        error = error.__cause__ or error.__context__
+    return error is not None
 
 
 async def _deliver(client: aiosmtplib.SMTP, envelope: Envelope) -> dict[str, str]:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageCms
 
 from core.errors import ArtifactRefused, PermanentFailure
-from services.worker.handlers.resize_image import SIDE_MAX, ResizeImage, decode, new_size
+from services.worker.handlers.resize_image import SIDE_MAX, ResizeImage, loaded, new_size, opened
 from tests.worker.handlers.support import job
 
 
@@ -292,4 +292,4 @@ def test_a_broken_file_is_read_or_refused_for_good(file, changes):
     for place, value in changes:
         content[place % len(content)] = value
     with suppress(PermanentFailure):
-        decode(bytes(content), "image")
+        loaded(opened(bytes(content), "image"), "image")

@@ -10,13 +10,17 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from core.errors import PermanentFailure
+from core.errors import CannotStart, PermanentFailure
+from core.handlers import Registry
+from core.outcome import Complete, Failed, NotStarted, TimedOut
 from core.settings import load_settings
 from services.local.mail import run_mail_catcher
 from services.worker.handlers import send_email
+from services.worker.handlers.builtin import TIMEOUT_SECONDS
 from services.worker.handlers.send_email import Email, NotSent, SendEmail, compose
+from tests.support.attempts import run_attempt
 from tests.support.wait import until_true
-from tests.worker.handlers.support import job
+from tests.worker.handlers.support import few_descriptors, job
 
 
 def sender(bridge, url: str | None, mail_from: str = "queue@example.com") -> SendEmail:
@@ -88,6 +92,14 @@ async def test_an_address_in_the_receivers_own_script_arrives(bridge, tmp_path: 
         ({"to": "a@b.c", "subject": "x", "cc": "nobody"}, "payload.cc: expected an e-mail address"),
         ({"to": "a@b.c", "subject": "x", "reply_to": "nobody"}, "payload.reply_to: expected an e-mail address"),
         ({"to": [f"a{n}@b.c" for n in range(101)], "subject": "x"}, "payload.to: at most 100 recipients"),
+        ({"to": [f"a{n}@b.c" for n in range(10_000)], "subject": "x"}, "payload.to: at most 100 recipients"),
+        (
+            {"to": "a@b.c", "subject": "x", "html": "y" * 30_000_000},
+            "payload.html: expected a string of length",
+        ),
+        ({"to": "a@b.c", "subject": "x", "body": "y" * 30_000_000}, "payload.body: expected a string of length"),
+        ({"to": "<" * 900, "subject": "x"}, "payload.to: expected an e-mail address"),
+        ({"to": "a" * 450 + "@" * 450, "subject": "x"}, "payload.to: expected an e-mail address"),
         (
             {"to": [f"a{n}@b.c" for n in range(100)], "cc": "x@b.c", "subject": "x"},
             "payload.to: at most 100 recipients",
@@ -180,12 +192,15 @@ class MailServer:
         return self.says.get(line, self.says.get(verb, defaults.get(verb, "250 ok")))
 
     async def serve(self, stream: trio.SocketStream) -> None:
-        """`hang` never answers, `drop` ends the connection."""
+        """`hang` never answers, `drop` ends the connection, `drip` sends one line of an answer after the other."""
         buffer, in_message = b"", False
         reply = self.says.get("greeting", "220 test")
         while reply != "drop":
             if reply == "hang":
                 await trio.sleep_forever()
+            while reply == "drip":
+                await stream.send_all(b"250-x\r\n")
+                await trio.sleep(0.01)
             if reply:
                 await stream.send_all(reply.encode() + b"\r\n")
             while b"\r\n" not in buffer:
@@ -286,8 +301,63 @@ async def test_a_server_that_hangs_does_not_hold_up_a_stop(bridge, server, verb)
     assert trio.current_time() - begun < 5  # it was 31 s with a polite farewell
 
 
-async def test_a_message_has_its_time_and_no_more(bridge, server, monkeypatch):
-    server.says = {"RCPT": "hang"}
+@pytest.mark.parametrize("left", [0, 1])
+async def test_without_descriptors_a_mail_is_not_started(bridge, server, left):
+    registry = Registry()
+    registry.handler("send_email")(sender(bridge, server.url).__call__)
+    with few_descriptors(left=left):
+        outcome = await run_attempt(registry.get("send_email"), job({"to": "a@b.c", "subject": "x"}))
+    if left == 0:
+        assert isinstance(outcome, NotStarted)
+        assert "Too many open files" in outcome.lacking
+    outcome = await run_attempt(registry.get("send_email"), job({"to": "a@b.c", "subject": "x"}))
+    assert isinstance(outcome, Complete)
+
+
+async def test_without_a_thread_a_mail_is_not_started(bridge, server, monkeypatch):
+    async def none(*_: object, **__: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(trio.to_thread, "run_sync", none)
+    with pytest.raises(CannotStart, match="can't start new thread"):
+        await sender(bridge, server.url)(job({"to": "a@b.c", "subject": "x"}))
+
+
+async def test_without_a_thread_to_look_the_server_up_a_mail_is_not_started(bridge, monkeypatch):
+    registry = Registry()
+    registry.handler("send_email")(sender(bridge, "smtp://mail.invalid:25").__call__)
+    run_sync = trio.to_thread.run_sync
+
+    async def only_to_compose(function, *arguments: object, **options: object) -> object:
+        if function is not compose:
+            raise RuntimeError("can't start new thread")
+        return await run_sync(function, *arguments, **options)
+
+    monkeypatch.setattr(trio.to_thread, "run_sync", only_to_compose)
+    outcome = await run_attempt(registry.get("send_email"), job({"to": "a@b.c", "subject": "x"}))
+    assert isinstance(outcome, NotStarted), outcome
+    assert "can't start new thread" in outcome.lacking
+
+
+@pytest.mark.parametrize("says", ["hang", "drip"])
+@pytest.mark.parametrize("verb", ["greeting", "EHLO", "RCPT", "DATA", "message"])
+async def test_a_timeout_really_ends_it(bridge, server, verb, says):
+    server.says = {verb: says}
+    registry = Registry()
+    registry.handler("send_email", timeout=0.3)(sender(bridge, server.url).__call__)
+    begun = trio.current_time()
+    outcome = await run_attempt(registry.get("send_email"), job({"to": "a@b.c", "subject": "x"}))
+    assert isinstance(outcome, TimedOut | Failed)  # an answer that drips gets too long before
+    assert trio.current_time() - begun < 5
+
+
+def test_the_handler_tells_more_than_its_timeout_would():
+    assert send_email.ANSWER_SECONDS < send_email.WHOLE_SECONDS < TIMEOUT_SECONDS
+
+
+@pytest.mark.parametrize("says", ["hang", "drip"])
+async def test_a_message_has_its_time_and_no_more(bridge, server, monkeypatch, says):
+    server.says = {"RCPT": says}
     monkeypatch.setattr(send_email, "WHOLE_SECONDS", 0.3)
     with pytest.raises(NotSent, match=r"did not take the message within 0\.3 s"):
         await sender(bridge, server.url)(job({"to": "a@b.c", "subject": "x"}))

@@ -1,0 +1,24 @@
+"""What a worker can run without a module of its user's."""
+
+from core.bridge import Bridge
+from core.handlers import HandlerFunction, Registry
+from core.settings import Settings
+from services.worker.handlers.children import Children
+from services.worker.handlers.send_email import SendEmail
+
+TIMEOUT_SECONDS = 60.0  #: of each run; README tells it
+
+
+def builtin_handlers(settings: Settings, bridge: Bridge, children: Children, registry: Registry) -> None:
+    """Register what is built in; a type that a user's module has registered stays the user's.
+
+    A document and a picture are made in a process: what a payload makes a library do cannot be stopped in a thread.
+    """
+    built_in: dict[str, HandlerFunction] = {
+        "send_email": SendEmail(settings, bridge).__call__,
+        "resize_image": children.run,
+        "generate_pdf": children.run,
+    }
+    for job_type, function in built_in.items():
+        if registry.get(job_type) is None:
+            registry.handler(job_type, timeout=TIMEOUT_SECONDS)(function)

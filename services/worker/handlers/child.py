@@ -1,0 +1,147 @@
+"""`python -m services.worker.handlers.child`: a process that makes documents and pictures for one worker.
+
+What a payload makes a library do cannot be stopped in a thread, and its memory cannot be bounded there. A process can
+be killed, by the worker or by its own limits, and costs its worker one job at the most.
+"""
+
+import fcntl
+import os
+import resource
+import select
+import signal
+from collections.abc import Callable
+from contextlib import suppress
+
+from core.errors import ArtifactRefused, PermanentFailure
+from core.job import Job
+from services.worker.handlers import messages
+from services.worker.handlers.messages import Done, Failed, Message, Needs, Part, Ready
+
+#: The last line of defence, beside the worker's budget and its timeout: for what was estimated wrongly, and for a
+#: worker that stands still and kills nobody.
+ADDRESS_SPACE_BYTES = 1024 * 1024 * 1024
+CPU_SECONDS = 90
+TEXT_LENGTH_MAX = 4000
+ORDERS, ERRORS = 0, 2
+
+Reserve = Callable[[int], None]  #: says how many bytes will be needed, and waits for them
+Work = Callable[[Job], object]
+
+
+def run() -> None:
+    """Answer one order after the other until the worker closes its end, or is gone."""
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)  # a stop is the worker's affair: what runs gets its grace
+    _be_the_first_that_the_kernel_ends()
+    _limit(resource.RLIMIT_AS, ADDRESS_SPACE_BYTES)
+    _limit(resource.RLIMIT_CORE, 0)
+    fcntl.fcntl(ORDERS, fcntl.F_SETOWN, os.getpid())
+    answers = os.dup(1)
+    os.dup2(ERRORS, 1)  # what a library prints is no answer
+    _send(answers, Ready())
+    silence = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(silence, 1)
+    os.dup2(silence, ERRORS)
+    while prefix := _read(messages.LENGTHS.size):
+        job, image_folder = messages.job_of(_read(messages.LENGTHS.unpack(prefix)[0]))
+        _limit(resource.RLIMIT_CPU, int(sum(resource.getrusage(resource.RUSAGE_SELF)[:2])) + CPU_SECONDS)
+        message, body = _answer(job, image_folder, answers)
+        _end_with_worker(False)
+        _send(answers, message, body)
+
+
+def _answer(job: Job, image_folder: str | None, answers: int) -> tuple[Message, bytes]:
+    def reserve(memory_bytes: int) -> None:
+        _send(answers, Needs(memory_bytes))
+        _read(len(messages.GO))
+        _end_with_worker(True)
+
+    try:
+        work = _handler(job.type, image_folder, reserve)
+    except (ImportError, OSError, MemoryError) as error:
+        return Failed("unable", _text(error)), b""
+    try:
+        result = work(job)
+    except PermanentFailure as error:
+        return Failed("permanent", _bounded(str(error))), b""
+    except ArtifactRefused as error:
+        return Failed("artifact", _bounded(str(error))), b""
+    except MemoryError:
+        return Failed("broken", f"it took more than {ADDRESS_SPACE_BYTES >> 20} MiB of memory"), b""
+    except Exception as error:  # noqa: BLE001 - a failure of the job, whatever a library raises
+        return Failed("broken", _text(error)), b""
+    parts = [Part(each.name, each.content_type, len(each.content)) for each in job.artifacts]
+    return Done(result, parts), b"".join(each.content for each in job.artifacts)
+
+
+def _handler(job_type: str, image_folder: str | None, reserve: Reserve) -> Work:
+    """With the first order of a type its libraries come."""
+    if job_type == "resize_image":
+        from services.worker.handlers.resize_image import ResizeImage
+
+        return ResizeImage(image_folder, reserve)
+    from services.worker.handlers.generate_pdf import GeneratePdf
+
+    return GeneratePdf(reserve)
+
+
+def _end_with_worker(armed: bool) -> None:
+    """While something is made nothing is read: a signal that the kernel sends at the end of the pipe has to tell.
+
+    It comes also where a library computes for seconds without a look at anything.
+    """
+    flags = fcntl.fcntl(ORDERS, fcntl.F_GETFL)
+    fcntl.fcntl(ORDERS, fcntl.F_SETFL, flags | os.O_ASYNC if armed else flags & ~os.O_ASYNC)
+    if armed and select.select([ORDERS], [], [], 0)[0]:  # it went before we could be told
+        os._exit(0)
+
+
+def _read(count: int) -> bytes:
+    """So many bytes; at the end of the pipe the process ends."""
+    content = bytearray()
+    while len(content) < count:
+        piece = os.read(ORDERS, min(count - len(content), 1 << 20))
+        if not piece:
+            os._exit(0)
+        content += piece
+    return bytes(content)
+
+
+def _send(answers: int, message: Message, body: bytes = b"") -> None:
+    rest = memoryview(messages.frame(message, body))
+    try:
+        while rest:
+            rest = rest[os.write(answers, rest) :]
+    except BrokenPipeError:
+        os._exit(0)
+
+
+def _be_the_first_that_the_kernel_ends() -> None:
+    """Where memory runs out all the same, it costs one job and not the worker."""
+    with suppress(OSError), open("/proc/self/oom_score_adj", "w", encoding="ascii") as file:
+        file.write("1000")
+
+
+def _limit(which: int, most: int) -> None:
+    """A system call filter may forbid it, and a lower limit may be set already."""
+    with suppress(OSError, ValueError):
+        hard = resource.getrlimit(which)[1]
+        resource.setrlimit(which, (most if hard == resource.RLIM_INFINITY else min(most, hard), hard))
+
+
+def _text(error: BaseException) -> str:
+    """The class, the text, and the line where it was raised."""
+    frames = error.__traceback__
+    while frames is not None and frames.tb_next is not None:
+        frames = frames.tb_next
+    where = f" ({os.path.basename(frames.tb_frame.f_code.co_filename)}:{frames.tb_lineno})" if frames else ""
+    return f"{type(error).__name__}: {_bounded(str(error))}{where}"
+
+
+def _bounded(text: str) -> str:
+    """A payload may stand in it: whole, or with what is no text."""
+    return text[:TEXT_LENGTH_MAX].encode("utf-8", "replace").decode("utf-8")
+
+
+if __name__ == "__main__":
+    run()
