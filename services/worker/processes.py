@@ -90,6 +90,8 @@ class Child:
             env=self._environ,
             start_new_session=True,  # a Ctrl-C reaches us alone
         )
+        if self._ending.is_set():  # while it was started, when there was no process yet to be told
+            self.send(signal.SIGTERM)
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._watch)

@@ -7,6 +7,7 @@ replaced, only when one of them takes too long or is interrupted.
 
 import contextvars
 import inspect
+import logging
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from typing import cast
@@ -17,6 +18,8 @@ from core.errors import CannotStart
 from core.job import Job
 from core.outcome import Interrupted, NotStarted, Outcome, TimedOut
 from services.worker.attempt import Attempt, failed, succeeded
+
+log = logging.getLogger(__name__)
 
 YIELD_SECONDS = 0.002  #: handlers that never wait share the loop with everybody else after so long
 ARM_SECONDS = 0.1  #: a timeout that is closer than this becomes the scope's deadline
@@ -98,12 +101,19 @@ class Slot:
         self._context = contextvars.copy_context()
         while True:
             left: BaseException | None = None
-            self._used_up = self._interrupted = False
+            self._used_up = self._interrupted = has_run = False
             try:
                 with trio.CancelScope() as self._scope:
-                    if (goes_on := await self._run_attempts()) is not None:
+                    goes_on = await self._run_attempts()
+                    has_run = True
+                    if goes_on is not None:
                         return goes_on
             except BaseException as error:
+                if has_run and isinstance(error, RuntimeError):
+                    # A handler has entered a scope and never left it, as an async generator that was not run to its
+                    # end does. Trio finds out where ours ends, and has put it right then. Another task goes on.
+                    log.error("a handler has left a cancel scope open: %s", str(error).partition("\n")[0])
+                    return goes_on is not False
                 if self.attempt is None:
                     raise  # nobody's handler: we ourselves were cancelled between two jobs, or have a bug
                 cancelled, left = _split(error)
@@ -112,6 +122,8 @@ class Slot:
                         # Nothing around us was cancelled: the handler had kept it from a scope of its own. To us it
                         # would be a stop of this worker, and of each one that gets the job.
                         self._end(failed(error))
+                        if self._left_variables():
+                            return True
                         continue
                     self._end(Interrupted())  # a stop; what failed meanwhile stays here
                     raise cancelled from None
@@ -120,6 +132,8 @@ class Slot:
                 self._end(failed(left) if left is not None else self._cut_short(attempt))
                 if thread is not None and not thread.is_set():
                     await self._outlived(attempt, thread)
+            if self._left_variables():
+                return True
 
     async def _run_attempts(self) -> bool | None:
         """None: the scope is used up. Between `self.attempt =` and `_end` nothing can raise but the handler."""
@@ -149,7 +163,7 @@ class Slot:
             else:
                 outcome = succeeded(result, attempt.job)
             ended = self._end(outcome)
-            if contextvars.copy_context() != self._context:
+            if self._left_variables():
                 return True
             if self._used_up:
                 return None
@@ -157,6 +171,13 @@ class Slot:
                 await trio.lowlevel.checkpoint()
                 self._yielded_at = self._now()
         return False
+
+    def _left_variables(self) -> bool:
+        """Did a handler set context variables? Where their values cannot be compared (arrays of numpy), it may have."""
+        try:
+            return contextvars.copy_context() != self._context
+        except BaseException:  # noqa: BLE001 - nothing is awaited in there
+            return True
 
     def _end(self, outcome: Outcome) -> float:
         ended = self._now()
@@ -218,5 +239,9 @@ def _split(error: BaseException) -> tuple[BaseException | None, BaseException | 
     if isinstance(error, trio.Cancelled):
         return error, None
     if isinstance(error, BaseExceptionGroup):
-        return error.split(trio.Cancelled)
+        try:
+            cancelled, rest = error.split(trio.Cancelled)
+        except BaseException:  # noqa: BLE001 - a class of its own may do anything; nothing is awaited in there
+            return None, error  # where we were cancelled, the next wait says so again
+        return cancelled, rest
     return None, error

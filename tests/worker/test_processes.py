@@ -8,6 +8,7 @@ from functools import partial
 import httpx
 import pytest
 import trio
+import trio.testing
 
 from core.errors import InvalidSettings
 from services.worker import processes
@@ -108,6 +109,17 @@ async def test_a_child_that_stands_still_as_a_whole_is_replaced_and_ends_in_time
             child.send(signal.SIGSTOP)
             child.end()
     assert "does not end: it is killed" in caplog.text
+
+
+async def test_a_stop_reaches_a_child_that_is_being_started(variables, tmp_path, caplog):
+    child = processes.Child(1, tmp_path, environ(**variables), grace_seconds=60, silence_seconds=60)
+    with trio.fail_after(30):
+        async with trio.open_nursery() as running:
+            running.start_soon(child.run)
+            await trio.testing.wait_all_tasks_blocked()  # a thread starts the process
+            assert child._process is None
+            child.end()
+    assert "it is killed" not in caplog.text
 
 
 async def test_children_do_not_outlive_a_parent_that_was_killed(nursery, variables, tmp_path):

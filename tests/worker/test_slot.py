@@ -242,3 +242,74 @@ async def test_handlers_that_never_wait_share_the_loop():
         await jobs.run()
         nursery.cancel_scope.cancel()
     assert turns >= 10
+
+
+class Incomparable:
+    """As an array of numpy: to ask it whether it equals another one raises."""
+
+    def __eq__(self, other: object) -> bool:
+        raise ValueError("ambiguous")
+
+    __hash__ = object.__hash__
+
+
+async def test_context_variables_that_cannot_be_compared_end_the_task_and_not_the_slot():
+    variable: contextvars.ContextVar[object] = contextvars.ContextVar("variable")
+    variable.set(Incomparable())  # as a module does while it is imported
+
+    async def sets(job: Job) -> object:
+        variable.set(Incomparable())
+        return 1
+
+    jobs = Jobs(sets, quick)
+    assert await jobs.slot.serve() is True
+    assert jobs.outcomes == [DONE]
+
+
+async def test_context_variables_of_a_job_that_was_cut_short_do_not_reach_the_next():
+    variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable")
+
+    async def sets(job: Job) -> object:
+        variable.set("x")
+        await trio.sleep_forever()
+
+    jobs = Jobs(sets, quick, timeout=0.01)
+    assert await jobs.slot.serve() is True
+    assert jobs.outcomes == [TimedOut(0.01)]
+
+
+class NeverSplit(BaseExceptionGroup):
+    """A group with methods of its own, which do not do what they should."""
+
+    def subgroup(self, *_: object) -> "NeverSplit":
+        return self
+
+    def split(self, *_: object) -> None:
+        raise ValueError("no")
+
+
+class SplitsInto(NeverSplit):
+    def split(self, *_: object) -> None:
+        return None
+
+
+@pytest.mark.parametrize("kind", [NeverSplit, SplitsInto])
+async def test_a_group_that_cannot_be_split_is_a_failure_of_its_job(kind):
+    async def raises_it(job: Job) -> object:
+        raise kind("odd", [ValueError("x")])
+
+    jobs = Jobs(raises_it, quick)
+    assert await jobs.slot.serve() is False
+    assert isinstance(jobs.outcomes[0], Failed)
+    assert jobs.outcomes[1:] == [DONE]
+
+
+async def test_a_scope_that_a_handler_leaves_open_does_not_end_the_slot(caplog):
+    async def leaves(job: Job) -> object:
+        trio.CancelScope().__enter__()  # as an async generator does that is not run to its end
+        return 1
+
+    jobs = Jobs(leaves, quick)
+    assert await jobs.slot.serve() is False
+    assert jobs.outcomes == [DONE, DONE]
+    assert "has left a cancel scope open" in caplog.text
