@@ -7,7 +7,6 @@ be killed, by the worker or by its own limits, and costs its worker one job at t
 import fcntl
 import os
 import resource
-import select
 import signal
 from collections.abc import Callable
 from contextlib import suppress
@@ -35,26 +34,22 @@ def run() -> None:
     _be_the_first_that_the_kernel_ends()
     _limit(resource.RLIMIT_AS, ADDRESS_SPACE_BYTES)
     _limit(resource.RLIMIT_CORE, 0)
-    fcntl.fcntl(ORDERS, fcntl.F_SETOWN, os.getpid())
     answers = os.dup(1)
-    os.dup2(ERRORS, 1)  # what a library prints is no answer
+    _end_with_worker(os.dup(ERRORS))
+    with open(os.devnull, "wb") as silence:  # what a library prints is no answer
+        os.dup2(silence.fileno(), 1)
+        os.dup2(silence.fileno(), ERRORS)
     _send(answers, Ready())
-    silence = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(silence, 1)
-    os.dup2(silence, ERRORS)
     while prefix := _read(messages.LENGTHS.size):
         job, image_folder = messages.job_of(_read(messages.LENGTHS.unpack(prefix)[0]))
         _limit(resource.RLIMIT_CPU, int(sum(resource.getrusage(resource.RUSAGE_SELF)[:2])) + CPU_SECONDS)
-        message, body = _answer(job, image_folder, answers)
-        _end_with_worker(False)
-        _send(answers, message, body)
+        _send(answers, *_answer(job, image_folder, answers))
 
 
 def _answer(job: Job, image_folder: str | None, answers: int) -> tuple[Message, bytes]:
     def reserve(memory_bytes: int) -> None:
         _send(answers, Needs(memory_bytes))
         _read(len(messages.GO))
-        _end_with_worker(True)
 
     try:
         work = _handler(job.type, image_folder, reserve)
@@ -85,15 +80,15 @@ def _handler(job_type: str, image_folder: str | None, reserve: Reserve) -> Work:
     return GeneratePdf(reserve)
 
 
-def _end_with_worker(armed: bool) -> None:
-    """While something is made nothing is read: a signal that the kernel sends at the end of the pipe has to tell.
+def _end_with_worker(errors: int) -> None:
+    """Let the kernel end us, by SIGIO, when the worker is gone: also where a library computes for long.
 
-    It comes also where a library computes for seconds without a look at anything.
+    The pipe is the one of our standard error, which the worker keeps open and does not read. One that is used would
+    not do: the signal for what was written or read there may come later than the data. If the worker has gone by now,
+    it is found out when we say that we are ready.
     """
-    flags = fcntl.fcntl(ORDERS, fcntl.F_GETFL)
-    fcntl.fcntl(ORDERS, fcntl.F_SETFL, flags | os.O_ASYNC if armed else flags & ~os.O_ASYNC)
-    if armed and select.select([ORDERS], [], [], 0)[0]:  # it went before we could be told
-        os._exit(0)
+    fcntl.fcntl(errors, fcntl.F_SETOWN, os.getpid())
+    fcntl.fcntl(errors, fcntl.F_SETFL, fcntl.fcntl(errors, fcntl.F_GETFL) | os.O_ASYNC)
 
 
 def _read(count: int) -> bytes:

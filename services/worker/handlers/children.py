@@ -1,7 +1,7 @@
 """The processes that make documents and pictures for one worker: started when needed, killed when told.
 
 A cold one takes 0.2 s, so it stays for the jobs to come, and ends when none does for a while. It dies with its worker:
-the end of its standard input tells it.
+the kernel tells it when our ends of its pipes are closed.
 """
 
 import os
@@ -139,7 +139,7 @@ class Child:
                 COMMAND,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,  # until it is ready
+                stderr=subprocess.PIPE,  # for why it cannot start; after that, for its end with ours
                 env=_environ(),
                 start_new_session=True,  # a Ctrl-C reaches us alone
             )
@@ -156,8 +156,6 @@ class Child:
         except BaseException:
             await child.kill()
             raise
-        finally:
-            child._errors.close()
         return child
 
     @property
@@ -190,6 +188,7 @@ class Child:
         """Our ends of its pipes."""
         self._orders.close()
         self._answers.close()
+        self._errors.close()
 
     async def _receive(self) -> tuple[Message, bytes]:
         """Raises EOFError at the end of the pipe, ValueError for what is none of our messages."""

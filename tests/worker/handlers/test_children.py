@@ -21,6 +21,8 @@ from tests.worker.handlers.support import children_of, cpu_ticks, few_descriptor
 
 SLOW = {"title": "x", "paragraphs": ["word " * 200_000]}  #: some 20 s
 QUICK = {"title": "x"}
+ONE_PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR4nGNgYGAAAAAEAAH2FzhVAAAAAElFTkSuQmCC"
+PICTURE = {"width": 1, "image": f"data:image/png;base64,{ONE_PIXEL}"}
 
 
 @pytest.fixture
@@ -290,6 +292,22 @@ async def test_whoever_gives_up_waiting_for_memory_takes_none():
 
 
 # --- the worker is gone
+
+
+async def test_what_ends_a_process_with_its_worker_ends_none_before():
+    """The kernel's signal comes for each use of a pipe that is asked to tell; ours is used by none."""
+    payload = {"path": "x", "width": 1}
+
+    async def some(children: Children) -> None:
+        for _ in range(500):
+            with pytest.raises(PermanentFailure, match="IMAGE_FOLDER set"):
+                await children.run(job(payload, type="resize_image"))
+        for _ in range(100):
+            await children.run(job(PICTURE, type="resize_image"))
+
+    async with open_children(4) as children, trio.open_nursery() as nursery:
+        for _ in range(4):
+            nursery.start_soon(some, children)
 
 
 async def test_a_process_dies_with_its_worker(tmp_path):
