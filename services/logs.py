@@ -45,6 +45,8 @@ class _StandardError(logging.Handler):
             if self._left_out:
                 line = b"(%d lines were left out: standard error was not read)\n%b" % (self._left_out, line)
             self._left_out = 0 if self._write(line) else self._left_out + 1
+        except OSError:  # a full disk, a descriptor that was closed: to tell of it there would fail as well
+            self._left_out += 1
         except Exception:  # noqa: BLE001 - as logging's own handlers do: a line that cannot be written is no error
             self.handleError(record)
 

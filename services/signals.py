@@ -1,27 +1,11 @@
-"""The signals that end a process, once and twice, as events; and before there is a loop to hear them."""
+"""The signals that end a process, once and twice, as events."""
 
 import logging
-import os
 import signal
-from typing import NoReturn
 
 import trio
 
 log = logging.getLogger(__name__)
-
-
-def end_at_signals() -> None:
-    """Called first of all in a process: SIGTERM ends it at once, until `Stop.listen` knows better.
-
-    Process 1 of a container has no default for it, so that while handlers were imported a stop was lost; and a
-    KeyboardInterrupt in the middle of an import would come out as a traceback.
-    """
-    signal.signal(signal.SIGTERM, _end)
-    signal.signal(signal.SIGINT, _end)
-
-
-def _end(number: int, _: object) -> NoReturn:
-    os._exit(0 if number == signal.SIGTERM else 128 + number)  # nothing was begun that would have to be ended
 
 
 class Stop:

@@ -2,12 +2,13 @@
 
 import logging
 import sys
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.logs import Seldom, _Lines, printable
+from services.logs import Seldom, _Lines, _StandardError, printable
 
 FORGED = "x\n2026-11-20T09:30:00.123Z error services.health: forged\r\x1b[2K\u202e\u2028\x85"
 
@@ -61,3 +62,14 @@ def test_a_line_that_is_due_often_is_written_seldom(caplog):
 @pytest.mark.parametrize("text", ["plain", "größe", "日本", "emoji 🎉", "\N{COMBINING ACUTE ACCENT}"])
 def test_ordinary_text_stays_what_it_is(text):
     assert printable(text) == text
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="/dev/full is Linux's")
+def test_a_line_that_cannot_be_written_is_no_error(capsys):
+    """What logging itself says of it stays in Python's buffer, which makes the status of the process 120."""
+    with Path("/dev/full").open("wb", buffering=0) as full:
+        handler = _StandardError(full.fileno())
+        for _ in range(3):
+            handler.emit(logging.LogRecord("x", logging.INFO, "", 0, "line", None, None))
+        assert handler._left_out == 3
+    assert capsys.readouterr().err == ""

@@ -13,6 +13,7 @@ import msgspec
 
 from core.errors import InvalidKey, InvalidSettings, WorkQueueError
 from core.settings import Settings, load_settings
+from services.early import end_at_signals, ignore_signals
 from services.logs import printable
 
 
@@ -62,33 +63,36 @@ def up() -> None:
     Redis, Postgres and a mail catcher are started here where REDIS_URL, DATABASE_URL or SMTP_URL are not set; their
     data lie in WORKQUEUE_HOME (.workqueue) and are there again at the next start. Ctrl-C ends it all.
     """
+    end_at_signals()
     import trio
 
     from services.cli.up import Up
 
     settings = load_settings(os.environ)
     home = Path(os.environ.get("WORKQUEUE_HOME") or ".workqueue").resolve()
-    sys.exit(trio.run(Up(settings, home, os.environ).run))
+    status = trio.run(Up(settings, home, os.environ).run)
+    ignore_signals()
+    sys.exit(status)
 
 
 @main.command()
 @click.option("--workers", type=click.IntRange(1, 64), default=1, show_default=True, help="Processes that serve.")
 def producer(workers: int) -> None:
     """Accept tasks over HTTP on HOST:PRODUCER_PORT and serve the dashboard."""
+    end_at_signals()
     import trio
 
     from services.logs import configure_logging
     from services.producer.main import main as serve
     from services.producer.main import run_processes
-    from services.signals import end_at_signals
     from services.systemd import Notifier
 
-    end_at_signals()
     settings = _settings()
     configure_logging(settings)
     if workers > 1:
         sys.exit(run_processes(settings, workers))
     trio.run(serve, settings, Notifier.from_environ(os.environ))
+    ignore_signals()
 
 
 @main.command()
@@ -99,13 +103,12 @@ def worker(processes: int, child_of: str | None) -> None:
 
     Each of several processes runs WORKER_CONCURRENCY jobs at once; the metrics are their sum.
     """
+    end_at_signals()
     import trio
 
     from services.logs import configure_logging
-    from services.signals import end_at_signals
     from services.systemd import Notifier
 
-    end_at_signals()
     settings = _settings()
     configure_logging(settings)
     notifier = Notifier.from_environ(os.environ)
@@ -117,6 +120,7 @@ def worker(processes: int, child_of: str | None) -> None:
         from services.worker.main import main as work
 
         trio.run(partial(work, settings, notifier, parents_socket=child_of))
+    ignore_signals()
 
 
 @main.command()

@@ -35,6 +35,7 @@ DRAIN_BYTES_MAX = 8 * 1024 * 1024  #: of a body that is too large: read and drop
 DRAIN_SECONDS = 5.0
 SEND_BYTES = 64 * 1024  #: of one piece of a long answer
 LINGER_SECONDS = 2.0  #: after an early answer, or a client that still sends would see a reset instead of it
+HALF_CLOSED_SECONDS = 1.0  #: for an answer to a client that sends no more, and may read
 PREFLIGHT_SECONDS = b"600"  #: how long a browser may remember a preflight's answer
 
 TEXT = b"text/plain; charset=utf-8"
@@ -239,7 +240,7 @@ class ClientGone(Exception):
 class Body:
     """A body as it arrives. While nobody reads, Hypercorn soon stops reading the connection.
 
-    Mutable state: whether it has ended, how much has come, and for how long it was waited for.
+    Mutable state: whether it has ended, how much has come, for how long it was waited for before, and the wait now.
     """
 
     def __init__(self, receive: Receive) -> None:
@@ -247,6 +248,20 @@ class Body:
         self._receive = receive
         self._bytes = 0
         self._waited = 0.0
+        self._wait: tuple[float, trio.CancelScope] | None = None  #: since when, and its scope
+
+    @property
+    def slow_seconds(self) -> float:
+        """How far its sender, who is waited for now, lies behind STREAM_BYTES_PER_SECOND; 0 where we are at work."""
+        if self._wait is None:
+            return 0.0
+        waited = self._waited + trio.current_time() - self._wait[0]
+        return max(0.0, waited - self._bytes / STREAM_BYTES_PER_SECOND)
+
+    def give_up(self) -> None:
+        """Others need what it holds: `read` raises TooSlowError."""
+        if self._wait is not None:
+            self._wait[1].cancel()
 
     async def read(self) -> bytes:
         """What has arrived; b"" at the end, and ever after.
@@ -257,8 +272,12 @@ class Body:
         while not self.ended:
             allowed = min(BODY_SECONDS + self._bytes / STREAM_BYTES_PER_SECOND, STREAM_SECONDS)
             began = trio.current_time()
-            with trio.fail_after(max(0.0, allowed - self._waited)):
-                message = await self._receive()
+            try:
+                with trio.fail_after(max(0.0, allowed - self._waited)) as scope:
+                    self._wait = began, scope
+                    message = await self._receive()
+            finally:
+                self._wait = None
             self._waited += trio.current_time() - began
             self._bytes += len(message.get("body", b""))
             if message["type"] == "http.disconnect":
@@ -285,7 +304,7 @@ class _Reading:
 
     def add(self, more: int) -> None:
         """Raises _Busy where too much is in memory for others."""
-        if more and not self._budget.has_room(more):
+        if more and not self._budget.has_room(more, self.bytes):
             raise _Busy
         self.bytes += more
         self._budget.bytes += more
@@ -335,6 +354,9 @@ class _Exchange:
             body, self._body = self._body, None
             return {"type": "http.request", "body": body, "more_body": False}
         message = await self._receive()
+        if message["type"] == "http.disconnect" and not self._ends:
+            # The client has closed, or closed its half: it may read on. Quart would cancel the request.
+            await trio.sleep(HALF_CLOSED_SECONDS)
         if self._ends:
             # Hypercorn says "disconnect" when the answer is out, too, and starts the connection's idle timer after it,
             # inside of our `send`. Told so, Quart-Trio cancels that `send`: the timer never starts, an idle connection

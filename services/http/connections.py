@@ -17,6 +17,8 @@ DESCRIPTORS_KEPT = 128
 PATIENCE_SECONDS = 5.0  #: at the limit, a request whose body has not arrived by then makes room for others
 STALLED_SECONDS = 1.0  #: at the limit, an answer of which nothing was taken for so long makes room for others
 
+SMALL_BYTES = 64 * 1024  #: of a body or an answer, for which there is always room
+
 
 class Limits(Struct, frozen=True):
     """Of one server."""
@@ -43,9 +45,13 @@ class Budget:
         self._max = bytes_max
         self.bytes = 0
 
-    def has_room(self, more: int) -> bool:
-        """May so many bytes more be kept? One that is larger than everything is let in alone."""
-        return self.bytes + more <= self._max or self.bytes == 0
+    def has_room(self, more: int, kept: int = 0) -> bool:
+        """May so many bytes more be kept, of a client that has `kept` already?
+
+        What is small always may: the number of clients bounds it, and those who fill the rest with large bodies must
+        not keep others from a small request and its answer. One that is larger than everything is let in alone.
+        """
+        return kept + more <= SMALL_BYTES or self.bytes + more <= self._max or self.bytes == 0
 
 
 class Connections:

@@ -35,6 +35,7 @@ IN_MEMORY_BYTES = 1 << 20  #: of an answer; a longer one goes to a file
 ANSWER_BYTES_MAX = 512 << 20
 LINE_BYTES_MAX = 256  #: of one job's answer; sentences are short and ids have one length
 REQUESTS_MAX = 4  #: at once; more would only wait for each other
+SLOW_SECONDS = 5.0  #: with no place left, a sender who lies so far behind gives way to another request
 REFUSED_MAX = 10_000  #: jobs of one request
 TOO_MANY_REQUESTS = "too many batches at once"
 TOO_MANY_REFUSED = f"{REFUSED_MAX:,} jobs were refused: the rest of the batch was not read"
@@ -56,24 +57,28 @@ class _EndsEarly(Exception):
 
 
 class Bulk:
-    """What Guard calls for each request. Mutable state: how many are under way."""
+    """What Guard calls for each request. Mutable state: the bodies of those that are under way."""
 
     def __init__(self, producer: Producer) -> None:
         self._producer = producer
-        self._under_way = 0
+        self._under_way: set[Body] = set()
 
     async def __call__(self, body: Body, headers: Headers) -> Streamed:
         """Raises Refused before anything was accepted; ClientGone and TooSlowError with what came until then accepted.
 
         Cancelled: what came until then may be accepted.
         """
-        if self._under_way >= REQUESTS_MAX:
-            raise Refused(429, TOO_MANY_REQUESTS)
-        self._under_way += 1
+        if len(self._under_way) >= REQUESTS_MAX:
+            slowest = max(self._under_way, key=lambda known: known.slow_seconds)
+            if slowest.slow_seconds < SLOW_SECONDS:
+                raise Refused(429, TOO_MANY_REQUESTS)
+            slowest.give_up()
+            self._under_way.discard(slowest)
+        self._under_way.add(body)
         try:
             return await self._answer(body, headers)
         finally:
-            self._under_way -= 1
+            self._under_way.discard(body)
 
     async def _answer(self, body: Body, headers: Headers) -> Streamed:
         bytes_max = self._producer.settings.max_batch_bytes

@@ -3,23 +3,25 @@
 import os
 import sys
 
-import trio
-
-from core.errors import InvalidSettings, WorkQueueError
-from core.settings import load_settings
-from services.logs import configure_logging
-from services.signals import end_at_signals
-from services.systemd import Notifier
-from services.worker.main import main
+from services.early import end_at_signals, ignore_signals
 
 
 def run() -> int:
     """Run a worker; returns the exit status: 2 for a wrong setting."""
     end_at_signals()
+    import trio
+
+    from core.errors import InvalidSettings, WorkQueueError
+    from core.settings import load_settings
+    from services.logs import configure_logging
+    from services.systemd import Notifier
+    from services.worker.main import main
+
     try:
         settings = load_settings(os.environ)
         configure_logging(settings)
         trio.run(main, settings, Notifier.from_environ(os.environ))
+        ignore_signals()
     except InvalidSettings as error:
         print("\n".join(f"workqueue: {fault}" for fault in error.faults), file=sys.stderr)  # noqa: T201
         return 2

@@ -12,7 +12,7 @@ import trio
 
 import core.handlers
 from core.bridge import Bridge, open_bridge
-from core.errors import InvalidSettings, QueueUnavailable, StoreUnavailable
+from core.errors import InvalidSettings, QueueUnavailable, StoreUnavailable, WorkQueueError
 from core.handlers import Registry, registry
 from core.queue import check_url, open_queue
 from core.settings import Settings, without_password
@@ -39,7 +39,8 @@ async def main(settings: Settings, notifier: Notifier | None = None, *, parents_
     """Run one worker until a signal ends it.
 
     `parents_socket`: it is one of several, and answers its parent there; the end of standard input ends it as well.
-    Raises InvalidSettings for handlers that cannot be imported, PortTaken where nobody could reach the metrics.
+    Raises InvalidSettings for handlers that cannot be imported, PortTaken where nobody could reach the metrics, and
+    WorkQueueError where it ended without a signal.
     """
     notifier = notifier or Notifier(None)
     check_url(settings.redis_url)
@@ -85,6 +86,8 @@ async def main(settings: Settings, notifier: Notifier | None = None, *, parents_
                 notifier.stopping()
                 serving.cancel_scope.cancel()
         process.cancel_scope.cancel()
+    if not stop.first.is_set():
+        raise WorkQueueError("the worker has ended though nothing had stopped it: a handler has cancelled what runs it")
     log.info("stopped")
 
 

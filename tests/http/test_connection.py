@@ -61,6 +61,11 @@ async def serving(
     async def enqueue() -> Response:
         return Response("ok")
 
+    @app.get("/quick")
+    async def quick() -> Response:
+        await trio.sleep(0.05)
+        return Response("ok")
+
     @app.get("/slow")
     async def slow() -> Response:
         await trio.sleep(60)
@@ -234,11 +239,37 @@ async def test_an_answer_without_room_is_refused_and_the_next_one_may_be_given(s
 
 async def test_a_body_without_room_is_refused(served):
     served.connections.budget.bytes += served.connections.budget._max
-    answer = await served.client.post("/enqueue", content=b"x" * 1000)
+    answer = await served.client.post("/enqueue", content=b"x" * 100_000)
     assert (answer.status_code, answer.text) == (503, "too much is being sent at once")
     served.connections.budget.bytes -= served.connections.budget._max
-    assert (await served.client.post("/enqueue", content=b"x" * 1000)).text == "ok"
+    assert (await served.client.post("/enqueue", content=b"x" * 100_000)).text == "ok"
     await until_true(lambda: served.connections.budget.bytes == 0)
+
+
+async def test_bodies_that_fill_all_the_room_keep_no_one_from_a_small_request(served):
+    of_all = served.connections
+    of_all.budget._max = 2 * MIB
+    clients = [await connect(served.client) for _ in range(3)]
+    for client in clients[:2]:
+        await client.send(post(bytes(MIB))[:-1])
+    await until_true(lambda: of_all.budget.bytes > 2 * MIB - 3)
+    await clients[2].send(post(bytes(MIB))[:200])  # the last bytes of the room
+    await until_true(lambda: of_all.budget.bytes >= 2 * MIB)
+    assert (await served.client.get("/health")).text == "ok"
+    assert (await served.client.post("/enqueue", content=b"x" * 1000)).text == "ok"
+    for client in clients:
+        await client.stream.aclose()
+    await until_true(lambda: of_all.budget.bytes == 0)
+
+
+async def test_a_client_that_has_closed_its_half_is_answered(served):
+    for request in (b"GET /quick HTTP/1.1\r\nHost: localhost\r\n\r\n", post(b"x"), post(b"x") * 3):
+        async with await connect(served.client) as client:
+            await client.send(request)
+            await client.stream.send_eof()
+            for _ in range(request.count(b" HTTP/1.1")):
+                assert (await client.answer()).body == b"ok"
+            assert await client.is_closed()
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,8 @@ import trio
 from services.http import connections
 from services.http.connections import Budget, Connections, Limits
 
+KIB = 1024
+
 
 class Client:
     """A connection as Connections sees it."""
@@ -71,30 +73,38 @@ async def test_the_descriptors_of_the_process_bound_the_connections(monkeypatch)
 
 
 def test_a_budget_lets_one_in_that_is_larger_than_everything():
-    budget = Budget(100)
-    assert budget.has_room(1000)
-    budget.bytes = 1000
-    assert not budget.has_room(1)
+    budget = Budget(100 * KIB)
+    assert budget.has_room(1000 * KIB)
+    budget.bytes = 1000 * KIB
+    assert not budget.has_room(65 * KIB)
+
+
+def test_what_is_small_has_room_though_others_have_filled_it():
+    budget = Budget(100 * KIB)
+    budget.bytes = 100 * KIB
+    assert budget.has_room(64 * KIB)
+    assert budget.has_room(32 * KIB, kept=32 * KIB)
+    assert not budget.has_room(1, kept=64 * KIB)
 
 
 @pytest.mark.usefixtures("many")
 async def test_answers_that_are_not_taken_are_given_up_for_others(autojump_clock):
     await trio.sleep(100)
     now = trio.current_time()
-    of_all = Connections(Limits(buffered_bytes=100))
+    of_all = Connections(Limits(buffered_bytes=1000 * KIB))
     clients = [Client(stalled=now - age) for age in (0.5, 30, 20)]
 
     class Freeing(Client):
         def end(self) -> None:
-            of_all.budget.bytes -= 50 * (not self.ended)
+            of_all.budget.bytes -= 500 * KIB * (not self.ended)
             super().end()
 
     slowest = Freeing(stalled=now - 40)
     for client in (*clients, slowest):
         of_all.admit(client)
-    of_all.budget.bytes = 100
-    assert of_all.make_room(50)
+    of_all.budget.bytes = 1000 * KIB
+    assert of_all.make_room(500 * KIB)
     assert slowest.ended
     assert not any(client.ended for client in clients)
-    assert not of_all.make_room(60)
+    assert not of_all.make_room(600 * KIB)
     assert [client.ended for client in clients] == [False, True, True]  # the first one is still being read

@@ -17,7 +17,7 @@ from services.http.asgi import Body
 from services.producer import bulk
 from services.producer.bulk import BATCH_PATH
 from services.producer.producer import Producer
-from tests.producer.serving import connect, serving
+from tests.producer.serving import Connection, connect, serving
 from tests.support.proxy import Proxy, through
 from tests.support.wait import until, until_true
 
@@ -348,6 +348,33 @@ async def test_more_requests_than_a_few_at_once_are_told_to_come_again(redis_onl
         return (await redis_only.post(BATCH_PATH, content=ndjson(1))).status_code == 200
 
     await until(is_accepted)
+
+
+async def test_a_slow_sender_gives_way_where_no_place_is_left(redis_only, monkeypatch):
+    async def send(connection: Connection) -> None:
+        await connection.send(
+            b"POST /api/jobs/batch HTTP/1.1\r\nHost: [::1]\r\nContent-Length: 999\r\n\r\n" + ndjson(1)
+        )
+
+    slow = [await connect(redis_only) for _ in range(bulk.REQUESTS_MAX)]
+    for connection in slow:
+        await send(connection)
+
+    async def is_refused() -> bool:
+        return (await redis_only.post(BATCH_PATH, content=ndjson(1))).status_code == 429
+
+    await until(is_refused)
+    monkeypatch.setattr(bulk, "SLOW_SECONDS", 0.0)
+    assert (await redis_only.post(BATCH_PATH, content=ndjson(1))).status_code == 200
+    answers = 0
+    for connection in slow:
+        with trio.move_on_after(3 if not answers else 0.2):
+            answer = await connection.answer(seconds=60)
+            assert (answer.status, answer.body) == (408, b"the body took too long")
+            answers += 1
+    assert answers == 1
+    for connection in slow:
+        await connection.stream.aclose()
 
 
 @pytest.mark.parametrize("as_array", [False, True])

@@ -2,7 +2,9 @@
 
 import os
 import signal
+import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -193,3 +195,49 @@ async def test_process_one_of_a_container_hears_a_stop_at_any_time(variables, tm
     finally:
         if process.poll() is None:
             process.kill()
+
+
+@pytest.mark.parametrize("command", [["services.worker"], ["services.cli", "worker"], ["services.cli", "producer"]])
+async def test_signals_that_come_while_it_ends_do_not_change_the_status(command, redis_url, queue_name):
+    variables = environ(REDIS_URL=redis_url, QUEUE_NAME=queue_name, WORKER_PORT=str(free_port()),
+                        PRODUCER_PORT=str(free_port()))  # fmt: skip
+    process = await trio.lowlevel.open_process([sys.executable, "-m", *command], env=variables, stderr=subprocess.PIPE)
+    assert process.stderr is not None
+    said = b""
+    with trio.fail_after(60):
+        while b"Redis answers" not in said:
+            said += await process.stderr.receive_some(4096)
+        while process.poll() is None:
+            for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGTERM):
+                with suppress(ProcessLookupError):
+                    process.send_signal(number)
+                await trio.sleep(0.001)
+    assert process.returncode == 0, said
+    await process.stderr.aclose()
+
+
+SABOTAGE = """
+import trio
+from workqueue import handler
+
+@handler("cancels")
+async def cancels(job):
+    trio.lowlevel.current_task().parent_nursery.cancel_scope.cancel()
+    await trio.sleep_forever()
+"""
+
+
+async def test_a_worker_that_a_handler_has_ended_does_not_end_as_if_it_were_stopped(variables, tmp_path, queue):
+    variables |= {"WORKER_HANDLERS": module(tmp_path, SABOTAGE), "WORKER_PORT": str(free_port())}
+    process = await trio.lowlevel.open_process(
+        [sys.executable, "-m", "services.worker"], env=environ(**variables), stderr=subprocess.PIPE
+    )
+    await queue.push([b'{"type":"cancels"}'])
+    assert process.stderr is not None
+    said = b""
+    with trio.fail_after(30):
+        async for piece in process.stderr:
+            said += piece
+        assert await process.wait() == 1
+    assert b"the worker has ended though nothing had stopped it" in said
+    assert b"Traceback" not in said

@@ -1,0 +1,29 @@
+"""The signals before there is a loop to hear them, and after it. Imports nothing that takes time."""
+
+import os
+import signal
+from typing import NoReturn
+
+
+def end_at_signals() -> None:
+    """Called first of all in a process: SIGTERM and SIGHUP end it at once, until `Stop.listen` knows better.
+
+    Process 1 of a container has no default for it, so that while handlers were imported a stop was lost; and a
+    KeyboardInterrupt in the middle of an import would come out as a traceback.
+    """
+    signal.signal(signal.SIGTERM, _end)
+    signal.signal(signal.SIGINT, _end)
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as under nohup
+        signal.signal(signal.SIGHUP, _end)
+
+
+def ignore_signals() -> None:
+    """Called last of all: a signal that comes while Python ends must not make a clean end a death by that signal."""
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+
+
+def _end(number: int, _: object) -> NoReturn:
+    os._exit(
+        128 + number if number == signal.SIGINT else 0
+    )  # nothing was begun that would have to be ended, or all has
