@@ -1,5 +1,6 @@
 """The signals before there is a loop to hear them, and after it. Imports nothing that takes time."""
 
+import math
 import os
 import signal
 from typing import NoReturn
@@ -15,6 +16,12 @@ def end_at_signals() -> None:
     signal.signal(signal.SIGINT, _end)
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as under nohup
         signal.signal(signal.SIGHUP, _end)
+
+
+def end_after(seconds: float) -> None:
+    """For a process that is told to stop by other means than SIGTERM, and may be in the middle of it: end so much later
+    at the latest."""
+    signal.signal(signal.SIGTERM, lambda *_: signal.alarm(math.ceil(seconds)))
 
 
 def ignore_signals() -> None:

@@ -1,6 +1,7 @@
 """`hypercorn -k trio services.producer:app`: the app, its life, and what a wrong start is told."""
 
 import logging
+import multiprocessing
 import os
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ from quart_trio import QuartTrio
 from core.errors import InvalidSettings
 from core.queue import check_url
 from core.settings import Settings, load_settings
+from services.early import end_after
 from services.http.asgi import protect
 from services.http.messages import Message, Receive, Scope, Send
 from services.logs import configure_logging
@@ -23,6 +25,7 @@ from services.producer.producer import Producer
 from services.producer.routes import add_jobs, add_pages, add_state
 
 WRONG_START = 2  #: exit status
+STOP_SECONDS = 15.0  #: of one of several processes; Hypercorn gives requests its graceful_timeout, at most 10 s
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +46,10 @@ def create_app(settings: Settings, *, page: Path = FOLDER) -> QuartTrio:
     async def start() -> None:
         if not logging.getLogger().hasHandlers():  # a bare Hypercorn: nobody has set up logging for us
             configure_logging(settings)
+        if multiprocessing.parent_process() is not None:
+            # Hypercorn's parent tells its processes of a stop by an event, and sends SIGTERM to the others as soon as
+            # the first has ended: requests under way would get no answer.
+            end_after(STOP_SECONDS)
         await app.nursery.start(producer.run)
 
     app.after_serving(producer.stop)  # Hypercorn calls it when the requests under way were answered

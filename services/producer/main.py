@@ -1,6 +1,11 @@
 """The producer as a process of its own: Hypercorn around the app, inside of our nursery."""
 
-from collections.abc import Awaitable, Callable
+import multiprocessing
+import signal
+import socket
+import threading
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -46,6 +51,8 @@ async def _cancel_after(wait: Callable[[], Awaitable[None]], scope: trio.CancelS
 def run_processes(settings: Settings, count: int) -> int:
     """Serve with several processes, each with connections of its own, under Hypercorn's parent. Returns its status.
 
+    A signal ends them as `main`; a second one ends them at once.
+
     The settings reach the processes through the environment, as they reached us. Raises PortTaken.
     """
     from hypercorn.run import run
@@ -58,7 +65,42 @@ def run_processes(settings: Settings, count: int) -> int:
     config.application_path = "services.producer:app"
     config.worker_class = "trio"
     config.workers = count
-    return run(config)
+    with _children_end_at_a_second_signal() as hurried:
+        status = run(config)
+        for child in multiprocessing.active_children():  # it does not wait for those that have something to do yet
+            child.join()
+    return 0 if hurried.is_set() else status
+
+
+@contextmanager
+def _children_end_at_a_second_signal() -> Iterator[threading.Event]:
+    """Hypercorn's parent hears a second signal too, but its processes have their whole grace all the same.
+
+    It sets handlers of its own again and again, so that we listen beside them. Yields an event that is set then.
+    """
+    hurried = threading.Event()
+    reading, writing = socket.socketpair()
+    writing.setblocking(False)
+    before = signal.set_wakeup_fd(writing.fileno(), warn_on_full_buffer=False)
+
+    def listen() -> None:
+        heard = 0
+        while numbers := reading.recv(64):
+            heard += sum(number in (signal.SIGTERM, signal.SIGINT) for number in numbers)
+            if heard > 1:
+                hurried.set()
+                for child in multiprocessing.active_children():
+                    child.kill()
+
+    listener = threading.Thread(target=listen, daemon=True)
+    listener.start()
+    try:
+        yield hurried
+    finally:
+        signal.set_wakeup_fd(before)
+        writing.close()
+        listener.join()
+        reading.close()
 
 
 def _config(bind: str) -> Any:

@@ -51,6 +51,26 @@ async def service(way: str, environ: dict[str, str]) -> AsyncIterator[tuple[Runn
         yield process, port
 
 
+@pytest.mark.parametrize("way", ["bare hypercorn, two workers", "producer, two workers"])
+async def test_a_stop_of_several_processes_answers_what_is_under_way(way, environ):
+    # Hypercorn's parent ends the others as soon as one of them has nothing to do any more.
+    async with service(way, environ) as (process, port):
+        clients = [await trio.open_tcp_stream("127.0.0.1", port) for _ in range(6)]
+        body = b'{"type":"x"}'
+        for client in clients:
+            await client.send_all(b"POST /enqueue HTTP/1.1\r\nHost: localhost\r\nContent-Length: 12\r\n\r\n" + body[:5])
+        await healthy(port)
+        process.send(signal.SIGTERM)
+        await trio.sleep(1)  # the process without a request has ended by now, if there is one
+        for client in clients:
+            await client.send_all(body[5:])
+            with trio.fail_after(10):
+                assert (await client.receive_some(1000)).startswith(b"HTTP/1.1 200")
+            await client.aclose()
+        assert await process.ended(seconds=30) == 0
+        assert "Traceback" not in process.said
+
+
 async def attacked(port: int, attack: bytes) -> None:
     async with await trio.open_tcp_stream("127.0.0.1", port) as stream:
         try:
@@ -89,7 +109,7 @@ async def test_no_request_ends_a_service(way, environ):
         assert "is started again" not in process.said
 
 
-@pytest.mark.parametrize("way", ["producer", "worker"])
+@pytest.mark.parametrize("way", ["producer", "producer, two workers", "worker"])
 async def test_a_second_signal_ends_at_once(way, environ):
     async with service(way, environ | {"SHUTDOWN_GRACE": "60"}) as (process, port):
         dripping = await trio.open_tcp_stream("127.0.0.1", port)
@@ -98,6 +118,7 @@ async def test_a_second_signal_ends_at_once(way, environ):
         process.send(signal.SIGTERM)
         if way == "producer":
             await process.says("stopping")
+        if way != "worker":
             with trio.move_on_after(1) as waited:
                 await process.process.wait()
             assert waited.cancelled_caught  # for the request under way
