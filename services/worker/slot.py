@@ -163,7 +163,10 @@ class Slot:
             else:
                 outcome = succeeded(result, attempt.job)
             ended = self._end(outcome)
-            if self._left_variables():
+            try:  # as _left_variables does, without a call for each job
+                if contextvars.copy_context() != self._context:
+                    return True
+            except BaseException:  # noqa: BLE001 - nothing is awaited in there
                 return True
             if self._used_up:
                 return None
