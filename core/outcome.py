@@ -78,6 +78,8 @@ def judge(
     if isinstance(outcome, Complete):  # nearly always: the patterns below would cost a short job a tenth more
         return outcome
     match outcome:
+        case Failed(error, traceback, permanent):  # first: each class that is asked for in vain takes 0.1 us
+            again, name = failures < retries and not permanent, "failed"
         case Interrupted() if interruptions + 1 < max_interruptions:
             return GiveBack(interrupted=True)
         case Interrupted():
@@ -85,8 +87,6 @@ def judge(
             error = f"interrupted {interruptions + 1} times by the stop of its worker"
         case NotStarted(delay_ms):
             return GiveBack(interrupted=False, delay_ms=delay_ms)
-        case Failed(error, traceback, permanent):
-            again, name = failures < retries and not permanent, "failed"
         case TimedOut(seconds):
             again, name, error, traceback = failures < retries, "timed out", f"timed out after {seconds:g} s", None
     return Retry(error, name, traceback) if again else Bury(error, name, traceback)

@@ -234,7 +234,7 @@ class Consumers:
 
     def _ended(self, attempt: Attempt, outcome: Outcome, seconds: float) -> None:
         self._last_chances -= attempt.is_last_chance
-        if isinstance(outcome, NotStarted):
+        if type(outcome) is NotStarted:  # isinstance would take 0.1 us to say no
             self.environment.lacks(outcome.lacking)
             self._counts.given_back += 1
             self._put(attempt.held, outcome)
