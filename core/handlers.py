@@ -21,6 +21,7 @@ class Handler(Struct, frozen=True):
     function: HandlerFunction
     is_async: bool  #: False: it runs in a thread
     timeout_seconds: float | None
+    is_builtin: bool = False  #: ours: it may say that the machine did not give what a run needs (CannotStart)
 
 
 class Registry:
@@ -54,6 +55,10 @@ class Registry:
             return function
 
         return register
+
+    def add_builtin(self, job_type: str, function: Callable[[Job], Awaitable[object]], timeout: float) -> None:
+        """Register a coroutine function of WorkQueue itself, unless a user's module has registered the type."""
+        self._handlers.setdefault(job_type, Handler(job_type, function, True, timeout, is_builtin=True))
 
     def get(self, job_type: str) -> Handler | None:
         return self._handlers.get(job_type)

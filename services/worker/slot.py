@@ -32,6 +32,10 @@ Ended = Callable[[Attempt, Outcome, float], None]
 Outlived = Callable[[Attempt, trio.Event], Awaitable[None]]
 
 
+class _NoThread(Exception):
+    """The machine did not give a thread: nothing of the job has started."""
+
+
 class Slot:
     """Runs what `take` returns.
 
@@ -152,8 +156,11 @@ class Slot:
                         result = await result
             except trio.Cancelled:
                 raise
-            except CannotStart as error:
+            except _NoThread as error:
                 outcome: Outcome = NotStarted(CANNOT_START_DELAY_MS, str(error))
+            except CannotStart as error:  # from a handler of a user it would bring its job back for ever
+                is_ours = handler.is_builtin
+                outcome = NotStarted(CANNOT_START_DELAY_MS, str(error)) if is_ours else failed(error)
             except BaseExceptionGroup as group:
                 if group.subgroup(trio.Cancelled) is not None:
                     raise  # it belongs to a scope around us; what that leaves of the group comes back to `serve`
@@ -231,7 +238,7 @@ class Slot:
             raise
         except RuntimeError as no_thread:
             self._thread = None
-            raise CannotStart(str(no_thread)) from no_thread
+            raise _NoThread(str(no_thread)) from no_thread
         if error is not None:
             raise error
         return result

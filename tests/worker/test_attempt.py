@@ -8,7 +8,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from core.errors import PermanentFailure
+from core.errors import CannotStart, PermanentFailure
 from core.handlers import Handler
 from core.job import Job
 from core.outcome import Complete, Failed, Interrupted, NotStarted, TimedOut
@@ -419,3 +419,16 @@ async def test_a_handler_that_says_so_itself_has_failed():
         raise RuntimeError("can't start new thread")
 
     assert isinstance(await attempt(as_if, is_async=False).run(), Failed)
+
+
+@pytest.mark.parametrize("is_async", [True, False])
+async def test_a_users_handler_that_raises_our_own_sign_of_it_has_failed(is_async):
+    """It would go back uncounted each time, for ever."""
+
+    def as_if(job: Job) -> object:
+        raise CannotStart("no")
+
+    async def as_if_async(job: Job) -> object:
+        raise CannotStart("no")
+
+    assert await attempt(as_if_async if is_async else as_if, is_async=is_async).run() == Failed("no")

@@ -1,7 +1,7 @@
 """What a worker can run without a module of its user's."""
 
 from core.bridge import Bridge
-from core.handlers import HandlerFunction, Registry
+from core.handlers import Registry
 from core.settings import Settings
 from services.worker.handlers.children import Children
 from services.worker.handlers.send_email import SendEmail
@@ -14,11 +14,6 @@ def builtin_handlers(settings: Settings, bridge: Bridge, children: Children, reg
 
     A document and a picture are made in a process: what a payload makes a library do cannot be stopped in a thread.
     """
-    built_in: dict[str, HandlerFunction] = {
-        "send_email": SendEmail(settings, bridge).__call__,
-        "resize_image": children.run,
-        "generate_pdf": children.run,
-    }
-    for job_type, function in built_in.items():
-        if registry.get(job_type) is None:
-            registry.handler(job_type, timeout=TIMEOUT_SECONDS)(function)
+    registry.add_builtin("send_email", SendEmail(settings, bridge).__call__, TIMEOUT_SECONDS)
+    registry.add_builtin("resize_image", children.run, TIMEOUT_SECONDS)
+    registry.add_builtin("generate_pdf", children.run, TIMEOUT_SECONDS)

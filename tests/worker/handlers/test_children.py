@@ -10,7 +10,7 @@ import pytest
 import trio
 
 from core.errors import CannotStart, PermanentFailure
-from core.handlers import Registry
+from core.handlers import Handler
 from core.outcome import Complete, Failed, Interrupted, NotStarted, TimedOut
 from services.worker.handlers import children as module
 from services.worker.handlers import messages
@@ -37,11 +37,7 @@ def document(payload: dict[str, object] = QUICK, **options: bool):
 
 
 def handler(children: Children, timeout: float | None = None):
-    registry = Registry()
-    registry.handler("generate_pdf", timeout=timeout)(children.run)
-    found = registry.get("generate_pdf")
-    assert found is not None
-    return found
+    return Handler("generate_pdf", children.run, True, timeout, is_builtin=True)
 
 
 async def works(*, count: int = 1) -> list[int]:

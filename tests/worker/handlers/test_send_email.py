@@ -304,7 +304,7 @@ async def test_a_server_that_hangs_does_not_hold_up_a_stop(bridge, server, verb)
 @pytest.mark.parametrize("left", [0, 1])
 async def test_without_descriptors_a_mail_is_not_started(bridge, server, left):
     registry = Registry()
-    registry.handler("send_email")(sender(bridge, server.url).__call__)
+    registry.add_builtin("send_email", sender(bridge, server.url).__call__, 60)
     with few_descriptors(left=left):
         outcome = await run_attempt(registry.get("send_email"), job({"to": "a@b.c", "subject": "x"}))
     if left == 0:
@@ -325,7 +325,7 @@ async def test_without_a_thread_a_mail_is_not_started(bridge, server, monkeypatc
 
 async def test_without_a_thread_to_look_the_server_up_a_mail_is_not_started(bridge, monkeypatch):
     registry = Registry()
-    registry.handler("send_email")(sender(bridge, "smtp://mail.invalid:25").__call__)
+    registry.add_builtin("send_email", sender(bridge, "smtp://mail.invalid:25").__call__, 60)
     run_sync = trio.to_thread.run_sync
 
     async def only_to_compose(function, *arguments: object, **options: object) -> object:
