@@ -12,8 +12,8 @@ import trio
 from benchmarks import drain, floors, http, listing, workers
 from benchmarks.results import Figure, Sample, merge, write
 from benchmarks.servers import Servers
-from services.local.postgres import run_postgres
-from services.local.valkey import run_valkey
+from workqueue.services.local.postgres import run_postgres
+from workqueue.services.local.valkey import run_valkey
 
 RESULTS = Path(__file__).parent / "results"
 Measure = Callable[[Servers], dict[str, Sample]]

@@ -9,9 +9,9 @@ from uuid_utils.compat import uuid7
 from benchmarks import floors
 from benchmarks.results import Figure, Sample
 from benchmarks.servers import Servers
-from core.wire import Task, encode_task
-from services.bench.drain import drain, handlers, open_worker, until_done
-from services.bench.place import PAYLOAD, Place, open_place
+from workqueue.core.wire import Task, encode_task
+from workqueue.services.bench.drain import drain, handlers, open_worker, until_done
+from workqueue.services.bench.place import PAYLOAD, Place, open_place
 
 CONCURRENCIES = (2, 100, 1000)
 JOBS, ROWS, FAILURES, SLEEPS = 100_000, 60_000, 60_000, 20_000

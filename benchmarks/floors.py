@@ -17,7 +17,7 @@ from uuid_utils.compat import uuid7
 
 from benchmarks.results import Figure, Sample
 from benchmarks.servers import Servers
-from core.bridge import open_bridge
+from workqueue.core.bridge import open_bridge
 
 BATCH = 500
 JOBS = 100_000

@@ -16,7 +16,7 @@ import asyncpg
 from benchmarks.processes import producer
 from benchmarks.results import Figure, Sample
 from benchmarks.servers import Servers
-from services.producer.views import write_cursor
+from workqueue.services.producer.views import write_cursor
 
 ROWS = 1_000_000
 TIMES = 8

@@ -11,21 +11,21 @@ from uuid import uuid4
 import click
 import trio
 
-from core.bridge import Bridge, open_bridge
-from core.errors import QueueUnavailable, StoreUnavailable
-from core.handlers import Registry
-from core.job import Job
-from core.queue import Queue, open_queue
-from core.settings import load_settings
-from core.steps.loss import Loss
-from core.steps.marks import Ledger
-from core.steps.reconcile import Reconcile
-from core.steps.submit import Submit
-from core.store import JobStore, migrate, open_store
-from core.wire import Submission
-from services.local.postgres import run_postgres
-from services.local.valkey import run_valkey
-from services.worker.worker import Worker
+from workqueue.core.bridge import Bridge, open_bridge
+from workqueue.core.errors import QueueUnavailable, StoreUnavailable
+from workqueue.core.handlers import Registry
+from workqueue.core.job import Job
+from workqueue.core.queue import Queue, open_queue
+from workqueue.core.settings import load_settings
+from workqueue.core.steps.loss import Loss
+from workqueue.core.steps.marks import Ledger
+from workqueue.core.steps.reconcile import Reconcile
+from workqueue.core.steps.submit import Submit
+from workqueue.core.store import JobStore, migrate, open_store
+from workqueue.core.wire import Submission
+from workqueue.services.local.postgres import run_postgres
+from workqueue.services.local.valkey import run_valkey
+from workqueue.services.worker.worker import Worker
 
 SCHEMA = "bench"
 PAYLOAD = '{"to":"someone@example.com","subject":"Welcome!","body":"a payload of about 100 bytes as it comes"}'

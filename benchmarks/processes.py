@@ -64,7 +64,7 @@ def hypercorn(app: str, environ: Mapping[str, str]) -> Iterator[tuple[int, int]]
 @contextmanager
 def producer(environ: Mapping[str, str]) -> Iterator[tuple[int, int]]:
     """The real one under Hypercorn, once its servers and tables are there."""
-    with hypercorn("services.producer:app", environ) as (port, pid):
+    with hypercorn("workqueue.services.producer:app", environ) as (port, pid):
         deadline = time.monotonic() + START_SECONDS
         while not _is_ready(port):
             if time.monotonic() > deadline:

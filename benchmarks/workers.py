@@ -15,10 +15,10 @@ from uuid_utils.compat import uuid7
 from benchmarks.processes import end, process, producer, resident_bytes
 from benchmarks.results import Figure, Sample
 from benchmarks.servers import Servers
-from core.queue.keys import Keys
-from core.wire import Task, encode_task
-from services.bench.latency import percentiles
-from services.bench.place import PAYLOAD
+from workqueue.core.queue.keys import Keys
+from workqueue.core.wire import Task, encode_task
+from workqueue.services.bench.latency import percentiles
+from workqueue.services.bench.place import PAYLOAD
 
 LATENCIES = 300
 SPINS, NOOPS, SHARE_AT = 6000, 120_000, (0.85, 0.15)
@@ -76,7 +76,10 @@ def measure(servers: Servers) -> dict[str, Sample]:
 def measure_once(servers: Servers) -> dict[str, Sample]:
     environ = servers.environ(rows=False)
     first, last = servers.jobs(MEMORY_FIRST), servers.jobs(MEMORY_ALL)
-    with Redis.from_url(servers.redis_url) as redis, process("services.cli", "worker", environ=environ) as worker:
+    with (
+        Redis.from_url(servers.redis_url) as redis,
+        process("workqueue.services.cli", "worker", environ=environ) as worker,
+    ):
         name = environ["QUEUE_NAME"]
         _push(redis, name, "noop", first)
         _until(lambda: _left(redis, name) == 0)
@@ -97,7 +100,7 @@ def _latencies(servers: Servers, *, rows: bool) -> tuple[list[float], list[float
         with (
             Redis.from_url(servers.redis_url) as redis,
             producer(environ) as (port, _),
-            process("services.cli", "worker", environ=environ),
+            process("workqueue.services.cli", "worker", environ=environ),
         ):
             starts = Starts(file)
             connection = http.client.HTTPConnection("127.0.0.1", port, timeout=WAIT_SECONDS)
@@ -163,7 +166,7 @@ def _share(servers: Servers, job_type: str, jobs: int, processes: int) -> Sample
     with Redis.from_url(servers.redis_url) as redis:
         _push(redis, name, job_type, jobs)
         arguments = ["--processes", str(processes)] if processes > 1 else []
-        with process("services.cli", "worker", *arguments, environ=environ):
+        with process("workqueue.services.cli", "worker", *arguments, environ=environ):
             high, low = (round(jobs * share) for share in SHARE_AT)
             at_high = _until(lambda: _left(redis, name) <= high)
             at_low = _until(lambda: _left(redis, name) <= low)
@@ -175,7 +178,7 @@ def _behind(servers: Servers) -> Sample:
     with tempfile.TemporaryDirectory(prefix="workqueue-bench-") as folder, Redis.from_url(servers.redis_url) as redis:
         file = Path(folder) / "starts"
         environ = servers.environ(rows=False, BENCH_STARTS=str(file), WORKER_CONCURRENCY="1")
-        worker = ("services.cli", "worker")
+        worker = ("workqueue.services.cli", "worker")
         with process(*worker, environ=environ), process(*worker, environ=environ):
             leases = Keys(environ["QUEUE_NAME"]).leases
             _until(lambda: redis.zcard(leases) == 2)
@@ -193,7 +196,7 @@ def _life(servers: Servers) -> dict[str, Sample]:
         environ = servers.environ(rows=False, BENCH_STARTS=str(file))
         redis.rpush(environ["QUEUE_NAME"], _numbered(0))
         begun = time.monotonic()
-        with process("services.cli", "worker", environ=environ) as worker:
+        with process("workqueue.services.cli", "worker", environ=environ) as worker:
             started = Starts(file).of(0) - begun
             time.sleep(2)  # idle: everything that is imported late is there
             memory = resident_bytes(worker.pid)

@@ -1,7 +1,12 @@
 """Queue and job-state logic. Knows no HTTP and no command line."""
 
-from core.errors import PermanentFailure
-from core.handlers import handler
-from core.job import Job
+if __name__ == "core":
+    # In a checkout this folder is found under its own name as well. What users import from it is the same there; a
+    # module of it imported under that name would be a second one, with a registry of its own: there is none.
+    __path__ = []
+
+from workqueue.core.errors import PermanentFailure
+from workqueue.core.handlers import handler
+from workqueue.core.job import Job
 
 __all__ = ["Job", "PermanentFailure", "handler"]

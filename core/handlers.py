@@ -6,7 +6,7 @@ from typing import TypeVar
 
 from msgspec import Struct
 
-from core.job import Job
+from workqueue.core.job import Job
 
 TYPE_LENGTH_MAX = 200
 

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from msgspec import Struct
 
-from core.errors import ArtifactRefused
+from workqueue.core.errors import ArtifactRefused
 
 ARTIFACT_BYTES_MAX = 10 * 1024 * 1024
 ARTIFACTS_MAX = 100

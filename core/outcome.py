@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from msgspec import Struct
 
-from core.job import Artifact
+from workqueue.core.job import Artifact
 
 
 class Complete(Struct, frozen=True, gc=False):

@@ -9,8 +9,8 @@ from urllib.parse import parse_qsl, quote, unquote, urlsplit
 import msgspec
 from msgspec import Meta, Struct
 
-from core import database_url
-from core.errors import InvalidSettings
+from workqueue.core import database_url
+from workqueue.core.errors import InvalidSettings
 
 Port = Annotated[int, Meta(ge=0, le=65535)]
 

@@ -9,7 +9,7 @@ from uuid import UUID
 import msgspec
 from msgspec import Meta, Raw, Struct
 
-from core.errors import InvalidTask, RetriesNegative, TypeMissing
+from workqueue.core.errors import InvalidTask, RetriesNegative, TypeMissing
 
 TYPE_LENGTH_MAX = 200
 RETRIES_MAX = 1_000_000

@@ -1,9 +1,9 @@
-"""Write what the page needs to know of core.job to web/src/api/states.gen.ts. Run by `make generate`."""
+"""Write what the page needs to know of workqueue.core.job to web/src/api/states.gen.ts. Run by `make generate`."""
 
 import json
 from pathlib import Path
 
-from core.job import TRANSITIONS, JobState
+from workqueue.core.job import TRANSITIONS, JobState
 
 TARGET = Path(__file__).parent.parent / "web/src/api/states.gen.ts"
 

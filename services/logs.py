@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Callable
 
-from core.settings import Settings
+from workqueue.core.settings import Settings
 
 OURS = ("core", "services", "workqueue")
 WAIT_MS = 100  #: for standard error to be read; a log that is not read must not hold up what it tells of
@@ -127,7 +127,7 @@ class Seldom:
 
 
 class _Lines(logging.Formatter):
-    """`2026-11-20T09:30:00.123Z warning services.health: Redis is away: ...`"""
+    """`2026-11-20T09:30:00.123Z warning workqueue.services.health: Redis is away: ...`"""
 
     def __init__(self) -> None:
         super().__init__("%(asctime)s %(level)s %(name)s: %(message)s")

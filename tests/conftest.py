@@ -10,14 +10,14 @@ from uuid import uuid4
 import pytest
 from redis import Redis
 
-from core.bridge import Bridge, open_bridge
-from core.queue import Queue, open_queue
-from core.store import JobStore, migrate, open_store
-from services.local.postgres import run_postgres
-from services.local.valkey import Server, run_valkey
 from tests.support.portal import Portal, open_portal
 from tests.support.redis_sets import SETS, RedisSet
 from tests.support.rows import Psql, open_psql
+from workqueue.core.bridge import Bridge, open_bridge
+from workqueue.core.queue import Queue, open_queue
+from workqueue.core.store import JobStore, migrate, open_store
+from workqueue.services.local.postgres import run_postgres
+from workqueue.services.local.valkey import Server, run_valkey
 
 #: Every key of a queue, by its name (core/queue/keys.py); `idem` has an expiry, whatever else there is does not.
 KNOWN_KEY = re.compile(

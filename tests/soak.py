@@ -21,13 +21,13 @@ import httpx
 import trio
 from msgspec import Struct
 
-from core.bridge import open_bridge
-from core.queue import open_queue
-from services.local.postgres import run_postgres
-from services.local.process import free_port
-from services.local.valkey import run_valkey
 from tests.e2e.processes import RunningProcess, running
 from tests.http.fuzz import Found, fuzz, held, wait_until_settled
+from workqueue.core.bridge import open_bridge
+from workqueue.core.queue import open_queue
+from workqueue.services.local.postgres import run_postgres
+from workqueue.services.local.process import free_port
+from workqueue.services.local.valkey import run_valkey
 
 NON_READERS = 10
 HOLD_SECONDS = 20.0
@@ -74,8 +74,8 @@ async def soak(seconds: float, seed: int) -> None:
                 "WORKER_HANDLERS": "tests.worker.ledger_handlers", "WORKER_CONCURRENCY": "10",
             }  # fmt: skip
             async with (
-                running(["services.cli", "producer"], environ) as producer,
-                running(["services.cli", "worker"], environ) as worker,
+                running(["workqueue.services.cli", "producer"], environ) as producer,
+                running(["workqueue.services.cli", "worker"], environ) as worker,
             ):
                 await producer.says("Redis answers", seconds=60)
                 await worker.says("takes jobs from", seconds=60)

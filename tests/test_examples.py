@@ -3,12 +3,12 @@
 import msgspec
 import pytest
 
-from core.errors import PermanentFailure
-from core.handlers import registry
-from core.job import Job
-from core.outcome import Complete, Failed
 from examples import handlers
 from tests.support.attempts import run_attempt
+from workqueue.core.errors import PermanentFailure
+from workqueue.core.handlers import registry
+from workqueue.core.job import Job
+from workqueue.core.outcome import Complete, Failed
 
 
 async def run(job_type: str, payload: dict[str, object], *, attempt: int = 1, retries: int = 0) -> object:

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.logs import Seldom, _Lines, _StandardError, printable
+from workqueue.services.logs import Seldom, _Lines, _StandardError, printable
 
-FORGED = "x\n2026-11-20T09:30:00.123Z error services.health: forged\r\x1b[2K\u202e\u2028\x85"
+FORGED = "x\n2026-11-20T09:30:00.123Z error workqueue.services.health: forged\r\x1b[2K\u202e\u2028\x85"
 
 
 def line(message: str, *arguments: object, **more: object) -> str:

@@ -20,8 +20,8 @@ from benchmarks.peers.install import CannotInstall, Environment, install
 from benchmarks.peers.measure import stage
 from benchmarks.peers.processes import Failed
 from benchmarks.peers.results import UNITS, Row, jobs_for, show
-from services.local.errors import LocalServerError
-from services.local.postgres import run_postgres
+from workqueue.services.local.errors import LocalServerError
+from workqueue.services.local.postgres import run_postgres
 
 TARGET = Path(__file__).parent.parent / "results" / "peers.json"
 ROUND_SECONDS = 5.0

@@ -74,7 +74,7 @@ PEERS = (
             Setting("with rows, WORKER_CONCURRENCY 2", 2, "rows"),
         ),
         bulk="Submit.run_batch",
-        note="Acknowledged after the job. Jobs enter by core.steps.submit, as in the producer, without HTTP.",
+        note="Acknowledged after the job. Jobs enter by workqueue.core.steps.submit, as in the producer, without HTTP.",
         enqueue_modes=(Setting("Redis only", mode="redis"), Setting("with rows", mode="rows")),
     ),
     Peer(

@@ -19,8 +19,8 @@ from benchmarks.peers.install import HERE, Environment
 from benchmarks.peers.processes import Failed, cpu_seconds, last_line, run, running
 from benchmarks.peers.results import NOTHING, Span, add_report, at, chunk_of, p50_p99
 from benchmarks.peers.shared.peering import SLEEP_SECONDS
-from core.bridge import open_bridge
-from services.local.valkey import run_valkey
+from workqueue.core.bridge import open_bridge
+from workqueue.services.local.valkey import run_valkey
 
 LOOK_SECONDS = 0.02
 SAMPLE_SECONDS = 0.1

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import trio
 
-from services.local.process import end_process
+from workqueue.services.local.process import end_process
 
 STOP_SECONDS = 5.0
 TICKS = os.sysconf("SC_CLK_TCK")

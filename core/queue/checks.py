@@ -8,9 +8,9 @@ from msgspec import Struct
 from redis.asyncio import Redis
 from redis.exceptions import MovedError, OutOfMemoryError, ReadOnlyError, ResponseError
 
-from core.queue.commands import to_queue
-from core.queue.keys import Keys
-from core.queue.outages import (
+from workqueue.core.queue.commands import to_queue
+from workqueue.core.queue.keys import Keys
+from workqueue.core.queue.outages import (
     NO_COMMAND,
     UNKNOWN,
     KeyOfAnotherType,
@@ -21,7 +21,7 @@ from core.queue.outages import (
     refusal,
     refuses,
 )
-from core.queue.packets import connection_of, exchange
+from workqueue.core.queue.packets import connection_of, exchange
 
 NAMES = {"list": "a list", "zset": "a sorted set", "hash": "a hash", "set": "a set", "string": "a string"}
 

@@ -13,14 +13,14 @@ from msgspec import Struct
 from redis.asyncio import Redis
 from redis.exceptions import MovedError, NoScriptError
 
-from core.bridge import Bridge
-from core.errors import LeaseLost, QueueUnavailable
-from core.queue import checks, scripts
-from core.queue.keys import Keys
-from core.queue.odd import Odd, read_lease, read_mark, read_number
-from core.queue.outages import Refused, Unforeseen, UnknownReply, outage
-from core.queue.packets import Command, together, transaction
-from core.queue.urls import client, target
+from workqueue.core.bridge import Bridge
+from workqueue.core.errors import LeaseLost, QueueUnavailable
+from workqueue.core.queue import checks, scripts
+from workqueue.core.queue.keys import Keys
+from workqueue.core.queue.odd import Odd, read_lease, read_mark, read_number
+from workqueue.core.queue.outages import Refused, Unforeseen, UnknownReply, outage
+from workqueue.core.queue.packets import Command, together, transaction
+from workqueue.core.queue.urls import client, target
 
 T = TypeVar("T")
 

@@ -3,9 +3,9 @@
 Sentinels are asked `SENTINEL GET-MASTER-ADDR-BY-NAME`, nodes of a Cluster `CLUSTER SLOTS` besides (master.py).
 """
 
-from core.queue import scripts
-from core.queue.keys import Keys
-from core.queue.scripts import Script
+from workqueue.core.queue import scripts
+from workqueue.core.queue.keys import Keys
+from workqueue.core.queue.scripts import Script
 
 #: What producers send, and what their scripts do.
 PRODUCER_DIRECT = frozenset({

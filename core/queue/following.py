@@ -12,8 +12,8 @@ import redis
 from redis import asyncio as redis_asyncio
 from redis.exceptions import RedisError, ResponseError
 
-from core.queue.master import Address, Master, NotKnown
-from core.queue.outages import PROTECTED, plain, refusal
+from workqueue.core.queue.master import Address, Master, NotKnown
+from workqueue.core.queue.outages import PROTECTED, plain, refusal
 
 FAULTS_SHOWN = 3  #: of those who were asked and did not know
 

@@ -5,10 +5,10 @@ from uuid import UUID
 
 from redis.exceptions import NoScriptError
 
-from core.queue import scripts
-from core.queue.keys import Keys
-from core.queue.outages import Unforeseen, outage
-from core.queue.urls import blocking_client, target
+from workqueue.core.queue import scripts
+from workqueue.core.queue.keys import Keys
+from workqueue.core.queue.outages import Unforeseen, outage
+from workqueue.core.queue.urls import blocking_client, target
 
 
 class LeaseConnection:

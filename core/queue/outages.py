@@ -8,7 +8,7 @@ import re
 
 from redis import exceptions
 
-from core.errors import QueueUnavailable
+from workqueue.core.errors import QueueUnavailable
 
 log = logging.getLogger(__name__)
 

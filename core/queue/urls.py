@@ -19,14 +19,14 @@ from redis.crc import key_slot
 from redis.exceptions import RedisError
 from redis.retry import Retry
 
-from core.errors import InvalidSettings
-from core.queue.following import (
+from workqueue.core.errors import InvalidSettings
+from workqueue.core.queue.following import (
     BlockingFollowingConnection,
     BlockingFollowingTlsConnection,
     FollowingConnection,
     FollowingTlsConnection,
 )
-from core.queue.master import Address, ClusterMaster, Master, SentinelMaster
+from workqueue.core.queue.master import Address, ClusterMaster, Master, SentinelMaster
 
 CONNECT_SECONDS = 2.0  #: to a master that may have moved: a host that is gone never answers, and the next try asks anew
 DEFAULT_PORTS = {"sentinel": 26379, "cluster": 6379}

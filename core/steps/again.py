@@ -6,7 +6,7 @@ from typing import TypeVar
 
 import trio
 
-from core.errors import QueueUnavailable, StoreUnavailable
+from workqueue.core.errors import QueueUnavailable, StoreUnavailable
 
 T = TypeVar("T")
 

@@ -12,17 +12,17 @@ import trio
 from msgspec import Struct
 from uuid_utils.compat import uuid4, uuid7
 
-from core.errors import InvalidTask, QueueUnavailable, StoreRefused, StoreUnavailable
-from core.ids import new_ids
-from core.job import TERMINAL, JobState
-from core.queue import Queue
-from core.steps.again import Again
-from core.steps.dropped import Dropped
-from core.steps.lease import Held, Lease
-from core.steps.marks import Ledger, Leftovers
-from core.store import Counters, JobStore, Look, Release
-from core.store.jobs import clean
-from core.wire import Task, decode_task, encode_task
+from workqueue.core.errors import InvalidTask, QueueUnavailable, StoreRefused, StoreUnavailable
+from workqueue.core.ids import new_ids
+from workqueue.core.job import TERMINAL, JobState
+from workqueue.core.queue import Queue
+from workqueue.core.steps.again import Again
+from workqueue.core.steps.dropped import Dropped
+from workqueue.core.steps.lease import Held, Lease
+from workqueue.core.steps.marks import Ledger, Leftovers
+from workqueue.core.store import Counters, JobStore, Look, Release
+from workqueue.core.store.jobs import clean
+from workqueue.core.wire import Task, decode_task, encode_task
 
 log = logging.getLogger(__name__)
 _encode = msgspec.json.Encoder().encode

@@ -5,8 +5,8 @@ from uuid import UUID
 
 import trio
 
-from core.queue import Queue
-from core.store import JobStore
+from workqueue.core.queue import Queue
+from workqueue.core.store import JobStore
 
 log = logging.getLogger(__name__)
 

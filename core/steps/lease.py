@@ -6,8 +6,8 @@ from uuid import UUID
 from msgspec import Struct
 from uuid_utils.compat import uuid4
 
-from core.store import Counters
-from core.wire import Task
+from workqueue.core.store import Counters
+from workqueue.core.wire import Task
 
 
 class Held(Struct, eq=False):

@@ -5,10 +5,10 @@ import random
 
 from msgspec import Struct
 
-from core.queue import Queue
-from core.steps.again import TRIP_SECONDS, Alive, unwatched
-from core.store import JobStore
-from core.store.jobs import RECONCILE_SECONDS
+from workqueue.core.queue import Queue
+from workqueue.core.steps.again import TRIP_SECONDS, Alive, unwatched
+from workqueue.core.store import JobStore
+from workqueue.core.store.jobs import RECONCILE_SECONDS
 
 log = logging.getLogger(__name__)
 

@@ -7,7 +7,7 @@ from uuid import UUID
 import trio
 from msgspec import Struct
 
-from core.store import JobStore
+from workqueue.core.store import JobStore
 
 T = TypeVar("T")
 

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 from uuid import UUID
 
-from core.queue import Queue
+from workqueue.core.queue import Queue
 
 log = logging.getLogger(__name__)
 

@@ -5,11 +5,11 @@ from uuid import UUID
 
 from msgspec import Struct
 
-from core.errors import InvalidTask
-from core.queue import Queue
-from core.steps.sweep import PIECE_MAX, push_waiting
-from core.store import JobStore
-from core.wire import decode_task
+from workqueue.core.errors import InvalidTask
+from workqueue.core.queue import Queue
+from workqueue.core.steps.sweep import PIECE_MAX, push_waiting
+from workqueue.core.store import JobStore
+from workqueue.core.wire import decode_task
 
 ROWS_MAX = 5000  #: read at a time
 

@@ -12,17 +12,17 @@ import trio
 from msgspec import Struct
 from uuid_utils.compat import uuid7
 
-from core.errors import InvalidTask, QueueUnavailable
-from core.job import JobState
-from core.queue import Inspection, Queue
-from core.queue.outages import KeyOfAnotherType
-from core.steps.again import Again
-from core.steps.claim import dead_letter
-from core.steps.dropped import Dropped
-from core.steps.marks import ANSWER_SECONDS
-from core.steps.sweep import push_waiting
-from core.store import JobStore
-from core.wire import Task, decode_task, encode_task
+from workqueue.core.errors import InvalidTask, QueueUnavailable
+from workqueue.core.job import JobState
+from workqueue.core.queue import Inspection, Queue
+from workqueue.core.queue.outages import KeyOfAnotherType
+from workqueue.core.steps.again import Again
+from workqueue.core.steps.claim import dead_letter
+from workqueue.core.steps.dropped import Dropped
+from workqueue.core.steps.marks import ANSWER_SECONDS
+from workqueue.core.steps.sweep import push_waiting
+from workqueue.core.store import JobStore
+from workqueue.core.wire import Task, decode_task, encode_task
 
 T = TypeVar("T")
 

@@ -11,18 +11,18 @@ import trio
 from msgspec import Struct
 from uuid_utils.compat import uuid7
 
-from core.errors import StoreRefused
-from core.job import JobState
-from core.outcome import Bury, Complete, GiveBack, Retry, Verdict
-from core.queue import Queue
-from core.retry import RetryPolicy, backoff
-from core.steps.again import Again
-from core.steps.claim import dead_letter
-from core.steps.dropped import Dropped
-from core.steps.lease import Held, Lease
-from core.steps.marks import Ledger, Leftovers
-from core.store import Ending, JobStore, Release
-from core.wire import encode_task
+from workqueue.core.errors import StoreRefused
+from workqueue.core.job import JobState
+from workqueue.core.outcome import Bury, Complete, GiveBack, Retry, Verdict
+from workqueue.core.queue import Queue
+from workqueue.core.retry import RetryPolicy, backoff
+from workqueue.core.steps.again import Again
+from workqueue.core.steps.claim import dead_letter
+from workqueue.core.steps.dropped import Dropped
+from workqueue.core.steps.lease import Held, Lease
+from workqueue.core.steps.marks import Ledger, Leftovers
+from workqueue.core.store import Ending, JobStore, Release
+from workqueue.core.wire import encode_task
 
 log = logging.getLogger(__name__)
 

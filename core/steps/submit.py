@@ -6,12 +6,19 @@ from uuid import UUID
 import trio
 from uuid_utils.compat import uuid7
 
-from core.errors import EnqueueFailed, PersistFailed, QueueUnavailable, StoreBusy, StoreRefused, StoreUnavailable
-from core.ids import new_ids
-from core.queue import Queue
-from core.steps.marks import Ledger
-from core.store import JobStore
-from core.wire import Submission, Task, encode_task
+from workqueue.core.errors import (
+    EnqueueFailed,
+    PersistFailed,
+    QueueUnavailable,
+    StoreBusy,
+    StoreRefused,
+    StoreUnavailable,
+)
+from workqueue.core.ids import new_ids
+from workqueue.core.queue import Queue
+from workqueue.core.steps.marks import Ledger
+from workqueue.core.store import JobStore
+from workqueue.core.wire import Submission, Task, encode_task
 
 BATCH_MAX = 1000
 BATCH_BYTES_MAX = 4 * 1024 * 1024

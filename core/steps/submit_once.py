@@ -10,7 +10,7 @@ import trio
 from msgspec import Struct
 from uuid_utils.compat import uuid7
 
-from core.errors import (
+from workqueue.core.errors import (
     EnqueueFailed,
     InvalidKey,
     KeyReused,
@@ -19,12 +19,12 @@ from core.errors import (
     StoreRefused,
     StoreUnavailable,
 )
-from core.ids import new_ids
-from core.queue import Queue
-from core.steps.marks import Ledger
-from core.steps.submit import Accepted, Submit, rows_of, size, tasks_of
-from core.store import JobStore
-from core.wire import Submission
+from workqueue.core.ids import new_ids
+from workqueue.core.queue import Queue
+from workqueue.core.steps.marks import Ledger
+from workqueue.core.steps.submit import Accepted, Submit, rows_of, size, tasks_of
+from workqueue.core.store import JobStore
+from workqueue.core.wire import Submission
 
 KEY_LENGTH_MAX = 255
 ROUNDS_MAX = 5  #: of looking for a key's holder; each further one means that the key changed hands just then

@@ -6,12 +6,12 @@ from uuid import UUID
 
 import trio
 
-from core.queue import Queue
-from core.queue.client import PROMOTE_MAX, PUSH_BYTES_MAX
-from core.steps.again import TRIP_SECONDS, Alive, unwatched
-from core.steps.marks import ANSWER_SECONDS
-from core.store import JobStore
-from core.wire import Task, encode_task
+from workqueue.core.queue import Queue
+from workqueue.core.queue.client import PROMOTE_MAX, PUSH_BYTES_MAX
+from workqueue.core.steps.again import TRIP_SECONDS, Alive, unwatched
+from workqueue.core.steps.marks import ANSWER_SECONDS
+from workqueue.core.store import JobStore
+from workqueue.core.wire import Task, encode_task
 
 log = logging.getLogger(__name__)
 

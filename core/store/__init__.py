@@ -3,10 +3,21 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from core.bridge import Bridge
-from core.store.jobs import ArtifactHead, Counters, Ending, JobRow, JobStore, KeyHolder, Known, Look, Release, Run
-from core.store.migrate import migrate
-from core.store.pool import open_pool
+from workqueue.core.bridge import Bridge
+from workqueue.core.store.jobs import (
+    ArtifactHead,
+    Counters,
+    Ending,
+    JobRow,
+    JobStore,
+    KeyHolder,
+    Known,
+    Look,
+    Release,
+    Run,
+)
+from workqueue.core.store.migrate import migrate
+from workqueue.core.store.pool import open_pool
 
 __all__ = [
     "ArtifactHead",

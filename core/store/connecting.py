@@ -11,9 +11,9 @@ import asyncpg
 from asyncpg import exceptions
 from msgspec import Struct
 
-from core.database_url import parse
-from core.errors import InvalidSettings, StoreUnavailable
-from core.store import sql
+from workqueue.core.database_url import parse
+from workqueue.core.errors import InvalidSettings, StoreUnavailable
+from workqueue.core.store import sql
 
 STATEMENTS_KEPT = 100  #: prepared ones, in a session of our own
 CONNECT_SECONDS = 5.0

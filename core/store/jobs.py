@@ -9,13 +9,13 @@ import msgspec
 import trio
 from msgspec import Struct
 
-from core.errors import StoreUnavailable
-from core.job import Artifact, JobState
-from core.store import sql
-from core.store.migrate import KINDS, check_oldest
-from core.store.oldest_waiting import OldestWaiting
-from core.store.pool import STATEMENT_SECONDS, Pool
-from core.wire import Task
+from workqueue.core.errors import StoreUnavailable
+from workqueue.core.job import Artifact, JobState
+from workqueue.core.store import sql
+from workqueue.core.store.migrate import KINDS, check_oldest
+from workqueue.core.store.oldest_waiting import OldestWaiting
+from workqueue.core.store.pool import STATEMENT_SECONDS, Pool
+from workqueue.core.wire import Task
 
 ERROR_LENGTH_MAX = 4 * 1024
 TRACEBACK_LENGTH_MAX = 64 * 1024

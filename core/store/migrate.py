@@ -6,12 +6,12 @@ from importlib.resources import files
 
 from msgspec import Struct
 
-from core.bridge import Bridge
-from core.errors import StoreUnavailable
-from core.protocol import PROTOCOL
-from core.store import sql
-from core.store.connecting import Connection, connect, target
-from core.store.pool import Pool, in_schema, open_pool
+from workqueue.core.bridge import Bridge
+from workqueue.core.errors import StoreUnavailable
+from workqueue.core.protocol import PROTOCOL
+from workqueue.core.store import sql
+from workqueue.core.store.connecting import Connection, connect, target
+from workqueue.core.store.pool import Pool, in_schema, open_pool
 
 LOCK_SECONDS = 10  #: how long one process waits for another's migration before it says so
 MIGRATION_SECONDS = 600.0
@@ -66,7 +66,7 @@ def migrations() -> list[Migration]:
 
 
 def _read() -> Iterator[Migration]:
-    for file in files("core.store").joinpath("migrations").iterdir():
+    for file in files("workqueue.core.store").joinpath("migrations").iterdir():
         if match := re.fullmatch(r"(\d{4})_(\w+)\.sql", file.name):
             yield Migration(int(match[1]), match[2], file.read_text("utf-8"))
 

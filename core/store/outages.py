@@ -4,7 +4,7 @@ all the others: they wait, whatever they are."""
 import asyncpg
 from asyncpg import exceptions
 
-from core.errors import StoreBusy, StoreRefused, StoreUnavailable, WorkQueueError
+from workqueue.core.errors import StoreBusy, StoreRefused, StoreUnavailable, WorkQueueError
 
 #: The statement was rolled back because of another one: repeat it.
 BUSY: tuple[type[BaseException], ...] = (

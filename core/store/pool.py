@@ -19,11 +19,11 @@ from typing import Any, TypeAlias, TypeVar
 import asyncpg
 import trio
 
-from core.bridge import Bridge
-from core.errors import StoreBusy, StoreRefused, StoreUnavailable, WorkQueueError
-from core.store import sql
-from core.store.connecting import Connection, connect, target
-from core.store.outages import is_passing, outage
+from workqueue.core.bridge import Bridge
+from workqueue.core.errors import StoreBusy, StoreRefused, StoreUnavailable, WorkQueueError
+from workqueue.core.store import sql
+from workqueue.core.store.connecting import Connection, connect, target
+from workqueue.core.store.outages import is_passing, outage
 
 T = TypeVar("T")
 Borrowed: TypeAlias = "asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"

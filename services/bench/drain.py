@@ -7,11 +7,11 @@ from contextlib import asynccontextmanager
 import trio
 from msgspec import Struct
 
-from core.handlers import Registry
-from core.job import Job
-from services.bench.place import Place
-from services.worker.garbage import calm_collector
-from services.worker.worker import Worker
+from workqueue.core.handlers import Registry
+from workqueue.core.job import Job
+from workqueue.services.bench.place import Place
+from workqueue.services.worker.garbage import calm_collector
+from workqueue.services.worker.worker import Worker
 
 LOOK_SECONDS = 0.005
 TIMEOUT_SECONDS = 30.0  #: of each job: a worker that need not look after timeouts would be no measurement

@@ -8,10 +8,10 @@ import msgspec
 import trio
 from msgspec import Struct
 
-from core.handlers import Registry
-from core.job import Job
-from services.bench.drain import Progress, open_worker
-from services.bench.place import Place
+from workqueue.core.handlers import Registry
+from workqueue.core.job import Job
+from workqueue.services.bench.drain import Progress, open_worker
+from workqueue.services.bench.place import Place
 
 PAUSE_SECONDS = (0.004, 0.012)  #: between two jobs: the worker is idle again, and its waits are met at any moment
 START_SECONDS = 30.0  #: a job that has not started by then is an error

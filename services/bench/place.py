@@ -8,16 +8,16 @@ from uuid import uuid4
 import trio
 from msgspec import Struct
 
-from core.bridge import open_bridge
-from core.errors import QueueUnavailable, StoreUnavailable
-from core.queue import Queue, open_queue
-from core.settings import Settings, load_settings
-from core.steps.loss import Loss
-from core.steps.marks import Ledger
-from core.steps.submit import Submit
-from core.store import JobStore, migrate, open_store
-from core.store.pool import Pool, open_pool
-from core.wire import Submission
+from workqueue.core.bridge import open_bridge
+from workqueue.core.errors import QueueUnavailable, StoreUnavailable
+from workqueue.core.queue import Queue, open_queue
+from workqueue.core.settings import Settings, load_settings
+from workqueue.core.steps.loss import Loss
+from workqueue.core.steps.marks import Ledger
+from workqueue.core.steps.submit import Submit
+from workqueue.core.store import JobStore, migrate, open_store
+from workqueue.core.store.pool import Pool, open_pool
+from workqueue.core.wire import Submission
 
 REMOVE_SECONDS = 30.0
 BATCH = 500

@@ -7,13 +7,13 @@ from uuid import UUID
 import msgspec
 import trio
 
-from core.errors import QueueUnavailable, StoreUnavailable
-from core.queue import Queue
-from core.store.pool import Pool
-from services.chaos import sql
-from services.chaos.invariants import check_rows, left_over
-from services.chaos.verdict import Row
-from services.published import read_published
+from workqueue.core.errors import QueueUnavailable, StoreUnavailable
+from workqueue.core.queue import Queue
+from workqueue.core.store.pool import Pool
+from workqueue.services.chaos import sql
+from workqueue.services.chaos.invariants import check_rows, left_over
+from workqueue.services.chaos.verdict import Row
+from workqueue.services.published import read_published
 
 ROWS_MAX = 5000  #: read at a time
 REMOVE_SECONDS = 30.0

@@ -10,10 +10,10 @@ from pathlib import Path
 import trio
 from msgspec import Struct
 
-from services.chaos.history import History, Stop, Trouble
-from services.chaos.plan import LINK_FAULTS, Fault
-from services.chaos.processes import Kept, KeptServer
-from services.chaos.proxy import Proxy
+from workqueue.services.chaos.history import History, Stop, Trouble
+from workqueue.services.chaos.plan import LINK_FAULTS, Fault
+from workqueue.services.chaos.processes import Kept, KeptServer
+from workqueue.services.chaos.proxy import Proxy
 
 BACK_SECONDS = 60.0  #: within which a process that was ended is there again
 DELAYS_SECONDS = (0.02, 0.5)  #: for each piece of an answer

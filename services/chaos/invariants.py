@@ -4,10 +4,10 @@ from collections.abc import Awaitable, Callable, Collection
 from typing import Any
 from uuid import UUID
 
-from core.errors import InvalidTask
-from core.queue import Queue
-from core.wire import decode_task
-from services.chaos import sql
+from workqueue.core.errors import InvalidTask
+from workqueue.core.queue import Queue
+from workqueue.core.wire import decode_task
+from workqueue.services.chaos import sql
 
 #: Runs a statement in the schema of the rows: Pool.fetch, or somebody at a psql prompt.
 Fetch = Callable[..., Awaitable[list[Any]]]

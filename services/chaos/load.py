@@ -9,9 +9,9 @@ import trio
 from msgspec import Struct
 from uuid_utils.compat import uuid7
 
-from core.errors import QueueUnavailable
-from core.queue import Queue
-from services.chaos.client import Client, NoAnswer, NotSent
+from workqueue.core.errors import QueueUnavailable
+from workqueue.core.queue import Queue
+from workqueue.services.chaos.client import Client, NoAnswer, NotSent
 
 ANSWER_SECONDS = 20.0
 CLIENTS = 24

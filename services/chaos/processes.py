@@ -12,10 +12,10 @@ from pathlib import Path
 
 import trio
 
-from services.chaos.history import History, Life
-from services.local.errors import LocalServerError
-from services.local.process import end_process
-from services.local.valkey import Server
+from workqueue.services.chaos.history import History, Life
+from workqueue.services.local.errors import LocalServerError
+from workqueue.services.local.process import end_process
+from workqueue.services.local.valkey import Server
 
 RESTART_SECONDS = 0.3
 END_SECONDS = 40.0
@@ -33,7 +33,7 @@ class Kept:
         """`arguments` of `workqueue`."""
         self.name = name
         self.log_file = log_file
-        self._command = [sys.executable, "-m", "services.cli", *arguments]
+        self._command = [sys.executable, "-m", "workqueue.services.cli", *arguments]
         self._environ = dict(environ)
         self._history = history
         self._process: trio.Process | None = None

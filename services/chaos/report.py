@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator
 
-from services.chaos.run import Outcome
-from services.chaos.verdict import Kind
+from workqueue.services.chaos.run import Outcome
+from workqueue.services.chaos.verdict import Kind
 
 SHOWN_MAX = 20  #: jobs that are told of one by one
 

@@ -14,19 +14,19 @@ import msgspec
 import trio
 from msgspec import Struct
 
-from core.bridge import Bridge, open_bridge
-from core.errors import QueueUnavailable, StoreUnavailable, WorkQueueError
-from core.queue import open_queue
-from core.settings import Settings
-from core.store import migrate
-from core.store.pool import open_pool
-from services.chaos.aftermath import Aftermath
-from services.chaos.faults import Faults, Link, Servers
-from services.chaos.history import History
-from services.chaos.ledger import read_ledger
-from services.chaos.load import Foreign, Load
-from services.chaos.logs import bugs
-from services.chaos.plan import (
+from workqueue.core.bridge import Bridge, open_bridge
+from workqueue.core.errors import QueueUnavailable, StoreUnavailable, WorkQueueError
+from workqueue.core.queue import open_queue
+from workqueue.core.settings import Settings
+from workqueue.core.store import migrate
+from workqueue.core.store.pool import open_pool
+from workqueue.services.chaos.aftermath import Aftermath
+from workqueue.services.chaos.faults import Faults, Link, Servers
+from workqueue.services.chaos.history import History
+from workqueue.services.chaos.ledger import read_ledger
+from workqueue.services.chaos.load import Foreign, Load
+from workqueue.services.chaos.logs import bugs
+from workqueue.services.chaos.plan import (
     LINK_FAULTS,
     LOSSES,
     PAUSE_SECONDS,
@@ -36,12 +36,12 @@ from services.chaos.plan import (
     WORKER_FAULTS,
     plan,
 )
-from services.chaos.processes import END_SECONDS, Kept, KeptServer
-from services.chaos.proxy import Proxy, address, through
-from services.chaos.verdict import Evidence, Verdict, judge
-from services.local.postgres import run_postgres
-from services.local.process import free_port
-from services.local.valkey import flush, run_valkey
+from workqueue.services.chaos.processes import END_SECONDS, Kept, KeptServer
+from workqueue.services.chaos.proxy import Proxy, address, through
+from workqueue.services.chaos.verdict import Evidence, Verdict, judge
+from workqueue.services.local.postgres import run_postgres
+from workqueue.services.local.process import free_port
+from workqueue.services.local.valkey import flush, run_valkey
 
 TERM_SECONDS = 3.0
 READY_SECONDS = 90.0
@@ -231,7 +231,7 @@ class _Chaos:
             "DATABASE_SCHEMA": self._schema,
             "QUEUE_NAME": self._queue_name,
             "WORKER_CONCURRENCY": str(self._options.concurrency),
-            "WORKER_HANDLERS": "services.chaos.handlers",
+            "WORKER_HANDLERS": "workqueue.services.chaos.handlers",
             "WORKQUEUE_CHAOS_LEDGER": str(self._folder / "ledger"),
             "LEASE_SECONDS": str(TERM_SECONDS),
             "SHUTDOWN_GRACE": "5",

@@ -30,9 +30,9 @@ from itertools import pairwise
 
 from msgspec import Struct
 
-from services.chaos.history import History, Stretch, joined
-from services.chaos.ledger import Ledger, Run
-from services.chaos.load import LONG_SECONDS, Told
+from workqueue.services.chaos.history import History, Stretch, joined
+from workqueue.services.chaos.ledger import Ledger, Run
+from workqueue.services.chaos.load import LONG_SECONDS, Told
 
 SETTLE_SECONDS = 5.0
 LEASE_SHARE = 0.5  #: of a term: what may cost a lease

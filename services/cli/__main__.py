@@ -1,5 +1,5 @@
-"""`python -m services.cli` is `workqueue`."""
+"""`python -m workqueue.services.cli` is `workqueue`."""
 
-from services.cli.main import main
+from workqueue.services.cli.main import main
 
 main(prog_name="workqueue")

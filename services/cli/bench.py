@@ -6,12 +6,12 @@ from collections.abc import Iterator
 import trio
 from msgspec import Struct
 
-from core.queue import check_url
-from core.settings import Settings, without_password
-from services.bench.drain import Rate, drain
-from services.bench.latency import Latencies, latency
-from services.bench.place import BATCH, PAYLOAD, open_place
-from services.cli.progress import Progress
+from workqueue.core.queue import check_url
+from workqueue.core.settings import Settings, without_password
+from workqueue.services.bench.drain import Rate, drain
+from workqueue.services.bench.latency import Latencies, latency
+from workqueue.services.bench.place import BATCH, PAYLOAD, open_place
+from workqueue.services.cli.progress import Progress
 
 IDLE_CONCURRENCY = 2
 BAR_WIDTH = 30

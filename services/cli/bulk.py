@@ -6,8 +6,8 @@ import httpx
 import msgspec
 from msgspec import Struct
 
-from services.cli.enqueue import NotEnqueued
-from services.cli.progress import Progress
+from workqueue.services.cli.enqueue import NotEnqueued
+from workqueue.services.cli.progress import Progress
 
 LINES_MAX = 10_000  #: of one request
 REQUEST_BYTES_MAX = 8 * 1024 * 1024  #: beyond, a request has fewer lines

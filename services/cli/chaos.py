@@ -7,10 +7,10 @@ from typing import Any
 import click
 import trio
 
-from core.settings import Settings
-from services.chaos.report import complaints, summary
-from services.chaos.run import Options, run
-from services.cli.until_signal import until_signal
+from workqueue.core.settings import Settings
+from workqueue.services.chaos.report import complaints, summary
+from workqueue.services.chaos.run import Options, run
+from workqueue.services.cli.until_signal import until_signal
 
 
 def run_chaos(settings: Settings, environ: Mapping[str, str], options: Mapping[str, Any]) -> int:

@@ -2,7 +2,7 @@
 
 import httpx
 
-from core.errors import WorkQueueError
+from workqueue.core.errors import WorkQueueError
 
 ANSWER_SECONDS = 30.0
 

@@ -11,10 +11,10 @@ from typing import Any, BinaryIO
 import click
 import msgspec
 
-from core.errors import InvalidKey, InvalidSettings, WorkQueueError
-from core.settings import Settings, load_settings
-from services.early import end_at_signals, ignore_signals
-from services.logs import printable
+from workqueue.core.errors import InvalidKey, InvalidSettings, WorkQueueError
+from workqueue.core.settings import Settings, load_settings
+from workqueue.services.early import end_at_signals, ignore_signals
+from workqueue.services.logs import printable
 
 
 class Main(click.Group):
@@ -66,7 +66,7 @@ def up() -> None:
     end_at_signals()
     import trio
 
-    from services.cli.up import Up
+    from workqueue.services.cli.up import Up
 
     settings = load_settings(os.environ)
     home = Path(os.environ.get("WORKQUEUE_HOME") or ".workqueue").resolve()
@@ -82,10 +82,10 @@ def producer(workers: int) -> None:
     end_at_signals()
     import trio
 
-    from services.logs import configure_logging
-    from services.producer.main import main as serve
-    from services.producer.main import run_processes
-    from services.systemd import Notifier
+    from workqueue.services.logs import configure_logging
+    from workqueue.services.producer.main import main as serve
+    from workqueue.services.producer.main import run_processes
+    from workqueue.services.systemd import Notifier
 
     settings = _settings()
     configure_logging(settings)
@@ -106,18 +106,18 @@ def worker(processes: int, child_of: str | None) -> None:
     end_at_signals()
     import trio
 
-    from services.logs import configure_logging
-    from services.systemd import Notifier
+    from workqueue.services.logs import configure_logging
+    from workqueue.services.systemd import Notifier
 
     settings = _settings()
     configure_logging(settings)
     notifier = Notifier.from_environ(os.environ)
     if processes > 1:
-        from services.worker.processes import run_processes as run_workers
+        from workqueue.services.worker.processes import run_processes as run_workers
 
         trio.run(run_workers, settings, processes, os.environ, notifier)
     else:
-        from services.worker.main import main as work
+        from workqueue.services.worker.main import main as work
 
         trio.run(partial(work, settings, notifier, parents_socket=child_of))
     ignore_signals()
@@ -128,7 +128,7 @@ def migrate() -> None:
     """Bring the tables in DATABASE_URL up to date; both services do so when they start."""
     import trio
 
-    from services.cli.migrate import migrate_now
+    from workqueue.services.cli.migrate import migrate_now
 
     for name in trio.run(migrate_now, _settings()):
         click.echo(f"migrated: {name}")
@@ -145,8 +145,8 @@ def reconcile(dry_run: bool) -> None:
     """
     import trio
 
-    from services.cli.progress import open_progress
-    from services.cli.reconcile import reconcile_now
+    from workqueue.services.cli.progress import open_progress
+    from workqueue.services.cli.reconcile import reconcile_now
 
     settings = _settings()
     with open_progress() as progress:
@@ -176,7 +176,7 @@ def chaos(seed: int | None, seconds: float, jobs: int | None, **more: Any) -> No
     are removed at the end; kills and stops them, and cuts, delays and swallows what they say to both servers. Your
     servers themselves are left alone. Exit status 1 when a job was lost or ran twice without need.
     """
-    from services.cli.chaos import run_chaos
+    from workqueue.services.cli.chaos import run_chaos
 
     settings = _settings()
     if more.pop("redis_only"):
@@ -200,9 +200,9 @@ def bench(jobs: int, latencies: int, redis_only: bool) -> None:
     """
     import trio
 
-    from services.cli.bench import run_bench, summary
-    from services.cli.progress import open_progress
-    from services.cli.until_signal import until_signal
+    from workqueue.services.cli.bench import run_bench, summary
+    from workqueue.services.cli.progress import open_progress
+    from workqueue.services.cli.until_signal import until_signal
 
     settings = _settings()
     if redis_only:
@@ -240,10 +240,10 @@ def enqueue(
     """
     import trio
 
-    from core.steps.submit_once import check_key
-    from services.cli.bulk import enqueue_lines
-    from services.cli.enqueue import enqueue_job
-    from services.cli.progress import open_progress
+    from workqueue.core.steps.submit_once import check_key
+    from workqueue.services.cli.bulk import enqueue_lines
+    from workqueue.services.cli.enqueue import enqueue_job
+    from workqueue.services.cli.progress import open_progress
 
     if key is not None:
         try:

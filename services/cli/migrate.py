@@ -1,9 +1,9 @@
 """`workqueue migrate`."""
 
-from core.bridge import open_bridge
-from core.errors import InvalidSettings
-from core.settings import Settings
-from core.store import migrate
+from workqueue.core.bridge import open_bridge
+from workqueue.core.errors import InvalidSettings
+from workqueue.core.settings import Settings
+from workqueue.core.store import migrate
 
 
 async def migrate_now(settings: Settings) -> list[str]:

@@ -2,14 +2,14 @@
 
 import trio
 
-from core.bridge import open_bridge
-from core.errors import InvalidSettings
-from core.queue import check_url, open_queue
-from core.settings import Settings
-from core.steps.installation import refusal
-from core.steps.reconcile import Reconcile, Reconciled
-from core.store import open_store
-from services.cli.progress import Progress
+from workqueue.core.bridge import open_bridge
+from workqueue.core.errors import InvalidSettings
+from workqueue.core.queue import check_url, open_queue
+from workqueue.core.settings import Settings
+from workqueue.core.steps.installation import refusal
+from workqueue.core.steps.reconcile import Reconcile, Reconciled
+from workqueue.core.store import open_store
+from workqueue.services.cli.progress import Progress
 
 SHOWN_SECONDS = 0.2
 

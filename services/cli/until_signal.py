@@ -5,7 +5,7 @@ from typing import TypeVar
 
 import trio
 
-from services.signals import Stop
+from workqueue.services.signals import Stop
 
 T = TypeVar("T")
 

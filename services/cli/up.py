@@ -14,15 +14,15 @@ import trio
 from rich.console import Console
 from rich.markup import escape
 
-from core.errors import WorkQueueError
-from core.settings import Settings, without_password
-from services.local.mail import run_mail_catcher
-from services.local.postgres import run_postgres
-from services.local.process import end_process, is_free
-from services.local.valkey import Server, run_valkey
-from services.logs import printable
-from services.producer.page import FOLDER as PAGE_FOLDER
-from services.signals import Stop
+from workqueue.core.errors import WorkQueueError
+from workqueue.core.settings import Settings, without_password
+from workqueue.services.local.mail import run_mail_catcher
+from workqueue.services.local.postgres import run_postgres
+from workqueue.services.local.process import end_process, is_free
+from workqueue.services.local.valkey import Server, run_valkey
+from workqueue.services.logs import printable
+from workqueue.services.producer.page import FOLDER as PAGE_FOLDER
+from workqueue.services.signals import Stop
 
 FIRST_PAUSE_SECONDS = 0.5
 LONGEST_PAUSE_SECONDS = 30.0
@@ -216,7 +216,7 @@ class Up:
     async def _process(self, name: str, port: int) -> AsyncIterator[Server]:
         """One of our services in a session of its own, so that a Ctrl-C reaches us alone."""
         process = await trio.lowlevel.open_process(
-            [sys.executable, "-m", "services.cli", name],
+            [sys.executable, "-m", "workqueue.services.cli", name],
             env=self._environ
             | {
                 "PRODUCER_PORT": str(self._settings.producer_port),

@@ -10,9 +10,9 @@ import ipaddress
 import logging
 from urllib.parse import urlsplit
 
-from core.settings import Settings
-from services.http.messages import Scope, values_of
-from services.logs import Seldom
+from workqueue.core.settings import Settings
+from workqueue.services.http.messages import Scope, values_of
+from workqueue.services.logs import Seldom
 
 READING = frozenset({"GET", "HEAD", "OPTIONS"})
 DEFAULT_PORTS = {"http": 80, "https": 443}

@@ -8,7 +8,7 @@ from quart import Response
 from quart_trio import QuartTrio
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
-from core.errors import WorkQueueError
+from workqueue.core.errors import WorkQueueError
 
 log = logging.getLogger(__name__)
 

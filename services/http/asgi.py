@@ -14,12 +14,12 @@ import trio
 from msgspec import Struct
 from quart_trio import QuartTrio
 
-from core.settings import Settings
-from services.http.access import Access
-from services.http.answers import Table, answer_to, install_errors
-from services.http.connection import EXTENSION, harden_hypercorn
-from services.http.connections import Budget, Connections, Limits
-from services.http.messages import App, Headers, Message, Receive, Scope, Send
+from workqueue.core.settings import Settings
+from workqueue.services.http.access import Access
+from workqueue.services.http.answers import Table, answer_to, install_errors
+from workqueue.services.http.connection import EXTENSION, harden_hypercorn
+from workqueue.services.http.connections import Budget, Connections, Limits
+from workqueue.services.http.messages import App, Headers, Message, Receive, Scope, Send
 
 #: Answers a request, body and headers given, with 200 and JSON, or raises what the table of errors knows.
 Direct = Callable[[bytes, Headers], Awaitable[bytes]]

@@ -25,8 +25,8 @@ from hypercorn.trio.task_group import TaskGroup
 from hypercorn.typing import ConnectionState
 from hypercorn.utils import parse_socket_addr
 
-from services.http.connections import Connections
-from services.logs import Seldom
+from workqueue.services.http.connections import Connections
+from workqueue.services.logs import Seldom
 
 SEND_SECONDS = 10.0  #: for each piece of an answer to be taken
 PIECE_BYTES = 64 * 1024

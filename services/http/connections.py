@@ -10,7 +10,7 @@ from typing import Protocol
 import trio
 from msgspec import Struct
 
-from services.logs import Seldom
+from workqueue.services.logs import Seldom
 
 #: Of descriptors, left for files, for Redis and Postgres, and for what handlers open.
 DESCRIPTORS_KEPT = 128

@@ -2,7 +2,7 @@
 
 import socket
 
-from core.errors import WorkQueueError
+from workqueue.core.errors import WorkQueueError
 
 BACKLOG = 100
 

@@ -1,6 +1,6 @@
 """What keeps an embedded server from starting; each says in one line what to do."""
 
-from core.errors import WorkQueueError
+from workqueue.core.errors import WorkQueueError
 
 
 class LocalServerError(WorkQueueError):

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import trio
 
-from services.local.errors import LocalServerError
-from services.local.process import end_leftover, free_port, run_server
-from services.local.valkey import Server
+from workqueue.services.local.errors import LocalServerError
+from workqueue.services.local.process import end_leftover, free_port, run_server
+from workqueue.services.local.valkey import Server
 
 
 @asynccontextmanager
@@ -24,9 +24,9 @@ async def run_mail_catcher(folder: Path, *, port: int | None = None) -> AsyncIte
     mails = folder / "mails"
     mails.mkdir(parents=True, exist_ok=True)
     pid_file = folder / "mail.pid"
-    await end_leftover(pid_file, ["services.local.mail_catcher"])
+    await end_leftover(pid_file, ["workqueue.services.local.mail_catcher"])
     port = port or free_port()
-    command = [sys.executable, "-m", "services.local.mail_catcher", str(mails), str(port)]
+    command = [sys.executable, "-m", "workqueue.services.local.mail_catcher", str(mails), str(port)]
     async with run_server(
         "the mail catcher",
         command,

@@ -1,4 +1,4 @@
-"""`python -m services.local.mail_catcher FOLDER PORT`: takes every mail on loopback and writes it into FOLDER."""
+"""`python -m workqueue.services.local.mail_catcher FOLDER PORT`: writes each mail that it gets to FOLDER."""
 
 import os
 import re

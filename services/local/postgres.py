@@ -22,9 +22,9 @@ from typing import Any
 
 import trio
 
-from services.local.errors import LocalServerError
-from services.local.process import end_leftover, free_port, is_free, run_server
-from services.local.valkey import TRIES, Server
+from workqueue.services.local.errors import LocalServerError
+from workqueue.services.local.process import end_leftover, free_port, is_free, run_server
+from workqueue.services.local.valkey import TRIES, Server
 
 USER = "workqueue"
 ROOT_RUNS_AS = "workqueue-embedded"

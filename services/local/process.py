@@ -12,7 +12,7 @@ from typing import Any
 
 import trio
 
-from services.local.errors import LocalServerError
+from workqueue.services.local.errors import LocalServerError
 
 POLL_SECONDS = 0.02
 READY_SECONDS = 30.0

@@ -9,8 +9,8 @@ from pathlib import Path
 import trio
 from msgspec import Struct
 
-from services.local.errors import LocalServerError
-from services.local.process import end_leftover, free_port, is_free, run_server
+from workqueue.services.local.errors import LocalServerError
+from workqueue.services.local.process import end_leftover, free_port, is_free, run_server
 
 TRIES = 5  #: a free port may be taken by another before the server has it
 

@@ -1,5 +1,8 @@
-"""The HTTP producer. `app` is here for `hypercorn -k trio services.producer:app`, which looks into this very module."""
+"""The HTTP producer: `hypercorn -k trio workqueue.services.producer:app` looks for `app` in this very module.
 
-from services.producer.app import app
+In a checkout `services.producer:app` is the same.
+"""
+
+from workqueue.services.producer.app import app
 
 __all__ = ["app"]

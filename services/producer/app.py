@@ -1,4 +1,4 @@
-"""`hypercorn -k trio services.producer:app`: the app, its life, and what a wrong start is told."""
+"""`hypercorn -k trio workqueue.services.producer:app`: the app, its life, and what a wrong start is told."""
 
 import logging
 import multiprocessing
@@ -10,20 +10,21 @@ from typing import Any, NoReturn
 import sniffio
 from quart_trio import QuartTrio
 
-from core.errors import InvalidSettings
-from core.queue import check_url
-from core.settings import Settings, load_settings
-from services.early import end_after
-from services.http.asgi import protect
-from services.http.messages import Message, Receive, Scope, Send
-from services.logs import configure_logging
-from services.producer.bulk import BATCH_PATH, Bulk
-from services.producer.enqueue import directly
-from services.producer.errors import ANSWERS
-from services.producer.page import FOLDER, Page
-from services.producer.producer import Producer
-from services.producer.routes import add_jobs, add_pages, add_state
+from workqueue.core.errors import InvalidSettings
+from workqueue.core.queue import check_url
+from workqueue.core.settings import Settings, load_settings
+from workqueue.services.early import end_after
+from workqueue.services.http.asgi import protect
+from workqueue.services.http.messages import Message, Receive, Scope, Send
+from workqueue.services.logs import configure_logging
+from workqueue.services.producer.bulk import BATCH_PATH, Bulk
+from workqueue.services.producer.enqueue import directly
+from workqueue.services.producer.errors import ANSWERS
+from workqueue.services.producer.page import FOLDER, Page
+from workqueue.services.producer.producer import Producer
+from workqueue.services.producer.routes import add_jobs, add_pages, add_state
 
+COMMAND = "hypercorn -k trio workqueue.services.producer:app"
 WRONG_START = 2  #: exit status
 STOP_SECONDS = 15.0  #: of one of several processes; Hypercorn gives requests its graceful_timeout, at most 10 s
 
@@ -78,7 +79,7 @@ class _Lifespan:
         if sniffio.current_async_library() != "trio":  # asyncio itself runs on Trio once trio-asyncio is imported
             # An exception of any kind would come out as 59 lines of traceback, or be passed over: Hypercorn would serve
             # without a lifespan. Nothing is open yet.
-            _end("workqueue: the producer runs on Trio: start it with `hypercorn -k trio services.producer:app`")
+            _end(f"workqueue: the producer runs on Trio: start it with `{COMMAND}`")
         try:
             await self._app(scope, receive, _told(send))
         except Exception as error:

@@ -5,7 +5,7 @@ from urllib.parse import quote
 
 from quart import Response
 
-from core.job import Artifact
+from workqueue.core.job import Artifact
 
 #: Shown in the page; everything else (HTML, SVG, ...) is saved, never shown.
 INLINE = frozenset({"application/pdf", "image/gif", "image/jpeg", "image/png", "image/webp", "text/plain"})

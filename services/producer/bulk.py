@@ -20,15 +20,15 @@ from uuid import UUID
 import msgspec
 import trio
 
-from core.errors import InvalidTask
-from core.steps.submit import BATCH_BYTES_MAX, BATCH_MAX, size
-from core.wire import Submission, read_submission
-from services.http.answers import Refused, answer_to
-from services.http.asgi import Body, ClientGone, Streamed
-from services.http.messages import Headers
-from services.producer.errors import ANSWERS
-from services.producer.lines import TOO_LARGE, Cutter, Elements, Lines
-from services.producer.producer import Producer
+from workqueue.core.errors import InvalidTask
+from workqueue.core.steps.submit import BATCH_BYTES_MAX, BATCH_MAX, size
+from workqueue.core.wire import Submission, read_submission
+from workqueue.services.http.answers import Refused, answer_to
+from workqueue.services.http.asgi import Body, ClientGone, Streamed
+from workqueue.services.http.messages import Headers
+from workqueue.services.producer.errors import ANSWERS
+from workqueue.services.producer.lines import TOO_LARGE, Cutter, Elements, Lines
+from workqueue.services.producer.producer import Producer
 
 BATCH_PATH = "/api/jobs/batch"
 IN_MEMORY_BYTES = 1 << 20  #: of an answer; a longer one goes to a file

@@ -5,13 +5,13 @@ from collections.abc import Sequence
 import msgspec
 from msgspec import UNSET
 
-from core.errors import InvalidKey
-from core.steps.submit_once import Keyed, keyed
-from core.wire import Submission, read_submission
-from services.http.asgi import Direct
-from services.http.messages import Headers
-from services.producer.producer import Producer
-from services.producer.views import EnqueueAnswer
+from workqueue.core.errors import InvalidKey
+from workqueue.core.steps.submit_once import Keyed, keyed
+from workqueue.core.wire import Submission, read_submission
+from workqueue.services.http.asgi import Direct
+from workqueue.services.http.messages import Headers
+from workqueue.services.producer.producer import Producer
+from workqueue.services.producer.views import EnqueueAnswer
 
 _encode = msgspec.json.Encoder().encode
 

@@ -1,7 +1,7 @@
 """The one table from our errors to answers; clients rely on these bodies letter by letter."""
 
-from core.batching import BatchFailed
-from core.errors import (
+from workqueue.core.batching import BatchFailed
+from workqueue.core.errors import (
     EnqueueFailed,
     InvalidKey,
     InvalidTask,
@@ -10,7 +10,7 @@ from core.errors import (
     RetriesNegative,
     TypeMissing,
 )
-from services.http.answers import Table
+from workqueue.services.http.answers import Table
 
 ANSWERS: Table = {
     InvalidTask: (400, "invalid JSON body"),

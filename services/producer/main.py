@@ -11,10 +11,10 @@ from typing import Any
 
 import trio
 
-from core.settings import Settings
-from services.http.listener import open_listener
-from services.signals import Stop
-from services.systemd import Notifier
+from workqueue.core.settings import Settings
+from workqueue.services.http.listener import open_listener
+from workqueue.services.signals import Stop
+from workqueue.services.systemd import Notifier
 
 GRACE_SECONDS = 10.0  #: for requests under way
 
@@ -24,7 +24,7 @@ async def main(settings: Settings, notifier: Notifier | None = None) -> None:
     second signal comes. Raises PortTaken and InvalidSettings."""
     from hypercorn.trio import serve
 
-    from services.producer.app import create_app
+    from workqueue.services.producer.app import create_app
 
     notifier = notifier or Notifier(None)
     listener = open_listener(settings.host, settings.producer_port, "PRODUCER_PORT")
@@ -62,7 +62,7 @@ def run_processes(settings: Settings, count: int) -> int:
     ).close()  # Hypercorn's own would be a traceback
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     config = _config(f"{host}:{settings.producer_port}")
-    config.application_path = "services.producer:app"
+    config.application_path = "workqueue.services.producer:app"
     config.worker_class = "trio"
     config.workers = count
     with _children_end_at_a_second_signal() as hurried:

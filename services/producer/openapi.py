@@ -8,14 +8,14 @@ from typing import Any
 
 import msgspec
 
-from core.errors import InvalidKey
-from core.job import JobState
-from core.steps.submit_once import KEY_LENGTH_MAX
-from core.wire import RETRIES_MAX, TYPE_LENGTH_MAX
-from services.producer.bulk import BATCH_PATH, NO_KEY, TOO_MANY_REQUESTS
-from services.producer.errors import ANSWERS
-from services.producer.parameters import LIMIT_DEFAULT, LIMIT_MAX
-from services.producer.views import (
+from workqueue.core.errors import InvalidKey
+from workqueue.core.job import JobState
+from workqueue.core.steps.submit_once import KEY_LENGTH_MAX
+from workqueue.core.wire import RETRIES_MAX, TYPE_LENGTH_MAX
+from workqueue.services.producer.bulk import BATCH_PATH, NO_KEY, TOO_MANY_REQUESTS
+from workqueue.services.producer.errors import ANSWERS
+from workqueue.services.producer.parameters import LIMIT_DEFAULT, LIMIT_MAX
+from workqueue.services.producer.views import (
     BatchAnswer,
     EnqueueAnswer,
     EnqueueRequest,

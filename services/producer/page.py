@@ -5,7 +5,7 @@ from pathlib import Path, PurePosixPath
 import trio
 from quart import Response
 
-from services.http.answers import Refused, text
+from workqueue.services.http.answers import Refused, text
 
 FOLDER = Path(__file__).parent / "page"
 

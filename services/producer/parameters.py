@@ -7,10 +7,10 @@ from uuid import UUID
 from msgspec import Struct
 from werkzeug.datastructures import MultiDict
 
-from core.job import JobState
-from core.wire import TYPE_LENGTH_MAX
-from services.http.answers import Refused
-from services.producer.views import read_cursor
+from workqueue.core.job import JobState
+from workqueue.core.wire import TYPE_LENGTH_MAX
+from workqueue.services.http.answers import Refused
+from workqueue.services.producer.views import read_cursor
 
 LIMIT_DEFAULT, LIMIT_MAX = 50, 500
 PARAMETERS = ("status", "type", "limit", "cursor")

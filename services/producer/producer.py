@@ -9,20 +9,20 @@ from uuid import UUID
 
 import trio
 
-from core.batching import Batcher, BatchFailed
-from core.bridge import Bridge, open_bridge
-from core.errors import EnqueueFailed, KeyReused, PersistFailed, QueueUnavailable, StoreUnavailable
-from core.queue import Queue, open_queue
-from core.settings import Settings, without_password
-from core.steps.installation import Installation
-from core.steps.loss import Loss
-from core.steps.marks import Ledger
-from core.steps.submit import BATCH_BYTES_MAX, BATCH_MAX, Accepted, Submit, size
-from core.steps.submit_once import Keyed, SubmitOnce, keyed_size
-from core.store import JobStore, migrate, open_store
-from core.wire import Submission
-from services.health import Dependency
-from services.http.answers import Refused
+from workqueue.core.batching import Batcher, BatchFailed
+from workqueue.core.bridge import Bridge, open_bridge
+from workqueue.core.errors import EnqueueFailed, KeyReused, PersistFailed, QueueUnavailable, StoreUnavailable
+from workqueue.core.queue import Queue, open_queue
+from workqueue.core.settings import Settings, without_password
+from workqueue.core.steps.installation import Installation
+from workqueue.core.steps.loss import Loss
+from workqueue.core.steps.marks import Ledger
+from workqueue.core.steps.submit import BATCH_BYTES_MAX, BATCH_MAX, Accepted, Submit, size
+from workqueue.core.steps.submit_once import Keyed, SubmitOnce, keyed_size
+from workqueue.core.store import JobStore, migrate, open_store
+from workqueue.core.wire import Submission
+from workqueue.services.health import Dependency
+from workqueue.services.http.answers import Refused
 
 ENTER_SECONDS = 5.0  #: how long a request waits for room in the Batcher
 WAITING_MAX = 1000

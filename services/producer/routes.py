@@ -8,15 +8,15 @@ from quart import Response, request
 from quart_trio import QuartTrio
 from werkzeug.routing import BaseConverter
 
-from core.store import JobStore, Run
-from services.http.answers import Refused, json, text
-from services.producer import artifact, openapi
-from services.producer.bulk import BATCH_PATH
-from services.producer.enqueue import enqueue
-from services.producer.page import Page
-from services.producer.parameters import read_filter, read_run_number
-from services.producer.producer import Producer
-from services.producer.views import (
+from workqueue.core.store import JobStore, Run
+from workqueue.services.http.answers import Refused, json, text
+from workqueue.services.producer import artifact, openapi
+from workqueue.services.producer.bulk import BATCH_PATH
+from workqueue.services.producer.enqueue import enqueue
+from workqueue.services.producer.page import Page
+from workqueue.services.producer.parameters import read_filter, read_run_number
+from workqueue.services.producer.producer import Producer
+from workqueue.services.producer.views import (
     Metrics,
     Overview,
     RedisView,

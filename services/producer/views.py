@@ -9,11 +9,11 @@ from uuid import UUID
 
 from msgspec import UNSET, Raw, Struct, UnsetType
 
-from core.job import JobState
-from core.queue import Depths
-from core.store import ArtifactHead, JobRow, Run
-from services.health import DependencyHealth
-from services.published import Published, RunningJob, read_published
+from workqueue.core.job import JobState
+from workqueue.core.queue import Depths
+from workqueue.core.store import ArtifactHead, JobRow, Run
+from workqueue.services.health import DependencyHealth
+from workqueue.services.published import Published, RunningJob, read_published
 
 RUNNING_MAX = 100
 TYPES_MAX = 1000

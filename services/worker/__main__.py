@@ -1,9 +1,12 @@
-"""`python -m services.worker`: an entry point, so the environment is read here."""
+"""`python -m workqueue.services.worker`: an entry point, so the environment is read here.
+
+In a checkout `python -m services.worker` is the same.
+"""
 
 import os
 import sys
 
-from services.early import end_at_signals, ignore_signals
+from workqueue.services.early import end_at_signals, ignore_signals
 
 
 def run() -> int:
@@ -11,11 +14,11 @@ def run() -> int:
     end_at_signals()
     import trio
 
-    from core.errors import InvalidSettings, WorkQueueError
-    from core.settings import load_settings
-    from services.logs import configure_logging
-    from services.systemd import Notifier
-    from services.worker.main import main
+    from workqueue.core.errors import InvalidSettings, WorkQueueError
+    from workqueue.core.settings import load_settings
+    from workqueue.services.logs import configure_logging
+    from workqueue.services.systemd import Notifier
+    from workqueue.services.worker.main import main
 
     try:
         settings = load_settings(os.environ)

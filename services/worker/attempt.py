@@ -9,12 +9,12 @@ import outcome
 import trio
 from msgspec import Struct
 
-from core.errors import PermanentFailure, WorkQueueError
-from core.handlers import Handler
-from core.job import Job
-from core.outcome import Complete, Failed, Outcome
-from core.steps.lease import Held
-from services.worker.tracebacks import Tracebacks
+from workqueue.core.errors import PermanentFailure, WorkQueueError
+from workqueue.core.handlers import Handler
+from workqueue.core.job import Job
+from workqueue.core.outcome import Complete, Failed, Outcome
+from workqueue.core.steps.lease import Held
+from workqueue.services.worker.tracebacks import Tracebacks
 
 RESULT_BYTES_MAX = 1024 * 1024
 ERROR_LENGTH_MAX = 4 * 1024

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 
-from core.steps.again import Alive
+from workqueue.core.steps.again import Alive
 
 FIRST_SECONDS = 1.0  #: within which a service gives its first sign of life
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import trio
 
-from core.steps.lease import Held
+from workqueue.core.steps.lease import Held
 
 
 class Buffer:

@@ -6,17 +6,17 @@ from random import Random
 
 import trio
 
-from core.errors import LeaseLost, QueueUnavailable, StoreUnavailable
-from core.steps.again import TRIP_SECONDS
-from core.steps.claim import AUDIT_SECONDS, CLAIM_MAX, Claim
-from core.steps.lease import Held, Lease
-from services.worker.beats import Beats
-from services.worker.buffer import Buffer
-from services.worker.consumers import Consumers
-from services.worker.leases import Leases
-from services.worker.metrics import Counts
-from services.worker.outcomes import Outcomes
-from services.worker.prefetch import Prefetch
+from workqueue.core.errors import LeaseLost, QueueUnavailable, StoreUnavailable
+from workqueue.core.steps.again import TRIP_SECONDS
+from workqueue.core.steps.claim import AUDIT_SECONDS, CLAIM_MAX, Claim
+from workqueue.core.steps.lease import Held, Lease
+from workqueue.services.worker.beats import Beats
+from workqueue.services.worker.buffer import Buffer
+from workqueue.services.worker.consumers import Consumers
+from workqueue.services.worker.leases import Leases
+from workqueue.services.worker.metrics import Counts
+from workqueue.services.worker.outcomes import Outcomes
+from workqueue.services.worker.prefetch import Prefetch
 
 log = logging.getLogger(__name__)
 

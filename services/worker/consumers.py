@@ -9,24 +9,24 @@ from random import Random
 
 import trio
 
-from core.errors import InvalidTask, QueueUnavailable
-from core.handlers import Registry
-from core.job import Job
-from core.outcome import Bury, Complete, Failed, Interrupted, NotStarted, Outcome, Retry, Verdict, judge
-from core.queue import Queue
-from core.steps.again import Again
-from core.steps.lease import Held, Lease
-from core.steps.settle import Settled
-from core.wire import decode_payload
-from services.published import RunningJob
-from services.worker.attempt import Attempt
-from services.worker.buffer import Buffer
-from services.worker.environment import Environment
-from services.worker.failure_log import FailureLog
-from services.worker.metrics import Counts
-from services.worker.outcomes import Outcomes
-from services.worker.peers import Peers
-from services.worker.slot import WATCH_SECONDS, Slot
+from workqueue.core.errors import InvalidTask, QueueUnavailable
+from workqueue.core.handlers import Registry
+from workqueue.core.job import Job
+from workqueue.core.outcome import Bury, Complete, Failed, Interrupted, NotStarted, Outcome, Retry, Verdict, judge
+from workqueue.core.queue import Queue
+from workqueue.core.steps.again import Again
+from workqueue.core.steps.lease import Held, Lease
+from workqueue.core.steps.settle import Settled
+from workqueue.core.wire import decode_payload
+from workqueue.services.published import RunningJob
+from workqueue.services.worker.attempt import Attempt
+from workqueue.services.worker.buffer import Buffer
+from workqueue.services.worker.environment import Environment
+from workqueue.services.worker.failure_log import FailureLog
+from workqueue.services.worker.metrics import Counts
+from workqueue.services.worker.outcomes import Outcomes
+from workqueue.services.worker.peers import Peers
+from workqueue.services.worker.slot import WATCH_SECONDS, Slot
 
 log = logging.getLogger(__name__)
 

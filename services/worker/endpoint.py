@@ -6,10 +6,10 @@ from typing import Any, Protocol
 import msgspec
 import trio
 
-from core.errors import QueueUnavailable
-from core.settings import Settings
-from services.forks import not_for_children
-from services.worker.metrics import Snapshot, WorkerCollector, collector_registry, wants_prometheus
+from workqueue.core.errors import QueueUnavailable
+from workqueue.core.settings import Settings
+from workqueue.services.forks import not_for_children
+from workqueue.services.worker.metrics import Snapshot, WorkerCollector, collector_registry, wants_prometheus
 
 CONNECTIONS_MAX = 100  #: what a worker has descriptors for is its handlers' first
 
@@ -52,7 +52,7 @@ def create_app(source: Source, settings: Settings) -> Any:
     from quart import Response, request
     from quart_trio import QuartTrio
 
-    from services.http.asgi import protect
+    from workqueue.services.http.asgi import protect
 
     app = QuartTrio(__name__)
     text = "text/plain; charset=utf-8"

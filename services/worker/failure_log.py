@@ -4,8 +4,8 @@ import logging
 
 import trio
 
-from core.outcome import Bury, Retry
-from core.steps.lease import Held
+from workqueue.core.outcome import Bury, Retry
+from workqueue.core.steps.lease import Held
 
 log = logging.getLogger(__name__)
 

@@ -7,10 +7,10 @@ from collections.abc import Callable
 
 import trio
 
-from core.errors import QueueUnavailable
-from core.queue import LeaseConnection
-from core.steps.again import TELL_SECONDS, Alive, Failed, untold, unwatched
-from core.steps.lease import Lease
+from workqueue.core.errors import QueueUnavailable
+from workqueue.core.queue import LeaseConnection
+from workqueue.core.steps.again import TELL_SECONDS, Alive, Failed, untold, unwatched
+from workqueue.core.steps.lease import Lease
 
 log = logging.getLogger(__name__)
 

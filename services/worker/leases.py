@@ -6,7 +6,7 @@ from uuid import UUID
 
 import trio
 
-from core.steps.lease import Lease
+from workqueue.core.steps.lease import Lease
 
 log = logging.getLogger(__name__)
 

@@ -3,6 +3,7 @@
 import importlib
 import logging
 import os
+import sys
 import traceback
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
@@ -10,24 +11,24 @@ from functools import partial
 
 import trio
 
-import core.handlers
-from core.bridge import Bridge, open_bridge
-from core.errors import InvalidSettings, QueueUnavailable, StoreUnavailable, WorkQueueError
-from core.handlers import Registry, registry
-from core.queue import check_url, open_queue
-from core.settings import Settings, without_password
-from core.store import migrate, open_store
-from services.health import Dependency
-from services.http.listener import open_listener
-from services.logs import unmute
-from services.signals import Stop
-from services.systemd import Notifier
-from services.worker.endpoint import serve
-from services.worker.garbage import calm_collector
-from services.worker.handlers.builtin import builtin_handlers
-from services.worker.handlers.children import open_children
-from services.worker.parent import open_socket, wait_for_parents_end
-from services.worker.worker import Worker
+from workqueue.core import handlers
+from workqueue.core.bridge import Bridge, open_bridge
+from workqueue.core.errors import InvalidSettings, QueueUnavailable, StoreUnavailable, WorkQueueError
+from workqueue.core.handlers import Registry, registry
+from workqueue.core.queue import check_url, open_queue
+from workqueue.core.settings import Settings, without_password
+from workqueue.core.store import migrate, open_store
+from workqueue.services.health import Dependency
+from workqueue.services.http.listener import open_listener
+from workqueue.services.logs import unmute
+from workqueue.services.signals import Stop
+from workqueue.services.systemd import Notifier
+from workqueue.services.worker.endpoint import serve
+from workqueue.services.worker.garbage import calm_collector
+from workqueue.services.worker.handlers.builtin import builtin_handlers
+from workqueue.services.worker.handlers.children import open_children
+from workqueue.services.worker.parent import open_socket, wait_for_parents_end
+from workqueue.services.worker.worker import Worker
 
 log = logging.getLogger(__name__)
 
@@ -100,7 +101,13 @@ async def _stop_with_parent(stop: Stop) -> None:
 
 
 def load_handlers(settings: Settings, into: Registry) -> None:
-    """Import the modules of WORKER_HANDLERS; each registers its handlers. Raises InvalidSettings."""
+    """Import the modules of WORKER_HANDLERS; each registers its handlers. Raises InvalidSettings.
+
+    They are looked for in the current folder first, as `python -m` does.
+    """
+    folder = os.getcwd()
+    if folder not in sys.path and "" not in sys.path and not sys.flags.safe_path:
+        sys.path.insert(0, folder)  # a console script does not look into the folder it is started in; users expect it
     faults = []
     for module in settings.handler_modules:
         try:
@@ -127,7 +134,7 @@ def _place(error: BaseException) -> str:
 
 def _is_ours(file: str) -> bool:
     """Of the import machinery, or of this and the registry's module."""
-    return file.startswith("<frozen ") or file in (__file__, importlib.__file__, core.handlers.__file__)
+    return file.startswith("<frozen ") or file in (__file__, importlib.__file__, handlers.__file__)
 
 
 def _dependency(name: str, variable: str, url: str) -> Dependency:

@@ -5,9 +5,9 @@ from collections.abc import Callable
 
 import trio
 
-from core.outcome import Complete, Verdict
-from core.steps.settle import Settle, Settled
-from services.worker.beats import Beats
+from workqueue.core.outcome import Complete, Verdict
+from workqueue.core.steps.settle import Settle, Settled
+from workqueue.services.worker.beats import Beats
 
 BATCH_MAX = 1000
 BATCH_BYTES_MAX = 4 * 1024 * 1024

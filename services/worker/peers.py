@@ -4,9 +4,9 @@ from collections.abc import Callable
 
 import trio
 
-from core.protocol import OLDEST, PROTOCOL, is_stranger
-from core.queue import Queue
-from services.published import read_published
+from workqueue.core.protocol import OLDEST, PROTOCOL, is_stranger
+from workqueue.core.queue import Queue
+from workqueue.services.published import read_published
 
 LOOK_SECONDS = 2.0  #: how long an answer is believed
 SHOWN_MAX = 100  #: characters of what another worker calls itself

@@ -16,14 +16,14 @@ import httpx
 import msgspec
 import trio
 
-from core.errors import InvalidSettings, QueueUnavailable
-from core.queue import check_url
-from core.settings import Settings
-from services.http.listener import open_listener
-from services.signals import Stop
-from services.systemd import Notifier
-from services.worker.endpoint import serve
-from services.worker.metrics import Snapshot, total
+from workqueue.core.errors import InvalidSettings, QueueUnavailable
+from workqueue.core.queue import check_url
+from workqueue.core.settings import Settings
+from workqueue.services.http.listener import open_listener
+from workqueue.services.signals import Stop
+from workqueue.services.systemd import Notifier
+from workqueue.services.worker.endpoint import serve
+from workqueue.services.worker.metrics import Snapshot, total
 
 log = logging.getLogger(__name__)
 
@@ -85,7 +85,7 @@ class Child:
     async def _run_once(self) -> int:
         self._socket.unlink(missing_ok=True)
         process = self._process = await trio.lowlevel.open_process(
-            [sys.executable, "-m", "services.cli", "worker", "--child-of", str(self._socket)],
+            [sys.executable, "-m", "workqueue.services.cli", "worker", "--child-of", str(self._socket)],
             stdin=subprocess.PIPE,  # its end tells the child that we have died
             env=self._environ,
             start_new_session=True,  # a Ctrl-C reaches us alone

@@ -14,10 +14,10 @@ from typing import cast
 
 import trio
 
-from core.errors import CannotStart
-from core.job import Job
-from core.outcome import Interrupted, NotStarted, Outcome, TimedOut
-from services.worker.attempt import Attempt, failed, succeeded
+from workqueue.core.errors import CannotStart
+from workqueue.core.job import Job
+from workqueue.core.outcome import Interrupted, NotStarted, Outcome, TimedOut
+from workqueue.services.worker.attempt import Attempt, failed, succeeded
 
 log = logging.getLogger(__name__)
 

@@ -14,9 +14,9 @@ from types import FrameType
 import trio
 from msgspec import Struct
 
-from services.logs import printable
-from services.worker.beats import Beats
-from services.worker.slot import Slot
+from workqueue.services.logs import printable
+from workqueue.services.worker.beats import Beats
+from workqueue.services.worker.slot import Slot
 
 log = logging.getLogger(__name__)
 

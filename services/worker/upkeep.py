@@ -5,9 +5,9 @@ from collections.abc import Awaitable, Callable
 
 import trio
 
-from core.errors import QueueUnavailable, StoreUnavailable
-from core.steps.again import TRIP_SECONDS
-from services.worker.beats import Beats
+from workqueue.core.errors import QueueUnavailable, StoreUnavailable
+from workqueue.core.steps.again import TRIP_SECONDS
+from workqueue.services.worker.beats import Beats
 
 
 async def repeat(

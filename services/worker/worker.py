@@ -12,38 +12,38 @@ from uuid import UUID
 import msgspec
 import trio
 
-from core.errors import QueueUnavailable, StoreUnavailable
-from core.handlers import Registry
-from core.protocol import OLDEST, PROTOCOL
-from core.queue import LeaseConnection, Queue
-from core.queue.outages import NeedsOperator
-from core.retry import RetryPolicy
-from core.settings import Settings
-from core.steps.again import Again, Failed, untold
-from core.steps.claim import Claim
-from core.steps.dropped import Dropped
-from core.steps.installation import Installation
-from core.steps.lease import Lease
-from core.steps.loss import Loss
-from core.steps.marks import Ledger
-from core.steps.observe import Observe
-from core.steps.recover import Orphans, Recover
-from core.steps.settle import Settle
-from core.steps.sweep import Promote, PruneKeys, Sweep
-from core.store import JobStore
-from services.published import Published
-from services.worker import claiming
-from services.worker.beats import Beats
-from services.worker.buffer import Buffer
-from services.worker.claiming import Claiming
-from services.worker.consumers import Consumers
-from services.worker.lease_thread import RENEWALS_PER_TERM, LeaseThread
-from services.worker.leases import Leases
-from services.worker.metrics import Counts, Gauges, Snapshot
-from services.worker.outcomes import Outcomes
-from services.worker.peers import find_stranger
-from services.worker.stall import LEASE, Stall
-from services.worker.upkeep import repeat
+from workqueue.core.errors import QueueUnavailable, StoreUnavailable
+from workqueue.core.handlers import Registry
+from workqueue.core.protocol import OLDEST, PROTOCOL
+from workqueue.core.queue import LeaseConnection, Queue
+from workqueue.core.queue.outages import NeedsOperator
+from workqueue.core.retry import RetryPolicy
+from workqueue.core.settings import Settings
+from workqueue.core.steps.again import Again, Failed, untold
+from workqueue.core.steps.claim import Claim
+from workqueue.core.steps.dropped import Dropped
+from workqueue.core.steps.installation import Installation
+from workqueue.core.steps.lease import Lease
+from workqueue.core.steps.loss import Loss
+from workqueue.core.steps.marks import Ledger
+from workqueue.core.steps.observe import Observe
+from workqueue.core.steps.recover import Orphans, Recover
+from workqueue.core.steps.settle import Settle
+from workqueue.core.steps.sweep import Promote, PruneKeys, Sweep
+from workqueue.core.store import JobStore
+from workqueue.services.published import Published
+from workqueue.services.worker import claiming
+from workqueue.services.worker.beats import Beats
+from workqueue.services.worker.buffer import Buffer
+from workqueue.services.worker.claiming import Claiming
+from workqueue.services.worker.consumers import Consumers
+from workqueue.services.worker.lease_thread import RENEWALS_PER_TERM, LeaseThread
+from workqueue.services.worker.leases import Leases
+from workqueue.services.worker.metrics import Counts, Gauges, Snapshot
+from workqueue.services.worker.outcomes import Outcomes
+from workqueue.services.worker.peers import find_stranger
+from workqueue.services.worker.stall import LEASE, Stall
+from workqueue.services.worker.upkeep import repeat
 
 log = logging.getLogger(__name__)
 

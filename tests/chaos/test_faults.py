@@ -6,13 +6,13 @@ import pytest
 import trio
 from redis import Redis
 
-from services.chaos.faults import DELAYS_SECONDS, Faults, Link, Servers
-from services.chaos.history import History
-from services.chaos.plan import LINK_FAULTS, Fault
-from services.chaos.processes import KeptServer
-from services.chaos.proxy import Proxy
-from services.local.valkey import flush, run_valkey
 from tests.support.wait import until_true
+from workqueue.services.chaos.faults import DELAYS_SECONDS, Faults, Link, Servers
+from workqueue.services.chaos.history import History
+from workqueue.services.chaos.plan import LINK_FAULTS, Fault
+from workqueue.services.chaos.processes import KeptServer
+from workqueue.services.chaos.proxy import Proxy
+from workqueue.services.local.valkey import flush, run_valkey
 
 SILENT = ("swallow answers", "swallow requests", "black hole")
 

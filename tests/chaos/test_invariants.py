@@ -5,10 +5,10 @@ from uuid import uuid4
 import pytest
 from uuid_utils.compat import uuid7
 
-from core.wire import Submission
-from services.chaos.aftermath import Aftermath
-from services.chaos.invariants import check_rows, left_over, tasks_in_redis
 from tests.core.steps.conftest import Steps, registered
+from workqueue.core.wire import Submission
+from workqueue.services.chaos.aftermath import Aftermath
+from workqueue.services.chaos.invariants import check_rows, left_over, tasks_in_redis
 
 
 @pytest.fixture

@@ -6,12 +6,12 @@ from itertools import islice
 import pytest
 import trio
 
-from services.chaos.client import Client, NoAnswer, NotSent
-from services.chaos.history import Stretch, joined
-from services.chaos.load import task
-from services.chaos.logs import bugs
-from services.chaos.plan import LINK_FAULTS, REDIS_FAULTS, WORKER_FAULTS, plan
-from services.local.process import free_port
+from workqueue.services.chaos.client import Client, NoAnswer, NotSent
+from workqueue.services.chaos.history import Stretch, joined
+from workqueue.services.chaos.load import task
+from workqueue.services.chaos.logs import bugs
+from workqueue.services.chaos.plan import LINK_FAULTS, REDIS_FAULTS, WORKER_FAULTS, plan
+from workqueue.services.local.process import free_port
 
 KINDS = [WORKER_FAULTS, LINK_FAULTS, REDIS_FAULTS]
 
@@ -31,7 +31,7 @@ def test_stretches_that_touch_are_joined():
 
 
 HANDLER = """\
-2026-11-20T09:30:00.123Z error services.worker.failure_log: job 1 (x) failed: RuntimeError: as asked
+2026-11-20T09:30:00.123Z error workqueue.services.worker.failure_log: job 1 (x) failed: RuntimeError: as asked
 Traceback (most recent call last):
   File ...
 RuntimeError: as asked
@@ -41,15 +41,15 @@ RuntimeError: as asked
 @pytest.mark.parametrize(
     "record",
     [
-        "2026-11-20T09:30:00.123Z error services.producer.producer: a batch of 3 jobs met a bug\nTraceback (most ...",
+        "2026-11-20T09:30:00.123Z error workqueue.services.producer: a batch of 3 jobs met a bug\nTraceback (most ...",
         "2026-11-20T09:30:00.123Z warning asyncio: x\nTraceback (most recent call last):\n  File ...",
-        "2026-11-20T09:30:00.123Z error services.producer.app: the producer ends: what it runs on has crashed",
+        "2026-11-20T09:30:00.123Z error workqueue.services.app: the producer ends: what it runs on has crashed",
         "Traceback (most recent call last):\n  File ...\nKeyError: 1",
         "no progress in loop for 31 s",
     ],
 )
 def test_a_bug_in_a_log_is_found_and_a_handlers_failure_is_none(record):
-    fine = "2026-11-20T09:30:00.123Z warning services.health: Redis: away\n"
+    fine = "2026-11-20T09:30:00.123Z warning workqueue.services.health: Redis: away\n"
     assert bugs(fine + HANDLER + fine) == []
     assert len(bugs(fine + HANDLER + record + "\n" + fine)) == 1
 

@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 import trio
 
-from services.chaos.history import History
-from services.chaos.processes import Kept, KeptServer
-from services.local.valkey import run_valkey
 from tests.cli.support import environ
 from tests.support.wait import until_true
+from workqueue.services.chaos.history import History
+from workqueue.services.chaos.processes import Kept, KeptServer
+from workqueue.services.local.valkey import run_valkey
 
 
 @pytest.fixture

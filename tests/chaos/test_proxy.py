@@ -1,9 +1,9 @@
 import pytest
 import trio
 
-from services.chaos.proxy import address
 from tests.support.proxy import Proxy, through
 from tests.support.wait import until_true
+from workqueue.services.chaos.proxy import address
 
 
 @pytest.fixture

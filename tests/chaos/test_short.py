@@ -7,9 +7,9 @@ import os
 
 import pytest
 
-from core.settings import load_settings
-from services.chaos.report import complaints, summary
-from services.chaos.run import Options, run
+from workqueue.core.settings import load_settings
+from workqueue.services.chaos.report import complaints, summary
+from workqueue.services.chaos.run import Options, run
 
 SEED = int(os.environ.get("CHAOS_SEED", "1"))
 

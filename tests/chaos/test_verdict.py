@@ -3,10 +3,10 @@
 import msgspec
 import pytest
 
-from services.chaos.history import History, Life, Stop, Trouble
-from services.chaos.ledger import read_ledger
-from services.chaos.load import FOREIGN_FIRST, Told
-from services.chaos.verdict import Evidence, Kind, Row, judge
+from workqueue.services.chaos.history import History, Life, Stop, Trouble
+from workqueue.services.chaos.ledger import read_ledger
+from workqueue.services.chaos.load import FOREIGN_FIRST, Told
+from workqueue.services.chaos.verdict import Evidence, Kind, Row, judge
 
 TERM = 3.0
 PID = 7

@@ -13,7 +13,7 @@ def environ(**variables: str) -> dict[str, str]:
 
 def workqueue(*arguments: str, stdin: str = "", **variables: str) -> subprocess.CompletedProcess[str]:
     """Run `workqueue` to its end."""
-    command = [sys.executable, "-m", "services.cli", *arguments]
+    command = [sys.executable, "-m", "workqueue.services.cli", *arguments]
     return subprocess.run(
         command, input=stdin, capture_output=True, text=True, timeout=120, env=environ(**variables), check=False
     )

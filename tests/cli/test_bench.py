@@ -7,11 +7,11 @@ import sys
 import pytest
 import trio
 
-from core.errors import EnqueueFailed, QueueUnavailable
-from core.queue import Queue
-from services.bench.place import open_place
 from tests.cli.support import environ, workqueue
 from tests.support.rows import Psql
+from workqueue.core.errors import EnqueueFailed, QueueUnavailable
+from workqueue.core.queue import Queue
+from workqueue.services.bench.place import open_place
 
 SCHEMAS = "SELECT nspname FROM pg_namespace WHERE nspname LIKE 'bench%'"
 
@@ -33,7 +33,7 @@ async def test_bench_prints_its_figures_and_leaves_nothing_behind(redis_url, pos
 
 
 async def test_bench_that_is_interrupted_leaves_nothing_behind(redis_url, postgres_dsn, queue, psql: Psql):
-    command = [sys.executable, "-m", "services.cli", "bench", "--latencies", "100000", "--jobs", "1000"]
+    command = [sys.executable, "-m", "workqueue.services.cli", "bench", "--latencies", "100000", "--jobs", "1000"]
     process = await trio.lowlevel.open_process(
         command, env=environ(REDIS_URL=redis_url, DATABASE_URL=postgres_dsn), stderr=subprocess.PIPE
     )

@@ -32,7 +32,18 @@ async def test_chaos_on_servers_of_the_users_leaves_nothing_behind(redis_url, po
 async def test_chaos_that_is_interrupted_ends_what_it_started_and_leaves_nothing_behind(
     redis_url, postgres_dsn, queue, psql: Psql
 ):
-    command = [sys.executable, "-m", "services.cli", "chaos", "--seconds", "60", "--workers", "1", "--producers", "1"]
+    command = [
+        sys.executable,
+        "-m",
+        "workqueue.services.cli",
+        "chaos",
+        "--seconds",
+        "60",
+        "--workers",
+        "1",
+        "--producers",
+        "1",
+    ]
     process = await trio.lowlevel.open_process(
         command, env=environ(REDIS_URL=redis_url, DATABASE_URL=postgres_dsn), stderr=subprocess.PIPE
     )

@@ -6,10 +6,10 @@ import httpx
 import pytest
 import trio
 
-from services.cli.bulk import _requests
 from tests.cli.support import workqueue
 from tests.producer.serving import serving
 from tests.support.proxy import Proxy
+from workqueue.services.cli.bulk import _requests
 
 
 @pytest.fixture

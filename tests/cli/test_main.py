@@ -2,9 +2,9 @@ import socket
 
 import pytest
 
-from core.store.migrate import migrations
-from services.local.process import free_port
 from tests.cli.support import workqueue
+from workqueue.core.store.migrate import migrations
+from workqueue.services.local.process import free_port
 
 
 @pytest.mark.parametrize("command", [[], ["up"], ["producer"], ["worker"], ["enqueue"], ["migrate"], ["reconcile"]])

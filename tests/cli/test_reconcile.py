@@ -1,11 +1,11 @@
 import trio
 
-from core.steps.installation import Installation
-from core.steps.marks import Ledger
-from core.steps.submit import Submit
-from core.store import migrate
-from core.wire import Submission
 from tests.cli.support import workqueue
+from workqueue.core.steps.installation import Installation
+from workqueue.core.steps.marks import Ledger
+from workqueue.core.steps.submit import Submit
+from workqueue.core.store import migrate
+from workqueue.core.wire import Submission
 
 
 async def test_reconcile_pushes_what_is_missing_and_says_so(

@@ -15,10 +15,10 @@ import httpx
 import pytest
 import trio
 
-from services.local.postgres import ROOT_RUNS_AS
-from services.local.process import free_port
 from tests.cli.support import environ, workqueue
 from tests.support.wait import until, until_true
+from workqueue.services.local.postgres import ROOT_RUNS_AS
+from workqueue.services.local.process import free_port
 
 
 class Up:
@@ -59,7 +59,7 @@ class Up:
 async def running(home: Path, nursery: trio.Nursery, **variables: str) -> AsyncIterator[Up]:
     ports = {"PRODUCER_PORT": str(free_port()), "WORKER_PORT": str(free_port())}
     process = await trio.lowlevel.open_process(
-        [sys.executable, "-m", "services.cli", "up"],
+        [sys.executable, "-m", "workqueue.services.cli", "up"],
         env=environ(WORKQUEUE_HOME=str(home), **ports, **variables),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

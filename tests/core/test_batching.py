@@ -2,7 +2,7 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from core.batching import Batcher, BatchFailed
+from workqueue.core.batching import Batcher, BatchFailed
 
 
 async def test_callers_who_arrive_during_a_trip_share_the_next(autojump_clock: MockClock):

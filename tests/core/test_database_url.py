@@ -2,9 +2,9 @@
 
 import pytest
 
-from core.database_url import Host, parse, with_variables
-from core.errors import InvalidSettings
-from core.settings import load_settings
+from workqueue.core.database_url import Host, parse, with_variables
+from workqueue.core.errors import InvalidSettings
+from workqueue.core.settings import load_settings
 
 H = "postgresql://u:p@h/d"
 

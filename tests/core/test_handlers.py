@@ -4,8 +4,8 @@ import pytest
 
 import core
 import workqueue
-from core.handlers import Registry, handler, registry
-from core.job import Job
+from workqueue.core.handlers import Registry, handler, registry
+from workqueue.core.job import Job
 
 
 def test_a_later_registration_wins_and_kinds_are_told_apart():

@@ -2,7 +2,7 @@
 
 import time
 
-from core.ids import new_ids
+from workqueue.core.ids import new_ids
 
 
 def test_ids_are_new_and_sort_in_the_order_of_their_making():

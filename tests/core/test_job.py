@@ -1,7 +1,16 @@
 import pytest
 
-from core.errors import ArtifactRefused
-from core.job import ARTIFACT_BYTES_MAX, ARTIFACTS_MAX, TERMINAL, TRANSITIONS, Artifact, Job, JobState, sources_of
+from workqueue.core.errors import ArtifactRefused
+from workqueue.core.job import (
+    ARTIFACT_BYTES_MAX,
+    ARTIFACTS_MAX,
+    TERMINAL,
+    TRANSITIONS,
+    Artifact,
+    Job,
+    JobState,
+    sources_of,
+)
 
 
 def job(*, keeps_artifacts: bool = True) -> Job:

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.outcome import (
+from workqueue.core.outcome import (
     Bury,
     Complete,
     Failed,

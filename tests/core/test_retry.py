@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.retry import RetryPolicy, backoff
+from workqueue.core.retry import RetryPolicy, backoff
 
 
 class Highest(Random):

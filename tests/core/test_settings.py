@@ -5,10 +5,10 @@ from hypothesis import given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 
-from core.errors import InvalidSettings
-from core.queue import check_url
-from core.queue.urls import target
-from core.settings import load_settings, without_password
+from workqueue.core.errors import InvalidSettings
+from workqueue.core.queue import check_url
+from workqueue.core.queue.urls import target
+from workqueue.core.settings import load_settings, without_password
 
 
 def faults(**environ: str) -> list[str]:

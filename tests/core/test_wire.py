@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.errors import InvalidTask, RetriesNegative, TypeMissing
-from core.wire import (
+from workqueue.core.errors import InvalidTask, RetriesNegative, TypeMissing
+from workqueue.core.wire import (
     DEPTH_MAX,
     Submission,
     Task,

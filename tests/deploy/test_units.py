@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from core.settings import Settings
-from services.worker import claiming
-from services.worker.handlers.children import CHILDREN_MAX, MEMORY_BYTES
-from services.worker.worker import FLUSH_SECONDS, UNWIND_SECONDS
 from tests.worker.handlers.support import PROCESS_MIB, WORKER_MIB
+from workqueue.core.settings import Settings
+from workqueue.services.worker import claiming
+from workqueue.services.worker.handlers.children import CHILDREN_MAX, MEMORY_BYTES
+from workqueue.services.worker.worker import FLUSH_SECONDS, UNWIND_SECONDS
 
 ROOT = Path(__file__).parents[2]
 UNITS = sorted((ROOT / "deploy/systemd").glob("*.service"))

@@ -10,12 +10,12 @@ import pytest
 import trio
 from redis import Redis
 
-from core.queue import Keys
-from core.queue.checks import kinds
 from tests.cli.support import workqueue
 from tests.producer.serving import serving
 from tests.support.wait import until, until_true
 from tests.worker.processes import WorkerProcess, ledger_counts, worker_process
+from workqueue.core.queue import Keys
+from workqueue.core.queue.checks import kinds
 
 HUGE = b"[" * 10_000_000
 #: What a worker might be said to say: each stands under the id of a lease that lives.

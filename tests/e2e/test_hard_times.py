@@ -18,19 +18,19 @@ import httpx
 import pytest
 import trio
 
-import services.local.valkey
-from core.errors import QueueUnavailable
-from core.queue import Queue, open_queue
-from core.steps.marks import Ledger
-from core.steps.submit import Submit
-from core.store import JobStore
-from core.wire import Submission
-from services.local.postgres import ROOT_RUNS_AS
-from services.local.valkey import run_valkey
 from tests.producer.serving import serving
 from tests.support.invariants import check_rows
 from tests.support.wait import until, until_true
 from tests.worker.processes import WorkerProcess, ledger_counts, resident_mib, worker_process
+from workqueue.core.errors import QueueUnavailable
+from workqueue.core.queue import Queue, open_queue
+from workqueue.core.steps.marks import Ledger
+from workqueue.core.steps.submit import Submit
+from workqueue.core.store import JobStore
+from workqueue.core.wire import Submission
+from workqueue.services.local import valkey
+from workqueue.services.local.postgres import ROOT_RUNS_AS
+from workqueue.services.local.valkey import run_valkey
 
 TERM = 2
 OUTAGE_SECONDS = 1.5 * TERM
@@ -197,7 +197,7 @@ async def test_redis_does_not_answer_or_only_reads_for_a_while(
         await check(under_test, queue, psql)
         for worker, begin in zip(under_test.workers, before, strict=True):
             await until_true(lambda worker=worker, begin=begin: "is well again" in worker.said[begin:])
-            lines = [line for line in worker.said[begin:].splitlines() if "services.health" in line]
+            lines = [line for line in worker.said[begin:].splitlines() if "workqueue.services.health" in line]
             assert len(lines) == 2, "one line on loss, one on return"
 
 
@@ -218,12 +218,12 @@ async def test_redis_loads_its_file_for_a_while(
             clients = await stack.enter_async_context(trio.open_nursery())
             clients.start_soon(under_test.keep_enqueueing)
             await until_true(lambda: len(under_test.accepted) > 20)
-        plain = services.local.valkey._config
+        plain = valkey._config
 
         def slowly(*arguments: object, **options: object) -> str:
             return plain(*arguments, **options) + "key-load-delay 250\n"  # type: ignore[arg-type]
 
-        monkeypatch.setattr(services.local.valkey, "_config", slowly)
+        monkeypatch.setattr(valkey, "_config", slowly)
         async with open_queue(bridge, server.url, queue_name) as queue:
             faults: set[str] = set()
 

@@ -10,19 +10,19 @@ import httpx
 import pytest
 import trio
 
-from services.local.process import free_port
 from tests.e2e.processes import RunningProcess, running
 from tests.http.test_connection import ATTACKS
 from tests.support.wait import until
+from workqueue.services.local.process import free_port
 
 APP = "services.producer:app"
 WAYS = {
     "bare hypercorn": (["hypercorn", "-k", "trio", "-b", "127.0.0.1:{port}", APP], 1),
     "bare hypercorn, two workers": (["hypercorn", "-k", "trio", "-w", "2", "-b", "127.0.0.1:{port}", APP], 1),
-    "producer": (["services.cli", "producer"], 1),
-    "producer, two workers": (["services.cli", "producer", "--workers", "2"], 1),
-    "worker": (["services.worker"], 1),
-    "worker, two processes": (["services.cli", "worker", "--processes", "2"], 1),
+    "producer": (["workqueue.services.cli", "producer"], 1),
+    "producer, two workers": (["workqueue.services.cli", "producer", "--workers", "2"], 1),
+    "worker": (["workqueue.services.worker"], 1),
+    "worker, two processes": (["workqueue.services.cli", "worker", "--processes", "2"], 1),
 }
 
 

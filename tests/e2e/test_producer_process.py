@@ -10,16 +10,16 @@ import pytest
 import trio
 from uuid_utils.compat import uuid7
 
-from core.job import JobState
-from core.steps.marks import Ledger
-from core.steps.submit import Submit
-from core.steps.sweep import Sweep
-from core.store import Ending
-from core.wire import Submission
 from tests.e2e.processes import running, running_producer
 from tests.support.proxy import Proxy, through
 from tests.support.wait import until, until_true
 from tests.worker.processes import ledger_counts, worker_process
+from workqueue.core.job import JobState
+from workqueue.core.steps.marks import Ledger
+from workqueue.core.steps.submit import Submit
+from workqueue.core.steps.sweep import Sweep
+from workqueue.core.store import Ending
+from workqueue.core.wire import Submission
 
 APP = "services.producer:app"
 TASK = {"type": "a"}
@@ -135,16 +135,17 @@ async def test_without_trio_it_says_so_in_one_line(environ):
     async with running(["hypercorn", "-b", "127.0.0.1:0", APP], environ) as process:
         await process.ended()
         (line,) = process.said.splitlines()
-    assert line == "workqueue: the producer runs on Trio: start it with `hypercorn -k trio services.producer:app`"
+    right = "hypercorn -k trio workqueue.services.producer:app"
+    assert line == f"workqueue: the producer runs on Trio: start it with `{right}`"
 
 
 async def test_a_crash_of_what_stands_behind_it_ends_the_process(environ, tmp_path):
     """Hypercorn alone would go on serving, without its lifespan."""
     (tmp_path / "broken.py").write_text(
-        "import core.queue.client\n"
+        "import workqueue.core.queue.client\n"
         "async def broken(self): raise ZeroDivisionError('a bug')\n"
-        "core.queue.client.Queue.depths = broken\n"
-        "from services.producer import app\n"
+        "workqueue.core.queue.client.Queue.depths = broken\n"
+        "from workqueue.services.producer import app\n"
     )
     command = ["hypercorn", "-k", "trio", "-b", "127.0.0.1:0", "broken:app"]
     async with running(command, environ | {"PYTHONPATH": str(tmp_path)}) as process:

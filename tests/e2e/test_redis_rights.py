@@ -12,15 +12,15 @@ import pytest
 import trio
 from redis import Redis
 
-from core.errors import LeaseLost, QueueUnavailable
-from core.queue import Keys, LeaseConnection, commands, open_queue, scripts
-from core.queue.outages import NeedsOperator
-from core.queue.scripts import Script
-from services.local.valkey import Server, run_valkey
 from tests.producer.serving import serving
 from tests.support.redis_sets import Node
 from tests.support.wait import until, until_true
 from tests.worker.processes import WorkerProcess, ledger_counts, worker_process
+from workqueue.core.errors import LeaseLost, QueueUnavailable
+from workqueue.core.queue import Keys, LeaseConnection, commands, open_queue, scripts
+from workqueue.core.queue.outages import NeedsOperator
+from workqueue.core.queue.scripts import Script
+from workqueue.services.local.valkey import Server, run_valkey
 
 ROOT = Path(__file__).parents[2]
 NAME = "workqueue:jobs"  #: as the document writes it

@@ -15,19 +15,19 @@ import httpx
 import pytest
 import trio
 
-from core.errors import StoreUnavailable
-from core.protocol import OLDEST, PROTOCOL
-from core.queue import LeaseConnection
-from core.steps.marks import Ledger
-from core.steps.submit import Submit
-from core.store import JobStore, migrate
-from core.wire import Submission
 from tests.cli.support import workqueue
 from tests.core.steps.conftest import registered
 from tests.producer.serving import serving
 from tests.support.invariants import check_nothing_left
 from tests.support.wait import until, until_true
 from tests.worker.processes import WorkerProcess, ledger_counts, worker_process
+from workqueue.core.errors import StoreUnavailable
+from workqueue.core.protocol import OLDEST, PROTOCOL
+from workqueue.core.queue import LeaseConnection
+from workqueue.core.steps.marks import Ledger
+from workqueue.core.steps.submit import Submit
+from workqueue.core.store import JobStore, migrate
+from workqueue.core.wire import Submission
 
 ROOT = Path(__file__).parents[2]
 TERM = 2

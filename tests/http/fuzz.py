@@ -20,10 +20,10 @@ import httpx
 import trio
 from msgspec import Struct
 
-from services.local.process import free_port
-from services.local.valkey import run_valkey
 from tests.e2e.processes import running
 from tests.http.mangle import attempt
+from workqueue.services.local.process import free_port
+from workqueue.services.local.valkey import run_valkey
 
 CLIENTS = 16
 SEND_SECONDS = 2.0
@@ -131,8 +131,8 @@ async def running_services(redis_url: str, queue_name: str) -> AsyncIterator[lis
         "WORKER_PORT": str(ports["worker"]),
     }
     async with (
-        running(["services.cli", "producer"], environ) as producer,
-        running(["services.cli", "worker"], environ) as worker,
+        running(["workqueue.services.cli", "producer"], environ) as producer,
+        running(["workqueue.services.cli", "worker"], environ) as worker,
     ):
         await producer.says("Redis answers", seconds=60)
         await worker.says("takes jobs from", seconds=60)

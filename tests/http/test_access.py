@@ -2,8 +2,8 @@
 
 import pytest
 
-from core.settings import Settings, load_settings
-from services.http.access import ORIGIN_NOT_ALLOWED, UNKNOWN_HOST, Access
+from workqueue.core.settings import Settings, load_settings
+from workqueue.services.http.access import ORIGIN_NOT_ALLOWED, UNKNOWN_HOST, Access
 
 LOOPBACK = ("127.0.0.1", 8080)
 

@@ -15,13 +15,13 @@ from hypercorn.trio import serve
 from quart import Response
 from quart_trio import QuartTrio
 
-from core.settings import Settings
-from services.http import connection, connections
-from services.http.asgi import protect
-from services.http.connection import EXTENSION
-from services.http.connections import Connections
 from tests.producer.serving import connect, post
 from tests.support.wait import until_true
+from workqueue.core.settings import Settings
+from workqueue.services.http import connection, connections
+from workqueue.services.http.asgi import protect
+from workqueue.services.http.connection import EXTENSION
+from workqueue.services.http.connections import Connections
 
 WEBSOCKET = (
     b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"

@@ -3,8 +3,8 @@
 import pytest
 import trio
 
-from services.http import connections
-from services.http.connections import Budget, Connections, Limits
+from workqueue.services.http import connections
+from workqueue.services.http.connections import Budget, Connections, Limits
 
 KIB = 1024
 

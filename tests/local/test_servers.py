@@ -10,14 +10,14 @@ from pathlib import Path
 import pytest
 import trio
 
-from core.bridge import open_bridge
-from core.queue import open_queue
-from core.store import migrate
-from services.local.errors import LocalServerError
-from services.local.postgres import _copy_of, _programs
-from services.local.process import end_leftover, free_port, is_free, run_server
-from services.local.valkey import run_valkey
 from tests.support.wait import until_true
+from workqueue.core.bridge import open_bridge
+from workqueue.core.queue import open_queue
+from workqueue.core.store import migrate
+from workqueue.services.local.errors import LocalServerError
+from workqueue.services.local.postgres import _copy_of, _programs
+from workqueue.services.local.process import end_leftover, free_port, is_free, run_server
+from workqueue.services.local.valkey import run_valkey
 
 
 async def test_valkey_keeps_its_tasks_and_its_address_over_a_restart(tmp_path: Path):
@@ -46,7 +46,7 @@ async def test_a_server_that_a_killed_parent_left_is_ended_and_replaced(tmp_path
     code = (
         "import sys, trio\n"
         "from pathlib import Path\n"
-        "from services.local.valkey import run_valkey\n"
+        "from workqueue.services.local.valkey import run_valkey\n"
         "async def main():\n"
         "    async with run_valkey(Path(sys.argv[1])) as server:\n"
         "        print(server.pid, flush=True)\n"
@@ -100,7 +100,7 @@ async def test_a_server_that_does_not_start_says_why(tmp_path: Path):
 
 
 async def test_a_server_that_ignores_its_signal_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("services.local.process.STOP_SECONDS", 0.3)
+    monkeypatch.setattr("workqueue.services.local.process.STOP_SECONDS", 0.3)
     code = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); open('up', 'w').close(); time.sleep(60)"
 
     async def is_up() -> bool:
@@ -126,7 +126,7 @@ def test_a_free_port_is_free():
 
 def test_programs_that_were_copied_out_of_a_closed_folder_find_their_libraries(monkeypatch, tmp_path):
     """As root, below a folder that only root may enter, Postgres runs as somebody else from a copy."""
-    monkeypatch.setattr("services.local.postgres.ROOT_FOLDER", tmp_path)
+    monkeypatch.setattr("workqueue.services.local.postgres.ROOT_FOLDER", tmp_path)
     with ThreadPoolExecutor() as several:  # at once
         [copy] = set(several.map(_copy_of, [_programs()] * 4))
     assert copy.is_relative_to(tmp_path)

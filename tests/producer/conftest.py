@@ -3,16 +3,16 @@ from collections.abc import AsyncIterator
 import httpx
 import pytest
 
-from core.bridge import Bridge
-from core.queue import Queue
 from tests.producer.serving import serving
+from workqueue.core.bridge import Bridge
+from workqueue.core.queue import Queue
 
 
 @pytest.fixture
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """For tests in which no server goes away. Client and producer share one loop here: where a busy machine holds it up
     for two seconds, the watch would take Redis for away, and refuse what the test expects to be accepted."""
-    monkeypatch.setattr("services.health.ANSWER_SECONDS", 60.0)
+    monkeypatch.setattr("workqueue.services.health.ANSWER_SECONDS", 60.0)
 
 
 @pytest.fixture

@@ -12,8 +12,8 @@ import trio
 from hypercorn.config import Config
 from hypercorn.trio import serve
 
-from core.settings import load_settings
-from services.producer.app import create_app
+from workqueue.core.settings import load_settings
+from workqueue.services.producer.app import create_app
 
 
 @asynccontextmanager

@@ -9,17 +9,17 @@ from functools import partial
 import pytest
 import trio
 
-from core.job import JobState
-from core.queue import Queue
-from core.steps.submit import BATCH_BYTES_MAX, BATCH_MAX, REFUSED
-from core.store import JobStore
-from services.http.asgi import Body
-from services.producer import bulk
-from services.producer.bulk import BATCH_PATH
-from services.producer.producer import Producer
 from tests.producer.serving import Connection, connect, serving
 from tests.support.proxy import Proxy, through
 from tests.support.wait import until, until_true
+from workqueue.core.job import JobState
+from workqueue.core.queue import Queue
+from workqueue.core.steps.submit import BATCH_BYTES_MAX, BATCH_MAX, REFUSED
+from workqueue.core.store import JobStore
+from workqueue.services.http.asgi import Body
+from workqueue.services.producer import bulk
+from workqueue.services.producer.bulk import BATCH_PATH
+from workqueue.services.producer.producer import Producer
 
 GOOD = b'{"type":"a","payload":{"n":%d}}'
 MIXED = [
@@ -228,7 +228,7 @@ async def test_a_batch_has_a_limit_in_bytes(redis_url, queue_name, tasks):
 
 
 async def test_a_body_that_stops_coming_is_given_up(redis_only, tasks, monkeypatch):
-    monkeypatch.setattr("services.http.asgi.BODY_SECONDS", 0.2)
+    monkeypatch.setattr("workqueue.services.http.asgi.BODY_SECONDS", 0.2)
     async with await connect(redis_only) as connection:
         await connection.send(
             b"POST /api/jobs/batch HTTP/1.1\r\nHost: [::1]\r\nContent-Length: 999\r\n\r\n" + ndjson(5)

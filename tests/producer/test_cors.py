@@ -80,7 +80,7 @@ async def test_a_bug_carries_them_too(any_origin, monkeypatch, caplog):
     async def broken(self: object) -> None:
         raise ZeroDivisionError("a bug")
 
-    monkeypatch.setattr("core.queue.Queue.workers", broken)
+    monkeypatch.setattr("workqueue.core.queue.Queue.workers", broken)
     answer = await any_origin.get("/metrics")
     assert answer.status_code == 500
     assert answer.headers["access-control-allow-origin"] == "*"

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from core.steps.submit import REFUSED
 from tests.producer.serving import serving
+from workqueue.core.steps.submit import REFUSED
 
 pytestmark = pytest.mark.usefixtures("patient")
 

@@ -2,9 +2,9 @@
 
 import pytest
 
-from core import errors
-from core.errors import WorkQueueError
-from services.producer.errors import ANSWERS
+from workqueue.core import errors
+from workqueue.core.errors import WorkQueueError
+from workqueue.services.producer.errors import ANSWERS
 
 CONTRACT = {
     "InvalidTask": (400, "invalid JSON body"),

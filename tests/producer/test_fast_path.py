@@ -4,8 +4,8 @@ from importlib import import_module
 
 import pytest
 
-from services.http import asgi
 from tests.producer.serving import serving
+from workqueue.services.http import asgi
 
 pytestmark = pytest.mark.usefixtures("patient")
 
@@ -41,7 +41,7 @@ async def both(redis_url, queue_name, monkeypatch):
         "REDIS_URL": redis_url, "QUEUE_NAME": queue_name, "ALLOWED_ORIGINS": ORIGIN, "MAX_BODY_BYTES": "1500",
     }  # fmt: skip
     async with serving(environ) as fast:
-        monkeypatch.setattr(import_module("services.producer.app"), "protect", _protect_without_direct)
+        monkeypatch.setattr(import_module("workqueue.services.producer.app"), "protect", _protect_without_direct)
         async with serving(environ) as quart:
             yield fast, quart
 
@@ -75,7 +75,9 @@ async def test_both_ways_refuse_a_key_that_came_with_another_body(both):
     assert answers[0][:2] == (422, b"idempotency key reused with another body")
 
 
-@pytest.mark.parametrize("broken", ["core.queue.Queue.push", "services.producer.enqueue.read_submission"])
+@pytest.mark.parametrize(
+    "broken", ["workqueue.core.queue.Queue.push", "workqueue.services.producer.enqueue.read_submission"]
+)
 async def test_both_ways_answer_a_bug_alike(both, monkeypatch, caplog, broken):
     def bug(*_: object) -> None:
         raise ZeroDivisionError("a bug")

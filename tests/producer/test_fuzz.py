@@ -5,9 +5,9 @@ import json
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from core.settings import Settings
-from core.wire import DEPTH_MAX
-from services.producer.app import create_app
+from workqueue.core.settings import Settings
+from workqueue.core.wire import DEPTH_MAX
+from workqueue.services.producer.app import create_app
 
 HUGE = st.integers(-(10**40), 10**40)
 TEXT = st.text(st.characters(codec="utf-8"), max_size=20)

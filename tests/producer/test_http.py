@@ -6,10 +6,10 @@ import logging
 import pytest
 import trio
 
-from core.settings import Settings
-from services.http.asgi import Guard
-from services.http.messages import Message, Receive, Scope, Send
 from tests.producer.serving import connect, post, serving
+from workqueue.core.settings import Settings
+from workqueue.services.http.asgi import Guard
+from workqueue.services.http.messages import Message, Receive, Scope, Send
 
 KNOWN = ["/api/jobs", "/api/workers", "/api/overview", "/health", "/ready", "/metrics", "/openapi.json"]
 MIB = 1 << 20
@@ -92,7 +92,7 @@ async def test_a_client_that_sends_for_ever_gets_its_answer(redis_only):
 
 async def test_an_early_answer_ends_though_the_queue_of_its_request_is_full(monkeypatch):
     """Hypercorn tells us that the stream is closed through that queue, inside of our last `send`."""
-    monkeypatch.setattr("services.http.asgi.LINGER_SECONDS", 0.05)
+    monkeypatch.setattr("workqueue.services.http.asgi.LINGER_SECONDS", 0.05)
     put, receive = trio.open_memory_channel[Message](1)
     sent = []
 
@@ -111,7 +111,7 @@ async def test_an_early_answer_ends_though_the_queue_of_its_request_is_full(monk
         raise AssertionError
 
     scope = {"type": "http", "method": "POST", "path": "/", "http_version": "1.1", "headers": []}
-    monkeypatch.setattr("services.http.asgi.DRAIN_BYTES_MAX", 10)
+    monkeypatch.setattr("workqueue.services.http.asgi.DRAIN_BYTES_MAX", 10)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(upload)
         with trio.fail_after(3):
@@ -121,7 +121,7 @@ async def test_an_early_answer_ends_though_the_queue_of_its_request_is_full(monk
 
 
 async def test_a_body_that_does_not_come_is_given_up(redis_only, monkeypatch):
-    monkeypatch.setattr("services.http.asgi.BODY_SECONDS", 0.2)
+    monkeypatch.setattr("workqueue.services.http.asgi.BODY_SECONDS", 0.2)
     async with await connect(redis_only) as connection:
         await connection.send(b"POST /enqueue HTTP/1.1\r\nHost: [::1]\r\nContent-Length: 10\r\n\r\nxx")
         assert (await connection.answer()).status == 408
@@ -168,7 +168,7 @@ async def test_a_bug_is_one_answer_and_one_traceback(redis_only, monkeypatch, ca
     async def broken(self: object) -> None:
         raise ZeroDivisionError("a bug")
 
-    monkeypatch.setattr("core.queue.Queue.workers", broken)
+    monkeypatch.setattr("workqueue.core.queue.Queue.workers", broken)
     answer = await redis_only.get("/api/workers")
     assert (answer.status_code, answer.text) == (500, "internal error")
     assert answer.headers["content-type"] == "text/plain; charset=utf-8"
@@ -180,7 +180,7 @@ async def test_a_bug_in_a_batch_is_told_once(redis_only, monkeypatch, caplog):
     async def broken(self: object, tasks: object) -> None:
         raise ZeroDivisionError("a bug")
 
-    monkeypatch.setattr("core.queue.Queue.push", broken)
+    monkeypatch.setattr("workqueue.core.queue.Queue.push", broken)
     answer = await redis_only.post("/enqueue", content=b'{"type":"a"}')
     assert (answer.status_code, answer.text) == (500, "internal error")
     assert caplog.text.count("Traceback") == 1

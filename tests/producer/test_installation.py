@@ -3,10 +3,10 @@
 import httpx
 import pytest
 
-from core.steps.installation import Installation
-from core.store import migrate
 from tests.producer.serving import serving
 from tests.support.wait import until
+from workqueue.core.steps.installation import Installation
+from workqueue.core.store import migrate
 
 JOB = {"type": "x", "payload": {}}
 LINES = b'{"type":"x"}\n{"type":"y"}\n'

@@ -9,11 +9,11 @@ import pytest
 import trio
 from uuid_utils.compat import uuid7
 
-from core.job import Artifact, JobState
-from core.queue import Queue
-from core.store import Ending, JobStore, Release
-from services.producer.producer import READS_MAX
-from services.producer.views import job_details
+from workqueue.core.job import Artifact, JobState
+from workqueue.core.queue import Queue
+from workqueue.core.store import Ending, JobStore, Release
+from workqueue.services.producer.producer import READS_MAX
+from workqueue.services.producer.views import job_details
 
 KEYS = [
     "id", "type", "status", "retries", "attempts", "payload", "error_message", "created_at", "updated_at", "queue",

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.producer.lines import Cutter, Elements, Lines
+from workqueue.services.producer.lines import Cutter, Elements, Lines
 
 TEXT = st.text(st.sampled_from('ab"\\[]{},: \n\u2603'), max_size=12)
 VALUE = st.recursive(

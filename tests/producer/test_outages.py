@@ -9,15 +9,15 @@ import pytest
 import trio
 from uuid_utils.compat import uuid7
 
-from core.job import JobState
-from core.queue import open_queue
-from core.steps.loss import Loss
-from core.steps.submit import REFUSED
-from core.steps.sweep import Sweep
-from services.local.valkey import run_valkey
 from tests.producer.serving import serving
 from tests.support.proxy import Proxy, through
 from tests.support.wait import until, until_true
+from workqueue.core.job import JobState
+from workqueue.core.queue import open_queue
+from workqueue.core.steps.loss import Loss
+from workqueue.core.steps.submit import REFUSED
+from workqueue.core.steps.sweep import Sweep
+from workqueue.services.local.valkey import run_valkey
 
 TASK = {"type": "a"}
 

@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from services.producer.page import Page
-from services.producer.views import JobView
 from tests.producer.serving import connect, serving
+from workqueue.services.producer.page import Page
+from workqueue.services.producer.views import JobView
 
 CSP = (
     "default-src 'self'; img-src 'self' data: blob:; frame-src 'self'; object-src 'none'; script-src 'self'; "
@@ -146,7 +146,7 @@ def _references(value: object) -> list[str]:
 
 
 def test_the_folder_is_the_one_that_the_wheel_brings():
-    from services.producer import page
+    from workqueue.services.producer import page
 
     assert page.FOLDER.parts[-3:] == ("services", "producer", "page")
     assert isinstance(Page(page.FOLDER), Page)

@@ -4,13 +4,13 @@ from uuid import uuid4
 
 import trio
 
-from core.handlers import Handler
-from core.job import Job
-from core.outcome import Outcome
-from core.steps.lease import Held, Lease
-from core.wire import Task
-from services.worker.attempt import Attempt
-from services.worker.slot import WATCH_SECONDS, Slot
+from workqueue.core.handlers import Handler
+from workqueue.core.job import Job
+from workqueue.core.outcome import Outcome
+from workqueue.core.steps.lease import Held, Lease
+from workqueue.core.wire import Task
+from workqueue.services.worker.attempt import Attempt
+from workqueue.services.worker.slot import WATCH_SECONDS, Slot
 
 
 class OneAttempt:

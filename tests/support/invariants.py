@@ -3,10 +3,10 @@
 from collections.abc import Collection
 from uuid import UUID
 
-from core.queue import Queue
-from services.chaos import invariants
-from services.chaos.invariants import tasks_in_redis
 from tests.support.rows import Psql
+from workqueue.core.queue import Queue
+from workqueue.services.chaos import invariants
+from workqueue.services.chaos.invariants import tasks_in_redis
 
 __all__ = ["check_nothing_left", "check_rows", "tasks_in_redis"]
 

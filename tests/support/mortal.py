@@ -3,10 +3,10 @@
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
-from core.bridge import Bridge
-from core.queue import Queue
-from core.store import JobStore
-from core.store.pool import Pool
+from workqueue.core.bridge import Bridge
+from workqueue.core.queue import Queue
+from workqueue.core.store import JobStore
+from workqueue.core.store.pool import Pool
 
 T = TypeVar("T")
 

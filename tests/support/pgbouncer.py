@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import trio
 
 from scripts.debian import PGBOUNCER
-from services.local.process import free_port
+from workqueue.services.local.process import free_port
 
 MODES = ("session", "transaction")
 NOBODY = "nobody"

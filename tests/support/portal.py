@@ -7,7 +7,7 @@ from typing import TypeVar
 
 import trio
 
-from core.bridge import Bridge, open_bridge
+from workqueue.core.bridge import Bridge, open_bridge
 
 T = TypeVar("T")
 

@@ -1,5 +1,5 @@
 """The fault proxy of `workqueue chaos`, where tests look for it."""
 
-from services.chaos.proxy import Proxy, through
+from workqueue.services.chaos.proxy import Proxy, through
 
 __all__ = ["Proxy", "through"]

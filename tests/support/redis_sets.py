@@ -14,9 +14,9 @@ import redis
 import trio
 from redis.crc import key_slot
 
-from services.local.process import free_port, run_server
-from services.local.valkey import _binary
 from tests.support.wait import until
+from workqueue.services.local.process import free_port, run_server
+from workqueue.services.local.valkey import _binary
 
 PASSWORD = "p@ss:/ %?#word"  # everything that means something in a URL
 QUOTED = "p%40ss%3A%2F%20%25%3F%23word"

@@ -6,7 +6,7 @@ from typing import Any
 
 import asyncpg
 
-from core.bridge import Bridge
+from workqueue.core.bridge import Bridge
 
 
 class Psql:

@@ -10,9 +10,9 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from services.local.mail import run_mail_catcher
-from services.local.process import free_port
-from services.producer.page import FOLDER
+from workqueue.services.local.mail import run_mail_catcher
+from workqueue.services.local.process import free_port
+from workqueue.services.producer.page import FOLDER
 from tests.cli.support import environ
 from tests.web.scenarios import CHROMIUM, SCENARIOS
 
@@ -48,7 +48,7 @@ def system(valkey, postgres, portal, tmp_path_factory: pytest.TempPathFactory) -
         )  # fmt: skip
         with (folder / "log").open("wb") as log:
             processes = [
-                subprocess.Popen([sys.executable, "-m", "services.cli", name], env=variables, stdout=log, stderr=log)
+                subprocess.Popen([sys.executable, "-m", "workqueue.services.cli", name], env=variables, stdout=log, stderr=log)
                 for name in ("producer", "worker")
             ]
         try:

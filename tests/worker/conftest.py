@@ -6,16 +6,16 @@ from typing import Any
 import pytest
 import trio
 
-from core.handlers import Registry
-from core.queue import Queue
-from core.settings import load_settings
-from core.steps.loss import Loss
-from core.steps.marks import Ledger
-from core.steps.submit import Submit
-from core.store import JobStore
-from core.wire import Submission
-from services.worker.worker import Worker
 from tests.support.wait import until_true
+from workqueue.core.handlers import Registry
+from workqueue.core.queue import Queue
+from workqueue.core.settings import load_settings
+from workqueue.core.steps.loss import Loss
+from workqueue.core.steps.marks import Ledger
+from workqueue.core.steps.submit import Submit
+from workqueue.core.store import JobStore
+from workqueue.core.wire import Submission
+from workqueue.services.worker.worker import Worker
 
 Run = Callable[..., AbstractAsyncContextManager[Worker]]
 

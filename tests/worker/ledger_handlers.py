@@ -7,10 +7,10 @@ import time
 
 import trio
 
-from core.queue import LeaseConnection, Queue
-from core.steps.claim import Claim
-from core.steps.settle import Settle
 from workqueue import Job, handler
+from workqueue.core.queue import LeaseConnection, Queue
+from workqueue.core.steps.claim import Claim
+from workqueue.core.steps.settle import Settle
 
 LEDGER = os.environ.get("LEDGER", os.devnull)
 

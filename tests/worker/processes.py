@@ -11,9 +11,9 @@ from pathlib import Path
 
 import trio
 
-from services.local.process import free_port
 from tests.cli.support import environ
 from tests.support.wait import until_true
+from workqueue.services.local.process import free_port
 
 
 class WorkerProcess:
@@ -53,9 +53,9 @@ async def worker_process(
     `code`: a folder with that of another release.
     """
     port = free_port()
-    several = ["-m", "services.cli", "worker", "--processes", str(processes)]
+    several = ["-m", "workqueue.services.cli", "worker", "--processes", str(processes)]
     process = await trio.lowlevel.open_process(
-        [sys.executable, *(several if processes > 1 else ["-m", "services.worker"])],
+        [sys.executable, *(several if processes > 1 else ["-m", "workqueue.services.worker"])],
         env=environ(**{
             "WORKER_HANDLERS": "tests.worker.ledger_handlers", "LEDGER": str(ledger), "WORKER_PORT": str(port),
             "RETRY_BASE_SECONDS": "0.05",

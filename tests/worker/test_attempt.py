@@ -8,12 +8,12 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from core.errors import CannotStart, PermanentFailure
-from core.handlers import Handler
-from core.job import Job
-from core.outcome import Complete, Failed, Interrupted, NotStarted, TimedOut
-from services.worker.attempt import RESULT_BYTES_MAX, TRACEBACK_LENGTH_MAX, failed
 from tests.support.attempts import OneAttempt
+from workqueue.core.errors import CannotStart, PermanentFailure
+from workqueue.core.handlers import Handler
+from workqueue.core.job import Job
+from workqueue.core.outcome import Complete, Failed, Interrupted, NotStarted, TimedOut
+from workqueue.services.worker.attempt import RESULT_BYTES_MAX, TRACEBACK_LENGTH_MAX, failed
 
 
 def attempt(function, *, timeout: float | None = 5, is_async: bool = True) -> OneAttempt:

@@ -7,8 +7,8 @@ import sys
 import pytest
 import trio
 
-from core.bridge import Bridge
 from tests.worker.conftest import finished
+from workqueue.core.bridge import Bridge
 
 JOBS = 10_000
 CROSSINGS_PER_THOUSAND = {"redis only": 15, "postgres": 30}
@@ -68,8 +68,8 @@ async def test_a_thousand_jobs_cost_few_crossings_and_no_tasks(
 def test_a_worker_starts_without_what_only_others_need():
     """24 MB and a quarter of the start, for documents that most workers never make, and for asking other processes."""
     said = subprocess.run(
-        [sys.executable, "-c", "import sys, services.worker.main; print(*sys.modules)"],
+        [sys.executable, "-c", "import sys, workqueue.services.worker.main; print(*sys.modules)"],
         capture_output=True, text=True, check=True,
     ).stdout.split()  # fmt: skip
-    assert "services.worker.worker" in said
+    assert "workqueue.services.worker.worker" in said
     assert not {"fpdf", "fontTools", "quart", "hypercorn", "httpx"} & set(said)

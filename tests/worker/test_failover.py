@@ -8,17 +8,17 @@ import pytest
 import trio
 from redis.crc import key_slot
 
-from core.errors import EnqueueFailed, QueueUnavailable
-from core.queue import open_queue
-from core.steps.marks import Ledger
-from core.steps.submit import Submit
-from core.wire import Submission
 from tests.e2e.processes import running_producer
 from tests.support.invariants import check_nothing_left, check_rows
 from tests.support.redis_sets import SLOTS
 from tests.support.wait import until, until_true
 from tests.worker.processes import ledger_counts, worker_process
 from workqueue import Job
+from workqueue.core.errors import EnqueueFailed, QueueUnavailable
+from workqueue.core.queue import open_queue
+from workqueue.core.steps.marks import Ledger
+from workqueue.core.steps.submit import Submit
+from workqueue.core.wire import Submission
 
 CONCURRENCY = 10
 

@@ -9,15 +9,15 @@ import msgspec
 import pytest
 import trio
 
-from core.steps.marks import Ledger
-from core.steps.submit import Submit
-from core.wire import Submission
-from services.worker.handlers.children import MEMORY_BYTES, open_children
 from tests.support.wait import until, until_true
 from tests.worker.conftest import finished
 from tests.worker.handlers.support import PROCESS_MIB, WORKER_MIB, children_of, cpu_ticks, is_alive, peak_mib
 from tests.worker.handlers.test_attacks import uri, webp_canvas, whole_png
 from tests.worker.processes import resident_mib, worker_process
+from workqueue.core.steps.marks import Ledger
+from workqueue.core.steps.submit import Submit
+from workqueue.core.wire import Submission
+from workqueue.services.worker.handlers.children import MEMORY_BYTES, open_children
 
 #: Allowed, and some 20 s of work.
 SLOW = b'{"title": "x", "paragraphs": ["' + b"word " * 200_000 + b'"]}'

@@ -9,15 +9,15 @@ from uuid import uuid4
 import pytest
 import trio
 
-from core.steps.claim import dead_letter
-from core.steps.installation import Installation
-from core.steps.marks import Ledger
-from core.steps.submit import Submit
-from core.wire import Submission, Task, encode_task
 from tests.support.invariants import check_rows
 from tests.support.wait import until, until_true
 from tests.worker.processes import ledger_counts, worker_process
 from tests.worker.test_ready import is_ready, ready
+from workqueue.core.steps.claim import dead_letter
+from workqueue.core.steps.installation import Installation
+from workqueue.core.steps.marks import Ledger
+from workqueue.core.steps.submit import Submit
+from workqueue.core.wire import Submission, Task, encode_task
 
 
 @pytest.fixture

@@ -5,14 +5,14 @@ from functools import partial
 import pytest
 import trio
 
-from core.errors import QueueUnavailable
-from core.handlers import Registry
-from core.steps.lease import Lease
-from services.worker.lease_thread import LeaseThread
-from services.worker.leases import Leases
 from tests.support.invariants import check_rows
 from tests.support.wait import until_true
 from tests.worker.conftest import finished
+from workqueue.core.errors import QueueUnavailable
+from workqueue.core.handlers import Registry
+from workqueue.core.steps.lease import Lease
+from workqueue.services.worker.lease_thread import LeaseThread
+from workqueue.services.worker.leases import Leases
 
 
 async def test_a_job_that_comes_back_while_its_old_run_still_ends_harms_nobody(

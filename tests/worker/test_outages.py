@@ -11,20 +11,20 @@ import httpx
 import pytest
 import trio
 
-from core.bridge import open_bridge
-from core.queue import open_queue
-from core.steps.marks import Ledger
-from core.steps.submit import Submit
-from core.store import migrate, open_store
-from core.wire import Submission
-from services.local.postgres import run_postgres
-from services.local.process import free_port
-from services.local.valkey import run_valkey
 from tests.support.invariants import check_rows
 from tests.support.proxy import Proxy, through
 from tests.support.rows import open_psql
 from tests.support.wait import until, until_true
 from tests.worker.processes import cpu_seconds, ledger_counts, resident_mib, worker_process
+from workqueue.core.bridge import open_bridge
+from workqueue.core.queue import open_queue
+from workqueue.core.steps.marks import Ledger
+from workqueue.core.steps.submit import Submit
+from workqueue.core.store import migrate, open_store
+from workqueue.core.wire import Submission
+from workqueue.services.local.postgres import run_postgres
+from workqueue.services.local.process import free_port
+from workqueue.services.local.valkey import run_valkey
 
 
 async def status_of(worker, path: str) -> int:
@@ -207,11 +207,11 @@ async def test_an_outage_is_said_once_when_it_comes_and_once_when_it_goes(
         await until_true(lambda: "Redis answers" in worker.said and "Postgres answers" in worker.said)
         for name, proxy in proxies.items():
             proxy.go_away()
-            await until_true(partial(_says, worker, rf"warning services.health: {name}: "))
+            await until_true(partial(_says, worker, rf"warning workqueue.services.health: {name}: "))
             await trio.sleep(2.5)
             proxy.heal()
-            await until_true(partial(_says, worker, rf"info services.health: {name} is well again after"))
-            assert len(re.findall(rf"services.health: {name}: ", worker.said)) == 1, worker.said
+            await until_true(partial(_says, worker, rf"info workqueue.services.health: {name} is well again after"))
+            assert len(re.findall(rf"workqueue.services.health: {name}: ", worker.said)) == 1, worker.said
         await worker.terminate()
         assert postgres_dsn.split(":")[2].split("@")[0] not in worker.said
 

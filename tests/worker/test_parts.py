@@ -15,19 +15,20 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from core.errors import QueueUnavailable, StoreUnavailable
-from core.job import Artifact
-from core.outcome import Complete
-from core.steps.lease import Held, Lease
-from core.steps.settle import Settled
-from core.wire import Task
-from services.health import Dependency
-from services.systemd import Notifier
-from services.worker.beats import Beats
-from services.worker.buffer import Buffer
-from services.worker.claiming import Claiming
-from services.worker.leases import Leases
-from services.worker.metrics import (
+from tests.support.wait import until_true
+from workqueue.core.errors import QueueUnavailable, StoreUnavailable
+from workqueue.core.job import Artifact
+from workqueue.core.outcome import Complete
+from workqueue.core.steps.lease import Held, Lease
+from workqueue.core.steps.settle import Settled
+from workqueue.core.wire import Task
+from workqueue.services.health import Dependency
+from workqueue.services.systemd import Notifier
+from workqueue.services.worker.beats import Beats
+from workqueue.services.worker.buffer import Buffer
+from workqueue.services.worker.claiming import Claiming
+from workqueue.services.worker.leases import Leases
+from workqueue.services.worker.metrics import (
     BUCKETS_SECONDS,
     STRANGE_TYPES_MAX,
     Counts,
@@ -39,11 +40,10 @@ from services.worker.metrics import (
     total,
     wants_prometheus,
 )
-from services.worker.outcomes import BATCH_MAX, WAITING_BYTES_MAX, WAITING_MAX, Outcomes
-from services.worker.prefetch import Prefetch
-from services.worker.stall import Stall
-from services.worker.upkeep import repeat
-from tests.support.wait import until_true
+from workqueue.services.worker.outcomes import BATCH_MAX, WAITING_BYTES_MAX, WAITING_MAX, Outcomes
+from workqueue.services.worker.prefetch import Prefetch
+from workqueue.services.worker.stall import Stall
+from workqueue.services.worker.upkeep import repeat
 
 LEASE = Lease()
 

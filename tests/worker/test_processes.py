@@ -10,12 +10,12 @@ import pytest
 import trio
 import trio.testing
 
-from core.errors import InvalidSettings
-from services.worker import processes
-from services.worker.metrics import Gauges, Snapshot, TypeCounts, total
 from tests.cli.support import environ
 from tests.support.wait import until, until_true
 from tests.worker.processes import WorkerProcess, ledger_counts, worker_process
+from workqueue.core.errors import InvalidSettings
+from workqueue.services.worker import processes
+from workqueue.services.worker.metrics import Gauges, Snapshot, TypeCounts, total
 
 GAUGES = dict.fromkeys(Gauges.__struct_fields__, 1)
 

@@ -7,18 +7,18 @@ from urllib.parse import urlsplit
 import httpx
 from redis import Redis
 
-from core.handlers import Registry
-from core.queue import open_queue
-from core.settings import load_settings
-from core.steps.marks import Ledger
-from core.steps.submit import Submit
-from core.store import open_store
-from core.wire import Submission
-from services.local.valkey import run_valkey
-from services.worker.worker import Worker
 from tests.support.rows import open_psql
 from tests.support.wait import until, until_true
 from tests.worker.processes import WorkerProcess, worker_process
+from workqueue.core.handlers import Registry
+from workqueue.core.queue import open_queue
+from workqueue.core.settings import load_settings
+from workqueue.core.steps.marks import Ledger
+from workqueue.core.steps.submit import Submit
+from workqueue.core.store import open_store
+from workqueue.core.wire import Submission
+from workqueue.services.local.valkey import run_valkey
+from workqueue.services.worker.worker import Worker
 
 NOWHERE = "127.0.0.1:1"
 
@@ -42,7 +42,7 @@ async def test_a_redis_that_evicts_is_told_of_at_the_start_and_makes_a_worker_un
             redis.config_set("maxmemory-policy", "volatile-lru")
             async with worker_process(nursery, tmp_path / "ledger", REDIS_URL=server.url) as worker:
                 said = "Redis: maxmemory-policy is volatile-lru: it may drop tasks. Set it to noeviction on the server"
-                await until_true(lambda: f"warning services.health: {said}\n" in worker.said)
+                await until_true(lambda: f"warning workqueue.services.health: {said}\n" in worker.said)
                 assert await ready(worker) == (503, {"redis": said})
                 redis.config_set("maxmemory-policy", "noeviction")
                 await until(partial(is_ready, worker))

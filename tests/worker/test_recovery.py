@@ -9,16 +9,16 @@ import httpx
 import pytest
 import trio
 
-from core.queue import open_queue
-from core.steps.marks import Ledger
-from core.steps.submit import Submit
-from core.store import JobStore
-from core.wire import Submission
-from services.local.valkey import run_valkey
 from tests.support.invariants import check_nothing_left, check_rows
 from tests.support.proxy import Proxy, through
 from tests.support.wait import until, until_true
 from tests.worker.processes import WorkerProcess, ledger_counts, worker_process
+from workqueue.core.queue import open_queue
+from workqueue.core.steps.marks import Ledger
+from workqueue.core.steps.submit import Submit
+from workqueue.core.store import JobStore
+from workqueue.core.wire import Submission
+from workqueue.services.local.valkey import run_valkey
 
 TERM = 2
 

@@ -10,20 +10,20 @@ import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
-from core.handlers import Registry
-from core.queue import open_queue
-from core.settings import load_settings
-from core.steps.lease import Lease
-from core.steps.marks import Ledger
-from core.steps.submit import Submit
-from core.wire import Submission
-from services.local.process import free_port
-from services.worker.claiming import STOP_SECONDS
-from services.worker.worker import Worker
 from tests.support.invariants import check_nothing_left, check_rows
 from tests.support.proxy import Proxy, through
 from tests.support.wait import until, until_true
 from tests.worker.processes import ledger_counts, worker_process
+from workqueue.core.handlers import Registry
+from workqueue.core.queue import open_queue
+from workqueue.core.settings import load_settings
+from workqueue.core.steps.lease import Lease
+from workqueue.core.steps.marks import Ledger
+from workqueue.core.steps.submit import Submit
+from workqueue.core.wire import Submission
+from workqueue.services.local.process import free_port
+from workqueue.services.worker.claiming import STOP_SECONDS
+from workqueue.services.worker.worker import Worker
 
 
 @pytest.fixture

@@ -9,13 +9,13 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from core.handlers import Handler
-from core.job import Job
-from core.outcome import Complete, Failed, Interrupted, Outcome, TimedOut
-from core.steps.lease import Held, Lease
-from core.wire import Task
-from services.worker.attempt import Attempt
-from services.worker.slot import WATCH_SECONDS, YIELD_SECONDS, Slot
+from workqueue.core.handlers import Handler
+from workqueue.core.job import Job
+from workqueue.core.outcome import Complete, Failed, Interrupted, Outcome, TimedOut
+from workqueue.core.steps.lease import Held, Lease
+from workqueue.core.wire import Task
+from workqueue.services.worker.attempt import Attempt
+from workqueue.services.worker.slot import WATCH_SECONDS, YIELD_SECONDS, Slot
 
 Function = Callable[[Job], Awaitable[object]]
 

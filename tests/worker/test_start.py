@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 import trio
 
-from services.local.process import free_port, is_free
 from tests.cli.support import environ
 from tests.support.wait import until_true
 from tests.worker.processes import worker_process
+from workqueue.services.local.process import free_port, is_free
 
 
 @pytest.fixture
@@ -46,7 +46,7 @@ FAULTY = {
 async def test_a_module_that_cannot_be_imported_is_one_line_with_its_place(variables, tmp_path, fault, processes):
     text, place, says = FAULTY[fault]
     variables["WORKER_HANDLERS"] = module(tmp_path, text)
-    command = [sys.executable, "-m", "services.cli", "worker", "--processes", str(processes)]
+    command = [sys.executable, "-m", "workqueue.services.cli", "worker", "--processes", str(processes)]
     with trio.fail_after(60):
         done = await trio.run_process(
             command, env=environ(**variables, WORKER_PORT=str(free_port())), check=False, capture_stderr=True
@@ -95,7 +95,7 @@ async def test_a_log_that_nothing_reads_stops_neither_jobs_nor_the_end(variables
         "import logging\n"
         "@handler('talks')\nasync def talks(job):\n    logging.getLogger('mine').info('y' * 10_000)"
     )
-    command = [sys.executable, "-m", "services.cli", "worker", "--processes", str(processes)]
+    command = [sys.executable, "-m", "workqueue.services.cli", "worker", "--processes", str(processes)]
     variables |= {"WORKER_HANDLERS": module(tmp_path, text), "WORKER_PORT": str(free_port()), "STALL_LIMIT": "5"}
     reading, writing = os.pipe()
     process = await trio.lowlevel.open_process(command, env=environ(**variables), stderr=writing)
@@ -184,7 +184,8 @@ async def test_process_one_of_a_container_hears_a_stop_at_any_time(variables, tm
     if probe.returncode != 0:
         pytest.skip("there are no namespaces here")
     process = await trio.lowlevel.open_process(
-        [*unshare, sys.executable, "-m", "services.worker"], env=environ(**variables, WORKER_PORT=str(free_port()))
+        [*unshare, sys.executable, "-m", "workqueue.services.worker"],
+        env=environ(**variables, WORKER_PORT=str(free_port())),
     )
     try:
         await until_true((tmp_path / "begun").exists, seconds=30)
@@ -197,7 +198,10 @@ async def test_process_one_of_a_container_hears_a_stop_at_any_time(variables, tm
             process.kill()
 
 
-@pytest.mark.parametrize("command", [["services.worker"], ["services.cli", "worker"], ["services.cli", "producer"]])
+@pytest.mark.parametrize(
+    "command",
+    [["workqueue.services.worker"], ["workqueue.services.cli", "worker"], ["workqueue.services.cli", "producer"]],
+)
 async def test_signals_that_come_while_it_ends_do_not_change_the_status(command, redis_url, queue_name):
     variables = environ(REDIS_URL=redis_url, QUEUE_NAME=queue_name, WORKER_PORT=str(free_port()),
                         PRODUCER_PORT=str(free_port()))  # fmt: skip
@@ -230,7 +234,7 @@ async def cancels(job):
 async def test_a_worker_that_a_handler_has_ended_does_not_end_as_if_it_were_stopped(variables, tmp_path, queue):
     variables |= {"WORKER_HANDLERS": module(tmp_path, SABOTAGE), "WORKER_PORT": str(free_port())}
     process = await trio.lowlevel.open_process(
-        [sys.executable, "-m", "services.worker"], env=environ(**variables), stderr=subprocess.PIPE
+        [sys.executable, "-m", "workqueue.services.worker"], env=environ(**variables), stderr=subprocess.PIPE
     )
     await queue.push([b'{"type":"cancels"}'])
     assert process.stderr is not None

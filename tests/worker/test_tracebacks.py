@@ -4,8 +4,8 @@ import traceback
 
 import pytest
 
-from services.worker import tracebacks
-from services.worker.tracebacks import FRAMES_MAX, Tracebacks
+from workqueue.services.worker import tracebacks
+from workqueue.services.worker.tracebacks import FRAMES_MAX, Tracebacks
 
 
 class OwnError(Exception):

@@ -8,16 +8,16 @@ import pytest
 import trio
 from uuid_utils.compat import uuid7
 
-from core.queue import Queue
-from core.steps.lease import Lease
-from core.steps.loss import Loss
-from core.steps.recover import Recover
-from core.store import JobStore
-from services.worker import claiming, worker
 from tests.core.steps.conftest import Steps, registered
 from tests.support.invariants import check_rows
 from tests.support.wait import until, until_true
 from tests.worker.conftest import finished
+from workqueue.core.queue import Queue
+from workqueue.core.steps.lease import Lease
+from workqueue.core.steps.loss import Loss
+from workqueue.core.steps.recover import Recover
+from workqueue.core.store import JobStore
+from workqueue.services.worker import claiming, worker
 
 
 @pytest.fixture

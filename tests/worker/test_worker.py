@@ -10,11 +10,11 @@ from uuid import uuid4
 import pytest
 import trio
 
-from core.handlers import Registry
-from services.worker.peers import LOOK_SECONDS
 from tests.support.invariants import check_nothing_left
 from tests.support.wait import until, until_true
 from tests.worker.conftest import finished
+from workqueue.core.handlers import Registry
+from workqueue.services.worker.peers import LOOK_SECONDS
 
 
 async def test_jobs_are_done_in_the_order_of_their_push_and_nothing_is_left(

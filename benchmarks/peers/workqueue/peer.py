@@ -11,15 +11,15 @@ from contextlib import AsyncExitStack
 import trio
 from peering import CONCURRENCY, MODE, PAYLOAD, SLEEP_SECONDS, URL, Meter
 
-from core.bridge import open_bridge
-from core.queue import open_queue
-from core.steps.loss import Loss
-from core.steps.marks import Ledger
-from core.steps.submit import Submit
-from core.store import migrate, open_store
-from core.wire import Submission
-from services.local.process import free_port
 from workqueue import Job, handler
+from workqueue.core.bridge import open_bridge
+from workqueue.core.queue import open_queue
+from workqueue.core.steps.loss import Loss
+from workqueue.core.steps.marks import Ledger
+from workqueue.core.steps.submit import Submit
+from workqueue.core.store import migrate, open_store
+from workqueue.core.wire import Submission
+from workqueue.services.local.process import free_port
 
 QUEUE, SCHEMA = "peer", "workqueue"
 DSN = os.environ.get("PEER_DATABASE_URL") if MODE == "rows" else None
@@ -82,7 +82,7 @@ class Client:
             "LOG_LEVEL": "warning",
             **({"DATABASE_URL": DSN, "DATABASE_SCHEMA": SCHEMA} if DSN else {}),
         }
-        os.execve(sys.executable, [sys.executable, "-m", "services.cli", "worker"], environ)
+        os.execve(sys.executable, [sys.executable, "-m", "workqueue.services.cli", "worker"], environ)
 
 
 run = trio.run

@@ -1,10 +1,10 @@
 """What a worker can run without a module of its user's."""
 
-from core.bridge import Bridge
-from core.handlers import Registry
-from core.settings import Settings
-from services.worker.handlers.children import Children
-from services.worker.handlers.send_email import SendEmail
+from workqueue.core.bridge import Bridge
+from workqueue.core.handlers import Registry
+from workqueue.core.settings import Settings
+from workqueue.services.worker.handlers.children import Children
+from workqueue.services.worker.handlers.send_email import SendEmail
 
 TIMEOUT_SECONDS = 60.0  #: of each run; README tells it
 

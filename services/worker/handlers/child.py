@@ -1,4 +1,4 @@
-"""`python -m services.worker.handlers.child`: a process that makes documents and pictures for one worker.
+"""`python -m workqueue.services.worker.handlers.child`: a process that makes documents and pictures for one worker.
 
 What a payload makes a library do cannot be stopped in a thread, and its memory cannot be bounded there. A process can
 be killed, by the worker or by its own limits, and costs its worker one job at the most.
@@ -11,10 +11,10 @@ import signal
 from collections.abc import Callable
 from contextlib import suppress
 
-from core.errors import ArtifactRefused, PermanentFailure
-from core.job import Job
-from services.worker.handlers import messages
-from services.worker.handlers.messages import Done, Failed, Message, Needs, Part, Ready
+from workqueue.core.errors import ArtifactRefused, PermanentFailure
+from workqueue.core.job import Job
+from workqueue.services.worker.handlers import messages
+from workqueue.services.worker.handlers.messages import Done, Failed, Message, Needs, Part, Ready
 
 #: The last line of defence, beside the worker's budget and its timeout: for what was estimated wrongly, and for a
 #: worker that stands still and kills nobody.
@@ -72,10 +72,10 @@ def _answer(job: Job, image_folder: str | None, answers: int) -> tuple[Message, 
 def _handler(job_type: str, image_folder: str | None, reserve: Reserve) -> Work:
     """With the first order of a type its libraries come."""
     if job_type == "resize_image":
-        from services.worker.handlers.resize_image import ResizeImage
+        from workqueue.services.worker.handlers.resize_image import ResizeImage
 
         return ResizeImage(image_folder, reserve)
-    from services.worker.handlers.generate_pdf import GeneratePdf
+    from workqueue.services.worker.handlers.generate_pdf import GeneratePdf
 
     return GeneratePdf(reserve)
 

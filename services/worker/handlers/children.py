@@ -15,17 +15,22 @@ from typing import cast
 import trio
 from trio.lowlevel import FdStream
 
-from core.errors import ArtifactRefused, CannotStart, PermanentFailure, WorkQueueError
-from core.job import Job
-from services.worker.handlers import messages
-from services.worker.handlers.messages import Done, Failed, Message, Needs, Ready
+from workqueue.core.errors import ArtifactRefused, CannotStart, PermanentFailure, WorkQueueError
+from workqueue.core.job import Job
+from workqueue.services.worker.handlers import messages
+from workqueue.services.worker.handlers.messages import Done, Failed, Message, Needs, Ready
 
 CHILDREN_MAX = 8  #: of one worker; a job beyond waits for its turn
 MEMORY_BYTES = 512 * 1024 * 1024  #: for what all of them make at once; each has some 50 MiB besides
 IDLE_SECONDS = 30.0
 END_SECONDS = 5.0  #: for the kernel to end what was killed
 LAST_WORDS_MAX = 4096
-COMMAND = (sys.executable, "-P", "-m", "services.worker.handlers.child")  #: -P: nothing from the folder we are in
+COMMAND = (
+    sys.executable,
+    "-P",
+    "-m",
+    "workqueue.services.worker.handlers.child",
+)  #: -P: nothing from the folder we are in
 
 #: What Python itself may need to start. The rest of our environment is no business of a child's: it has secrets.
 HANDED_ON = ("LD_LIBRARY_PATH", "PYTHONHOME", "LANG", "LC_ALL")

@@ -12,9 +12,9 @@ from fpdf.errors import FPDFException
 from fpdf.fonts import FontFace, TTFFont
 from msgspec import Meta, Struct
 
-from core.errors import ArtifactRefused, PermanentFailure
-from core.job import ARTIFACT_BYTES_MAX, Job
-from services.worker.handlers.payload import read, wrong
+from workqueue.core.errors import ArtifactRefused, PermanentFailure
+from workqueue.core.job import ARTIFACT_BYTES_MAX, Job
+from workqueue.services.worker.handlers.payload import read, wrong
 
 TEXT_LENGTH_MAX = 1024 * 1024  #: of everything together
 PARAGRAPHS_MAX = 10_000

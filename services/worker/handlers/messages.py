@@ -11,8 +11,8 @@ from typing import Literal
 import msgspec
 from msgspec import Struct
 
-from core.errors import PermanentFailure
-from core.job import ARTIFACT_BYTES_MAX, Job
+from workqueue.core.errors import PermanentFailure
+from workqueue.core.job import ARTIFACT_BYTES_MAX, Job
 
 ORDER_BYTES_MAX = 32 * 1024 * 1024  #: a picture of 20 MiB is 27 MiB of base64
 HEAD_BYTES_MAX = 2 * 1024 * 1024  #: a result has 1 MiB at most

@@ -5,7 +5,7 @@ from typing import TypeVar
 
 import msgspec
 
-from core.errors import PermanentFailure
+from workqueue.core.errors import PermanentFailure
 
 T = TypeVar("T")
 

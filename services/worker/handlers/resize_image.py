@@ -15,9 +15,9 @@ from typing import Annotated, Literal
 from msgspec import Meta, Struct
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from core.errors import ArtifactRefused, PermanentFailure
-from core.job import ARTIFACT_BYTES_MAX, Job
-from services.worker.handlers.payload import read, wrong
+from workqueue.core.errors import ArtifactRefused, PermanentFailure
+from workqueue.core.job import ARTIFACT_BYTES_MAX, Job
+from workqueue.services.worker.handlers.payload import read, wrong
 
 INPUT_BYTES_MAX = 20 * 1024 * 1024
 PIXELS_MAX = 64_000_000  #: of the picture that is read and of the one that is made

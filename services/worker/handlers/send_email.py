@@ -17,11 +17,11 @@ import aiosmtplib
 import trio
 from msgspec import Meta, Struct
 
-from core.bridge import NO_THREAD, Bridge
-from core.errors import CannotStart, PermanentFailure
-from core.job import Job
-from core.settings import Settings
-from services.worker.handlers.payload import read, wrong
+from workqueue.core.bridge import NO_THREAD, Bridge
+from workqueue.core.errors import CannotStart, PermanentFailure
+from workqueue.core.job import Job
+from workqueue.core.settings import Settings
+from workqueue.services.worker.handlers.payload import read, wrong
 
 ANSWER_SECONDS = 30.0  #: for connecting, and for each answer of the server
 WHOLE_SECONDS = 50.0  #: for everything together: a server may be slow once, not for each of 100 recipients

@@ -1,6 +1,6 @@
 """What one command carries is bounded, in bytes as well as in number."""
 
-from core.queue.client import PUSH_BYTES_MAX, _parts
+from workqueue.core.queue.client import PUSH_BYTES_MAX, _parts
 
 MIB = 1 << 20
 

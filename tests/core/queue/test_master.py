@@ -4,8 +4,8 @@ import pytest
 import redis.asyncio
 from redis._parsers.base import BaseParser
 
-from core.queue.master import Address, ClusterMaster, Master, NotKnown, SentinelMaster
-from core.queue.urls import blocking_client, client, target
+from workqueue.core.queue.master import Address, ClusterMaster, Master, NotKnown, SentinelMaster
+from workqueue.core.queue.urls import blocking_client, client, target
 
 A, B, C = Address("a", 1), Address("b", 2), Address("c", 3)
 

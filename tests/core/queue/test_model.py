@@ -7,8 +7,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from core.queue import Keys, LeaseConnection, Queue, open_queue
 from tests.support.portal import Portal
+from workqueue.core.queue import Keys, LeaseConnection, Queue, open_queue
 
 
 class QueueMachine(RuleBasedStateMachine):

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.queue import Keys, LeaseConnection
-from core.queue.odd import Odd, read_lease, read_mark, read_number
+from workqueue.core.queue import Keys, LeaseConnection
+from workqueue.core.queue.odd import Odd, read_lease, read_mark, read_number
 
 
 @given(st.binary())

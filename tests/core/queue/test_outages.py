@@ -10,13 +10,13 @@ import trio
 from redis import ResponseError, exceptions
 from redis._parsers.base import BaseParser
 
-from core.errors import LeaseLost, QueueUnavailable
-from core.queue import Keys, LeaseConnection, open_queue
-from core.queue.outages import KeyOfAnotherType, NeedsOperator, Refused, Unforeseen, UnknownReply, outage
-from services.local.valkey import run_valkey
 from tests.support.proxy import Proxy, through
 from tests.support.redis_sets import Node
 from tests.support.wait import until
+from workqueue.core.errors import LeaseLost, QueueUnavailable
+from workqueue.core.queue import Keys, LeaseConnection, open_queue
+from workqueue.core.queue.outages import KeyOfAnotherType, NeedsOperator, Refused, Unforeseen, UnknownReply, outage
+from workqueue.services.local.valkey import run_valkey
 
 REPLIES = [
     "BUSY Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE.",

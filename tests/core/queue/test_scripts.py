@@ -5,12 +5,12 @@ from uuid import uuid4
 
 import pytest
 
-from core.errors import QueueUnavailable
-from core.queue import open_queue, scripts
-from core.queue.outages import KeyOfAnotherType
-from core.queue.scripts import Script
-from services.local.valkey import run_valkey
 from tests.support.wait import until
+from workqueue.core.errors import QueueUnavailable
+from workqueue.core.queue import open_queue, scripts
+from workqueue.core.queue.outages import KeyOfAnotherType
+from workqueue.core.queue.scripts import Script
+from workqueue.services.local.valkey import run_valkey
 
 #: Script -> its keys, by their names in Keys, and arguments (LEASE: one that lives, or has ended; it holds task 1).
 CALLS: dict[str, tuple[Script, list[str], list[object], bool]] = {

@@ -7,11 +7,11 @@ from uuid import uuid4
 import pytest
 import trio
 
-from core.errors import QueueUnavailable
-from core.queue import LeaseConnection, open_queue
-from services.local.valkey import run_valkey
 from tests.support.redis_sets import SERVICE
 from tests.support.wait import until, until_true
+from workqueue.core.errors import QueueUnavailable
+from workqueue.core.queue import LeaseConnection, open_queue
+from workqueue.services.local.valkey import run_valkey
 
 
 @pytest.fixture

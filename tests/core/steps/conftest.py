@@ -5,16 +5,16 @@ from typing import Any
 
 import pytest
 
-from core.bridge import Bridge
-from core.queue import Keys, LeaseConnection, Queue, open_queue
-from core.retry import RetryPolicy
-from core.steps.claim import Claim
-from core.steps.lease import Lease
-from core.steps.marks import Ledger
-from core.steps.settle import Settle
-from core.steps.submit import Submit
-from core.store import JobStore, open_store
 from tests.support.proxy import Proxy, through
+from workqueue.core.bridge import Bridge
+from workqueue.core.queue import Keys, LeaseConnection, Queue, open_queue
+from workqueue.core.retry import RetryPolicy
+from workqueue.core.steps.claim import Claim
+from workqueue.core.steps.lease import Lease
+from workqueue.core.steps.marks import Ledger
+from workqueue.core.steps.settle import Settle
+from workqueue.core.steps.submit import Submit
+from workqueue.core.store import JobStore, open_store
 
 
 def registered(redis_url: str, queue_name: str) -> Lease:

@@ -5,8 +5,8 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from core.errors import LeaseLost, QueueUnavailable, StoreBusy, StoreUnavailable
-from core.steps.again import LONGEST_PAUSE_SECONDS, Again
+from workqueue.core.errors import LeaseLost, QueueUnavailable, StoreBusy, StoreUnavailable
+from workqueue.core.steps.again import LONGEST_PAUSE_SECONDS, Again
 
 
 async def test_a_trip_is_repeated_with_pauses_that_grow_to_a_second(autojump_clock: MockClock):

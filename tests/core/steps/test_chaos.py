@@ -10,16 +10,16 @@ from uuid import UUID
 import pytest
 import trio
 
-from core.errors import QueueUnavailable, StoreUnavailable
-from core.outcome import Bury, Complete, GiveBack, Retry, Verdict
-from core.steps.lease import Held, Lease
-from core.steps.settle import Settled
-from core.steps.sweep import Sweep
-from core.wire import Submission
 from tests.core.steps.conftest import Steps
 from tests.support.invariants import check_rows, tasks_in_redis
 from tests.support.proxy import Proxy
 from tests.support.wait import until
+from workqueue.core.errors import QueueUnavailable, StoreUnavailable
+from workqueue.core.outcome import Bury, Complete, GiveBack, Retry, Verdict
+from workqueue.core.steps.lease import Held, Lease
+from workqueue.core.steps.settle import Settled
+from workqueue.core.steps.sweep import Sweep
+from workqueue.core.wire import Submission
 
 SEEDS = int(os.environ.get("CHAOS_SEEDS", "1"))
 SECONDS = float(os.environ.get("CHAOS_SECONDS", "2"))
@@ -110,7 +110,7 @@ class Chaos:
 
 @pytest.fixture
 def _quick_marks(monkeypatch):
-    monkeypatch.setattr("core.steps.sweep.MARK_AGE_SECONDS", 0.5)
+    monkeypatch.setattr("workqueue.core.steps.sweep.MARK_AGE_SECONDS", 0.5)
 
 
 async def play(chaos: Chaos, make, leases, proxies, quiet, sweep: Sweep | None = None) -> None:

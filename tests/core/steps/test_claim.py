@@ -6,17 +6,17 @@ import pytest
 import trio
 from uuid_utils.compat import uuid7
 
-from core.errors import LeaseLost, QueueUnavailable, StoreRefused, StoreUnavailable
-from core.outcome import Complete, GiveBack
-from core.steps.claim import Claim
-from core.steps.marks import Ledger
-from core.steps.recover import Recover
-from core.steps.settle import Settled
-from core.steps.submit import Submit
-from core.wire import Submission, decode_task
 from tests.core.steps.conftest import Steps
 from tests.support.invariants import check_rows, tasks_in_redis
 from tests.support.wait import until
+from workqueue.core.errors import LeaseLost, QueueUnavailable, StoreRefused, StoreUnavailable
+from workqueue.core.outcome import Complete, GiveBack
+from workqueue.core.steps.claim import Claim
+from workqueue.core.steps.marks import Ledger
+from workqueue.core.steps.recover import Recover
+from workqueue.core.steps.settle import Settled
+from workqueue.core.steps.submit import Submit
+from workqueue.core.wire import Submission, decode_task
 
 FIVE = [Submission("x", b'{"n":%d}' % number, 0) for number in range(5)]
 
@@ -269,7 +269,7 @@ async def test_a_task_that_was_taken_from_us_before_it_had_an_id_gets_no_row_fro
     steps, queue, store, psql, lease, monkeypatch
 ):
     # We stood still between claim and naming; the task is in the list again, and whoever takes it names it.
-    monkeypatch.setattr("core.steps.claim.NAMES", 0)
+    monkeypatch.setattr("workqueue.core.steps.claim.NAMES", 0)
     real = queue.name_ids
 
     async def too_late(*arguments):

@@ -7,20 +7,20 @@ from uuid import UUID, uuid4
 import pytest
 import trio
 
-from core.outcome import Bury, Complete, GiveBack, Retry, Verdict
-from core.queue import Queue
-from core.retry import RetryPolicy
-from core.steps.claim import Claim
-from core.steps.lease import Held, Lease
-from core.steps.marks import Ledger
-from core.steps.recover import Recover
-from core.steps.settle import Settle, Settled
-from core.steps.sweep import Sweep
-from core.store import JobStore
-from core.wire import Submission
 from tests.core.steps.conftest import Steps
 from tests.support.invariants import check_rows
 from tests.support.mortal import Killed, mortal
+from workqueue.core.outcome import Bury, Complete, GiveBack, Retry, Verdict
+from workqueue.core.queue import Queue
+from workqueue.core.retry import RetryPolicy
+from workqueue.core.steps.claim import Claim
+from workqueue.core.steps.lease import Held, Lease
+from workqueue.core.steps.marks import Ledger
+from workqueue.core.steps.recover import Recover
+from workqueue.core.steps.settle import Settle, Settled
+from workqueue.core.steps.sweep import Sweep
+from workqueue.core.store import JobStore
+from workqueue.core.wire import Submission
 
 CROSSINGS_MAX = 15
 

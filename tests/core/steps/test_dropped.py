@@ -1,6 +1,6 @@
 """What the full dead letters drop is told by type, and seldom."""
 
-from core.steps.dropped import TELL_SECONDS, Dropped
+from workqueue.core.steps.dropped import TELL_SECONDS, Dropped
 
 
 def test_types_are_summed_and_told_once_in_a_while(caplog):

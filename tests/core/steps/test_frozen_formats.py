@@ -7,13 +7,13 @@ from uuid import uuid4
 import trio
 from uuid_utils.compat import uuid7
 
-from core.outcome import Complete, Retry
-from core.steps.recover import Recover
-from core.steps.settle import Settled
-from core.steps.sweep import Sweep
-from core.wire import Submission
 from tests.core.steps.conftest import Steps
 from tests.support.invariants import check_rows
+from workqueue.core.outcome import Complete, Retry
+from workqueue.core.steps.recover import Recover
+from workqueue.core.steps.settle import Settled
+from workqueue.core.steps.sweep import Sweep
+from workqueue.core.wire import Submission
 
 #: Tasks, what workers publish, keys. Frozen: change it only together with PROTOCOL.
 FROZEN = json.loads(Path(__file__).with_name("protocol_1.json").read_text("utf-8"))

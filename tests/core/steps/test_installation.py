@@ -1,7 +1,7 @@
 """Whose rows the jobs of a queue have: noted once, asked for ever."""
 
-from core.steps.installation import Installation
-from core.store import migrate, open_store
+from workqueue.core.steps.installation import Installation
+from workqueue.core.store import migrate, open_store
 
 
 async def look(queue, store) -> Installation:

@@ -10,17 +10,17 @@ from uuid import UUID, uuid4
 import pytest
 import trio
 
-from core.errors import StoreUnavailable
-from core.outcome import Complete, GiveBack, Retry
-from core.steps.lease import Lease
-from core.steps.loss import Loss
-from core.steps.recover import Recover
-from core.steps.settle import Settled
-from core.steps.sweep import Sweep
-from core.wire import Submission
 from tests.core.steps.conftest import Steps
 from tests.support.invariants import check_rows, tasks_in_redis
 from tests.support.wait import until
+from workqueue.core.errors import StoreUnavailable
+from workqueue.core.outcome import Complete, GiveBack, Retry
+from workqueue.core.steps.lease import Lease
+from workqueue.core.steps.loss import Loss
+from workqueue.core.steps.recover import Recover
+from workqueue.core.steps.settle import Settled
+from workqueue.core.steps.sweep import Sweep
+from workqueue.core.wire import Submission
 
 
 class Late:

@@ -9,17 +9,17 @@ import pytest
 import trio
 from uuid_utils.compat import uuid7
 
-from core.errors import QueueUnavailable
-from core.outcome import Complete
-from core.queue import Queue, open_queue
-from core.steps.loss import Loss
-from core.steps.settle import Settled
-from core.steps.sweep import Sweep
-from core.store import JobStore
-from core.wire import Submission
-from services.local.valkey import run_valkey
 from tests.core.steps.conftest import Steps
 from tests.support.mortal import Killed, mortal
+from workqueue.core.errors import QueueUnavailable
+from workqueue.core.outcome import Complete
+from workqueue.core.queue import Queue, open_queue
+from workqueue.core.steps.loss import Loss
+from workqueue.core.steps.settle import Settled
+from workqueue.core.steps.sweep import Sweep
+from workqueue.core.store import JobStore
+from workqueue.core.wire import Submission
+from workqueue.services.local.valkey import run_valkey
 
 
 @pytest.fixture

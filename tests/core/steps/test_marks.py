@@ -1,8 +1,8 @@
 from uuid import uuid4
 
-from core.steps.lease import Held, Lease
-from core.steps.marks import ANSWER_SECONDS, KEPT_MAX, Ledger
-from core.wire import Task
+from workqueue.core.steps.lease import Held, Lease
+from workqueue.core.steps.marks import ANSWER_SECONDS, KEPT_MAX, Ledger
+from workqueue.core.wire import Task
 
 
 def test_a_mark_goes_only_if_redis_answered_in_time():

@@ -2,9 +2,9 @@
 
 import pytest
 
-from core.errors import QueueUnavailable
-from core.queue import LeaseConnection
-from core.steps.observe import Observe
+from workqueue.core.errors import QueueUnavailable
+from workqueue.core.queue import LeaseConnection
+from workqueue.core.steps.observe import Observe
 
 TERM = 15.0
 

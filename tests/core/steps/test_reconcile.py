@@ -3,11 +3,11 @@
 import trio
 from uuid_utils.compat import uuid7
 
-from core.outcome import Complete
-from core.steps.reconcile import Reconcile
-from core.steps.settle import Settled
-from core.wire import Submission
 from tests.support.invariants import check_rows, tasks_in_redis
+from workqueue.core.outcome import Complete
+from workqueue.core.steps.reconcile import Reconcile
+from workqueue.core.steps.settle import Settled
+from workqueue.core.wire import Submission
 
 TEN = [Submission("x", b"{}", 0)] * 10
 
@@ -33,7 +33,7 @@ async def test_it_ends_though_new_jobs_come_all_the_while_and_pushes_none_of_the
     steps, queue, store, monkeypatch
 ):
     """It went on behind the traffic for ever, and each look began with the first row again."""
-    monkeypatch.setattr("core.steps.reconcile.ROWS_MAX", 4)
+    monkeypatch.setattr("workqueue.core.steps.reconcile.ROWS_MAX", 4)
     await steps.submit.run_batch(TEN)
     await trio.sleep(0.002)
     await queue._command("DEL", queue.keys.ready)

@@ -10,20 +10,20 @@ import pytest
 import trio
 from uuid_utils.compat import uuid7
 
-from core.errors import StoreBusy
-from core.outcome import Complete, GiveBack, Retry
-from core.queue import Inspection, Queue
-from core.steps.lease import Held, Lease
-from core.steps.recover import Orphans, Recover
-from core.steps.settle import Settled
-from core.steps.sweep import Sweep
-from core.store import JobStore
-from core.wire import Submission
 from tests.core.steps.conftest import Steps
 from tests.support.invariants import check_rows
 from tests.support.mortal import Killed, mortal
 from tests.support.proxy import Proxy
 from tests.support.wait import until
+from workqueue.core.errors import StoreBusy
+from workqueue.core.outcome import Complete, GiveBack, Retry
+from workqueue.core.queue import Inspection, Queue
+from workqueue.core.steps.lease import Held, Lease
+from workqueue.core.steps.recover import Orphans, Recover
+from workqueue.core.steps.settle import Settled
+from workqueue.core.steps.sweep import Sweep
+from workqueue.core.store import JobStore
+from workqueue.core.wire import Submission
 
 MAX = 3
 
@@ -220,7 +220,7 @@ async def test_the_mark_of_a_recovery_stays_when_redis_took_too_long(store, step
     await steps.claim.run_once(lease, 3)
     await steps.ledger.clear(store)
     await fence(queue, lease)
-    monkeypatch.setattr("core.steps.recover.ANSWER_SECONDS", -1)
+    monkeypatch.setattr("workqueue.core.steps.recover.ANSWER_SECONDS", -1)
     await Recover(queue, store, max_recoveries=MAX).run_once(lease.id)
     [mark] = await psql("SELECT ids FROM unpushed")
     assert mark["ids"] == ids

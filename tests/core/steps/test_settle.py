@@ -5,15 +5,15 @@ from uuid import uuid4
 import pytest
 import trio
 
-from core.job import Artifact, JobState
-from core.outcome import Bury, Complete, GiveBack, Retry
-from core.retry import RetryPolicy
-from core.steps.settle import Settled
-from core.store import Ending, Release
-from core.wire import Submission, decode_task, encode_task
 from tests.core.steps.conftest import Steps
 from tests.support.invariants import check_nothing_left, check_rows, tasks_in_redis
 from tests.support.wait import until
+from workqueue.core.job import Artifact, JobState
+from workqueue.core.outcome import Bury, Complete, GiveBack, Retry
+from workqueue.core.retry import RetryPolicy
+from workqueue.core.steps.settle import Settled
+from workqueue.core.store import Ending, Release
+from workqueue.core.wire import Submission, decode_task, encode_task
 
 HUNDRED = [Submission("x", b"{}", 2) for _ in range(100)]
 

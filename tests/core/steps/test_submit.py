@@ -5,14 +5,14 @@ import pytest
 import trio
 from uuid_utils.compat import uuid7
 
-from core.errors import EnqueueFailed, PersistFailed, StoreBusy, StoreUnavailable
-from core.outcome import Retry
-from core.steps.settle import Settled
-from core.steps.submit import Submit
-from core.steps.sweep import Sweep
-from core.wire import Submission, decode_task
 from tests.support.invariants import check_rows, tasks_in_redis
 from tests.support.wait import until
+from workqueue.core.errors import EnqueueFailed, PersistFailed, StoreBusy, StoreUnavailable
+from workqueue.core.outcome import Retry
+from workqueue.core.steps.settle import Settled
+from workqueue.core.steps.submit import Submit
+from workqueue.core.steps.sweep import Sweep
+from workqueue.core.wire import Submission, decode_task
 
 TEN = [Submission("x", b'{"n":%d}' % number, 3) for number in range(10)]
 
@@ -31,7 +31,7 @@ async def test_a_batch_becomes_rows_a_mark_and_tasks_and_the_next_batch_takes_th
 
 
 async def test_without_postgres_each_task_has_an_id_all_the_same(queue):
-    from core.steps.marks import Ledger
+    from workqueue.core.steps.marks import Ledger
 
     ids = await Submit(queue, None, Ledger()).run_batch(TEN)
     assert await tasks_in_redis(queue) == set(ids)

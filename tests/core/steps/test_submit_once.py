@@ -8,14 +8,14 @@ import pytest
 import trio
 from uuid_utils.compat import uuid7
 
-from core.errors import EnqueueFailed, InvalidKey, KeyReused, PersistFailed, StoreUnavailable
-from core.steps.marks import Ledger
-from core.steps.submit import REFUSED, Submit
-from core.steps.submit_once import Keyed, SubmitOnce, keyed
-from core.steps.sweep import PRUNE_MAX, PruneKeys, Sweep
-from core.wire import Submission, decode_task
 from tests.support.invariants import check_rows, tasks_in_redis
 from tests.support.wait import until
+from workqueue.core.errors import EnqueueFailed, InvalidKey, KeyReused, PersistFailed, StoreUnavailable
+from workqueue.core.steps.marks import Ledger
+from workqueue.core.steps.submit import REFUSED, Submit
+from workqueue.core.steps.submit_once import Keyed, SubmitOnce, keyed
+from workqueue.core.steps.sweep import PRUNE_MAX, PruneKeys, Sweep
+from workqueue.core.wire import Submission, decode_task
 
 DAY = 86_400.0
 
@@ -110,7 +110,7 @@ async def test_another_body_under_the_same_key_is_refused_and_joins_nothing(firs
 
 
 async def test_a_key_belongs_to_its_queue(first, store, bridge, redis_url):
-    from core.queue import open_queue
+    from workqueue.core.queue import open_queue
 
     [job_id] = await first.run_batch([item(body=b"one")])
     async with open_queue(bridge, redis_url, f"test:{uuid7()}") as other:

@@ -2,11 +2,11 @@ import pytest
 import trio
 from uuid_utils.compat import uuid7
 
-from core.errors import QueueUnavailable, StoreUnavailable
-from core.steps.sweep import MARKS_MAX, Promote, Sweep
-from core.wire import Submission, decode_task
 from tests.support.invariants import check_rows, tasks_in_redis
 from tests.support.wait import until
+from workqueue.core.errors import QueueUnavailable, StoreUnavailable
+from workqueue.core.steps.sweep import MARKS_MAX, Promote, Sweep
+from workqueue.core.wire import Submission, decode_task
 
 JOBS = [Submission("x", b"{}", 2) for _ in range(3)]
 
@@ -86,7 +86,7 @@ async def test_a_sweep_that_is_cut_off_leaves_its_marks_to_the_next(
 ):
     ids = await steps.submit.run_batch(JOBS)
     await lose_pushes(queue, psql)
-    monkeypatch.setattr("core.steps.sweep.MARK_AGE_SECONDS", 0.2)
+    monkeypatch.setattr("workqueue.core.steps.sweep.MARK_AGE_SECONDS", 0.2)
     proxy = postgres_proxy if server == "postgres" else redis_proxy
     proxy.swallow_replies()
     async with trio.open_nursery() as worker:
@@ -113,7 +113,7 @@ async def test_a_mark_stays_when_redis_took_too_long(steps, queue, store, psql, 
     # What answered so late may be a Redis that was replaced meanwhile: the next sweep pushes again.
     await steps.submit.run_batch(JOBS)
     await lose_pushes(queue, psql)
-    monkeypatch.setattr("core.steps.sweep.ANSWER_SECONDS", -1)
+    monkeypatch.setattr("workqueue.core.steps.sweep.ANSWER_SECONDS", -1)
     await Sweep(queue, store).run_once()
     assert len(await psql("SELECT * FROM unpushed")) == 1
     assert len(await tasks_in_redis(queue)) == 3

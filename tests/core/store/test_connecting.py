@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from core.errors import InvalidSettings, StoreUnavailable
-from core.store import open_store
-from core.store.connecting import connect, target
+from workqueue.core.errors import InvalidSettings, StoreUnavailable
+from workqueue.core.store import open_store
+from workqueue.core.store.connecting import connect, target
 
 
 async def shown(bridge, url: str, name: str) -> str:

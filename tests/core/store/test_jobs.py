@@ -8,12 +8,12 @@ import pytest
 import trio
 from uuid_utils.compat import uuid7
 
-from core.errors import StoreBusy, StoreRefused
-from core.job import TRANSITIONS, Artifact, JobState
-from core.store import Counters, Ending, Release, sql
-from core.store.jobs import ERROR_LENGTH_MAX, TRACEBACK_LENGTH_MAX, clean
-from core.wire import Task
 from tests.support.wait import until
+from workqueue.core.errors import StoreBusy, StoreRefused
+from workqueue.core.job import TRANSITIONS, Artifact, JobState
+from workqueue.core.store import Counters, Ending, Release, sql
+from workqueue.core.store.jobs import ERROR_LENGTH_MAX, TRACEBACK_LENGTH_MAX, clean
+from workqueue.core.wire import Task
 
 Q = "q"
 OWNER = uuid4()

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from uuid_utils.compat import uuid7
 
-from core.store import JobStore, KeyHolder, migrate, open_store
 from tests.support.portal import Portal
 from tests.support.rows import Psql, open_psql
+from workqueue.core.store import JobStore, KeyHolder, migrate, open_store
 
 KEYS = st.dictionaries(st.sampled_from([b"a", b"b", b"c", b"d"]), st.sampled_from([b"one", b"two"]), min_size=1)
 RUNNING = ("pending", "processing")

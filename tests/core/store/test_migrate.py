@@ -9,13 +9,13 @@ from uuid import uuid4
 import pytest
 import trio
 
-from core.errors import StoreUnavailable
-from core.store import migrate
-from core.store.migrate import Migration, migrations
-from services.local.process import free_port
 from tests.cli.support import environ
 from tests.support.rows import open_psql
 from tests.support.wait import until
+from workqueue.core.errors import StoreUnavailable
+from workqueue.core.store import migrate
+from workqueue.core.store.migrate import Migration, migrations
+from workqueue.services.local.process import free_port
 
 MODULE = sys.modules[migrate.__module__]  # the package gives its name to the function
 NUMBERS = [migration.number for migration in migrations()]
@@ -95,7 +95,7 @@ async def test_the_third_lets_a_claim_that_has_begun_end_and_goes_on(bridge, pos
 
 def test_ten_processes_at_once(postgres_dsn, database_schema):
     variables = environ(DATABASE_URL=postgres_dsn, DATABASE_SCHEMA=database_schema)
-    command = [sys.executable, "-m", "services.cli", "migrate"]
+    command = [sys.executable, "-m", "workqueue.services.cli", "migrate"]
     processes = [
         subprocess.Popen(command, env=variables, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         for _ in range(10)

@@ -6,7 +6,7 @@ from uuid import UUID
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.store.oldest_waiting import KEPT_MAX, KEPT_SECONDS, LEFT_MAX, UNKNOWN, Floor, OldestWaiting
+from workqueue.core.store.oldest_waiting import KEPT_MAX, KEPT_SECONDS, LEFT_MAX, UNKNOWN, Floor, OldestWaiting
 
 BEGIN = datetime(2026, 1, 1, tzinfo=UTC)
 KEYS = [("q", None), ("q", "x"), ("q", "y"), ("other", None), ("other", "x")]

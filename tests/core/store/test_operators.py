@@ -8,12 +8,12 @@ from uuid import UUID, uuid4
 import pytest
 from uuid_utils.compat import uuid7
 
-from core.errors import StoreUnavailable
-from core.job import Artifact, JobState
-from core.store import Ending, JobStore, Release, migrate, open_store
-from core.store.jobs import Known
 from tests.support.rows import open_psql
 from tests.support.wait import until
+from workqueue.core.errors import StoreUnavailable
+from workqueue.core.job import Artifact, JobState
+from workqueue.core.store import Ending, JobStore, Release, migrate, open_store
+from workqueue.core.store.jobs import Known
 
 Q = "q"
 DEPLOYMENT = Path("docs/deployment.md")

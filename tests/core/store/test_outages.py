@@ -9,13 +9,13 @@ import pytest
 import trio
 from uuid_utils.compat import uuid7
 
-from core.errors import StoreBusy, StoreRefused, StoreUnavailable
-from core.job import JobState
-from core.store import Ending, open_store
-from core.store.outages import outage
-from services.local.process import free_port
 from tests.support.proxy import Proxy, through
 from tests.support.wait import until
+from workqueue.core.errors import StoreBusy, StoreRefused, StoreUnavailable
+from workqueue.core.job import JobState
+from workqueue.core.store import Ending, open_store
+from workqueue.core.store.outages import outage
+from workqueue.services.local.process import free_port
 
 Q = "q"
 

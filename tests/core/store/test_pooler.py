@@ -11,19 +11,19 @@ import pytest
 import trio
 from uuid_utils.compat import uuid7
 
-from core.errors import StoreBusy, StoreRefused
-from core.job import JobState
-from core.steps.marks import Ledger
-from core.steps.submit import Submit
-from core.store import Counters, Ending, JobStore, Release, migrate, open_store
-from core.store.connecting import connect, target
-from core.store.jobs import Known
-from core.wire import Submission
 from tests.support.invariants import check_rows
 from tests.support.pgbouncer import MISSING, MODES, program, run_pgbouncer
 from tests.support.rows import open_psql
 from tests.support.wait import until
 from tests.worker.processes import worker_process
+from workqueue.core.errors import StoreBusy, StoreRefused
+from workqueue.core.job import JobState
+from workqueue.core.steps.marks import Ledger
+from workqueue.core.steps.submit import Submit
+from workqueue.core.store import Counters, Ending, JobStore, Release, migrate, open_store
+from workqueue.core.store.connecting import connect, target
+from workqueue.core.store.jobs import Known
+from workqueue.core.wire import Submission
 
 pytestmark = pytest.mark.skipif(program() is None, reason=MISSING)
 

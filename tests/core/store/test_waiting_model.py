@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 from uuid_utils.compat import uuid7
 
-from core.job import JobState
-from core.store import Ending, JobStore, Release, migrate, open_store
-from core.store.oldest_waiting import Floor
 from tests.support.portal import Portal
 from tests.support.rows import Psql, open_psql
+from workqueue.core.job import JobState
+from workqueue.core.store import Ending, JobStore, Release, migrate, open_store
+from workqueue.core.store.oldest_waiting import Floor
 
 TYPES = st.sampled_from(["x", "y"])
 
@@ -150,7 +150,7 @@ class PagesMachine(RuleBasedStateMachine):
 
 @pytest.fixture(autouse=True)
 def _server(portal, postgres, monkeypatch):
-    monkeypatch.setattr("core.store.oldest_waiting.LEFT_MAX", 2)
+    monkeypatch.setattr("workqueue.core.store.oldest_waiting.LEFT_MAX", 2)
     schema = f"test_{uuid4().hex}"
     portal.call(migrate, portal.bridge, postgres.url, schema)
     with (

@@ -8,11 +8,11 @@ from uuid import UUID, uuid4
 import pytest
 from uuid_utils.compat import uuid7
 
-from core.job import JobState
-from core.store import Ending, Release, sql
-from core.store.oldest_waiting import KEPT_SECONDS, UNKNOWN, OldestWaiting
 from tests.core.store.test_jobs import OWNER, Q, claim, finish, insert, pages
 from tests.support.wait import until
+from workqueue.core.job import JobState
+from workqueue.core.store import Ending, Release, sql
+from workqueue.core.store.oldest_waiting import KEPT_SECONDS, UNKNOWN, OldestWaiting
 
 HOUR = timedelta(hours=1)
 
@@ -173,7 +173,7 @@ async def test_a_page_behind_a_cursor_teaches_up_to_there(store, psql):
 
 
 async def test_a_page_that_is_cut_teaches_nothing(store, psql, monkeypatch):
-    monkeypatch.setattr("core.store.oldest_waiting.LEFT_MAX", 2)
+    monkeypatch.setattr("workqueue.core.store.oldest_waiting.LEFT_MAX", 2)
     await fill(psql, 5, "pending")
     rows = await psql("SELECT id, created_at FROM jobs ORDER BY created_at DESC")
     page = partial(store.page, Q, job_type="x", state=JobState.PENDING, before=None)

@@ -7,7 +7,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from uuid import uuid4
 
-from core.job import Job
+from workqueue.core.job import Job
 
 WORKER_MIB = 100  #: of a worker, and of one of its processes that has made nothing large: docs/deployment.md
 PROCESS_MIB = 80

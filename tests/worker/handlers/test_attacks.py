@@ -16,11 +16,11 @@ import pytest
 import trio
 from PIL import Image
 
-from core.errors import PermanentFailure
-from services.worker.handlers import children as module
-from services.worker.handlers.children import MEMORY_BYTES, ChildFailed, Children, open_children
-from services.worker.handlers.generate_pdf import LINE_LENGTH_MAX
 from tests.worker.handlers.support import PROCESS_MIB, children_of, job, peak_mib
+from workqueue.core.errors import PermanentFailure
+from workqueue.services.worker.handlers import children as module
+from workqueue.services.worker.handlers.children import MEMORY_BYTES, ChildFailed, Children, open_children
+from workqueue.services.worker.handlers.generate_pdf import LINE_LENGTH_MAX
 
 SECONDS = 30  #: on a machine that does much else besides; each took less than one
 
@@ -313,7 +313,7 @@ def resident_mib(pid: int) -> int:
 
 
 async def test_what_was_estimated_wrongly_meets_the_limit_of_the_process(children, monkeypatch):
-    less = "import services.worker.handlers.child as child; child.ADDRESS_SPACE_BYTES = 250 << 20; child.run()"
+    less = "from workqueue.services.worker.handlers import child; child.ADDRESS_SPACE_BYTES = 250 << 20; child.run()"
     monkeypatch.setattr(module, "COMMAND", (sys.executable, "-c", less))
     with pytest.raises(ChildFailed, match="it took more than 250 MiB of memory"):
         await children.run(job({"image": uri(whole_png(8000, 8000)), "width": 10}, type="resize_image"))

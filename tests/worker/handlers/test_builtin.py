@@ -5,15 +5,15 @@ from collections.abc import AsyncIterator
 import pytest
 import trio
 
-from core.bridge import Bridge
-from core.handlers import Registry
-from core.job import Job
-from core.outcome import Complete, Failed, Outcome
-from core.settings import load_settings
-from services.worker.handlers.builtin import TIMEOUT_SECONDS, builtin_handlers
-from services.worker.handlers.children import Children, open_children
 from tests.support.attempts import run_attempt
 from tests.worker.handlers.support import job
+from workqueue.core.bridge import Bridge
+from workqueue.core.handlers import Registry
+from workqueue.core.job import Job
+from workqueue.core.outcome import Complete, Failed, Outcome
+from workqueue.core.settings import load_settings
+from workqueue.services.worker.handlers.builtin import TIMEOUT_SECONDS, builtin_handlers
+from workqueue.services.worker.handlers.children import Children, open_children
 
 
 @pytest.fixture

@@ -9,15 +9,15 @@ from pathlib import Path
 import pytest
 import trio
 
-from core.errors import CannotStart, PermanentFailure
-from core.handlers import Handler
-from core.outcome import Complete, Failed, Interrupted, NotStarted, TimedOut
-from services.worker.handlers import children as module
-from services.worker.handlers import messages
-from services.worker.handlers.children import ChildDied, Children, Memory, open_children
 from tests.support.attempts import OneAttempt, run_attempt
 from tests.support.wait import until_true
 from tests.worker.handlers.support import children_of, cpu_ticks, few_descriptors, is_alive, job
+from workqueue.core.errors import CannotStart, PermanentFailure
+from workqueue.core.handlers import Handler
+from workqueue.core.outcome import Complete, Failed, Interrupted, NotStarted, TimedOut
+from workqueue.services.worker.handlers import children as module
+from workqueue.services.worker.handlers import messages
+from workqueue.services.worker.handlers.children import ChildDied, Children, Memory, open_children
 
 SLOW = {"title": "x", "paragraphs": ["word " * 200_000]}  #: some 20 s
 QUICK = {"title": "x"}
@@ -320,7 +320,7 @@ async def test_a_process_dies_with_its_worker(tmp_path):
 
 WORKER = """
 import trio
-from services.worker.handlers.children import open_children
+from workqueue.services.worker.handlers.children import open_children
 from tests.worker.handlers.support import job
 
 async def main():

@@ -6,11 +6,11 @@ import msgspec
 import pytest
 
 import examples.handlers  # noqa: F401 - importing registers, as WORKER_HANDLERS does
-from core.handlers import registry
-from core.job import Job
-from core.outcome import Complete, Failed, Outcome
 from tests.support.attempts import run_attempt
 from tests.worker.handlers.support import job
+from workqueue.core.handlers import registry
+from workqueue.core.job import Job
+from workqueue.core.outcome import Complete, Failed, Outcome
 
 
 async def run(job_type: str, run_of: Job) -> Outcome:

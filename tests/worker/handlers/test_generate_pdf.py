@@ -3,10 +3,10 @@ import io
 import pytest
 from pypdf import PdfReader
 
-from core.errors import ArtifactRefused, PermanentFailure
-from services.worker.handlers import generate_pdf
-from services.worker.handlers.generate_pdf import GeneratePdf
 from tests.worker.handlers.support import job
+from workqueue.core.errors import ArtifactRefused, PermanentFailure
+from workqueue.services.worker.handlers import generate_pdf
+from workqueue.services.worker.handlers.generate_pdf import GeneratePdf
 
 
 def generated(payload: dict[str, object]) -> tuple[str, PdfReader, dict[str, object]]:

@@ -5,8 +5,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from msgspec import Struct
 
-from core.errors import PermanentFailure
-from services.worker.handlers.payload import read
+from workqueue.core.errors import PermanentFailure
+from workqueue.services.worker.handlers.payload import read
 
 
 class Inner(Struct):

@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageCms
 
-from core.errors import ArtifactRefused, PermanentFailure
-from services.worker.handlers.resize_image import SIDE_MAX, ResizeImage, loaded, new_size, opened
 from tests.worker.handlers.support import job
+from workqueue.core.errors import ArtifactRefused, PermanentFailure
+from workqueue.services.worker.handlers.resize_image import SIDE_MAX, ResizeImage, loaded, new_size, opened
 
 
 def picture(width: int, height: int, *, mode: str = "RGB", kind: str = "PNG", **options: object) -> bytes:

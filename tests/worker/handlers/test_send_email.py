@@ -10,17 +10,17 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from core.errors import CannotStart, PermanentFailure
-from core.handlers import Registry
-from core.outcome import Complete, Failed, NotStarted, TimedOut
-from core.settings import load_settings
-from services.local.mail import run_mail_catcher
-from services.worker.handlers import send_email
-from services.worker.handlers.builtin import TIMEOUT_SECONDS
-from services.worker.handlers.send_email import Email, NotSent, SendEmail, compose
 from tests.support.attempts import run_attempt
 from tests.support.wait import until_true
 from tests.worker.handlers.support import few_descriptors, job
+from workqueue.core.errors import CannotStart, PermanentFailure
+from workqueue.core.handlers import Registry
+from workqueue.core.outcome import Complete, Failed, NotStarted, TimedOut
+from workqueue.core.settings import load_settings
+from workqueue.services.local.mail import run_mail_catcher
+from workqueue.services.worker.handlers import send_email
+from workqueue.services.worker.handlers.builtin import TIMEOUT_SECONDS
+from workqueue.services.worker.handlers.send_email import Email, NotSent, SendEmail, compose
 
 
 def sender(bridge, url: str | None, mail_from: str = "queue@example.com") -> SendEmail:
