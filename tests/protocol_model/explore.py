@@ -18,13 +18,12 @@ from tests.protocol_model.world import World
 TRAFFIC = 100 * SECOND
 REST_LIMIT = 800 * SECOND
 HOT_TRIPS = (
-    "submit.insert", "submit.push", "submit.refuse", "submit.unmark", "submit.key", "submit.join", "claim.script",
-    "claim.rows", "claim.look", "claim.adopt", "claim.name", "claim.ack", "back", "start.note", "finish",
-    "finish.ack", "release", "release.unmark", "recover.inspect", "recover.rows", "recover.back",
-    "recover.push", "recover.retire", "recover.unmark", "sweep.take", "sweep.fetch", "sweep.push", "sweep.unmark",
-    "loss", "loss.reconcile", "loss.plant", "loss.mark", "renew", "observe", "fence", "audit", "register",
-    "shutdown.end", "orphans",
-    "settle.look", "ledger", "row-audit", "audit.release",
+    "submit.insert", "submit.push", "submit.refuse", "submit.delete_outbox", "submit.key", "submit.join",
+    "claim.script", "claim.rows", "claim.look", "claim.adopt", "claim.name", "claim.ack", "back", "start.note", "finish",
+    "finish.ack", "release", "release.delete_outbox", "recover.inspect", "recover.rows", "recover.back",
+    "recover.push", "recover.retire", "recover.delete_outbox", "sweep.take", "sweep.fetch", "sweep.push",
+    "sweep.delete_outbox", "loss", "loss.reconcile", "loss.plant", "loss.checkpoint", "renew", "observe", "fence", "audit",
+    "register", "shutdown.end", "orphans", "settle.look", "ledger", "row-audit", "audit.release",
 )  # fmt: skip
 DISASTERS = ("outage", "hang", "clock", "partition", "stop", "shutdown", "loss", "cut")
 
