@@ -114,7 +114,7 @@ class Producer:
         return True
 
 
-def foreign_pusher(world: World, count: int, pause: int) -> Steps[None]:
+def external_pusher(world: World, count: int, pause: int) -> Steps[None]:
     """A program in another language: one RPUSH, with an id or without. Equal texts are frequent."""
     for _ in range(count):
         yield Sleep(world.rng.randint(0, pause))
@@ -122,13 +122,13 @@ def foreign_pusher(world: World, count: int, pause: int) -> Steps[None]:
         world.truth.failures[origin] = world.rng.choice((0, 0, 1))
         task = Task(origin if world.rng.random() < 0.5 else "", origin=origin)
         try:
-            yield from world.redis_once("foreign.push", lambda redis, task=task: redis.push([task]))  # type: ignore[misc]
+            yield from world.redis_once("external.push", lambda redis, task=task: redis.push([task]))  # type: ignore[misc]
         except NoAnswer:
             continue
         (world.truth.accepted if task.job else world.truth.unnamed).add(origin)
 
 
-def foreign_popper(world: World, count: int, pause: int) -> Steps[None]:
+def external_popper(world: World, count: int, pause: int) -> Steps[None]:
     """A program that takes tasks from the head of the list and reports nothing."""
     for _ in range(count):
         yield Sleep(world.rng.randint(0, pause))

@@ -261,17 +261,17 @@ class Worker:
                 return token, counters
 
     def adopt(
-        self, lease: Lease, waiting: dict[int, Item], foreign: dict[int, Item], claimed: dict[int, Item],
+        self, lease: Lease, waiting: dict[int, Item], external: dict[int, Item], claimed: dict[int, Item],
         unanswered: set[str],
     ) -> Steps[list[str]]:  # fmt: skip
-        """Rows for foreign tasks. One try; the answer says which were made, and the next claim tells of the rest."""
-        token, ids = self.world.fresh("T"), [item.job for item in foreign.values()]
+        """Rows for external tasks. One try; the answer says which were made, and the next claim tells of the rest."""
+        token, ids = self.world.fresh("T"), [item.job for item in external.values()]
         try:
             made = yield from self.world.sql_once("claim.adopt", lambda sql: sql.adopt(ids, lease.id, token))
         except NoAnswer:
             unanswered.add(token)
             return [token]
-        for number, item in foreign.items():
+        for number, item in external.items():
             if item.job in made:
                 item.token = token
                 claimed[number] = waiting.pop(number)
@@ -418,7 +418,7 @@ class Worker:
 
     def judge(self, lease: Lease, number: int, item: Item) -> Steps[bool]:
         """What a statement did not return: only what has a verdict leaves the flight. False: locked, ask again."""
-        verdict = yield from self.world.sql_again("settle.look", lambda sql: sql.judge(item.job, item.token))
+        verdict = yield from self.world.sql_again("settle.look", lambda sql: sql.decide(item.job, item.token))
         if verdict == "locked" and self.world.on("skip-repeat"):
             yield Sleep(500)
             return False
