@@ -16,6 +16,7 @@ from workqueue.core.engine import engine_of
 from workqueue.core.errors import QueueUnavailable, StoreUnavailable
 from workqueue.core.handlers import Registry
 from workqueue.core.job import Job
+from workqueue.core.options import JobOptions
 from workqueue.core.queue import Queue, open_queue
 from workqueue.core.settings import load_settings
 from workqueue.core.steps.reconcile import Reconcile
@@ -96,7 +97,7 @@ async def _by_itself(bridge: Bridge, redis_url: str, store: JobStore, rows: int)
 
 async def _traffic(queue: Queue, store: JobStore, accepted: list[int]) -> None:
     submit = engine_of(queue, store).submit
-    batch = [Submission("noop", PAYLOAD.encode(), 3)] * (TRAFFIC_PER_SECOND // 10)
+    batch = [Submission("noop", PAYLOAD.encode(), JobOptions(3))] * (TRAFFIC_PER_SECOND // 10)
     while True:
         try:
             accepted[0] += len(await submit.run_batch(batch))

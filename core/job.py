@@ -14,15 +14,27 @@ ARTIFACTS_BYTES_MAX = 64 * 1024 * 1024  #: of one job together: they travel in t
 
 
 class JobState(StrEnum):
-    PENDING = "pending"  #: in Redis, or will be again (an outbox entry in `outbox` sees to it)
+    PENDING = "pending"  #: in Redis, or will be again (an entry in the outbox sees to it)
     PROCESSING = "processing"  #: claimed by one worker, whose claim token stands in the row
     COMPLETED = "completed"
     FAILED = "failed"  #: retries are used up; a person may retry it
     CANCELLED = "cancelled"
 
 
-#: state -> states that may follow it. The only place that knows: statements get it as a parameter,
-#: the page as a generated file, the tests walk through it. A completed job is copied, never reopened.
+class RunOutcome(StrEnum):
+    """How one run of a job ended, or that it goes on."""
+
+    COMPLETED = "completed"
+    FAILED = "failed"
+    TIMED_OUT = "timed out"
+    INTERRUPTED = "interrupted"  #: by a stop of its worker, or by the loss of its lease
+    WORKER_DIED = "worker died"  #: written by recover_jobs.sql
+    CANCELLED = "cancelled"
+    RUNNING = "running"
+
+
+#: state -> states that may follow it. The statements spell the states out; tests walk through this table and hold each
+#: statement against it (tests/core/store/test_jobs.py). A completed job is copied, never reopened.
 TRANSITIONS: Mapping[JobState, frozenset[JobState]] = {
     JobState.PENDING: frozenset({JobState.PROCESSING, JobState.CANCELLED, JobState.FAILED}),  # failed: expired
     JobState.PROCESSING: frozenset(JobState) - {JobState.PROCESSING},
@@ -32,11 +44,6 @@ TRANSITIONS: Mapping[JobState, frozenset[JobState]] = {
 }
 
 TERMINAL = frozenset({JobState.COMPLETED, JobState.FAILED, JobState.CANCELLED})
-
-
-def sources_of(target: JobState) -> list[JobState]:
-    """The states from which `target` may be entered."""
-    return [source for source, targets in TRANSITIONS.items() if target in targets]
 
 
 class Artifact(Struct, frozen=True):
@@ -75,7 +82,7 @@ class Job:
     @property
     def id(self) -> str:
         """UUID as text."""
-        return str(self._id)  # made when somebody asks: it takes as long as decoding the task
+        return str(self._id)  # made when asked for: it takes as long as decoding the task
 
     @property
     def keeps_artifacts(self) -> bool:

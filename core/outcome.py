@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from msgspec import Struct
 
-from workqueue.core.job import Artifact
+from workqueue.core.job import Artifact, RunOutcome
 
 
 class Complete(Struct, frozen=True, gc=False):
@@ -46,7 +46,7 @@ class Fail(Struct, frozen=True, gc=False):
     """The job has failed for good."""
 
     error: str
-    outcome: str
+    outcome: RunOutcome
     traceback: str | None = None
 
 
@@ -54,7 +54,7 @@ class Retry(Struct, frozen=True, gc=False):
     """The job failed and runs again after a backoff; this failure counts."""
 
     error: str
-    outcome: str
+    outcome: RunOutcome
     traceback: str | None = None
 
 
@@ -79,14 +79,15 @@ def decide(
         return outcome
     match outcome:
         case Failed(error, traceback, permanent):  # first: each class that is asked for in vain takes 0.1 us
-            again, name = failures < retries and not permanent, "failed"
+            again, name = failures < retries and not permanent, RunOutcome.FAILED
         case Interrupted() if interruptions + 1 < max_interruptions:
             return GiveBack(interrupted=True)
         case Interrupted():
-            again, name, traceback = False, "interrupted", None
+            again, name, traceback = False, RunOutcome.INTERRUPTED, None
             error = f"interrupted {interruptions + 1} times by the stop of its worker"
         case NotStarted(delay_ms):
             return GiveBack(interrupted=False, delay_ms=delay_ms)
         case TimedOut(seconds):
-            again, name, error, traceback = failures < retries, "timed out", f"timed out after {seconds:g} s", None
+            again, name, traceback = failures < retries, RunOutcome.TIMED_OUT, None
+            error = f"timed out after {seconds:g} s"
     return Retry(error, name, traceback) if again else Fail(error, name, traceback)

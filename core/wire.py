@@ -9,10 +9,20 @@ from uuid import UUID
 import msgspec
 from msgspec import Meta, Raw, Struct
 
-from workqueue.core.errors import InvalidTask, RetriesNegative, TypeMissing
+from workqueue.core.counters import NEVER_RUN, Counters
+from workqueue.core.errors import InvalidTask, TypeMissing
+from workqueue.core.options import (
+    DEFAULTS,
+    JobOptions,
+    RequestedOptions,
+    TaskOptions,
+    check_options,
+    members,
+    options_of,
+    read_options,
+)
 
 TYPE_LENGTH_MAX = 200
-RETRIES_MAX = 1_000_000
 DEPTH_MAX = 500
 EMPTY_OBJECT = b"{}"
 
@@ -25,10 +35,8 @@ class Task(Struct, frozen=True, gc=False):  # nothing in it leads back to it; so
 
     type: str
     payload: bytes = EMPTY_OBJECT  #: the JSON text of an object, as it came in
-    retries: int = 0
-    attempts: int = 0
-    recoveries: int = 0
-    interruptions: int = 0
+    options: JobOptions = DEFAULTS
+    counters: Counters = NEVER_RUN
     job_id: UUID | None = None
     extra: bytes = b""  #: members that we do not know, as `"key":value,...` without braces
 
@@ -38,15 +46,14 @@ class Submission(Struct, frozen=True):
 
     type: str
     payload: bytes
-    retries: int
+    options: JobOptions = DEFAULTS
 
 
-class _WireTask(Struct, forbid_unknown_fields=True):
+class _WireTask(TaskOptions, forbid_unknown_fields=True, kw_only=True):
     """The fields of a task that we know; null counts as absent."""
 
     type: Annotated[str, Meta(min_length=1, max_length=TYPE_LENGTH_MAX)]
     payload: Raw = Raw()
-    retries: Annotated[int, Meta(ge=0, le=RETRIES_MAX)] | None = None
     attempts: Count | None = None
     recoveries: Count | None = None
     interruptions: Count | None = None
@@ -57,10 +64,9 @@ class _WireTaskAndMore(_WireTask, forbid_unknown_fields=False):
     pass
 
 
-class _WireSubmission(Struct):
+class _WireSubmission(RequestedOptions, kw_only=True):
     type: str | None = None
     payload: Raw = Raw()
-    retries: int | None = None
 
 
 _TASK = msgspec.json.Decoder(_WireTask)
@@ -96,28 +102,25 @@ def decode_task(line: bytes) -> Task:
     job_type, payload = wire.type, bytes(wire.payload)
     if "\0" in job_type:
         raise InvalidTask("no valid task: `type` has characters that cannot be stored")
+    counters = NEVER_RUN
+    if wire.attempts or wire.recoveries or wire.interruptions:
+        counters = Counters(wire.attempts or 0, wire.recoveries or 0, wire.interruptions or 0)
     return Task(
-        job_type,
-        payload if payload[:1] == b"{" else _payload(payload),
-        wire.retries or 0,
-        wire.attempts or 0,
-        wire.recoveries or 0,
-        wire.interruptions or 0,
-        wire.job_id,
-        extra,
+        job_type, payload if payload[:1] == b"{" else _payload(payload), options_of(wire), counters, wire.job_id, extra
     )
 
 
 def encode_task(task: Task) -> bytes:
     """The task as an element of a Redis list; every member that came in is there, known or not."""
+    counters = task.counters
     parts = [
-        b'{"type":%b,"payload":%b,"retries":%d,"attempts":%d'
-        % (_encode(task.type), task.payload, task.retries, task.attempts)
+        b'{"type":%b,"payload":%b,%b,"attempts":%d'
+        % (_encode(task.type), task.payload, members(task.options), counters.attempts)
     ]
-    if task.recoveries:
-        parts.append(b',"recoveries":%d' % task.recoveries)
-    if task.interruptions:
-        parts.append(b',"interruptions":%d' % task.interruptions)
+    if counters.recoveries:
+        parts.append(b',"recoveries":%d' % counters.recoveries)
+    if counters.interruptions:
+        parts.append(b',"interruptions":%d' % counters.interruptions)
     if task.job_id is not None:
         parts.append(b',"job_id":%b' % _encode(task.job_id))
     if task.extra:
@@ -143,16 +146,13 @@ def read_submission(body: bytes) -> Submission:
     except msgspec.DecodeError as error:
         raise InvalidTask(str(error)) from None
     payload = _payload(bytes(wire.payload))
-    retries = wire.retries or 0
-    if retries > RETRIES_MAX:
-        raise InvalidTask(f"retries: at most {RETRIES_MAX}")
+    options = read_options(wire)
     if not wire.type:
         raise TypeMissing("type is required")
     if len(wire.type) > TYPE_LENGTH_MAX or "\0" in wire.type:
         raise InvalidTask(f"type: 1 to {TYPE_LENGTH_MAX} characters, no NUL")
-    if retries < 0:
-        raise RetriesNegative("retries cannot be negative")
-    return Submission(wire.type, payload, retries)
+    check_options(options)
+    return Submission(wire.type, payload, options)
 
 
 def decode_payload(payload: bytes) -> dict[str, object]:

@@ -7,6 +7,7 @@ from uuid import UUID
 
 from uuid_utils.compat import uuid4, uuid7
 
+from workqueue.core.counters import Counters
 from workqueue.core.errors import StoreRefused, StoreUnavailable
 from workqueue.core.job import TERMINAL, JobState
 from workqueue.core.queue import Queue
@@ -14,7 +15,7 @@ from workqueue.core.steps.again import Again
 from workqueue.core.steps.dead_letters import Discards, dead_letter
 from workqueue.core.steps.lease import ClaimedTask, Lease
 from workqueue.core.steps.piggyback import Piggyback
-from workqueue.core.store import Counters, JobStore, Requeue, RowStatus
+from workqueue.core.store import Counter, JobStore, Requeue, RowStatus
 from workqueue.core.store.jobs import clean
 from workqueue.core.wire import encode_task
 
@@ -164,7 +165,7 @@ class RowClaims:
             if token not in held_tokens and not claims[token]:
                 self._piggyback.finished(token)  # a claim of which nothing is left
         if strays:
-            requeues = [Requeue(id=job_id, token=token, counter="none", delay_ms=0) for token, job_id in sorted(strays)]
+            requeues = [Requeue(job_id, token, Counter.NONE, 0) for token, job_id in sorted(strays)]
             try:
                 await self._store.requeue(uuid7(), self._queue.name, requeues)  # the relay pushes them
             except StoreRefused as error:  # there is no text in them

@@ -6,7 +6,7 @@ from uuid import UUID
 from msgspec import Struct
 from uuid_utils.compat import uuid4
 
-from workqueue.core.store import Counters
+from workqueue.core.counters import Counters
 from workqueue.core.wire import Task
 
 
@@ -30,8 +30,7 @@ class ClaimedTask(Struct, eq=False):
     @staticmethod
     def of(lease: "Lease", number: int, task: Task, job_id: UUID, claimed_at: float) -> "ClaimedTask":
         """As a task says it when it is claimed."""
-        counters = Counters(task.attempts, task.recoveries, task.interruptions)
-        return ClaimedTask(lease, number, task, job_id, job_id.int, claimed_at, counters)
+        return ClaimedTask(lease, number, task, job_id, job_id.int, claimed_at, task.counters)
 
 
 class Lease:

@@ -36,7 +36,7 @@ class TaskRecovery:
                     back.append((number, 0, b""))  # the worker that claims it buries it
                     continue
                 task = _counted(task, number, found, blameless)
-                if not blameless and task.recoveries >= self._max:
+                if not blameless and task.counters.recoveries >= self._max:
                     await self._bury(lease, number, task)
                 else:
                     back.append((number, 0, encode_task(task)))
@@ -45,15 +45,17 @@ class TaskRecovery:
                 self._flight.counts.jobs += sum(given.values())
 
     async def _bury(self, lease: UUID, number: int, task: Task) -> None:
-        reason = f"its worker died {task.recoveries} times while it ran"
+        reason = f"its worker died {task.counters.recoveries} times while it ran"
         log.error("job %s (%s) failed: %s", task.job_id, task.type, reason)
         self._flight.counts.failed += 1
         await self._flight.bury(lease, [(number, dead_letter(encode_task(task), reason))])
 
 
 def _counted(task: Task, number: int, found: Inspection, blameless: bool) -> Task:
+    counters = task.counters
     if blameless:
-        return msgspec.structs.replace(task, interruptions=task.interruptions + 1)
-    # One that was suspected already and is not known to have started was a neighbour only.
-    blamed = task.recoveries == 0 or number in found.suspect_starts
-    return msgspec.structs.replace(task, recoveries=task.recoveries + blamed)
+        counters = msgspec.structs.replace(counters, interruptions=counters.interruptions + 1)
+    else:  # one that was suspected already and is not known to have started was a neighbour only
+        blamed = counters.recoveries == 0 or number in found.suspect_starts
+        counters = msgspec.structs.replace(counters, recoveries=counters.recoveries + blamed)
+    return msgspec.structs.replace(task, counters=counters)

@@ -9,6 +9,7 @@ from uuid import UUID
 import msgspec
 from msgspec import Struct
 
+from workqueue.core.counters import Counters
 from workqueue.core.outcome import Complete, Fail, GiveBack, Retry, Verdict
 from workqueue.core.queue import Queue
 from workqueue.core.retry import RetryPolicy, backoff
@@ -122,14 +123,9 @@ class Departures:
 
 def text_of(claimed: ClaimedTask, *, failures: int = 0, interruptions: int = 0) -> bytes:
     """The task with its counters as they are now."""
-    task = msgspec.structs.replace(
-        claimed.task,
-        attempts=claimed.counters.attempts + failures,
-        recoveries=claimed.counters.recoveries,
-        interruptions=claimed.counters.interruptions + interruptions,
-        job_id=claimed.job_id,
-    )
-    return encode_task(task)
+    now = claimed.counters
+    counters = Counters(now.attempts + failures, now.recoveries, now.interruptions + interruptions)
+    return encode_task(msgspec.structs.replace(claimed.task, counters=counters, job_id=claimed.job_id))
 
 
 def _new_text(ending: Ending) -> bytes:

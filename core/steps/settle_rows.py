@@ -9,14 +9,14 @@ import trio
 from uuid_utils.compat import uuid7
 
 from workqueue.core.errors import StoreRefused
-from workqueue.core.job import JobState
+from workqueue.core.job import JobState, RunOutcome
 from workqueue.core.outcome import Complete, Fail, GiveBack, Retry
 from workqueue.core.queue import Queue
 from workqueue.core.steps.again import Again
 from workqueue.core.steps.lease import ClaimedTask
 from workqueue.core.steps.piggyback import Piggyback
 from workqueue.core.steps.settle import Departures, Ending
-from workqueue.core.store import Finish, JobStore, Requeue
+from workqueue.core.store import Counter, Finish, JobStore, Requeue
 
 log = logging.getLogger(__name__)
 
@@ -76,7 +76,7 @@ class RowEndings:
                 return done, stuck
             [ending] = ends
             log.error("job %s: its outcome cannot be stored and becomes a failure: %s", ending.claimed.job_id, error)
-            failure = Fail(_not_stored(error), "failed")
+            failure = Fail(_not_stored(error), RunOutcome.FAILED)
         try:
             return await self._again(partial(send, [Ending(ending.claimed, failure, ending.seconds)])), set()
         except StoreRefused as error:
@@ -143,7 +143,7 @@ class RowEndings:
             log.error("job %s: its error cannot be stored and is replaced: %s", ending.claimed.job_id, error)
             verdict = ending.verdict
             if isinstance(verdict, Retry):
-                verdict = Retry(_not_stored(error), "failed")
+                verdict = Retry(_not_stored(error), RunOutcome.FAILED)
             plain = Ending(ending.claimed, verdict, ending.seconds)
         else:
             return [entry], rows, set()
@@ -207,7 +207,7 @@ def _finish_of(ending: Ending) -> Finish:
             claimed.job_id,
             claimed.token,
             JobState.COMPLETED,
-            "completed",
+            RunOutcome.COMPLETED,
             seconds,
             result,
             None,
@@ -235,17 +235,24 @@ def _requeue_of(ending: Ending, delay_ms: int) -> Requeue:
     match ending.verdict:
         case Retry(error, outcome, traceback):
             return Requeue(
-                claimed.job_id, claimed.token, "attempts", delay_ms, outcome, ending.seconds or 0.0, error, traceback
+                claimed.job_id,
+                claimed.token,
+                Counter.ATTEMPTS,
+                delay_ms,
+                outcome,
+                ending.seconds or 0.0,
+                error,
+                traceback,
             )
         case GiveBack(interrupted=True):
             return Requeue(
                 claimed.job_id,
                 claimed.token,
-                "interruptions",
+                Counter.INTERRUPTIONS,
                 delay_ms,
-                "interrupted",
+                RunOutcome.INTERRUPTED,
                 ending.seconds or 0.0,
                 error="interrupted: its worker stopped",
             )
         case _:
-            return Requeue(claimed.job_id, claimed.token, "none", delay_ms)
+            return Requeue(claimed.job_id, claimed.token, Counter.NONE, delay_ms)

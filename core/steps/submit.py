@@ -18,7 +18,7 @@ from workqueue.core.errors import (
 from workqueue.core.ids import new_ids
 from workqueue.core.queue import Queue
 from workqueue.core.steps.piggyback import Piggyback
-from workqueue.core.store import JobStore
+from workqueue.core.store import JobStore, NewJob
 from workqueue.core.wire import Submission, Task, encode_task
 
 BATCH_MAX = 1000
@@ -115,10 +115,10 @@ def size(submission: Submission) -> int:
     return len(submission.payload) + len(submission.type) + 150
 
 
-def rows_of(ids: Sequence[UUID], submissions: Sequence[Submission]) -> list[tuple[UUID, str, str, int]]:
+def rows_of(ids: Sequence[UUID], submissions: Sequence[Submission]) -> list[NewJob]:
     """As JobStore takes them."""
     return [
-        (job_id, submission.type, submission.payload.decode(), submission.retries)
+        NewJob(job_id, submission.type, submission.payload.decode(), submission.options)
         for job_id, submission in zip(ids, submissions, strict=True)
     ]
 
@@ -126,6 +126,6 @@ def rows_of(ids: Sequence[UUID], submissions: Sequence[Submission]) -> list[tupl
 def tasks_of(ids: Sequence[UUID], submissions: Sequence[Submission]) -> list[bytes]:
     """Every task carries its id, without Postgres too: members of the scheduled set must differ."""
     return [
-        encode_task(Task(submission.type, submission.payload, submission.retries, job_id=job_id))
+        encode_task(Task(submission.type, submission.payload, submission.options, job_id=job_id))
         for job_id, submission in zip(ids, submissions, strict=True)
     ]

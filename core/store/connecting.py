@@ -145,7 +145,7 @@ async def _greet(connection: Connection) -> bool:
     cannot work with."""
     if (version := connection.get_server_version().major) < OLDEST_VERSION:
         raise StoreUnavailable(f"Postgres: version {version} is too old: {OLDEST_VERSION} or newer is needed")
-    [(is_pooled, encoding)] = await connection.fetch(sql.GREET, connection.get_server_pid())
+    [(is_pooled, encoding)] = await connection.fetch(*sql.GREET.bind(pid=connection.get_server_pid()))
     if encoding != "UTF8":
         raise StoreUnavailable(
             f"Postgres: the database has the encoding {encoding}, which cannot hold every text. Make one with UTF8 "

@@ -2,19 +2,22 @@
 
 from collections.abc import Sequence
 from datetime import datetime
+from enum import StrEnum
 from uuid import UUID
 
 import asyncpg
-import msgspec
 import trio
 from msgspec import Struct
 
+from workqueue.core.counters import NEVER_RUN, Counters
 from workqueue.core.errors import StoreUnavailable
-from workqueue.core.job import Artifact, JobState
+from workqueue.core.job import Artifact, JobState, RunOutcome
+from workqueue.core.options import NAMES, JobOptions
 from workqueue.core.store import sql
 from workqueue.core.store.migrate import KINDS, check_oldest
 from workqueue.core.store.oldest_waiting import OldestWaiting
 from workqueue.core.store.pool import STATEMENT_SECONDS, Pool
+from workqueue.core.store.sql import array_text, option_arrays
 from workqueue.core.wire import Task
 
 ERROR_LENGTH_MAX = 4 * 1024
@@ -25,22 +28,22 @@ RUNS_MAX = 100  #: of one job that are shown at once
 RUNS_BYTES_MAX = 1024 * 1024
 PAGE_BYTES_MAX = 16 * 1024 * 1024  #: of payloads in one page of jobs
 
-_encode = msgspec.json.Encoder().encode
+
+class NewJob(Struct, frozen=True, gc=False):
+    """A job that is to be inserted."""
+
+    id: UUID
+    type: str
+    payload: str  #: the JSON text of an object
+    options: JobOptions
 
 
-class Counters(Struct, frozen=True, gc=False):
-    """The three counters of a job; the number of its next run is their sum + 1."""
+class Counter(StrEnum):
+    """The counter that a run adds to."""
 
-    attempts: int = 0
-    recoveries: int = 0
-    interruptions: int = 0
-
-    @property
-    def run(self) -> int:
-        return self.attempts + self.recoveries + self.interruptions + 1
-
-
-NEVER_RUN = Counters()
+    ATTEMPTS = "attempts"
+    INTERRUPTIONS = "interruptions"
+    NONE = "none"
 
 
 class RowStatus(Struct, frozen=True):
@@ -67,7 +70,7 @@ class Finish(Struct, frozen=True, gc=False):
     id: UUID
     token: UUID
     state: JobState
-    outcome: str
+    outcome: RunOutcome
     seconds: float
     result: str | None = None
     error: str | None = None
@@ -80,9 +83,9 @@ class Requeue(Struct, frozen=True):
 
     id: UUID
     token: UUID
-    counter: str  #: attempts | interruptions | none
+    counter: Counter
     delay_ms: int
-    outcome: str | None = None
+    outcome: RunOutcome | None = None
     seconds: float | None = None  #: None: it was not started
     error: str | None = None
     traceback: str | None = None
@@ -103,7 +106,7 @@ class JobRow(Struct, frozen=True):
     type: str
     state: str
     queue: str
-    retries: int
+    options: JobOptions
     attempts: int
     recoveries: int
     interruptions: int
@@ -125,7 +128,7 @@ class Run(Struct, frozen=True):
     worker: str | None
     started_at: datetime | None
     ended_at: datetime | None
-    outcome: str
+    outcome: RunOutcome
     error: str | None = None
     traceback: str | None = None
 
@@ -160,20 +163,24 @@ class JobStore:
 
     # --- submit
 
-    async def insert(
-        self, batch: UUID, queue: str, jobs: Sequence[tuple[UUID, str, str, int]], pushed: Sequence[UUID]
-    ) -> None:
-        """Insert (id, type, payload, retries) and their entry; drop the entries of batches that were pushed."""
-        ids, types, payloads, retries = zip(*jobs, strict=True)
-        await self._pool.fetch(
-            sql.INSERT_JOBS, batch, queue, _array(ids), types, payloads, _array(retries), pushed, refusable=True
+    async def insert(self, batch: UUID, queue: str, jobs: Sequence[NewJob], pushed: Sequence[UUID]) -> None:
+        """Insert jobs and their outbox entry; drop the entries of batches that were pushed."""
+        statement = sql.INSERT_JOBS.bind(
+            batch=batch,
+            queue=queue,
+            ids=array_text([job.id for job in jobs]),
+            types=[job.type for job in jobs],
+            payloads=[job.payload for job in jobs],
+            pushed=pushed,
+            **option_arrays([job.options for job in jobs]),
         )
+        await self._pool.fetch(*statement, refusable=True)
 
     async def insert_once(
         self,
         batch: UUID,
         queue: str,
-        jobs: Sequence[tuple[UUID, str, str, int]],
+        jobs: Sequence[NewJob],
         keys: Sequence[tuple[bytes, bytes]],
         pushed: Sequence[UUID],
         *,
@@ -183,28 +190,25 @@ class JobStore:
 
         No key may come twice. Not to be repeated with the same ids.
         """
-        ids, types, payloads, retries = zip(*jobs, strict=True)
-        key_hashes, body_hashes = zip(*keys, strict=True)
-        rows = await self._pool.fetch(
-            sql.INSERT_ONCE,
-            batch,
-            queue,
-            ids,
-            types,
-            payloads,
-            retries,
-            key_hashes,
-            body_hashes,
-            ttl_seconds,
-            pushed,
-            refusable=True,
+        statement = sql.INSERT_ONCE.bind(
+            batch=batch,
+            queue=queue,
+            ids=[job.id for job in jobs],
+            types=[job.type for job in jobs],
+            payloads=[job.payload for job in jobs],
+            key_hashes=[key_hash for key_hash, _ in keys],
+            body_hashes=[body_hash for _, body_hash in keys],
+            ttl_seconds=ttl_seconds,
+            pushed=pushed,
+            **option_arrays([job.options for job in jobs]),
         )
+        rows = await self._pool.fetch(*statement, refusable=True)
         return {row["id"] for row in rows}
 
     async def join(self, queue: str, keys: Sequence[tuple[bytes, bytes]]) -> dict[bytes, KeyHolder]:
         """Promise to run what holds these (hash of a key, of a body), where the body is the same. May be repeated."""
         key_hashes, body_hashes = zip(*keys, strict=True)
-        rows = await self._pool.fetch(sql.JOIN_JOBS, queue, key_hashes, body_hashes)
+        rows = await self._pool.fetch(*sql.JOIN_JOBS.bind(queue=queue, key_hashes=key_hashes, body_hashes=body_hashes))
         return {
             row["key_hash"]: KeyHolder(row["job_id"], row["body_hash"], row["expired"], row["answerable"])
             for row in rows
@@ -212,21 +216,21 @@ class JobStore:
 
     async def free_keys(self, queue: str, key_hashes: Sequence[bytes]) -> None:
         """Forget those of these idempotency keys that have expired. May be repeated."""
-        await self._pool.fetch(sql.FREE_KEYS, queue, key_hashes)
+        await self._pool.fetch(*sql.FREE_KEYS.bind(queue=queue, key_hashes=key_hashes))
 
     async def prune_keys(self, *, limit: int) -> int:
         """Forget up to `limit` idempotency keys that have expired; how many."""
-        [row] = await self._pool.fetch(sql.PRUNE_KEYS, limit)
+        [row] = await self._pool.fetch(*sql.PRUNE_KEYS.bind(limit=limit))
         return int(row["pruned"])
 
     async def refuse(self, ids: Sequence[UUID], batch: UUID, error: str) -> set[UUID]:
         """Cancel what was never claimed; returns every id that is cancelled now. May be repeated."""
-        rows = await self._pool.fetch(sql.REFUSE_JOBS, ids, batch, error)
+        rows = await self._pool.fetch(*sql.REFUSE_JOBS.bind(ids=ids, batch=batch, error=error))
         return {row["id"] for row in rows}
 
     async def delete_outbox(self, batches: Sequence[UUID], done_claims: Sequence[UUID] = ()) -> None:
         """Forget entries whose tasks are in Redis, and claims of which every job has a verdict. May be repeated."""
-        await self._pool.fetch(sql.DELETE_OUTBOX, batches, done_claims)
+        await self._pool.fetch(*sql.DELETE_OUTBOX.bind(batches=batches, finished_claims=done_claims))
 
     # --- claim
 
@@ -245,7 +249,16 @@ class JobStore:
 
         Key of an id (its number) -> counters, of each that was taken.
         """
-        rows = await self._pool.fetch(sql.CLAIM_JOBS, _array(ids), token, queue, owner, worker, earlier, done_claims)
+        statement = sql.CLAIM_JOBS.bind(
+            ids=array_text(ids),
+            token=token,
+            queue=queue,
+            owner=owner,
+            worker=worker,
+            earlier=earlier,
+            finished_claims=done_claims,
+        )
+        rows = await self._pool.fetch(*statement)
         taken = dict.fromkeys([job_id.int for job_id in ids], NEVER_RUN)
         changed = 0
         for job_id, attempts, recoveries, interruptions in rows:
@@ -260,7 +273,7 @@ class JobStore:
 
     async def get_status(self, ids: Sequence[UUID]) -> dict[UUID, RowStatus]:
         """What the rows say now; ids without a row are missing."""
-        rows = await self._pool.fetch(sql.GET_ROW_STATUS, ids)
+        rows = await self._pool.fetch(*sql.GET_ROW_STATUS.bind(ids=ids))
         return {
             row["id"]: RowStatus(JobState(row["state"]), row["token"], row["queue"], row["delay_ms"] or 0)
             for row in rows
@@ -273,28 +286,27 @@ class JobStore:
 
         Whoever was quicker keeps the others: a claim tells. Without an answer it tells of all of them.
         """
-        rows = await self._pool.fetch(
-            sql.ADOPT_JOBS,
-            token,
-            queue,
-            owner,
-            worker,
-            [job_id for job_id, _ in tasks],
-            [task.type for _, task in tasks],
-            [task.payload.decode() for _, task in tasks],
-            [task.extra.decode() or None for _, task in tasks],
-            [task.retries for _, task in tasks],
-            [task.attempts for _, task in tasks],
-            [task.recoveries for _, task in tasks],
-            [task.interruptions for _, task in tasks],
-            refusable=True,
+        statement = sql.ADOPT_JOBS.bind(
+            token=token,
+            queue=queue,
+            owner=owner,
+            worker=worker,
+            ids=[job_id for job_id, _ in tasks],
+            types=[task.type for _, task in tasks],
+            payloads=[task.payload.decode() for _, task in tasks],
+            extras=[task.extra.decode() or None for _, task in tasks],
+            attempts=[task.counters.attempts for _, task in tasks],
+            recoveries=[task.counters.recoveries for _, task in tasks],
+            interruptions=[task.counters.interruptions for _, task in tasks],
+            **option_arrays([task.options for _, task in tasks]),
         )
+        rows = await self._pool.fetch(*statement, refusable=True)
         return {job_id.int for (job_id,) in rows}
 
     async def owned(self, owner: UUID) -> dict[UUID, set[UUID]]:
         """Claim token -> ids that are processing under it, for every claim of one lease."""
         claims: dict[UUID, set[UUID]] = {}
-        for row in await self._pool.fetch(sql.OWNED_JOBS, owner):
+        for row in await self._pool.fetch(*sql.OWNED_JOBS.bind(owner=owner)):
             ids = claims.setdefault(row["token"], set())
             if row["id"] is not None:
                 ids.add(row["id"])
@@ -315,15 +327,14 @@ class JobStore:
             plain = [finish for finish in finishes if not finish.artifacts and finish.state == JobState.COMPLETED]
         done: set[int] = set()
         if plain or not others:  # the settled claims go in any case
-            rows = await self._pool.fetch(
-                sql.COMPLETE_JOBS,
-                _array([finish.id for finish in plain]),
-                _array([finish.token for finish in plain]),
-                [finish.result for finish in plain],
-                _array([finish.seconds for finish in plain]),
-                done_claims,
-                refusable=True,
+            statement = sql.COMPLETE_JOBS.bind(
+                ids=array_text([finish.id for finish in plain]),
+                tokens=array_text([finish.token for finish in plain]),
+                results=[finish.result for finish in plain],
+                durations=array_text([finish.seconds for finish in plain]),
+                finished_claims=done_claims,
             )
+            rows = await self._pool.fetch(*statement, refusable=True)
             done = {finish.id.int for finish in plain}
             changed = 0
             for job_id, count in rows:
@@ -338,24 +349,24 @@ class JobStore:
 
     async def _finish(self, finishes: Sequence[Finish], done_claims: Sequence[UUID]) -> set[int]:
         kept = [(finish.id, artifact) for finish in finishes for artifact in finish.artifacts]
-        rows = await self._pool.fetch(
-            sql.FINISH_JOBS,
-            [finish.id for finish in finishes],
-            [finish.token for finish in finishes],
-            [finish.state for finish in finishes],
-            [finish.result for finish in finishes],
-            [clean(finish.error, ERROR_LENGTH_MAX) for finish in finishes],
-            [clean(finish.traceback, TRACEBACK_LENGTH_MAX) for finish in finishes],
-            [finish.outcome for finish in finishes],
-            [finish.seconds for finish in finishes],
-            [job_id for job_id, _ in kept],
-            [clean(artifact.name, 200) for _, artifact in kept],
-            [artifact.content_type for _, artifact in kept],
-            [artifact.content for _, artifact in kept],
-            done_claims,
-            seconds=STATEMENT_SECONDS + sum(len(artifact.content) for _, artifact in kept) / ARTIFACT_BYTES_PER_SECOND,
-            refusable=True,
+        statement = sql.FINISH_JOBS.bind(
+            ids=[finish.id for finish in finishes],
+            tokens=[finish.token for finish in finishes],
+            states=[finish.state for finish in finishes],
+            results=[finish.result for finish in finishes],
+            errors=[clean(finish.error, ERROR_LENGTH_MAX) for finish in finishes],
+            tracebacks=[clean(finish.traceback, TRACEBACK_LENGTH_MAX) for finish in finishes],
+            outcomes=[finish.outcome for finish in finishes],
+            durations=[finish.seconds for finish in finishes],
+            artifact_jobs=[job_id for job_id, _ in kept],
+            artifact_names=[clean(artifact.name, 200) for _, artifact in kept],
+            artifact_types=[artifact.content_type for _, artifact in kept],
+            artifact_contents=[artifact.content for _, artifact in kept],
+            finished_claims=done_claims,
         )
+        bytes_kept = sum(len(artifact.content) for _, artifact in kept)
+        seconds = STATEMENT_SECONDS + bytes_kept / ARTIFACT_BYTES_PER_SECOND
+        rows = await self._pool.fetch(*statement, seconds=seconds, refusable=True)
         return {row[0].int for row in rows}
 
     async def requeue(
@@ -367,21 +378,20 @@ class JobStore:
         refused.
         """
         requeues = sorted(requeues, key=lambda requeue: requeue.id.int)
-        rows = await self._pool.fetch(
-            sql.REQUEUE_JOBS,
-            batch,
-            queue,
-            [requeue.id for requeue in requeues],
-            [requeue.token for requeue in requeues],
-            [requeue.counter for requeue in requeues],
-            [requeue.delay_ms for requeue in requeues],
-            [clean(requeue.error, ERROR_LENGTH_MAX) for requeue in requeues],
-            [clean(requeue.traceback, TRACEBACK_LENGTH_MAX) for requeue in requeues],
-            [requeue.outcome for requeue in requeues],
-            [requeue.seconds for requeue in requeues],
-            done_claims,
-            refusable=True,
+        statement = sql.REQUEUE_JOBS.bind(
+            batch=batch,
+            queue=queue,
+            ids=[requeue.id for requeue in requeues],
+            tokens=[requeue.token for requeue in requeues],
+            counters=[requeue.counter for requeue in requeues],
+            delays_ms=[requeue.delay_ms for requeue in requeues],
+            errors=[clean(requeue.error, ERROR_LENGTH_MAX) for requeue in requeues],
+            tracebacks=[clean(requeue.traceback, TRACEBACK_LENGTH_MAX) for requeue in requeues],
+            outcomes=[requeue.outcome for requeue in requeues],
+            durations=[requeue.seconds for requeue in requeues],
+            finished_claims=done_claims,
         )
+        rows = await self._pool.fetch(*statement, refusable=True)
         return {row[0]: JobState(row[1]) for row in rows}
 
     # --- sweep
@@ -391,12 +401,12 @@ class JobStore:
 
         Nobody else takes them for `age_seconds`.
         """
-        rows = await self._pool.fetch(sql.TAKE_OUTBOX, queue, age_seconds, limit)
+        rows = await self._pool.fetch(*sql.TAKE_OUTBOX.bind(queue=queue, age_seconds=age_seconds, limit=limit))
         return [(row["batch"], list(row["ids"]), row["whole"]) for row in rows]
 
     async def waiting(self, ids: Sequence[UUID], *, after: UUID | None, bytes_max: int) -> list[tuple[UUID, int, Task]]:
         """(id, delay in ms, task) of what is still pending, in the order of ids; [] at the end."""
-        rows = await self._pool.fetch(sql.WAITING_JOBS, ids, after, bytes_max)
+        rows = await self._pool.fetch(*sql.WAITING_JOBS.bind(ids=ids, after=after, bytes_max=bytes_max))
         return [(row["id"], row["delay_ms"] or 0, _task(row)) for row in rows]
 
     # --- recovery
@@ -408,12 +418,20 @@ class JobStore:
 
         May be repeated, each time under a batch of its own: what a lost answer had said stands in its outbox entry.
         """
-        rows = await self._pool.fetch(sql.RECOVER_JOBS, owner, queue, batch, blameless, started, max_recoveries)
+        statement = sql.RECOVER_JOBS.bind(
+            owner=owner,
+            queue=queue,
+            batch=batch,
+            blameless=blameless,
+            started=started,
+            max_recoveries=max_recoveries,
+        )
+        rows = await self._pool.fetch(*statement)
         return {row["id"]: JobState(row["state"]) for row in rows}
 
     async def owners(self, queue: str) -> set[UUID]:
         """Who has claims on their way, dead or alive."""
-        return {row["owner"] for row in await self._pool.fetch(sql.GET_OWNERS, queue)}
+        return {row["owner"] for row in await self._pool.fetch(*sql.GET_OWNERS.bind(queue=queue))}
 
     # --- which database this is
 
@@ -429,30 +447,35 @@ class JobStore:
 
     async def read_checkpoint(self, queue: str) -> Checkpoint:
         """What Redis was last known to be and to remember."""
-        [row] = await self._pool.fetch(sql.READ_CHECKPOINT, queue)
+        [row] = await self._pool.fetch(*sql.READ_CHECKPOINT.bind(queue=queue))
         return Checkpoint(row["server_run_id"], row["position_ms"], row["now_ms"])
 
     async def outbox_lost(self, queue: str, known: Checkpoint, server_run_id: str, position_ms: int) -> int | None:
         """Mark what is pending and may be missing in Redis; how many. None: somebody else did, or it is too soon."""
-        seconds = RECONCILE_SECONDS
-        [row] = await self._pool.fetch_slowly(
-            sql.OUTBOX_LOST_JOBS,
-            queue,
-            known.server_run_id,
-            known.position_ms,
-            server_run_id,
-            position_ms,
-            seconds=seconds,
+        statement = sql.OUTBOX_LOST_JOBS.bind(
+            queue=queue,
+            server_run_id=known.server_run_id,
+            position_ms=known.position_ms,
+            new_server_run_id=server_run_id,
+            remembered_ms=position_ms,
         )
+        [row] = await self._pool.fetch_slowly(*statement, seconds=RECONCILE_SECONDS)
         return int(row["added"]) if row["guarded"] else None
 
     async def advance_checkpoint(self, queue: str, server_run_id: str, known: Checkpoint) -> None:
         """Redis remembers `known.now_ms` now."""
-        await self._pool.fetch(sql.ADVANCE_CHECKPOINT, queue, server_run_id, known.position_ms, known.now_ms)
+        statement = sql.ADVANCE_CHECKPOINT.bind(
+            queue=queue,
+            server_run_id=server_run_id,
+            position_ms=known.position_ms,
+            new_position_ms=known.now_ms,
+        )
+        await self._pool.fetch(*statement)
 
     async def pending(self, queue: str, *, after: UUID, limit: int, before_ms: int) -> list[UUID]:
         """What is pending since before `before_ms` of Postgres's clock, in the order of ids, behind `after`."""
-        rows = await self._pool.fetch_slowly(sql.PENDING_IDS, queue, after, limit, before_ms, seconds=RECONCILE_SECONDS)
+        statement = sql.PENDING_IDS.bind(queue=queue, after=after, limit=limit, before_ms=before_ms)
+        rows = await self._pool.fetch_slowly(*statement, seconds=RECONCILE_SECONDS)
         return [row["id"] for row in rows]
 
     # --- what the API shows
@@ -471,22 +494,25 @@ class JobStore:
 
         At most `limit` rows, and so many that their payloads have at most `bytes_max` bytes; one at least.
         """
-        created_at, job_id = before or (None, None)
-        behind = (created_at, job_id, limit, bytes_max)
+        before_at, before_id = before or (None, None)
+        given: dict[str, object] = {
+            "queue": queue, "type": job_type, "before_at": before_at, "before_id": before_id, "limit": limit,
+            "bytes_max": bytes_max,
+        }  # fmt: skip
         if state == JobState.PENDING:
-            return await self._waiting_page(queue, job_type, behind)
+            return await self._waiting_page(queue, job_type, given)
         if state == JobState.PROCESSING:
-            rows = await self._pool.fetch_planned(sql.LIST_RUNNING_JOBS, queue, job_type, *behind)
+            rows = await self._pool.fetch_planned(*sql.LIST_RUNNING_JOBS.bind(**given))
         else:
-            rows = await self._pool.fetch_planned(sql.LIST_JOBS, queue, job_type, state, *behind)
+            rows = await self._pool.fetch_planned(*sql.LIST_JOBS.bind(**given, state=state))
         return [_shown(row) for row in rows], bool(rows and rows[0]["more"])
 
     async def _waiting_page(
-        self, queue: str, job_type: str | None, behind: tuple[datetime | None, UUID | None, int, int]
+        self, queue: str, job_type: str | None, given: dict[str, object]
     ) -> tuple[list[JobRow], bool]:
         used = self._oldest_waiting.floor(queue, job_type)
         rows = await self._pool.fetch_planned(
-            sql.LIST_WAITING_JOBS, queue, job_type, *behind, used.created_at, used.left
+            *sql.LIST_WAITING_JOBS.bind(**given, floor=used.created_at, left=used.left)
         )
         more, floor = rows[0]["more"], rows[0]["floor"]
         shown = [_shown(row) for row in rows if row["id"] is not None]
@@ -496,8 +522,8 @@ class JobStore:
         return shown, more
 
     async def get(self, job_id: UUID) -> JobRow | None:
-        rows = await self._pool.fetch(sql.GET_JOB, job_id)
-        return JobRow(**dict(rows[0])) if rows else None
+        rows = await self._pool.fetch(*sql.GET_JOB.bind(id=job_id))
+        return _shown(rows[0]) if rows else None
 
     async def runs(self, job_id: UUID) -> list[Run]:
         """The newest runs that did not complete the job, in order; RUNS_MAX at most."""
@@ -512,16 +538,21 @@ class JobStore:
         `before`: only those with a lower number. At most `limit`, and so many that their errors and tracebacks have at
         most `bytes_max` bytes; one at least.
         """
-        rows = await self._pool.fetch(sql.GET_RUNS, job_id, before, limit, bytes_max)
-        runs = [Run(**{name: row[name] for name in Run.__struct_fields__}) for row in rows]
+        rows = await self._pool.fetch(
+            *sql.GET_RUNS.bind(job_id=job_id, before=before, limit=limit, bytes_max=bytes_max)
+        )
+        runs = [
+            Run(**{name: row[name] for name in Run.__struct_fields__} | {"outcome": RunOutcome(row["outcome"])})
+            for row in rows
+        ]
         return runs, bool(rows and rows[0]["more"])
 
     async def artifacts(self, job_id: UUID) -> list[ArtifactHead]:
-        return [ArtifactHead(**dict(row)) for row in await self._pool.fetch(sql.GET_ARTIFACTS, job_id)]
+        return [ArtifactHead(**dict(row)) for row in await self._pool.fetch(*sql.GET_ARTIFACTS.bind(job_id=job_id))]
 
     async def artifact(self, job_id: UUID, name: str | None) -> Artifact | None:
         """One artifact; without a name the first."""
-        rows = await self._pool.fetch(sql.GET_ARTIFACT, job_id, name)
+        rows = await self._pool.fetch(*sql.GET_ARTIFACT.bind(job_id=job_id, name=name))
         return Artifact(rows[0]["name"], rows[0]["content_type"], rows[0]["bytes"]) if rows else None
 
     async def check(self) -> None:
@@ -572,24 +603,16 @@ def _compare(done: str, changed: int, told: int) -> None:
         )
 
 
-def _array(values: Sequence[UUID] | Sequence[float]) -> str:
-    """An array as Postgres reads it from text: asyncpg takes three times as long for its binary form, because it asks
-    an abstract class about each element."""
-    return f"{{{_encode(values)[1:-1].decode()}}}"
-
-
 def _shown(row: asyncpg.Record) -> JobRow:
-    return JobRow(**{name: row[name] for name in JobRow.__struct_fields__ if name in row})
+    named = {name: row[name] for name in JobRow.__struct_fields__ if name in row}
+    return JobRow(options=_options(row), **named)
+
+
+def _options(row: asyncpg.Record) -> JobOptions:
+    return JobOptions(**{name: row[name] for name in NAMES})
 
 
 def _task(row: asyncpg.Record) -> Task:
-    return Task(
-        row["type"],
-        row["payload"].encode(),
-        row["retries"],
-        row["attempts"],
-        row["recoveries"],
-        row["interruptions"],
-        row["id"],
-        (row["extra"] or "").encode(),
-    )
+    counters = Counters(row["attempts"], row["recoveries"], row["interruptions"])
+    extra = (row["extra"] or "").encode()
+    return Task(row["type"], row["payload"].encode(), _options(row), counters, row["id"], extra)

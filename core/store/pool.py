@@ -172,7 +172,7 @@ def in_schema(statement: str, schema: str) -> str:
     """`statement` with the name of the schema in its place."""
     if not re.fullmatch(r"[a-z_][a-z0-9_]{0,62}", schema):
         raise ValueError(f"{schema!r} is no name of a schema")
-    return statement.replace(SCHEMA, f'"{schema}"')
+    return str(statement).replace(SCHEMA, f'"{schema}"')
 
 
 @asynccontextmanager

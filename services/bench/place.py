@@ -34,7 +34,7 @@ class Place(Struct, frozen=True):
         """As a producer does it, in batches. Raises EnqueueFailed or PersistFailed for the first that is refused."""
         engine = engine_of(self.queue, self.store)
         for begin in range(0, count, BATCH):
-            for answer in await engine.submit.run_batch([Submission(job_type, payload, 0)] * min(BATCH, count - begin)):
+            for answer in await engine.submit.run_batch([Submission(job_type, payload)] * min(BATCH, count - begin)):
                 if isinstance(answer, Exception):  # or the drain would wait for it
                     raise answer
         await engine.clear()

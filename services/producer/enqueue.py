@@ -26,7 +26,7 @@ async def enqueue(producer: Producer, body: bytes, keys: Sequence[str]) -> bytes
     submission = item.submission if isinstance(item, Keyed) else item
     shown = UNSET if producer.store is None else job_id
     queue_name = producer.settings.queue_name
-    return _encode(EnqueueAnswer("queued", submission.type, submission.retries, queue_name, shown))
+    return _encode(EnqueueAnswer("queued", submission.type, submission.options.retries, queue_name, shown))
 
 
 def directly(producer: Producer) -> Direct:

@@ -10,8 +10,9 @@ import msgspec
 
 from workqueue.core.errors import InvalidKey
 from workqueue.core.job import JobState
+from workqueue.core.options import RETRIES_MAX
 from workqueue.core.steps.submit_once import KEY_LENGTH_MAX
-from workqueue.core.wire import RETRIES_MAX, TYPE_LENGTH_MAX
+from workqueue.core.wire import TYPE_LENGTH_MAX
 from workqueue.services.producer.bulk import BATCH_PATH, NO_KEY, TOO_MANY_REQUESTS
 from workqueue.services.producer.errors import ANSWERS
 from workqueue.services.producer.parameters import LIMIT_DEFAULT, LIMIT_MAX

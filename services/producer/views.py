@@ -7,9 +7,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 from uuid import UUID
 
-from msgspec import UNSET, Raw, Struct, UnsetType
+from msgspec import UNSET, Raw, Struct, UnsetType, structs
 
-from workqueue.core.job import JobState
+from workqueue.core.job import JobState, RunOutcome
 from workqueue.core.queue import Depths
 from workqueue.core.store import ArtifactHead, JobRow, Run
 from workqueue.services.health import DependencyHealth
@@ -146,21 +146,26 @@ def job_details(row: JobRow, artifacts: list[ArtifactHead], runs: list[Run]) -> 
 
 def _row(row: JobRow) -> dict[str, Any]:
     values: dict[str, Any] = {
-        name: getattr(row, name) for name in JobRow.__struct_fields__ if name not in {"state", "result"}
+        name: getattr(row, name) for name in JobRow.__struct_fields__ if name not in {"state", "result", "options"}
     }
+    values |= structs.asdict(row.options)
     return values | {"status": row.state, "payload": Raw(row.payload.encode())}
 
 
 def _own_run(row: JobRow, runs: Sequence[Run]) -> list[Run]:
     """The run that stands in the job's own row: `runs` keeps only those that did not complete it."""
-    outcomes = {JobState.COMPLETED: "completed", JobState.PROCESSING: "running", JobState.CANCELLED: "cancelled"}
+    outcomes = {
+        JobState.COMPLETED: RunOutcome.COMPLETED,
+        JobState.PROCESSING: RunOutcome.RUNNING,
+        JobState.CANCELLED: RunOutcome.CANCELLED,
+    }
     outcome = outcomes.get(JobState(row.state))
     number = row.attempts + row.recoveries + row.interruptions + 1
     if outcome is None or row.started_at is None or any(run.number >= number for run in runs):
         return []
-    if outcome == "cancelled" and runs and (runs[-1].ended_at or _EPOCH) >= row.started_at:
+    if outcome is RunOutcome.CANCELLED and runs and (runs[-1].ended_at or _EPOCH) >= row.started_at:
         return []  # cancelled while it waited: the row still shows the start of the run before
-    error = row.error_message if outcome == "cancelled" else None
+    error = row.error_message if outcome is RunOutcome.CANCELLED else None
     return [Run(number, row.worker, row.started_at, row.finished_at, outcome, error)]
 
 

@@ -186,7 +186,7 @@ class Consumers:
             payload = decode_payload(task.payload)
         except InvalidTask as error:
             return Failed(str(error), permanent=True)
-        job = Job(claimed.job_id, task.type, payload, claimed.counters.run, task.retries, self._keeps_artifacts)
+        job = Job(claimed.job_id, task.type, payload, claimed.counters.run, task.options.retries, self._keeps_artifacts)
         return Attempt(handler, job, claimed, is_last_chance)
 
     async def _prepare_carefully(self, claimed: ClaimedTask) -> Attempt | Outcome:
@@ -270,7 +270,7 @@ class Consumers:
         return decide(
             outcome,
             failures=counters.attempts,
-            retries=claimed.task.retries,
+            retries=claimed.task.options.retries,
             interruptions=counters.interruptions,
             max_interruptions=self._max_interruptions,
         )

@@ -16,7 +16,7 @@ async def test_reconcile_pushes_what_is_missing_and_says_so(
         "DATABASE_SCHEMA": database_schema,
         "QUEUE_NAME": queue_name,
     }
-    await make_submit(queue, store, Piggyback()).run_batch([Submission("x", b"{}", 0)] * 500)
+    await make_submit(queue, store, Piggyback()).run_batch([Submission("x", b"{}")] * 500)
     await queue._command("LTRIM", queue.keys.ready, 100, -1)
 
     async def reconcile(*options: str) -> list[str]:

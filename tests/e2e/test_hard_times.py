@@ -94,7 +94,7 @@ class System:
 
     async def fill(self, queue: Queue, store: JobStore, count: int, seconds: float) -> None:
         """Jobs that are there at once, as if another producer had accepted them."""
-        job = Submission("naps", b'{"seconds": %.2f}' % seconds, 0)
+        job = Submission("naps", b'{"seconds": %.2f}' % seconds)
         for job_id in await make_submit(queue, store, Piggyback()).run_batch([job] * count):
             self.answers.append((200, str(job_id)))
 

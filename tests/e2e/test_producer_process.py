@@ -274,7 +274,7 @@ async def test_case_2_nobody_waits_for_a_producer_that_stands_still_under_load(
             with trio.move_on_after(3):
                 while True:
                     with trio.CancelScope(shield=True):
-                        others += map(str, await submit.run_batch([Submission("quick", b"{}", 0)] * 10))
+                        others += map(str, await submit.run_batch([Submission("quick", b"{}")] * 10))
                         assert await psql(OPEN_TRANSACTIONS) == []
                         assert len(await psql(LOCK_NOW, stopped)) == len(stopped), "none of its rows is locked"
                     await trio.sleep(0.05)

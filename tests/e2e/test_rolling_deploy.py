@@ -147,7 +147,7 @@ async def test_workers_of_two_releases_share_a_queue_and_recover_each_other(
             worker_process(nursery, ledger, code=dying, **variables) as dies,
             worker_process(nursery, ledger, code=living, **variables) as lives,
         ):
-            ids += await submit.run_batch([Submission("naps", b'{"seconds": 0.3}', 0)] * 30)
+            ids += await submit.run_batch([Submission("naps", b'{"seconds": 0.3}')] * 30)
             await until(partial(is_busy, dies))
             dies.process.send_signal(signal.SIGKILL)
             await until(partial(all_completed, psql, len(ids)), seconds=30)

@@ -10,8 +10,9 @@ import trio
 from uuid_utils.compat import uuid7
 
 from workqueue.core.job import Artifact, JobState
+from workqueue.core.options import DEFAULTS
 from workqueue.core.queue import Queue
-from workqueue.core.store import Finish, JobStore, Requeue
+from workqueue.core.store import Finish, JobStore, NewJob, Requeue
 from workqueue.services.producer.producer import READS_MAX
 from workqueue.services.producer.views import job_details
 
@@ -89,7 +90,7 @@ async def test_without_postgres_the_list_is_empty(redis_only):
 
 
 async def test_another_queue_is_another_list(client, store):
-    await store.insert(uuid7(), "test:other", [(uuid7(), "a", "{}", 0)], [])
+    await store.insert(uuid7(), "test:other", [NewJob(uuid7(), "a", "{}", DEFAULTS)], [])
     assert (await client.get("/api/jobs")).json() == []
 
 
@@ -111,7 +112,9 @@ async def test_filters_go_together_and_stay_in_the_link(client, store, queue):
 
 async def test_a_thousand_rows_of_one_microsecond_are_all_shown_once(client, store, queue):
     ids = sorted((uuid7() for _ in range(1000)), reverse=True)
-    await store.insert(uuid7(), queue.name, [(job_id, "a", "{}", 0) for job_id in sorted(ids)], [])  # one now()
+    await store.insert(
+        uuid7(), queue.name, [NewJob(job_id, "a", "{}", DEFAULTS) for job_id in sorted(ids)], []
+    )  # one now()
     seen, path = [], "/api/jobs?limit=300"
     while path:
         answer = await client.get(path)
@@ -133,7 +136,7 @@ async def test_a_page_of_large_payloads_is_shorter_and_leads_on(client, store, q
     ids = sorted((uuid7() for _ in range(40)), reverse=True)
     payload = '{"x":"' + "x" * 1_000_000 + '"}'
     for job_id in sorted(ids):
-        await store.insert(uuid7(), queue.name, [(job_id, "a", payload, 0)], [])
+        await store.insert(uuid7(), queue.name, [NewJob(job_id, "a", payload, DEFAULTS)], [])
     sizes, seen, path = [], [], "/api/jobs?limit=500"
     while path:
         answer = await client.get(path)
@@ -146,7 +149,7 @@ async def test_a_page_of_large_payloads_is_shorter_and_leads_on(client, store, q
 
 
 async def test_one_payload_larger_than_a_page_is_shown_alone(store, queue):
-    await store.insert(uuid7(), queue.name, [(uuid7(), "a", '{"x":1}', 0) for _ in range(3)], [])
+    await store.insert(uuid7(), queue.name, [NewJob(uuid7(), "a", '{"x":1}', DEFAULTS) for _ in range(3)], [])
     options = {"job_type": None, "state": None, "before": None, "limit": 10}
     for bytes_max, count, more in ((1, 1, True), (14, 2, True), (20, 2, True), (21, 3, False)):
         rows, there_are_more = await store.page(queue.name, **options, bytes_max=bytes_max)

@@ -9,6 +9,7 @@ import trio
 from tests.support.steps import make_submit
 from tests.support.wait import until_true
 from workqueue.core.handlers import Registry
+from workqueue.core.options import JobOptions
 from workqueue.core.queue import Queue
 from workqueue.core.settings import load_settings
 from workqueue.core.steps.piggyback import Piggyback
@@ -38,7 +39,9 @@ async def submit(queue: Queue, rows: JobStore | None) -> Callable[..., Any]:
     async def submit(job_type: str, count: int = 1, *, retries: int = 0, payload: bytes = b"{}") -> list[Any]:
         ids: list[Any] = []
         while len(ids) < count:
-            ids += await step.run_batch([Submission(job_type, payload, retries)] * min(500, count - len(ids)))
+            ids += await step.run_batch(
+                [Submission(job_type, payload, JobOptions(retries))] * min(500, count - len(ids))
+            )
         return ids
 
     return submit

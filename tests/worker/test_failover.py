@@ -91,7 +91,7 @@ async def test_with_rows_every_accepted_job_completes_once_and_without_them_what
             return None
 
         async def by_step() -> str | None:
-            [job_id] = await submit.run_batch([Submission("counted", b"{}", 0)])
+            [job_id] = await submit.run_batch([Submission("counted", b"{}")])
             return None if isinstance(job_id, EnqueueFailed) else str(job_id)
 
         with_rows, without = Load(by_http), Load(by_step)
@@ -154,7 +154,7 @@ async def test_what_the_replica_had_not_yet_comes_back_from_the_rows_and_is_lost
             """Ten jobs by each; which they are."""
             ids = {}
             for name, step in steps.items():
-                answers = await step.run_batch([Submission("counted", b"{}", 0)] * 10)
+                answers = await step.run_batch([Submission("counted", b"{}")] * 10)
                 assert [answer for answer in answers if isinstance(answer, Exception)] == []
                 ids[name] = {str(answer) for answer in answers}
             return ids

@@ -14,6 +14,7 @@ from tests.support.steps import make_installation, make_submit
 from tests.support.wait import until, until_true
 from tests.worker.processes import ledger_counts, worker_process
 from tests.worker.test_ready import is_ready, ready
+from workqueue.core.options import JobOptions
 from workqueue.core.steps.claim import dead_letter
 from workqueue.core.steps.piggyback import Piggyback
 from workqueue.core.wire import Submission, Task, encode_task
@@ -37,7 +38,7 @@ async def test_a_worker_that_comes_without_the_database_takes_nothing_and_says_w
     nursery, tmp_path: Path, variables, with_rows, queue, store, psql
 ):
     await make_installation(queue, store).run_once()
-    [job_id] = await make_submit(queue, store, Piggyback()).run_batch([Submission("quick", b"{}", 0)])
+    [job_id] = await make_submit(queue, store, Piggyback()).run_batch([Submission("quick", b"{}")])
     ledger = tmp_path / "ledger"
     async with worker_process(nursery, ledger, wait=False, **variables) as worker:
         await until_true(lambda: "DATABASE_URL is not set: set it" in worker.said, seconds=30)
@@ -68,7 +69,7 @@ async def test_a_worker_that_runs_when_the_rows_come_takes_nothing_any_more(regi
         await go.wait()
 
     submit = make_submit(queue, None, Piggyback())
-    await submit.run_batch([Submission("waits", b"{}", 0)] * 20)
+    await submit.run_batch([Submission("waits", b"{}")] * 20)
     async with run_worker(worker_concurrency=1) as worker:
         await until_true(lambda: len(ran) == 1)
         await make_installation(queue, store).run_once()
@@ -81,7 +82,7 @@ async def test_a_worker_that_runs_when_the_rows_come_takes_nothing_any_more(regi
         assert "DATABASE_URL is not set" in (await worker.faults())["postgres"]
         go.set()
         await until_true(lambda: worker.counts.done == 1 and not len(worker._outcomes))
-        await submit.run_batch([Submission("waits", b"{}", 0)])
+        await submit.run_batch([Submission("waits", b"{}")])
         await trio.sleep(1.2)
         assert (len(ran), await queue.ready_length()) == (1, 20), "what runs is settled, and nothing else is begun"
     await queue.remove()
@@ -93,8 +94,8 @@ async def test_from_redis_only_to_rows_with_jobs_waiting_scheduled_running_and_d
     """What docs/deployment.md says about the move."""
     ledger = tmp_path / "ledger"
     submit = make_submit(queue, None, Piggyback())
-    running = await submit.run_batch([Submission("naps", b'{"seconds":600}', 0)] * 2)
-    waiting = await submit.run_batch([Submission("quick", b"{}", 2)] * 3)
+    running = await submit.run_batch([Submission("naps", b'{"seconds":600}')] * 2)
+    waiting = await submit.run_batch([Submission("quick", b"{}", JobOptions(2))] * 3)
     async with worker_process(nursery, ledger, **variables) as worker:
         await until_true(lambda: len(ledger_counts(ledger)[0]) == 2)
         worker.process.send_signal(SIGKILL)  # the worst way: its jobs stay in its flight

@@ -77,7 +77,7 @@ async def test_a_right_that_is_missing_waits_is_named_and_costs_no_job(
     await psql(f"GRANT USAGE ON SCHEMA {database_schema} TO {role}")
     await psql(f"GRANT ALL ON ALL TABLES IN SCHEMA {database_schema} TO {role}")
     await psql(f"REVOKE INSERT ON claimed FROM {role}")
-    await make_submit(queue, store, Piggyback()).run_batch([Submission("quick", b"{}", 0)] * 3)
+    await make_submit(queue, store, Piggyback()).run_batch([Submission("quick", b"{}")] * 3)
     variables = {"REDIS_URL": redis_url, "QUEUE_NAME": queue.name, "DATABASE_URL": dsn,
                  "DATABASE_SCHEMA": database_schema}  # fmt: skip
     async with worker_process(nursery, tmp_path / "ledger", **variables) as worker:

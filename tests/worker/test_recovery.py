@@ -14,6 +14,7 @@ from tests.support.proxy import Proxy, through
 from tests.support.steps import make_submit
 from tests.support.wait import until, until_true
 from tests.worker.processes import WorkerProcess, ledger_counts, worker_process
+from workqueue.core.options import JobOptions
 from workqueue.core.queue import open_queue
 from workqueue.core.steps.piggyback import Piggyback
 from workqueue.core.store import JobStore
@@ -42,7 +43,9 @@ def ledger(tmp_path: Path) -> Path:
 
 async def enqueue(queue, store: JobStore | None, job_type: str, count: int, payload: bytes = b"{}", retries: int = 0):
     outbox = Piggyback()
-    ids = await make_submit(queue, store, outbox).run_batch([Submission(job_type, payload, retries)] * count)
+    ids = await make_submit(queue, store, outbox).run_batch(
+        [Submission(job_type, payload, JobOptions(retries))] * count
+    )
     if store is not None:
         await outbox.clear(store)
     return [str(job_id) for job_id in ids]

@@ -16,6 +16,7 @@ from tests.support.steps import make_submit
 from tests.support.wait import until, until_true
 from tests.worker.processes import ledger_counts, worker_process
 from workqueue.core.handlers import Registry
+from workqueue.core.options import JobOptions
 from workqueue.core.queue import open_queue
 from workqueue.core.settings import load_settings
 from workqueue.core.steps.lease import Lease
@@ -44,7 +45,9 @@ def ledger(tmp_path: Path) -> Path:
 
 async def enqueue(queue, store, job_type: str, count: int, payload: bytes = b"{}", retries: int = 0):
     outbox = Piggyback()
-    ids = await make_submit(queue, store, outbox).run_batch([Submission(job_type, payload, retries)] * count)
+    ids = await make_submit(queue, store, outbox).run_batch(
+        [Submission(job_type, payload, JobOptions(retries))] * count
+    )
     await outbox.clear(store)
     return ids
 

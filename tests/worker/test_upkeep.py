@@ -13,10 +13,11 @@ from tests.support.invariants import check_rows
 from tests.support.steps import make_recover
 from tests.support.wait import until, until_true
 from tests.worker.conftest import finished
+from workqueue.core.options import DEFAULTS
 from workqueue.core.queue import Queue
 from workqueue.core.steps.lease import Lease
 from workqueue.core.steps.redis_loss import RedisLoss
-from workqueue.core.store import JobStore
+from workqueue.core.store import JobStore, NewJob
 from workqueue.services.worker import claiming, worker
 
 
@@ -65,7 +66,7 @@ async def test_what_an_answer_without_a_receiver_left_with_us_is_given_back(
         await until_true(lambda: len(ran) == 1)
         if rows is not None and psql_if_rows is not None:
             late = uuid7()
-            await rows.insert(uuid7(), queue.name, [(late, "x", "{}", 0)], [])
+            await rows.insert(uuid7(), queue.name, [NewJob(late, "x", "{}", DEFAULTS)], [])
             claim = partial(rows.claim, queue=queue.name, owner=lease.id, worker="w", earlier=[], done_claims=[])
             assert await claim([late], uuid4())
             await until(partial(_waits_again, psql_if_rows, late))
@@ -81,7 +82,7 @@ async def test_what_was_marked_and_never_pushed_is_run(run_worker, queue: Queue,
     """Its producer was killed between the insert and the push."""
     await RedisLoss(queue, rows).run_once()
     job_id = uuid7()
-    await rows.insert(uuid7(), queue.name, [(job_id, "x", "{}", 0)], [])
+    await rows.insert(uuid7(), queue.name, [NewJob(job_id, "x", "{}", DEFAULTS)], [])
     await psql_if_rows("UPDATE outbox SET at = now() - interval '6 s'")
     async with run_worker() as running:
         await finished(running, 1)

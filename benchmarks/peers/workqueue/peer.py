@@ -62,7 +62,7 @@ class Client:
         await self.many(kind, 1)
 
     async def many(self, kind, jobs):
-        await self.engine.submit.run_batch([Submission(kind, self.payload, 0)] * jobs)
+        await self.engine.submit.run_batch([Submission(kind, self.payload)] * jobs)
 
     async def close(self):
         await self.engine.clear()

@@ -1,13 +1,89 @@
 """SQL statements, one a file with its contract in the header. Each is a transaction of its own.
 
+In the files, `:name` is a parameter, and these are put in place when they are loaded:
+    {job_columns}     what the API shows of a job (_job_columns.sql)
+    {options}         the columns of the options of a job (core/options.py); {given.options} the same of `given`
+    {option_arrays}   one parameter for each of them, an array that `option_arrays` makes
 `{schema}` stands for the schema of the tables, and is put in its place by the pool.
 """
 
+import re
+from collections.abc import Sequence
 from importlib.resources import files
+from typing import get_args
+
+import msgspec
+
+from workqueue.core.options import NAMES, JobOptions
+
+#: Types of columns, by those of the options.
+_COLUMN_TYPES = {int: "int", float: "float8", bool: "boolean", str: "text"}
+_AS_TEXT = frozenset({"int", "float8"})  #: arrays of these are three times cheaper as text (array_text)
+_PARAMETER = re.compile(r"(?<![:\w]):([a-z_]+)")
+
+_encode = msgspec.json.Encoder().encode
 
 
-def _load(name: str) -> str:
+class Statement(str):
+    """The text of a statement, its parameters numbered; `names` are theirs, in order."""
+
+    def __init__(self, text: str, names: tuple[str, ...] = ()) -> None:
+        self.names = names
+        self._text = str(text)  # asyncpg takes no subclass
+
+    def __new__(cls, text: str, names: tuple[str, ...] = ()) -> "Statement":
+        return super().__new__(cls, text)
+
+    def bind(self, **values: object) -> tuple[str, *tuple[object, ...]]:
+        """The text and the arguments, as Pool.fetch takes them. Raises KeyError for a name that is missing."""
+        return (self._text, *[values[name] for name in self.names])
+
+
+def array_text(values: Sequence[object]) -> str:
+    """An array of numbers or ids as Postgres reads it from text: asyncpg takes three times as long for its binary form,
+    because it asks an abstract class about each element."""
+    return f"{{{_encode(values)[1:-1].decode()}}}"
+
+
+def option_arrays(options: Sequence[JobOptions]) -> dict[str, object]:
+    """The parameters that {option_arrays} stands for."""
+    arrays: dict[str, object] = {}
+    for name in NAMES:
+        values = [getattr(each, name) for each in options]
+        arrays[f"option_{name}"] = array_text(values) if _OPTION_TYPES[name] in _AS_TEXT else values
+    return arrays
+
+
+def _column_type(annotation: object) -> str:
+    """Of `int` and of `int | None`."""
+    kinds = [kind for kind in (annotation, *get_args(annotation)) if isinstance(kind, type) and kind in _COLUMN_TYPES]
+    return _COLUMN_TYPES[kinds[0]]
+
+
+_OPTION_TYPES = {field.name: _column_type(field.type) for field in msgspec.structs.fields(JobOptions)}
+
+
+def _read(name: str) -> str:
     return files(__name__).joinpath(f"{name}.sql").read_text("utf-8")
+
+
+_PARTS = {
+    "{job_columns}": " ".join(line for line in _read("_job_columns").splitlines() if not line.startswith("--")),
+    "{options}": ", ".join(NAMES),
+    "{given.options}": ", ".join(f"given.{name}" for name in NAMES),
+    "{option_arrays}": ", ".join(
+        f":option_{name}::{'text::' if kind in _AS_TEXT else ''}{kind}[]" for name, kind in _OPTION_TYPES.items()
+    ),
+}
+
+
+def _load(name: str) -> Statement:
+    text = _read(name)
+    for _ in range(2):  # a part may have one inside
+        for part, replacement in _PARTS.items():
+            text = text.replace(part, replacement)
+    names = tuple(dict.fromkeys(_PARAMETER.findall(text)))
+    return Statement(_PARAMETER.sub(lambda match: f"${names.index(match[1]) + 1}", text), names)
 
 
 GREET = _load("greet")

@@ -1,12 +1,12 @@
 -- Write the end of jobs that completed and made no artifacts: what finish_jobs.sql does, for the many. A third of the
 -- arrays to send, and nothing to join them with.
--- $1 uuid[] ids    $2 uuid[] tokens    $3 text[] results    $4 float8[] seconds that the run took; $1, $2, $4 as text
--- $5 uuid[] claim tokens of which every job has a verdict
+-- :ids uuid[]    :tokens uuid[]    :results text[]    :durations float8[] seconds that the run took; :ids, :tokens, :durations as text
+-- :finished_claims uuid[] claim tokens of which every job has a verdict
 -- Returns the ids of what is not done by this: a row for each that is would cost a fifth of it; and one row without an id,
 -- that says how many are done: success is never inferred from silence. Locked rows are skipped: get_row_status tells, and
 -- the caller repeats.
 WITH given AS (
-    SELECT * FROM unnest($1::text::uuid[], $2::text::uuid[], $3::text[], $4::text::float8[]) AS given (id, token, result, seconds)
+    SELECT * FROM unnest(:ids::text::uuid[], :tokens::text::uuid[], :results::text[], :durations::text::float8[]) AS given (id, token, result, seconds)
 ), locked AS (
     SELECT jobs.id, given.result, given.seconds FROM {schema}.jobs JOIN given ON jobs.id = given.id
     WHERE jobs.token = given.token AND jobs.state = 'processing'
@@ -25,7 +25,7 @@ WITH given AS (
     FROM locked WHERE jobs.id = locked.id
     RETURNING jobs.id
 ), done AS (
-    DELETE FROM {schema}.claimed WHERE token = ANY ($5)
+    DELETE FROM {schema}.claimed WHERE token = ANY (:finished_claims)
 )
 SELECT id, NULL AS count FROM given WHERE id NOT IN (SELECT id FROM completed)
 UNION ALL

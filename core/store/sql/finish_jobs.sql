@@ -1,11 +1,11 @@
 -- Write the end of jobs that are still ours; artifacts and the runs that failed go with it, all or nothing.
--- $1 uuid[] ids    $2 uuid[] tokens    $3 text[] states (terminal)    $4 text[] results    $5 text[] errors
--- $6 text[] tracebacks    $7 text[] outcomes    $8 float8[] seconds that the run took
--- $9 uuid[] job    $10 text[] name    $11 text[] content type    $12 bytea[] content of artifacts
--- $13 uuid[] claim tokens of which every job has a verdict
+-- :ids uuid[]    :tokens uuid[]    :states text[] (terminal)    :results text[]    :errors text[]
+-- :tracebacks text[]    :outcomes text[]    :durations float8[] seconds that the run took
+-- :artifact_jobs uuid[] job    :artifact_names text[] name    :artifact_types text[] content type    :artifact_contents bytea[] content of artifacts
+-- :finished_claims uuid[] claim tokens of which every job has a verdict
 -- Returns id of what is done now. Locked rows are skipped: get_row_status tells, and the caller repeats.
 WITH given AS (
-    SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::float8[])
+    SELECT * FROM unnest(:ids::uuid[], :tokens::uuid[], :states::text[], :results::text[], :errors::text[], :tracebacks::text[], :outcomes::text[], :durations::float8[])
         AS given (id, token, state, result, error, traceback, outcome, seconds)
 ), locked AS (
     SELECT jobs.id FROM {schema}.jobs JOIN given ON jobs.id = given.id
@@ -36,10 +36,10 @@ WITH given AS (
 ), kept AS (
     INSERT INTO {schema}.artifacts (job_id, name, content_type, bytes)
     SELECT given.job_id, given.name, given.content_type, given.bytes
-    FROM unnest($9::uuid[], $10::text[], $11::text[], $12::bytea[]) AS given (job_id, name, content_type, bytes)
+    FROM unnest(:artifact_jobs::uuid[], :artifact_names::text[], :artifact_types::text[], :artifact_contents::bytea[]) AS given (job_id, name, content_type, bytes)
     JOIN finished ON finished.id = given.job_id
     ON CONFLICT (job_id, name) DO UPDATE SET content_type = excluded.content_type, bytes = excluded.bytes
 ), done AS (
-    DELETE FROM {schema}.claimed WHERE token = ANY ($13)
+    DELETE FROM {schema}.claimed WHERE token = ANY (:finished_claims)
 )
 SELECT id FROM finished

@@ -1,6 +1,6 @@
 -- What has become of jobs that a claim did not get, or an outcome was refused for.
--- $1 uuid[] ids
+-- :ids uuid[]
 -- Returns id, state, token, queue, delay_ms until it is due (0: it is), reckoned on this clock alone.
 SELECT id, state, token, queue,
        greatest(0, ceil(extract(epoch FROM run_at - now()) * 1000))::bigint AS delay_ms
-FROM {schema}.jobs WHERE id = ANY ($1)
+FROM {schema}.jobs WHERE id = ANY (:ids)

@@ -1,5 +1,5 @@
 -- Submit of a key that somebody holds: a repeat is promised that the job will run, so no refused submit may cancel it.
--- $1 text queue    $2 bytea[] key hashes    $3 bytea[] body hash of each (a key may come with several)
+-- :queue text    :key_hashes bytea[] key hashes    :body_hashes bytea[] body hash of each (a key may come with several)
 -- Returns key_hash, body_hash, job_id of each key that is held, and
 --   expired   the key is free by its age: free_keys, then insert
 --   settled   the answer may go out: the job is joined, has ended, or was cancelled by a person (its key is still there);
@@ -8,11 +8,11 @@
 WITH held AS (
     SELECT key_hash, body_hash, job_id, jobs.state, jobs.joined, expires_at <= now() AS expired
     FROM {schema}.idempotency LEFT JOIN {schema}.jobs ON jobs.id = job_id
-    WHERE idempotency.queue = $1 AND key_hash = ANY ($2)
+    WHERE idempotency.queue = :queue AND key_hash = ANY (:key_hashes)
 ), locked AS (
     SELECT id FROM {schema}.jobs
     WHERE state IN ('pending', 'processing') AND id IN (
-        SELECT job_id FROM held JOIN unnest($2::bytea[], $3::bytea[]) AS given (key_hash, body_hash)
+        SELECT job_id FROM held JOIN unnest(:key_hashes::bytea[], :body_hashes::bytea[]) AS given (key_hash, body_hash)
             USING (key_hash, body_hash)
         WHERE state IN ('pending', 'processing') AND NOT joined AND NOT expired
     )

@@ -1,26 +1,25 @@
 -- A page of the jobs that are processing, newest first: what list_jobs.sql does, found through the claims that are on
 -- their way. An index that knew the state would cost each job more than its claim.
--- $1 text queue    $2 text type (null: any)    $3 timestamptz, $4 uuid cursor (null: first page)
--- $5 int how many    $6 bigint how many bytes of payloads together (the first row always)
+-- :queue text    :type text (null: any)    :before_at timestamptz, :before_id uuid cursor (null: first page)
+-- :limit int how many    :bytes_max bigint how many bytes of payloads together (the first row always)
 WITH given AS (
-    SELECT DISTINCT unnest(ids) AS id FROM {schema}.claimed WHERE queue = $1
+    SELECT DISTINCT unnest(ids) AS id FROM {schema}.claimed WHERE queue = :queue
 ), found AS (
     SELECT id, created_at, octet_length(payload)::bigint AS size
     FROM given JOIN {schema}.jobs USING (id)
-    WHERE queue = $1
+    WHERE queue = :queue
       AND state = 'processing'
-      AND ($2::text IS NULL OR type = $2)
-      AND ($3::timestamptz IS NULL OR (created_at, id) < ($3, $4))
+      AND (:type::text IS NULL OR type = :type)
+      AND (:before_at::timestamptz IS NULL OR (created_at, id) < (:before_at, :before_id))
     ORDER BY created_at DESC, id DESC
-    LIMIT $5 + 1
+    LIMIT :limit + 1
 ), summed AS (
     SELECT id, row_number() OVER newest AS place, sum(size) OVER newest AS total
     FROM found WINDOW newest AS (ORDER BY created_at DESC, id DESC)
 ), page AS (
-    SELECT id FROM summed WHERE place <= $5 AND (place = 1 OR total <= $6)
+    SELECT id FROM summed WHERE place <= :limit AND (place = 1 OR total <= :bytes_max)
 )
-SELECT id, type, state, queue, retries, attempts, recoveries, interruptions, payload, error_message, run_at, worker,
-       started_at, finished_at, created_at, updated_at,
+SELECT {job_columns},
        (SELECT count(*) FROM page) < (SELECT count(*) FROM found) AS more
 FROM page JOIN {schema}.jobs USING (id)
 ORDER BY created_at DESC, id DESC

@@ -1,14 +1,14 @@
 -- Submit, step 3: the push failed or was not answered, so what was never claimed will never run.
--- $1 uuid[] ids    $2 uuid batch    $3 text error message
+-- :ids uuid[]    :batch uuid    :error text message
 -- Returns id of every row that is cancelled after it. Waits for locked rows (lock_timeout). May be repeated.
 -- A row that somebody joined under its idempotency key was promised to run: it and its outbox entry stay.
 WITH locked AS ( -- all that is pending: who joins a row just now is waited for, and seen
     SELECT id, joined, attempts = 0 AND recoveries = 0 AND interruptions = 0 AS never_claimed FROM {schema}.jobs
-    WHERE id = ANY ($1) AND state = 'pending'
+    WHERE id = ANY (:ids) AND state = 'pending'
       AND (SELECT set_config('lock_timeout', '2s', true)) IS NOT NULL
     ORDER BY id FOR UPDATE
 ), refused AS (
-    UPDATE {schema}.jobs SET state = 'cancelled', error_message = $3, finished_at = now(), failed_at = now(),
+    UPDATE {schema}.jobs SET state = 'cancelled', error_message = :error, finished_at = now(), failed_at = now(),
         updated_at = now()
     FROM locked WHERE jobs.id = locked.id AND locked.never_claimed AND NOT locked.joined
     RETURNING jobs.id
@@ -17,10 +17,10 @@ WITH locked AS ( -- all that is pending: who joins a row just now is waited for,
 ), kept AS (
     SELECT array_agg(id ORDER BY id) AS ids FROM locked WHERE joined
 ), deleted AS (
-    DELETE FROM {schema}.outbox USING kept WHERE outbox.batch = $2 AND kept.ids IS NULL
+    DELETE FROM {schema}.outbox USING kept WHERE outbox.batch = :batch AND kept.ids IS NULL
 ), reduced AS (
-    UPDATE {schema}.outbox SET ids = kept.ids FROM kept WHERE outbox.batch = $2 AND kept.ids IS NOT NULL
+    UPDATE {schema}.outbox SET ids = kept.ids FROM kept WHERE outbox.batch = :batch AND kept.ids IS NOT NULL
 )
 SELECT id FROM refused
 UNION
-SELECT id FROM {schema}.jobs WHERE id = ANY ($1) AND state = 'cancelled'
+SELECT id FROM {schema}.jobs WHERE id = ANY (:ids) AND state = 'cancelled'

@@ -1,11 +1,11 @@
 -- Retry, give back, snooze: jobs that are still ours become pending, with an outbox entry, or cancelled if a person asked for it.
--- $1 uuid batch of the outbox entry, fresh for each send    $2 text queue    $3 uuid[] ids    $4 uuid[] tokens
--- $5 text[] counters: attempts | interruptions | none    $6 bigint[] delays in ms    $7 text[] errors (a failure's goes into the row too)
--- $8 text[] tracebacks    $9 text[] outcomes    $10 float8[] seconds that the run took (null: there was none)
--- $11 uuid[] claim tokens of which every job has a verdict
+-- :batch uuid of the outbox entry, fresh for each send    :queue text    :ids uuid[]    :tokens uuid[]
+-- :counters text[]: attempts | interruptions | none    :delays_ms bigint[] delays in ms    :errors text[] (a failure's goes into the row too)
+-- :tracebacks text[]    :outcomes text[]    :durations float8[] seconds that the run took (null: there was none)
+-- :finished_claims uuid[] claim tokens of which every job has a verdict
 -- Returns id, state. Locked rows are skipped: get_row_status tells, and the caller sends again what is locked.
 WITH given AS (
-    SELECT * FROM unnest($3::uuid[], $4::uuid[], $5::text[], $6::bigint[], $7::text[], $8::text[], $9::text[], $10::float8[])
+    SELECT * FROM unnest(:ids::uuid[], :tokens::uuid[], :counters::text[], :delays_ms::bigint[], :errors::text[], :tracebacks::text[], :outcomes::text[], :durations::float8[])
         AS given (id, token, counter, delay_ms, error, traceback, outcome, seconds)
 ), locked AS (
     SELECT jobs.id FROM {schema}.jobs JOIN given ON jobs.id = given.id
@@ -36,8 +36,8 @@ WITH given AS (
     ON CONFLICT (job_id, number) DO NOTHING
 ), entry AS (
     INSERT INTO {schema}.outbox (batch, queue, ids)
-    SELECT $1, $2, array_agg(id) FROM requeued_jobs WHERE state = 'pending' HAVING count(*) > 0
+    SELECT :batch, :queue, array_agg(id) FROM requeued_jobs WHERE state = 'pending' HAVING count(*) > 0
 ), done AS (
-    DELETE FROM {schema}.claimed WHERE token = ANY ($11)
+    DELETE FROM {schema}.claimed WHERE token = ANY (:finished_claims)
 )
 SELECT id, state FROM requeued_jobs

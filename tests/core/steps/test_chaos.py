@@ -15,6 +15,7 @@ from tests.support.invariants import check_rows, tasks_in_redis
 from tests.support.proxy import Proxy
 from tests.support.wait import until
 from workqueue.core.errors import QueueUnavailable, StoreUnavailable
+from workqueue.core.options import JobOptions
 from workqueue.core.outcome import Complete, Fail, GiveBack, Retry, Verdict
 from workqueue.core.steps.lease import ClaimedTask, Lease
 from workqueue.core.steps.outbox import OutboxRelay
@@ -61,7 +62,7 @@ class Chaos:
 
     async def produce(self, steps: Steps) -> None:
         while True:
-            batch = [Submission("x", b"{}", RETRIES)] * self.random.randint(1, 20)
+            batch = [Submission("x", b"{}", JobOptions(RETRIES))] * self.random.randint(1, 20)
             for answer in await steps.submit.run_batch(batch):
                 if isinstance(answer, UUID):
                     self.accepted.add(answer)

@@ -11,12 +11,14 @@ from tests.support.invariants import check_rows, tasks_in_redis
 from tests.support.steps import make_claim, make_recover, make_submit
 from tests.support.wait import until
 from workqueue.core.errors import LeaseLost, QueueUnavailable, StoreRefused, StoreUnavailable
+from workqueue.core.options import DEFAULTS
 from workqueue.core.outcome import Complete, GiveBack
 from workqueue.core.steps.piggyback import Piggyback
 from workqueue.core.steps.settle import Ending
+from workqueue.core.store import NewJob
 from workqueue.core.wire import Submission, decode_task
 
-FIVE = [Submission("x", b'{"n":%d}' % number, 0) for number in range(5)]
+FIVE = [Submission("x", b'{"n":%d}' % number) for number in range(5)]
 
 
 async def dead(queue) -> list[dict[str, str]]:
@@ -110,7 +112,7 @@ async def test_copies_are_dropped_wherever_the_job_is(steps, queue, lease, psql)
 
 async def test_a_job_of_another_queue_is_buried(steps, queue, store, lease):
     job_id = uuid7()
-    await store.insert(uuid7(), "another", [(job_id, "x", "{}", 0)], [])
+    await store.insert(uuid7(), "another", [NewJob(job_id, "x", "{}", DEFAULTS)], [])
     await queue.push([b'{"type":"x","job_id":"%b"}' % str(job_id).encode()])
     assert await steps.claim.run_once(lease, 1) == []
     assert [entry["reason"] for entry in await dead(queue)] == [f"job {job_id} belongs to queue another"]
@@ -477,7 +479,7 @@ async def _audited(steps, lease, queue, psql) -> bool:
 
 async def test_a_worker_whose_host_has_an_odd_name_claims_all_the_same(queue, store, lease):
     claim = make_claim(queue, store, Piggyback(), "h\udcfc\0st.7")
-    await make_submit(queue, store, Piggyback()).run_batch([Submission("x", b"{}", 0)])
+    await make_submit(queue, store, Piggyback()).run_batch([Submission("x", b"{}")])
     await queue.push([b'{"type":"foreign"}'])
     held = await claim.run_once(lease, 10)
     assert len(held) == 2

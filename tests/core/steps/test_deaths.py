@@ -11,6 +11,7 @@ from tests.core.steps.conftest import Steps
 from tests.support.invariants import check_rows
 from tests.support.mortal import Killed, mortal
 from tests.support.steps import make_claim, make_recover, make_settle
+from workqueue.core.options import JobOptions
 from workqueue.core.outcome import Complete, Fail, GiveBack, Retry, Verdict
 from workqueue.core.queue import Queue
 from workqueue.core.retry import RetryPolicy
@@ -49,7 +50,7 @@ async def test_a_worker_may_die_at_each_step_of_a_claim(bridge, queue, rows, psq
     naming, after a row was made, ..."""
     parts = Steps(queue, rows)
     for crossings in range(CROSSINGS_MAX):
-        [own] = await parts.submit.run_batch([Submission("x", b"{}", 2)])
+        [own] = await parts.submit.run_batch([Submission("x", b"{}", JobOptions(2))])
         foreign = uuid4()
         nameless = [b'{"type":"x"}', b'{"type":"x","job_id":null}']
         await queue.push([*nameless, b'{"type":"x","job_id":"%b"}' % str(foreign).encode()])
@@ -91,7 +92,7 @@ async def test_a_worker_may_die_at_each_step_of_a_settle(
     """Between Postgres and Redis above all: what the row says has happened, has, once."""
     parts = Steps(queue, rows)
     for crossings in range(CROSSINGS_MAX):
-        submitted = await parts.submit.run_batch([Submission("x", b"{}", 2)] * 3)
+        submitted = await parts.submit.run_batch([Submission("x", b"{}", JobOptions(2))] * 3)
         ids = {job_id for job_id in submitted if isinstance(job_id, UUID)}
         lease, other = registered_lease(), registered_lease()
         held = await parts.claim.run_once(lease, 3)
@@ -135,7 +136,7 @@ async def test_a_retry_and_the_recovery_of_its_lease_in_the_same_instant_count_o
     outcomes = set()
     random = Random(3)
     for _ in range(15):
-        [job_id] = await parts.submit.run_batch([Submission("x", b"{}", 2)])
+        [job_id] = await parts.submit.run_batch([Submission("x", b"{}", JobOptions(2))])
         lease, other = registered_lease(), registered_lease()
         held = await parts.claim.run_once(lease, 1)
         await queue.fence(lease.id, (await queue.lease_scores())[lease.id])
@@ -164,7 +165,7 @@ async def test_a_worker_that_comes_back_under_its_old_name_is_another_one(queue,
     """The same host, pid and name, as in a container that was restarted: only the lease says who is who."""
     before, after = registered_lease(), registered_lease()
     old, new = Steps(queue, rows), Steps(queue, rows)  # both call themselves "w"
-    [job_id] = await old.submit.run_batch([Submission("x", b"{}", 2)])
+    [job_id] = await old.submit.run_batch([Submission("x", b"{}", JobOptions(2))])
     [zombie] = await old.claim.run_once(before, 1)
     assert await new.claim.audit(after) == 0, "what the old one holds is not the new one's to give back"
     assert await new.claim.run_once(after, 1) == []

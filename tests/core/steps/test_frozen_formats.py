@@ -10,6 +10,7 @@ from uuid_utils.compat import uuid7
 from tests.core.steps.conftest import Steps
 from tests.support.invariants import check_rows
 from tests.support.steps import make_recover
+from workqueue.core.options import JobOptions
 from workqueue.core.outcome import Complete, Retry
 from workqueue.core.steps.outbox import OutboxRelay
 from workqueue.core.steps.settle import Ending
@@ -32,7 +33,7 @@ async def test_tasks_of_the_first_release_are_understood(queue, store, psql, ste
 
 async def test_the_first_release_understands_the_tasks_of_this_one(queue, steps):
     """Every field that it knew is there, in the form that it knew; what it did not know, it keeps."""
-    await steps.submit.run_batch([Submission("x", b'{"a":1}', 3)])
+    await steps.submit.run_batch([Submission("x", b'{"a":1}', JobOptions(3))])
     [line] = await queue._command("LRANGE", queue.keys.ready, 0, -1)
     task = json.loads(line)
     for name, kind in FROZEN["fields"].items():

@@ -15,6 +15,7 @@ from tests.support.invariants import check_rows, tasks_in_redis
 from tests.support.steps import make_recover
 from tests.support.wait import until
 from workqueue.core.errors import StoreUnavailable
+from workqueue.core.options import JobOptions
 from workqueue.core.outcome import Complete, GiveBack, Retry
 from workqueue.core.steps.lease import Lease
 from workqueue.core.steps.outbox import OutboxRelay
@@ -44,7 +45,11 @@ class Late:
 
 
 async def submitted(steps: Steps, count: int) -> list[UUID]:
-    return [job for job in await steps.submit.run_batch([Submission("x", b"{}", 2)] * count) if isinstance(job, UUID)]
+    return [
+        job
+        for job in await steps.submit.run_batch([Submission("x", b"{}", JobOptions(2))] * count)
+        if isinstance(job, UUID)
+    ]
 
 
 async def fence(queue, lease: Lease) -> None:

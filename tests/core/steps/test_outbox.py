@@ -5,11 +5,13 @@ from uuid_utils.compat import uuid7
 from tests.support.invariants import check_rows, tasks_in_redis
 from tests.support.wait import until
 from workqueue.core.errors import QueueUnavailable, StoreUnavailable
+from workqueue.core.options import DEFAULTS, JobOptions
 from workqueue.core.steps.outbox import BATCHES_MAX, OutboxRelay
 from workqueue.core.steps.promote import Promote
+from workqueue.core.store import NewJob
 from workqueue.core.wire import Submission, decode_task
 
-JOBS = [Submission("x", b"{}", 2) for _ in range(3)]
+JOBS = [Submission("x", b"{}", JobOptions(2)) for _ in range(3)]
 
 
 async def lose_pushes(queue, psql) -> None:
@@ -27,7 +29,7 @@ async def test_what_a_sweep_finds_is_pushed_with_its_counters_and_early_jobs_are
     assert not await sweep.run_once()
     assert not await sweep.run_once()
     [early] = await queue._command("ZRANGE", queue.keys.scheduled, 0, -1)
-    assert (decode_task(early).job_id, decode_task(early).attempts) == (ids[0], 2)
+    assert (decode_task(early).job_id, decode_task(early).counters.attempts) == (ids[0], 2)
     [due] = await queue._command("LRANGE", queue.name, 0, -1)
     assert decode_task(due).job_id == ids[2]
     assert await psql("SELECT * FROM outbox") == []
@@ -43,7 +45,7 @@ async def test_a_young_outbox_entry_is_still_somebodys_work(steps, queue, store,
 
 async def test_a_full_take_says_that_there_may_be_more(steps, queue, store, psql):
     for _ in range(BATCHES_MAX + 1):
-        await store.insert(uuid7(), queue.name, [(uuid7(), "x", "{}", 0)], [])
+        await store.insert(uuid7(), queue.name, [NewJob(uuid7(), "x", "{}", DEFAULTS)], [])
     await lose_pushes(queue, psql)
     sweep = OutboxRelay(queue, store)
     assert await sweep.run_once()
@@ -55,7 +57,7 @@ async def test_a_full_take_says_that_there_may_be_more(steps, queue, store, psql
 async def test_a_batch_of_large_jobs_is_pushed_in_pieces(queue, store, psql, monkeypatch):
     ids = sorted(uuid7() for _ in range(12))
     large = '{"a":"' + "x" * 1024 * 1024 + '"}'
-    await store.insert(uuid7(), queue.name, [(job_id, "x", large, 0) for job_id in ids], [])
+    await store.insert(uuid7(), queue.name, [NewJob(job_id, "x", large, DEFAULTS) for job_id in ids], [])
     await lose_pushes(queue, psql)
     pieces: list[int] = []
     push = queue.push
@@ -153,7 +155,7 @@ async def test_ids_of_an_outbox_entry_in_any_order_are_all_pushed(queue, store, 
     # Pages go on behind the last id: unsorted, they would stop early, and the outbox entry would go.
     ids = sorted(uuid7() for _ in range(12))
     large = '{"a":"' + "x" * 2**20 + '"}'
-    await store.insert(uuid7(), queue.name, [(job_id, "x", large, 0) for job_id in ids[4:] + ids[:4]], [])
+    await store.insert(uuid7(), queue.name, [NewJob(job_id, "x", large, DEFAULTS) for job_id in ids[4:] + ids[:4]], [])
     await psql("UPDATE outbox SET at = now() - interval '6 s'")
     await OutboxRelay(queue, store).run_once()
     assert await tasks_in_redis(queue) == set(ids)

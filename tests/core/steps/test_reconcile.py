@@ -4,12 +4,14 @@ import trio
 from uuid_utils.compat import uuid7
 
 from tests.support.invariants import check_rows, tasks_in_redis
+from workqueue.core.options import DEFAULTS
 from workqueue.core.outcome import Complete
 from workqueue.core.steps.reconcile import Reconcile
 from workqueue.core.steps.settle import Ending
+from workqueue.core.store import NewJob
 from workqueue.core.wire import Submission
 
-TEN = [Submission("x", b"{}", 0)] * 10
+TEN = [Submission("x", b"{}")] * 10
 
 
 async def test_what_is_missing_is_pushed_and_nothing_else(steps, queue, store, psql, lease):
@@ -18,7 +20,9 @@ async def test_what_is_missing_is_pushed_and_nothing_else(steps, queue, store, p
     await steps.settle.run_batch([Ending(held[0], Complete(b"1"), 0.1)])
     await trio.sleep(0.002)  # the beginning is known to the millisecond
     await queue._command("LTRIM", queue.keys.ready, 4, -1)
-    await store.insert(uuid7(), "another", [(uuid7(), "x", "{}", 0)], [])  # in the same tables, and not ours
+    await store.insert(
+        uuid7(), "another", [NewJob(uuid7(), "x", "{}", DEFAULTS)], []
+    )  # in the same tables, and not ours
     await trio.sleep(0.002)
     counts = await Reconcile(queue, store).run(dry_run=True)
     assert (counts.pending, counts.missing, counts.pushed) == (7, 4, 0)
@@ -58,7 +62,7 @@ async def test_what_is_accepted_while_redis_is_read_is_not_pushed_again(steps, q
         async for piece in tasks():
             yield piece
         await trio.sleep(0.002)
-        await steps.submit.run_batch([Submission("x", b"{}", 0)])
+        await steps.submit.run_batch([Submission("x", b"{}")])
         await trio.sleep(0.002)
 
     monkeypatch.setattr(queue, "tasks", while_a_job_comes)

@@ -17,13 +17,14 @@ from tests.support.proxy import Proxy
 from tests.support.steps import make_orphans, make_recover
 from tests.support.wait import until
 from workqueue.core.errors import StoreBusy
+from workqueue.core.options import DEFAULTS, JobOptions
 from workqueue.core.outcome import Complete, GiveBack, Retry
 from workqueue.core.queue import Inspection, Queue
 from workqueue.core.steps.lease import ClaimedTask, Lease
 from workqueue.core.steps.outbox import OutboxRelay
 from workqueue.core.steps.recover import Recover
 from workqueue.core.steps.settle import Ending
-from workqueue.core.store import JobStore
+from workqueue.core.store import JobStore, NewJob
 from workqueue.core.wire import Submission
 
 MAX = 3
@@ -40,7 +41,7 @@ def recover(queue: Queue, rows: JobStore | None) -> Recover:
 
 
 async def submitted(parts: Steps, count: int) -> list[UUID]:
-    ids = await parts.submit.run_batch([Submission("x", b"{}", 2)] * count)
+    ids = await parts.submit.run_batch([Submission("x", b"{}", JobOptions(2))] * count)
     return [job_id for job_id in ids if isinstance(job_id, UUID)]
 
 
@@ -466,7 +467,7 @@ async def test_rows_whose_owner_is_no_lease_are_found_in_two_looks(store, steps,
 async def test_a_worker_of_another_queue_is_no_orphan_of_ours(store, queue, psql):
     """Its lease is among those of its own queue, and its rows in the same tables."""
     theirs = uuid7()
-    await store.insert(uuid7(), "another", [(theirs, "x", "{}", 0)], [])
+    await store.insert(uuid7(), "another", [NewJob(theirs, "x", "{}", DEFAULTS)], [])
     await store.claim([theirs], uuid4(), queue="another", owner=uuid4(), worker="w", earlier=[], done_claims=[])
     orphans = make_orphans(queue, store, term_seconds=0)
     for _ in range(2):
@@ -508,7 +509,7 @@ async def test_a_flight_whose_lease_was_evicted_is_found_without_rows(queue, ste
 
 
 async def submitted_in_redis(parts: Steps, queue: Queue, count: int) -> list[UUID]:
-    await parts.submit.run_batch([Submission("x", b"{}", 2)] * count)
+    await parts.submit.run_batch([Submission("x", b"{}", JobOptions(2))] * count)
     return [UUID(task["job_id"]) for task in await ready(queue)]
 
 

@@ -12,12 +12,13 @@ from uuid_utils.compat import uuid7
 from tests.core.steps.conftest import Steps
 from tests.support.mortal import Killed, mortal
 from workqueue.core.errors import QueueUnavailable
+from workqueue.core.options import DEFAULTS
 from workqueue.core.outcome import Complete
 from workqueue.core.queue import Queue, open_queue
 from workqueue.core.steps.outbox import OutboxRelay
 from workqueue.core.steps.redis_loss import RedisLoss
 from workqueue.core.steps.settle import Ending
-from workqueue.core.store import JobStore
+from workqueue.core.store import JobStore, NewJob
 from workqueue.core.wire import Submission
 from workqueue.services.local.valkey import run_valkey
 
@@ -44,7 +45,7 @@ async def accepted(queue: Queue, store: JobStore, count: int) -> list[UUID]:
     steps = Steps(queue, store)
     ids: list[UUID] = []
     for begin in range(0, count, 500):
-        answers = await steps.submit.run_batch([Submission("x", b"{}", 0)] * min(500, count - begin))
+        answers = await steps.submit.run_batch([Submission("x", b"{}")] * min(500, count - begin))
         ids += [job_id for job_id in answers if isinstance(job_id, UUID)]
         await steps.piggyback.clear(store)
     assert len(ids) == count
@@ -127,7 +128,7 @@ async def test_rows_of_another_queue_are_left_to_its_own_workers(loss, own_queue
     """They lie in the same tables. Pushed into this queue, each would be buried, and be pending for ever."""
     await begun(loss, own_queue, store, psql)
     ids = await accepted(own_queue, store, 3)
-    await store.insert(uuid7(), "another", [(uuid7(), "x", "{}", 0)], [])
+    await store.insert(uuid7(), "another", [NewJob(uuid7(), "x", "{}", DEFAULTS)], [])
     [(theirs,)] = await psql("SELECT batch FROM outbox WHERE queue = 'another'")
     await own_queue._command("FLUSHALL")
     await loss.run_once()
@@ -294,7 +295,7 @@ async def test_everything_comes_back_after_a_restart_with_a_file_that_was_cut(
             lost = await accepted(queue, store, 5)
         else:
             lost = sorted(uuid7() for _ in range(5))
-            await store.insert(uuid7(), queue_name, [(job_id, "x", "{}", 0) for job_id in lost], [])
+            await store.insert(uuid7(), queue_name, [NewJob(job_id, "x", "{}", DEFAULTS) for job_id in lost], [])
             await psql("UPDATE jobs SET updated_at = now() - interval '1 hour' WHERE id = ANY ($1)", lost)
             await psql("UPDATE outbox SET at = 'epoch'")
             await sweep(queue, store)

@@ -9,13 +9,14 @@ from tests.core.steps.conftest import Steps
 from tests.support.invariants import check_nothing_left, check_rows, tasks_in_redis
 from tests.support.wait import until
 from workqueue.core.job import Artifact, JobState
+from workqueue.core.options import JobOptions
 from workqueue.core.outcome import Complete, Fail, GiveBack, Retry
 from workqueue.core.retry import RetryPolicy
 from workqueue.core.steps.settle import Ending
 from workqueue.core.store import Finish, Requeue
 from workqueue.core.wire import Submission, decode_task, encode_task
 
-HUNDRED = [Submission("x", b"{}", 2) for _ in range(100)]
+HUNDRED = [Submission("x", b"{}", JobOptions(2)) for _ in range(100)]
 
 
 async def states(psql) -> dict[str, int]:
@@ -52,9 +53,12 @@ async def test_retries_and_what_goes_back_are_marked_until_redis_has_them(steps,
     )
     await check_rows(queue, psql)
     ready = [decode_task(line) for line in await queue._command("LRANGE", queue.name, 0, -1)]
-    assert [(task.job_id, task.interruptions) for task in ready] == [(interrupted.job_id, 1), (unstarted.job_id, 0)]
+    assert [(task.job_id, task.counters.interruptions) for task in ready] == [
+        (interrupted.job_id, 1),
+        (unstarted.job_id, 0),
+    ]
     [waiting] = await queue._command("ZRANGE", queue.keys.scheduled, 0, -1)
-    assert (decode_task(waiting).job_id, decode_task(waiting).attempts) == (retried.job_id, 1)
+    assert (decode_task(waiting).job_id, decode_task(waiting).counters.attempts) == (retried.job_id, 1)
     await steps.piggyback.clear(store)
     assert await psql("SELECT * FROM outbox") == []
 
@@ -179,7 +183,7 @@ async def test_an_outcome_of_a_job_that_waits_again_gives_its_task_back(steps, q
 
 async def test_redis_only_a_failed_job_is_a_dead_letter_and_a_retry_carries_its_counter(queue, lease):
     steps = Steps(queue, None)
-    await steps.submit.run_batch([Submission("x", b'{"n":1}', 2)] * 3)
+    await steps.submit.run_batch([Submission("x", b'{"n":1}', JobOptions(2))] * 3)
     failed, retried, done = await take(steps, lease, 3)
     await steps.settle.run_batch(
         [

@@ -9,12 +9,13 @@ from tests.support.invariants import check_rows, tasks_in_redis
 from tests.support.steps import make_submit
 from tests.support.wait import until
 from workqueue.core.errors import EnqueueFailed, PersistFailed, StoreBusy, StoreUnavailable
+from workqueue.core.options import JobOptions
 from workqueue.core.outcome import Retry
 from workqueue.core.steps.outbox import OutboxRelay
 from workqueue.core.steps.settle import Ending
 from workqueue.core.wire import Submission, decode_task
 
-TEN = [Submission("x", b'{"n":%d}' % number, 3) for number in range(10)]
+TEN = [Submission("x", b'{"n":%d}' % number, JobOptions(3)) for number in range(10)]
 
 
 async def test_a_batch_becomes_rows_an_outbox_entry_and_tasks_and_the_next_batch_takes_the_outbox_entry(
@@ -23,7 +24,7 @@ async def test_a_batch_becomes_rows_an_outbox_entry_and_tasks_and_the_next_batch
     ids = await steps.submit.run_batch(TEN)
     assert all(isinstance(job_id, UUID) for job_id in ids)
     tasks = [decode_task(line) for line in await queue._command("LRANGE", queue.name, 0, -1)]
-    assert [(task.job_id, task.payload, task.retries) for task in tasks] == [
+    assert [(task.job_id, task.payload, task.options.retries) for task in tasks] == [
         (job_id, submission.payload, 3) for job_id, submission in zip(ids, TEN, strict=True)
     ]
     assert await psql.value("SELECT count(*) FROM outbox") == 1
@@ -148,7 +149,12 @@ async def test_a_refusal_that_meets_a_locked_row_is_asked_for_once_more(
 
 async def test_one_bad_value_among_a_hundred_is_refused_alone(steps, queue, psql):
     # Nothing that read_submission lets through is bad; a row may have more rules than it knows one day.
-    batch = [*TEN * 5, Submission("x", b'{"a":"\0"}', 3), *TEN * 4, Submission("x", b"{}", 2**40)]
+    batch = [
+        *TEN * 5,
+        Submission("x", b'{"a":"\0"}', JobOptions(3)),
+        *TEN * 4,
+        Submission("x", b"{}", JobOptions(2**40)),
+    ]
     answers = await steps.submit.run_batch(batch)
     assert [index for index, answer in enumerate(answers) if isinstance(answer, PersistFailed)] == [50, 91]
     accepted = {answer for answer in answers if isinstance(answer, UUID)}
@@ -203,11 +209,11 @@ async def test_a_refused_push_whose_refusal_was_not_answered_is_asked_once_and_t
 async def test_the_outbox_entry_stays_where_neither_push_nor_refusal_was_answered(
     far_steps, redis_proxy, postgres_proxy, psql, queue, store
 ):
-    await far_steps.submit.run_batch([Submission("x", b"{}", 0)])
+    await far_steps.submit.run_batch([Submission("x", b"{}")])
     redis_proxy.swallow_requests()
 
     async def submit() -> None:
-        await far_steps.submit.run_batch([Submission("x", b"{}", 0)])
+        await far_steps.submit.run_batch([Submission("x", b"{}")])
 
     async with trio.open_nursery() as producer:
         producer.start_soon(submit)

@@ -12,17 +12,19 @@ from tests.support.invariants import check_rows, tasks_in_redis
 from tests.support.steps import make_submit_once
 from tests.support.wait import until
 from workqueue.core.errors import EnqueueFailed, InvalidKey, KeyReused, PersistFailed, StoreUnavailable
+from workqueue.core.options import JobOptions
 from workqueue.core.steps.expiry import PRUNE_MAX, PruneKeys
 from workqueue.core.steps.outbox import OutboxRelay
 from workqueue.core.steps.submit import REFUSED
 from workqueue.core.steps.submit_once import Keyed, SubmitOnce, keyed
+from workqueue.core.store import NewJob
 from workqueue.core.wire import Submission, decode_task
 
 DAY = 86_400.0
 
 
 def item(key: str = "k", body: bytes = b"{}", *, payload: bytes = b"{}", retries: int = 3) -> Keyed:
-    return keyed(Submission("x", payload, retries), key, body)
+    return keyed(Submission("x", payload, JobOptions(retries)), key, body)
 
 
 def once(queue, store, ttl_seconds: float = DAY) -> SubmitOnce:
@@ -64,13 +66,13 @@ async def ids_in_list(queue) -> list[UUID | None]:
 
 @pytest.mark.parametrize("key", ["a", "!~", "x" * 255, '"8e03978e-40d5-43e8-bc93-6894a57f9324"'])
 def test_a_key_is_visible_ascii(key):
-    assert keyed(Submission("x", b"{}", 0), key, b"") == keyed(Submission("x", b"{}", 0), key, b"")
+    assert keyed(Submission("x", b"{}"), key, b"") == keyed(Submission("x", b"{}"), key, b"")
 
 
 @pytest.mark.parametrize("key", ["", "x" * 256, "a b", "a\n", "\x7f", "ü", "a,b "])
 def test_anything_else_is_none(key):
     with pytest.raises(InvalidKey):
-        keyed(Submission("x", b"{}", 0), key, b"")
+        keyed(Submission("x", b"{}"), key, b"")
 
 
 # --- one job a key
@@ -187,7 +189,12 @@ async def test_an_insert_that_arrives_after_its_repeat_changes_nothing(first, se
     [job_id] = await second.run_batch([item()])
     late = uuid7()
     keys = [(item().key_hash, item().body_hash)]
-    assert await store.insert_once(uuid7(), queue.name, [(late, "x", "{}", 3)], keys, [], ttl_seconds=DAY) == set()
+    assert (
+        await store.insert_once(
+            uuid7(), queue.name, [NewJob(late, "x", "{}", JobOptions(3))], keys, [], ttl_seconds=DAY
+        )
+        == set()
+    )
     assert [row["id"] for row in await psql("SELECT id FROM jobs")] == [job_id]
     assert await psql.value("SELECT count(*) FROM outbox") == 1
 
@@ -245,7 +252,7 @@ async def test_a_repeat_that_waits_for_the_refusal_of_its_row_makes_a_new_one(se
     """The refusal has locked the row when the repeat wants to join it: its key is free when the wait is over."""
     refused, batch = uuid7(), uuid7()
     keys = [(item().key_hash, item().body_hash)]
-    await store.insert_once(batch, queue.name, [(refused, "x", "{}", 3)], keys, [], ttl_seconds=DAY)
+    await store.insert_once(batch, queue.name, [NewJob(refused, "x", "{}", JobOptions(3))], keys, [], ttl_seconds=DAY)
     await psql("BEGIN")
     await psql("UPDATE jobs SET state = 'cancelled'")
     answers: list[object] = []

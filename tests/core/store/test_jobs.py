@@ -9,9 +9,11 @@ import trio
 from uuid_utils.compat import uuid7
 
 from tests.support.wait import until
+from workqueue.core.counters import Counters
 from workqueue.core.errors import StoreBusy, StoreRefused
 from workqueue.core.job import TRANSITIONS, Artifact, JobState
-from workqueue.core.store import Counters, Finish, Requeue, sql
+from workqueue.core.options import DEFAULTS, JobOptions
+from workqueue.core.store import Finish, NewJob, Requeue, sql
 from workqueue.core.store.jobs import ERROR_LENGTH_MAX, TRACEBACK_LENGTH_MAX, clean
 from workqueue.core.wire import Task
 
@@ -21,7 +23,7 @@ OWNER = uuid4()
 
 async def insert(store, count: int = 1, **fields: object) -> list[UUID]:
     ids = sorted(uuid7() for _ in range(count))
-    await store.insert(uuid7(), Q, [(job_id, "x", '{"n":1}', 3) for job_id in ids], [])
+    await store.insert(uuid7(), Q, [NewJob(job_id, "x", '{"n":1}', JobOptions(3)) for job_id in ids], [])
     return ids
 
 
@@ -125,13 +127,13 @@ async def test_a_row_that_somebody_holds_is_skipped_and_the_others_go_on(store, 
 
 async def test_a_foreign_task_gets_a_row_once(store):
     job_id, token = uuid4(), uuid4()
-    task = Task("x", b'{"a" : 1}', 5, 2, 1, 1, job_id, b'"more":[1]')
+    task = Task("x", b'{"a" : 1}', JobOptions(5), Counters(2, 1, 1), job_id, b'"more":[1]')
     await store.adopt([(job_id, task)], token, queue=Q, owner=OWNER, worker="w")
     await store.adopt([(job_id, task)], uuid4(), queue=Q, owner=uuid4(), worker="other")
     assert await store.owned(OWNER) == {token: {job_id}}
     assert await claim(store, [job_id], earlier=[token]) == {job_id: Counters(2, 1, 1)}
     row = await store.get(job_id)
-    assert (row.payload, row.retries, row.worker) == ('{"a" : 1}', 5, "w")
+    assert (row.payload, row.options.retries, row.worker) == ('{"a" : 1}', 5, "w")
 
 
 async def test_a_job_with_two_retries_that_fails_three_times(store, psql):
@@ -227,7 +229,7 @@ async def test_artifacts_come_with_the_end_and_only_with_it(store):
 
 async def test_a_refused_submit_cancels_what_was_never_claimed(store, psql):
     ids, batch = sorted(uuid7() for _ in range(4)), uuid7()
-    await store.insert(batch, Q, [(job_id, "x", "{}", 0) for job_id in ids], [])
+    await store.insert(batch, Q, [NewJob(job_id, "x", "{}", DEFAULTS) for job_id in ids], [])
     await claim(store, [ids[0]])
     await psql("UPDATE jobs SET attempts = 1 WHERE id = $1", ids[1])  # it ran and failed in the meantime
     await psql("UPDATE jobs SET joined = true WHERE id = $1", ids[2])
@@ -252,7 +254,7 @@ async def test_a_refused_submit_waits_for_a_locked_row_and_says_so(store, psql):
 async def test_a_row_that_is_joined_while_a_refused_submit_waits_for_it_keeps_its_outbox_entry(store, psql):
     # A repeat under the same idempotency key was answered 200: without its entry the job would be pending for ever.
     ids, batch = sorted(uuid7() for _ in range(3)), uuid7()
-    await store.insert(batch, Q, [(job_id, "x", "{}", 0) for job_id in ids], [])
+    await store.insert(batch, Q, [NewJob(job_id, "x", "{}", DEFAULTS) for job_id in ids], [])
     await psql("BEGIN")
     await psql("UPDATE jobs SET joined = true WHERE id = $1", ids[0])
     await psql("UPDATE jobs SET updated_at = now() WHERE id = $1", ids[1])  # a sweep came by
@@ -296,7 +298,7 @@ async def test_outbox_are_taken_by_one_sweep_at_a_time(store, psql):
 
 async def test_waiting_jobs_come_in_pieces_of_bytes(store, psql):
     ids = sorted(uuid7() for _ in range(5))
-    await store.insert(uuid7(), Q, [(i, "x", '{"a":"' + "x" * 1000 + '"}', 0) for i in ids], [])
+    await store.insert(uuid7(), Q, [NewJob(i, "x", '{"a":"' + "x" * 1000 + '"}', DEFAULTS) for i in ids], [])
     await psql("UPDATE jobs SET run_at = now() + interval '1 h', extra = '\"k\":1' WHERE id = $1", ids[0])
     first = await store.waiting(ids, after=None, bytes_max=1500)
     assert [job_id for job_id, _, _ in first] == ids[:2]
@@ -327,7 +329,7 @@ async def test_pages_lose_no_row_where_a_thousand_were_made_in_one_microsecond(s
 async def test_every_state_is_found_page_by_page(store):
     ids = await insert(store, 12)
     other = uuid7()
-    await store.insert(uuid7(), "other", [(other, "x", "{}", 3)], [])
+    await store.insert(uuid7(), "other", [NewJob(other, "x", "{}", JobOptions(3))], [])
     batch, token = uuid4(), uuid4()
     running, failed, cancelled = ids[2:5], ids[5:7], ids[7:10]
     await claim(store, [*running, *failed], token)
@@ -364,7 +366,10 @@ async def test_what_ended_without_a_result_is_found_without_a_look_at_what_compl
         Q, state,
     )  # fmt: skip
     await psql("ANALYZE jobs")
-    plan = await psql("EXPLAIN " + sql.LIST_JOBS, Q, None, state, None, None, 50, 1_000_000)
+    text, *values = sql.LIST_JOBS.bind(
+        queue=Q, type=None, state=state, before_at=None, before_id=None, limit=50, bytes_max=1_000_000
+    )
+    plan = await psql(f"EXPLAIN {text}", *values)
     assert any("jobs_failed_created" in line[0] for line in plan), plan
 
 
@@ -461,7 +466,13 @@ async def test_an_outbox_entry_of_another_queue_is_left_to_its_workers(store, ps
 
 async def test_the_largest_counters_still_give_a_run_a_number(store):
     job_id, token, most = uuid4(), uuid4(), 500_000_000
-    await store.adopt([(job_id, Task("x", b"{}", 0, most, most, most, job_id))], token, queue=Q, owner=OWNER, worker="")
+    await store.adopt(
+        [(job_id, Task("x", b"{}", DEFAULTS, Counters(most, most, most), job_id))],
+        token,
+        queue=Q,
+        owner=OWNER,
+        worker="",
+    )
     assert await finish(store, [Finish(job_id, token, JobState.FAILED, "failed", 1, None, "E")]) == {job_id}
     assert [run.number for run in await store.runs(job_id)] == [3 * most + 1]
 

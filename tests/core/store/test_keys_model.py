@@ -10,7 +10,8 @@ from uuid_utils.compat import uuid7
 
 from tests.support.portal import Portal
 from tests.support.rows import Psql, open_psql
-from workqueue.core.store import JobStore, KeyHolder, migrate, open_store
+from workqueue.core.options import DEFAULTS
+from workqueue.core.store import JobStore, KeyHolder, NewJob, migrate, open_store
 
 KEYS = st.dictionaries(st.sampled_from([b"a", b"b", b"c", b"d"]), st.sampled_from([b"one", b"two"]), min_size=1)
 RUNNING = ("pending", "processing")
@@ -36,7 +37,7 @@ class KeysMachine(RuleBasedStateMachine):
 
     @rule(given=KEYS)
     def insert(self, given: dict[bytes, bytes]) -> None:
-        rows = {key: (uuid7(), "x", "{}", 0) for key in given}
+        rows = {key: NewJob(uuid7(), "x", "{}", DEFAULTS) for key in given}
         batch = uuid7()
 
         async def call() -> set[UUID]:
@@ -44,7 +45,7 @@ class KeysMachine(RuleBasedStateMachine):
                 batch, self.queue, list(rows.values()), list(given.items()), [], ttl_seconds=3600
             )
 
-        mine = {key: row[0] for key, row in rows.items() if key not in self.keys}
+        mine = {key: row.id for key, row in rows.items() if key not in self.keys}
         assert self.portal.call(call) == set(mine.values())
         self.keys |= {key: (given[key], job_id) for key, job_id in mine.items()}
         self.jobs |= dict.fromkeys(mine.values(), ("pending", False))

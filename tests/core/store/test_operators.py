@@ -12,7 +12,8 @@ from tests.support.rows import open_psql
 from tests.support.wait import until
 from workqueue.core.errors import StoreUnavailable
 from workqueue.core.job import Artifact, JobState
-from workqueue.core.store import Finish, JobStore, Requeue, migrate, open_store
+from workqueue.core.options import DEFAULTS
+from workqueue.core.store import Finish, JobStore, NewJob, Requeue, migrate, open_store
 from workqueue.core.store.jobs import Checkpoint
 
 Q = "q"
@@ -38,7 +39,7 @@ async def role(bridge, postgres_dsn, database_schema):
 
 async def insert(store: JobStore, count: int = 1) -> list[UUID]:
     ids = [uuid7() for _ in range(count)]
-    await store.insert(uuid7(), Q, [(job_id, "x", "{}", 0) for job_id in ids], [])
+    await store.insert(uuid7(), Q, [NewJob(job_id, "x", "{}", DEFAULTS) for job_id in ids], [])
     return ids
 
 
@@ -46,7 +47,7 @@ async def do_everything(store: JobStore) -> None:
     """Each statement once."""
     ids = await insert(store, 6)
     keyed, key = uuid7(), uuid4().bytes
-    assert await store.insert_once(uuid7(), Q, [(keyed, "x", "{}", 0)], [(key, b"b")], [], ttl_seconds=60)
+    assert await store.insert_once(uuid7(), Q, [NewJob(keyed, "x", "{}", DEFAULTS)], [(key, b"b")], [], ttl_seconds=60)
     await store.join(Q, [(key, b"b")])
     await store.free_keys(Q, [key])
     await store.prune_keys(limit=10)

@@ -13,7 +13,8 @@ from tests.support.proxy import Proxy, through
 from tests.support.wait import until
 from workqueue.core.errors import StoreBusy, StoreRefused, StoreUnavailable
 from workqueue.core.job import JobState
-from workqueue.core.store import Finish, open_store
+from workqueue.core.options import DEFAULTS, JobOptions
+from workqueue.core.store import Finish, NewJob, open_store
 from workqueue.core.store.outages import outage
 from workqueue.services.local.process import free_port
 
@@ -23,7 +24,7 @@ Q = "q"
 async def insert(store, **instead):
     job = {"type": "x", "payload": "{}", "retries": 0} | instead
     job_id = uuid7()
-    await store.insert(uuid7(), Q, [(job_id, job["type"], job["payload"], job["retries"])], [])
+    await store.insert(uuid7(), Q, [NewJob(job_id, job["type"], job["payload"], JobOptions(job["retries"]))], [])
     return job_id
 
 
@@ -39,7 +40,7 @@ async def test_a_value_that_cannot_be_stored_is_refused_and_nothing_is_done(stor
 
 
 async def test_the_same_id_twice_is_refused(store):
-    job = (uuid7(), "x", "{}", 0)
+    job = NewJob(uuid7(), "x", "{}", DEFAULTS)
     await store.insert(uuid7(), Q, [job], [])
     with pytest.raises(StoreRefused):
         await store.insert(uuid7(), Q, [job], [])

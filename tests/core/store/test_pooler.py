@@ -17,10 +17,12 @@ from tests.support.rows import open_psql
 from tests.support.steps import make_submit
 from tests.support.wait import until
 from tests.worker.processes import worker_process
+from workqueue.core.counters import Counters
 from workqueue.core.errors import StoreBusy, StoreRefused
 from workqueue.core.job import JobState
+from workqueue.core.options import DEFAULTS, JobOptions
 from workqueue.core.steps.piggyback import Piggyback
-from workqueue.core.store import Counters, Finish, JobStore, Requeue, migrate, open_store
+from workqueue.core.store import Finish, JobStore, NewJob, Requeue, migrate, open_store
 from workqueue.core.store.connecting import connect, target
 from workqueue.core.store.jobs import Checkpoint
 from workqueue.core.wire import Submission
@@ -53,7 +55,7 @@ async def psql(bridge, pooled, postgres_dsn, database_schema):
 
 async def insert(store: JobStore, count: int = 1) -> list[UUID]:
     ids = [uuid7() for _ in range(count)]
-    await store.insert(uuid7(), Q, [(job_id, "x", "{}", 3) for job_id in ids], [])
+    await store.insert(uuid7(), Q, [NewJob(job_id, "x", "{}", JobOptions(3)) for job_id in ids], [])
     return ids
 
 
@@ -86,7 +88,7 @@ async def test_many_at_once_find_their_tables_and_their_statements(pooled, psql,
     assert states == {"completed": 35, "failed": 35, "pending": 35}
     assert await psql("SELECT 1 FROM pg_tables WHERE schemaname = 'public'") == [], "none has landed elsewhere"
     with pytest.raises(StoreRefused):
-        await pooled.insert(uuid7(), Q, [(uuid7(), "x", "\0", 0)], [])
+        await pooled.insert(uuid7(), Q, [NewJob(uuid7(), "x", "\0", DEFAULTS)], [])
 
 
 async def test_what_waits_for_a_lock_gives_up_in_time(pooled, psql):
@@ -94,11 +96,13 @@ async def test_what_waits_for_a_lock_gives_up_in_time(pooled, psql):
     owner = uuid4()
     [other] = await insert(pooled)
     await claim(pooled, [other], uuid4(), owner)
-    await pooled.insert_once(uuid7(), Q, [(keyed := uuid7(), "x", "{}", 0)], [(b"k", b"b")], [], ttl_seconds=60)
+    await pooled.insert_once(
+        uuid7(), Q, [NewJob(keyed := uuid7(), "x", "{}", DEFAULTS)], [(b"k", b"b")], [], ttl_seconds=60
+    )
     await psql("BEGIN")
     await psql("SELECT * FROM jobs FOR UPDATE")
     await psql("INSERT INTO idempotency VALUES ($1, $2, $2, $3, now())", Q, b"new", uuid7())
-    row, keys = (uuid7(), "x", "{}", 0), [(b"new", b"b")]
+    row, keys = NewJob(uuid7(), "x", "{}", DEFAULTS), [(b"new", b"b")]
     calls = [
         partial(pooled.refuse, [job_id], uuid7(), "no"),
         partial(pooled.recover, owner, Q, uuid7(), blameless=False, started=[], max_recoveries=3),
@@ -162,7 +166,7 @@ async def test_a_session_of_our_own_is_told_from_one_that_is_shared(bridge, pool
 async def test_a_worker_behind_it_does_its_jobs(
     nursery, tmp_path: Path, pooled_dsn, pooled, psql, queue, redis_url, database_schema
 ):
-    await make_submit(queue, pooled, Piggyback()).run_batch([Submission("quick", b"{}", 0)] * 200)
+    await make_submit(queue, pooled, Piggyback()).run_batch([Submission("quick", b"{}")] * 200)
     variables = {"REDIS_URL": redis_url, "QUEUE_NAME": queue.name, "DATABASE_URL": pooled_dsn,
                  "DATABASE_SCHEMA": database_schema, "WORKER_CONCURRENCY": "20"}  # fmt: skip
     async with worker_process(nursery, tmp_path / "ledger", **variables) as worker:

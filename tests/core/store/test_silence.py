@@ -8,12 +8,13 @@ from tests.core.store.test_jobs import claim, finish, insert
 from workqueue.core.errors import StoreUnavailable
 from workqueue.core.job import JobState
 from workqueue.core.store import Finish, sql
+from workqueue.core.store.sql import Statement
 
 
-def silent(statement: str) -> str:
+def silent(statement: Statement) -> Statement:
     """The statement as one that lost its rows on the way to its answer, all but the count."""
     head, count = statement.rsplit("UNION ALL", 1)
-    return f"{head} AND false UNION ALL {count.replace('count(*)', '0')}"
+    return Statement(f"{head} AND false UNION ALL {count.replace('count(*)', '0')}", statement.names)
 
 
 async def test_a_claim_that_tells_of_fewer_rows_than_it_claimed_is_no_answer(store, monkeypatch):

@@ -12,7 +12,8 @@ from uuid_utils.compat import uuid7
 from tests.support.portal import Portal
 from tests.support.rows import Psql, open_psql
 from workqueue.core.job import JobState
-from workqueue.core.store import Finish, JobStore, Requeue, migrate, open_store
+from workqueue.core.options import DEFAULTS
+from workqueue.core.store import Finish, JobStore, NewJob, Requeue, migrate, open_store
 from workqueue.core.store.oldest_waiting import Floor
 
 TYPES = st.sampled_from(["x", "y"])
@@ -35,7 +36,7 @@ class PagesMachine(RuleBasedStateMachine):
 
     @rule(types=st.lists(TYPES, min_size=1, max_size=4))
     def insert(self, types: list[str]) -> None:
-        jobs = [(uuid7(), job_type, '{"a":1}', 3) for job_type in types]
+        jobs = [NewJob(uuid7(), job_type, '{"a":1}', DEFAULTS) for job_type in types]
         self.portal.call(self.store.insert, uuid7(), self.queue, jobs, [])
 
     @rule(data=st.data(), most=st.integers(1, 5), seconds=st.sampled_from([0, 100]))

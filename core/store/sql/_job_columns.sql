@@ -1,0 +1,3 @@
+-- The columns of `jobs` that the API shows.
+id, type, state, queue, {options}, attempts, recoveries, interruptions, payload, error_message, run_at, worker,
+started_at, finished_at, created_at, updated_at
