@@ -60,4 +60,4 @@ lock: ## Newer versions into locks/ (needs uv)
 web: setup ## Build the page
 
 clean: ## Everything that was made, data of `make up` included
-	rm -rf .venv .setup .workqueue web/node_modules services/producer/page .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf .venv .setup .workqueue web/node_modules services/producer/static .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -4,7 +4,7 @@ import { dirname, join, resolve } from "node:path";
 import react from "@vitejs/plugin-react";
 import { defineConfig, type Plugin } from "vite";
 
-const OUT = resolve(import.meta.dirname, "../services/producer/page");
+const OUT = resolve(import.meta.dirname, "../services/producer/static");
 const PRODUCER = "http://localhost:8080";
 
 /** The producer's /docs loads nothing from outside: Swagger UI's own files lie beside docs/index.html. */

@@ -38,7 +38,7 @@ LINGER_BYTES = 4 << 20
 REFUSAL_SECONDS = 0.05  #: for the same, where there is no room for the connection
 VERSIONS = {b"1.0", b"1.1"}
 
-#: What services/http/asgi.py keeps its Connections under, in the extensions of an app.
+#: What services/http/guard.py keeps its Connections under, in the extensions of an app.
 EXTENSION = "workqueue.connections"
 
 TOO_MANY_CLIENTS = b"too many connections"

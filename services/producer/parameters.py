@@ -9,7 +9,7 @@ from werkzeug.datastructures import MultiDict
 
 from workqueue.core.job import JobState
 from workqueue.core.wire import TYPE_LENGTH_MAX
-from workqueue.services.http.answers import Refused
+from workqueue.services.http.responses import Refused
 from workqueue.services.producer.views import read_cursor
 
 LIMIT_DEFAULT, LIMIT_MAX = 50, 500

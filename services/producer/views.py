@@ -4,14 +4,15 @@ import re
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from msgspec import UNSET, Raw, Struct, UnsetType
+from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
 from workqueue.core.job import JobState
 from workqueue.core.queue import Depths
 from workqueue.core.store import ArtifactHead, JobRow, Run
+from workqueue.core.wire import RETRIES_MAX, TYPE_LENGTH_MAX
 from workqueue.services.health import DependencyHealth
 from workqueue.services.published import Published, RunningJob, read_published
 
@@ -44,9 +45,9 @@ class BatchAnswer(Struct, frozen=True):
 class EnqueueRequest(Struct, frozen=True):
     """What POST /enqueue takes. Unknown fields are ignored, null counts as absent."""
 
-    type: str
-    payload: dict[str, Any] = {}
-    retries: int = 0
+    type: Annotated[str, Meta(min_length=1, max_length=TYPE_LENGTH_MAX)]
+    payload: dict[str, Any] | None = {}
+    retries: Annotated[int, Meta(ge=0, le=RETRIES_MAX)] | None = 0
 
 
 class JobView(Struct, frozen=True, kw_only=True):
@@ -57,7 +58,9 @@ class JobView(Struct, frozen=True, kw_only=True):
     status: JobState
     retries: int
     attempts: int
-    payload: Raw
+    payload: Annotated[
+        Raw, Meta(extra_json_schema={"type": "object", "additionalProperties": True, "description": "as it came in"})
+    ]
     error_message: str | None
     created_at: datetime
     updated_at: datetime
@@ -73,13 +76,13 @@ class JobView(Struct, frozen=True, kw_only=True):
 class JobDetails(JobView, frozen=True, kw_only=True):
     """A job with all that is known of it."""
 
-    result: Raw
+    result: Annotated[Raw, Meta(description="any JSON value, or null")]
     artifacts: list[ArtifactHead]
     runs: list[Run]
 
 
 class WorkerView(Struct, frozen=True):
-    """A worker that lives now."""
+    """A worker that is alive now."""
 
     id: UUID
     name: str
@@ -96,7 +99,7 @@ class WorkerView(Struct, frozen=True):
 
 
 class Metrics(Struct, frozen=True):
-    """The worker's five fields, summed over the workers that live now."""
+    """The worker's five fields, summed over the workers that are alive now."""
 
     total_jobs_in_queue: int
     jobs_done: int
@@ -152,7 +155,7 @@ def _row(row: JobRow) -> dict[str, Any]:
 
 
 def _own_run(row: JobRow, runs: Sequence[Run]) -> list[Run]:
-    """The run that stands in the job's own row: `runs` keeps only those that did not complete it."""
+    """The run that is in the job's own row: the table `runs` has only those that did not complete the job."""
     outcomes = {JobState.COMPLETED: "completed", JobState.PROCESSING: "running", JobState.CANCELLED: "cancelled"}
     outcome = outcomes.get(JobState(row.state))
     number = row.attempts + row.recoveries + row.interruptions + 1
@@ -165,7 +168,7 @@ def _own_run(row: JobRow, runs: Sequence[Run]) -> list[Run]:
 
 
 def worker_view(lease: UUID, published: bytes, seen_seconds_ago: float) -> WorkerView:
-    """Whatever a worker has published: what cannot be read counts as not said."""
+    """A worker as it has published itself; members that cannot be read have their defaults."""
     worker = read_published(published) or Published()
     values = {name: getattr(worker, name) for name in WorkerView.__struct_fields__ if hasattr(worker, name)}
     values |= {"running": worker.running[:RUNNING_MAX], "types": worker.types[:TYPES_MAX]}

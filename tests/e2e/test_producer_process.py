@@ -150,7 +150,7 @@ async def test_a_crash_of_what_stands_behind_it_ends_the_process(environ, tmp_pa
     command = ["hypercorn", "-k", "trio", "-b", "127.0.0.1:0", "broken:app"]
     async with running(command, environ | {"PYTHONPATH": str(tmp_path)}) as process:
         await process.ended()
-    assert "what it runs on has crashed" in process.said
+    assert "its backend has crashed" in process.said
     assert "ZeroDivisionError: a bug" in process.said
 
 

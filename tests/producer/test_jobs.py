@@ -12,7 +12,7 @@ from uuid_utils.compat import uuid7
 from workqueue.core.job import Artifact, JobState
 from workqueue.core.queue import Queue
 from workqueue.core.store import Ending, JobStore, Release
-from workqueue.services.producer.producer import READS_MAX
+from workqueue.services.producer.backend import READS_MAX
 from workqueue.services.producer.views import job_details
 
 KEYS = [
