@@ -52,7 +52,7 @@ bench-peers: setup-test ## The same work on other job systems: ONLY=saq,bullmq R
 		$(if $(JOBS),--jobs $(JOBS)) $(if $(PEER_PYTHON),--python $(PEER_PYTHON))
 
 generate: setup-test ## Files that are made from others
-	@$(BIN)/python -m scripts.generate_states
+	@$(BIN)/python -m scripts.generate_api
 
 lock: ## Newer versions into locks/ (needs uv)
 	@scripts/lock.sh

@@ -5,6 +5,7 @@ import { QueryClient, QueryClientProvider } from "@tanstack/react-query";
 import { RouterProvider } from "@tanstack/react-router";
 import { StrictMode } from "react";
 import { createRoot } from "react-dom/client";
+import { HistoryProvider } from "./app/history";
 import { LiveProvider } from "./app/live";
 import { router } from "./app/router";
 
@@ -16,7 +17,9 @@ createRoot(document.getElementById("root") as HTMLElement).render(
   <StrictMode>
     <QueryClientProvider client={client}>
       <LiveProvider>
-        <RouterProvider router={router} />
+        <HistoryProvider>
+          <RouterProvider router={router} />
+        </HistoryProvider>
       </LiveProvider>
     </QueryClientProvider>
   </StrictMode>,

@@ -28,7 +28,7 @@ export function Card({ title, aside, children }: { title: string; aside?: ReactN
   );
 }
 
-/** The server's own words, and how old what is shown below is. */
+/** The server's message, and the age of the data shown below. */
 export function ErrorBox({ error, updatedAt, retry }: { error: Error; updatedAt?: number; retry?: () => void }) {
   const now = useNow();
   return (
@@ -37,7 +37,7 @@ export function ErrorBox({ error, updatedAt, retry }: { error: Error; updatedAt?
       <span>
         <strong>{error.message}</strong>
         {error instanceof ApiError && error.status > 0 ? ` (${error.status})` : ""}
-        {updatedAt ? ` · what you see is from ${ago(now - updatedAt)}` : ""}
+        {updatedAt ? ` · showing data from ${ago(now - updatedAt)}` : ""}
       </span>
       {retry && (
         <button type="button" onClick={retry}>
