@@ -1,4 +1,4 @@
-"""The query of GET /api/jobs, read strictly: what is not understood is refused, never ignored."""
+"""The query of GET /api/jobs, read strictly: an unknown parameter or value is refused, never ignored."""
 
 from datetime import datetime
 from urllib.parse import urlencode
@@ -17,7 +17,7 @@ PARAMETERS = ("status", "type", "limit", "cursor")
 
 
 class Filter(Struct, frozen=True):
-    """Which jobs, how many, and behind which one."""
+    """Which jobs to list, how many, and from which position on."""
 
     state: JobState | None = None
     job_type: str | None = None
@@ -25,13 +25,13 @@ class Filter(Struct, frozen=True):
     before: tuple[datetime, UUID] | None = None
 
     def link(self, cursor: str) -> str:
-        """The Link header that leads to the next page of the same filter."""
+        """The Link header of the next page of the same filter."""
         given = {"status": self.state, "type": self.job_type, "limit": str(self.limit), "cursor": cursor}
         return f'</api/jobs?{urlencode({name: value for name, value in given.items() if value})}>; rel="next"'
 
 
 def read_filter(query: MultiDict[str, str]) -> Filter:
-    """Raises Refused(400) that names the parameter and what is allowed. An empty value counts as absent."""
+    """An empty value counts as absent. Raises Refused(400), which names the parameter and what is allowed."""
     for name in query:
         if name not in PARAMETERS:
             raise Refused(400, f"{name[:50]}: unknown parameter; allowed are {', '.join(PARAMETERS)}")

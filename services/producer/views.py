@@ -1,4 +1,4 @@
-"""What the API shows, as typed structs: the JSON is written from them and the OpenAPI document is made from them."""
+"""The JSON of the API as typed structs: responses are written from them, and the OpenAPI document is made from them."""
 
 import re
 from base64 import urlsafe_b64decode, urlsafe_b64encode
@@ -34,7 +34,7 @@ class EnqueueAnswer(Struct, frozen=True):
 
 
 class BatchAnswer(Struct, frozen=True):
-    """What became of one job of a batch: it has an error, or was accepted, with its id where there is DATABASE_URL."""
+    """The result of one job of a batch: an error, or its id (without DATABASE_URL: its status)."""
 
     index: int
     job_id: UUID | UnsetType = UNSET
@@ -74,7 +74,7 @@ class JobView(Struct, frozen=True, kw_only=True):
 
 
 class JobDetails(JobView, frozen=True, kw_only=True):
-    """A job with all that is known of it."""
+    """A job with its result, artifacts and runs."""
 
     result: Annotated[Raw, Meta(description="any JSON value, or null")]
     artifacts: list[ArtifactHead]
@@ -109,7 +109,7 @@ class Metrics(Struct, frozen=True):
 
 
 class RedisView(Struct, frozen=True, kw_only=True):
-    """What only Redis knows; null while it is away."""
+    """The numbers that come from Redis; null while it is away."""
 
     waiting: int | None = None
     scheduled: int | None = None
@@ -122,7 +122,7 @@ class RedisView(Struct, frozen=True, kw_only=True):
 
 
 class Overview(Struct, frozen=True, kw_only=True):
-    """The system at a glance. While Redis is away, what only Redis knows is null."""
+    """The system at a glance. While Redis is away, the numbers that come from it are null."""
 
     queue_name: str
     version: str
@@ -162,7 +162,7 @@ def _own_run(row: JobRow, runs: Sequence[Run]) -> list[Run]:
     if outcome is None or row.started_at is None or any(run.number >= number for run in runs):
         return []
     if outcome == "cancelled" and runs and (runs[-1].ended_at or _EPOCH) >= row.started_at:
-        return []  # cancelled while it waited: the row still shows the start of the run before
+        return []  # cancelled while it waited: the row still has the start of the run before
     error = row.error_message if outcome == "cancelled" else None
     return [Run(number, row.worker, row.started_at, row.finished_at, outcome, error)]
 
@@ -189,18 +189,18 @@ def redis_view(depths: Depths, workers: Sequence[WorkerView]) -> RedisView:
 
 
 def read_job_id(text: str) -> UUID | None:
-    """A UUID as we write it, in either case; None: it is none."""
+    """A UUID as we write it, in upper or lower case; None: `text` is not one."""
     return UUID(text) if _ID.fullmatch(text) else None
 
 
 def write_cursor(row: JobRow) -> str:
-    """Where the page behind `row` begins. Opaque to clients."""
+    """The position behind `row`, where the next page begins. Opaque to clients."""
     microseconds = (row.created_at - _EPOCH) // timedelta(microseconds=1)
     return urlsafe_b64encode(microseconds.to_bytes(8, "big", signed=True) + row.id.bytes).decode()
 
 
 def read_cursor(text: str) -> tuple[datetime, UUID] | None:
-    """The inverse of `write_cursor`; None: it is not one of ours."""
+    """The inverse of `write_cursor`; None: `text` is not one of our cursors."""
     try:
         content = urlsafe_b64decode(text.encode("ascii"))
         created_at = _EPOCH + timedelta(microseconds=int.from_bytes(content[:8], "big", signed=True))

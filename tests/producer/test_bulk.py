@@ -222,7 +222,7 @@ async def test_a_batch_has_a_limit_in_bytes(redis_url, queue_name, tasks):
         response = await post(client, ndjson(101))
         assert (response.status_code, response.text) == (413, "body too large")
         assert len(await tasks()) == 100
-        said = answers(await post(client, pieces()))  # chunked: nobody knows before
+        said = answers(await post(client, pieces()))  # chunked: its length is not known before
         assert said[-1] == {"index": 100, "error": "body too large"}
         assert len(await tasks()) == 200
 

@@ -348,7 +348,7 @@ async def test_a_history_without_bound_is_read(client, store, queue):
 
 
 async def test_pages_leave_room_for_submits(client, store, monkeypatch):
-    """Pages that take long must not keep submits, or the watch, from Postgres: the pool has six connections."""
+    """Pages that take long must not keep submits, or the watch, from Postgres: the pool has eight connections."""
     page = JobStore.page
 
     async def slow(self: JobStore, *args: object, **options: object) -> list:

@@ -150,7 +150,7 @@ async def test_an_outage_is_told_once_when_it_comes_and_once_when_it_goes(client
     await until(partial(is_ready, client), seconds=3)
     told = [record for record in caplog.records if record.name.startswith("workqueue.services.")]
     assert [record.levelname for record in told] == ["WARNING", "INFO"]
-    assert "is well again after" in told[1].getMessage()
+    assert "is back after" in told[1].getMessage()
 
 
 async def test_a_server_that_says_nothing_is_away_after_two_seconds(client, redis_proxy):
@@ -318,7 +318,7 @@ async def _some(read) -> bool:
 
 
 async def test_case_4_the_reply_of_the_insert_is_cut(client, postgres_proxy, store, queue):
-    """The row is there, with its mark, and its sender was told that nobody knows: the sweep brings it to Redis."""
+    """The row is there, with its mark, and its client does not know: the sweep brings it to Redis."""
     assert (await enqueue(client))[0] == 200
     assert (await queue.depths()).ready == 1
     postgres_proxy.swallow_replies()
@@ -333,7 +333,7 @@ async def test_case_4_the_reply_of_the_insert_is_cut(client, postgres_proxy, sto
 async def test_case_5_postgres_dies_between_the_failed_push_and_the_look(
     client, redis_proxy, postgres_proxy, store, queue
 ):
-    """Nobody knows: 500, and the mark decides; here it runs."""
+    """Unknown: 500, and the mark decides; here it runs."""
     answers: list[tuple[int, str]] = []
 
     async def send() -> None:

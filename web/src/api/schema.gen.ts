@@ -7,7 +7,7 @@ export type ArtifactHead = {
   bytes: number;
 };
 
-/** What became of one job of a batch: it has an error, or was accepted, with its id where there is DATABASE_URL. */
+/** The result of one job of a batch: an error, or its id (without DATABASE_URL: its status). */
 export type BatchAnswer = {
   index: number;
   job_id?: string;
@@ -38,7 +38,7 @@ export type EnqueueRequest = {
   retries?: number | null;
 };
 
-/** A job with all that is known of it. */
+/** A job with its result, artifacts and runs. */
 export type JobDetails = {
   id: string;
   type: string;
@@ -95,7 +95,7 @@ export type Metrics = {
   queue_name: string;
 };
 
-/** The system at a glance. While Redis is away, what only Redis knows is null. */
+/** The system at a glance. While Redis is away, the numbers that come from it are null. */
 export type Overview = {
   queue_name: string;
   version: string;
