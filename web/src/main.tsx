@@ -1,6 +1,14 @@
 import "@fontsource-variable/inter";
 import "./styles/tokens.css";
 import "./styles/base.css";
+import "./styles/shell.css";
+import "./styles/states.css";
+import "./styles/tables.css";
+import "./styles/jobs.css";
+import "./styles/job.css";
+import "./styles/overview.css";
+import "./styles/enqueue.css";
+import "./styles/narrow.css";
 import { QueryClient, QueryClientProvider } from "@tanstack/react-query";
 import { RouterProvider } from "@tanstack/react-router";
 import { StrictMode } from "react";

@@ -1,7 +1,7 @@
 import { createRootRoute, createRoute, createRouter, Link, lazyRouteComponent } from "@tanstack/react-router";
 import type { JobState } from "../api/types";
 import { isState } from "../lib/state";
-import { Empty } from "../ui/parts";
+import { Empty } from "../ui/Empty";
 import { Shell } from "./Shell";
 
 /** The URL is the page's state: each route reads its own search parameters and drops unknown ones. */

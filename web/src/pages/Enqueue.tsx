@@ -9,7 +9,9 @@ import { useLive } from "../app/live";
 import { count } from "../lib/format";
 import { useNow } from "../lib/now";
 import { shownState } from "../lib/state";
-import { Card, Copy, ErrorBox } from "../ui/parts";
+import { Card } from "../ui/Card";
+import { Copy } from "../ui/Copy";
+import { ErrorBox } from "../ui/ErrorBox";
 import { State } from "../ui/State";
 
 // A red square of 8 x 8, so that the example works as it is.

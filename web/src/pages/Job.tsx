@@ -9,8 +9,11 @@ import { between, bytes, duration } from "../lib/format";
 import { pretty } from "../lib/json";
 import { useNow } from "../lib/now";
 import { type ShownState, shownState } from "../lib/state";
+import { Ago } from "../ui/Ago";
+import { Card } from "../ui/Card";
+import { Copy } from "../ui/Copy";
+import { Json } from "../ui/Json";
 import { Loaded } from "../ui/Loaded";
-import { Ago, Card, Copy, Json } from "../ui/parts";
 import { State, StateMark } from "../ui/State";
 
 const route = getRouteApi("/jobs/$id");

@@ -5,10 +5,10 @@ import { TYPE_LENGTH_MAX } from "../api/constants.gen";
 import { jobsQuery, overviewQuery } from "../api/queries";
 import { useLive } from "../app/live";
 import { STATES } from "../lib/state";
+import { Empty } from "../ui/Empty";
 import { JobTable } from "../ui/JobTable";
 import { Loaded } from "../ui/Loaded";
 import { NoJobs } from "../ui/NoJobs";
-import { Empty } from "../ui/parts";
 import { StateMark } from "../ui/State";
 
 const route = getRouteApi("/jobs");

@@ -8,12 +8,12 @@ import { useHistory } from "../app/history";
 import { useLive } from "../app/live";
 import { count } from "../lib/format";
 import { rates } from "../lib/rates";
+import { Card } from "../ui/Card";
 import { Chart } from "../ui/Chart";
 import { Icon } from "../ui/Icon";
 import { JobTable } from "../ui/JobTable";
 import { Loaded } from "../ui/Loaded";
 import { NoJobs } from "../ui/NoJobs";
-import { Card } from "../ui/parts";
 import { NoWorkers, WorkerTable } from "../ui/WorkerTable";
 
 export function OverviewPage() {

@@ -6,7 +6,7 @@ import { between, duration } from "../lib/format";
 import { oneLine } from "../lib/json";
 import { useNow } from "../lib/now";
 import { shownState } from "../lib/state";
-import { Ago } from "./parts";
+import { Ago } from "./Ago";
 import { State } from "./State";
 
 /** Rows of jobs; with `keys`, j and k select one and Enter opens it. */

@@ -1,6 +1,7 @@
 import type { UseQueryResult } from "@tanstack/react-query";
 import type { ReactNode } from "react";
-import { ErrorBox, Skeleton } from "./parts";
+import { ErrorBox } from "./ErrorBox";
+import { Skeleton } from "./Skeleton";
 
 type Props<Data> = {
   query: Pick<UseQueryResult<Data>, "data" | "error" | "dataUpdatedAt" | "refetch">;

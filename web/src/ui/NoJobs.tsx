@@ -1,6 +1,7 @@
 import { Link } from "@tanstack/react-router";
 import { API } from "../api/client";
-import { Copy, Empty } from "./parts";
+import { Copy } from "./Copy";
+import { Empty } from "./Empty";
 
 /** Instead of an empty list: what to do. */
 export function NoJobs({ stored }: { stored: boolean }) {

@@ -1,7 +1,7 @@
 import { Link } from "@tanstack/react-router";
 import type { WorkerInfo } from "../api/types";
 import { count, duration } from "../lib/format";
-import { Empty } from "./parts";
+import { Empty } from "./Empty";
 
 const SQUARES = 48;
 
