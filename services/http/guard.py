@@ -23,7 +23,7 @@ from workqueue.services.http.body import (
     drain,
     drop_all,
 )
-from workqueue.services.http.connection import EXTENSION, harden_hypercorn
+from workqueue.services.http.connection import EXTENSION, NO_ROOM, harden_hypercorn
 from workqueue.services.http.connections import Budget, Connections, Limits
 from workqueue.services.http.cors import Cors
 from workqueue.services.http.messages import App, Headers, Message, Receive, Scope, Send
@@ -45,7 +45,6 @@ TEXT = b"text/plain; charset=utf-8"
 JSON = b"application/json"
 NOSNIFF = (b"x-content-type-options", b"nosniff")
 RETRY_AFTER = (b"retry-after", b"1")
-NO_ROOM = b"too much is being sent at once"
 BODY_TOO_SLOW = b"the body took too long"
 BODY_TOO_LARGE = b"body too large"
 

@@ -15,10 +15,8 @@ from workqueue.core.errors import (
     RetriesNegative,
     TypeMissing,
 )
-from workqueue.core.job import JobState
 from workqueue.core.steps.submit_once import KEY_LENGTH_MAX
 from workqueue.core.store import Run
-from workqueue.core.wire import TYPE_LENGTH_MAX
 from workqueue.services.http.responses import json
 from workqueue.services.producer import jobs, openapi, state
 from workqueue.services.producer.backend import Backend
@@ -26,9 +24,8 @@ from workqueue.services.producer.bulk import NO_KEY, TOO_MANY_REQUESTS, Bulk
 from workqueue.services.producer.dashboard import Dashboard
 from workqueue.services.producer.enqueue import fast_enqueue
 from workqueue.services.producer.errors import ERROR_RESPONSES
-from workqueue.services.producer.jobs import ONLY_WITH_DATABASE
 from workqueue.services.producer.openapi import JSON, NDJSON, Operation, Parameter, our_version
-from workqueue.services.producer.parameters import LIMIT_DEFAULT, LIMIT_MAX
+from workqueue.services.producer.parameters import BEFORE, FILTER
 from workqueue.services.producer.routing import Fast, PageView, Role, Route, Streaming, View
 from workqueue.services.producer.views import (
     BatchAnswer,
@@ -51,7 +48,7 @@ async def _openapi_json(_: Backend) -> Response:
 
 
 JOB_ID = Parameter("job_id", "path", {"type": "string", "format": "uuid"}, "a job's id")
-NO_JOB = {400: "not a job id", 404: f"job not found | {ONLY_WITH_DATABASE}"}
+NO_JOB = {400: jobs.NOT_A_JOB_ID, 404: f"{jobs.JOB_NOT_FOUND} | {jobs.ONLY_WITH_DATABASE}"}
 OLDER_RUNS = 'rel="next": older runs'
 EXAMPLE = {"type": "send_email", "retries": 3, "payload": {"to": "someone@example.com", "subject": "Welcome!"}}
 
@@ -93,22 +90,8 @@ ROUTES: tuple[Route, ...] = (
             summary="The jobs of this queue, newest first",
             shows=list[JobView],
             link='rel="next": the next page',
-            errors={400: "names the parameter and what is allowed", 500: "failed to list jobs"},
-            parameters=(
-                # An empty value counts as absent.
-                Parameter("status", "query", {"type": "string", "enum": [*JobState, ""]}, "only jobs in this state"),
-                Parameter("type", "query", {"type": "string", "maxLength": TYPE_LENGTH_MAX}, "only this type"),
-                Parameter(
-                    "limit",
-                    "query",
-                    {
-                        "anyOf": [{"type": "integer", "minimum": 1, "maximum": LIMIT_MAX}, {"const": ""}],
-                        "default": LIMIT_DEFAULT,
-                    },
-                    "jobs a page",
-                ),
-                Parameter("cursor", "query", {"type": "string"}, "from the Link header of the page before"),
-            ),
+            errors={400: "names the parameter and what is allowed", 500: jobs.LIST_FAILED},
+            parameters=FILTER,
         ),
     ),
     Route(
@@ -138,7 +121,7 @@ ROUTES: tuple[Route, ...] = (
             summary="One job with its result, artifacts and newest runs",
             shows=JobDetails,
             link=OLDER_RUNS,
-            errors=NO_JOB | {500: "failed to read job"},
+            errors=NO_JOB | {500: jobs.READ_FAILED},
             parameters=(JOB_ID,),
         ),
     ),
@@ -152,16 +135,8 @@ ROUTES: tuple[Route, ...] = (
             summary="Older runs of a job than its own answer shows, in order",
             shows=list[Run],
             link=OLDER_RUNS,
-            errors=NO_JOB | {400: f"{NO_JOB[400]} | before: must be a run's number", 500: "failed to read job"},
-            parameters=(
-                JOB_ID,
-                Parameter(
-                    "before",
-                    "query",
-                    {"anyOf": [{"type": "integer", "minimum": 0, "maximum": 999_999_999}, {"const": ""}]},
-                    "only runs with a lower number",
-                ),
-            ),
+            errors=NO_JOB | {400: f"{NO_JOB[400]} | before: must be a run's number", 500: jobs.READ_FAILED},
+            parameters=(JOB_ID, BEFORE),
         ),
     ),
     Route(
@@ -173,7 +148,7 @@ ROUTES: tuple[Route, ...] = (
             id="get_artifact",
             summary="What a job has made",
             description="the bytes, with their own type",
-            errors=NO_JOB | {404: f"{NO_JOB[404]} | artifact not found", 500: "failed to read artifact"},
+            errors=NO_JOB | {404: f"{NO_JOB[404]} | {jobs.ARTIFACT_NOT_FOUND}", 500: jobs.ARTIFACT_FAILED},
             parameters=(
                 JOB_ID,
                 Parameter("name", "query", {"type": "string"}, "which one; without: the first"),
@@ -190,7 +165,7 @@ ROUTES: tuple[Route, ...] = (
             id="list_workers",
             summary="The workers that are alive now",
             shows=list[WorkerView],
-            errors={500: "failed to read workers"},
+            errors={500: state.WORKERS_FAILED},
         ),
     ),
     Route(
@@ -209,7 +184,7 @@ ROUTES: tuple[Route, ...] = (
             id="metrics",
             summary="Sums over the workers that are alive now",
             shows=Metrics,
-            errors={500: "failed to read queue length"},
+            errors={500: state.METRICS_FAILED},
         ),
     ),
     Route(

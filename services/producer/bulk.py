@@ -24,6 +24,7 @@ from workqueue.core.errors import InvalidTask
 from workqueue.core.steps.submit import BATCH_BYTES_MAX, BATCH_MAX, size
 from workqueue.core.wire import Submission, read_submission
 from workqueue.services.http.body import Body, ClientGone
+from workqueue.services.http.guard import BODY_TOO_LARGE
 from workqueue.services.http.messages import Headers
 from workqueue.services.http.responses import Refused, Streamed, response_to
 from workqueue.services.producer.backend import Backend
@@ -48,7 +49,7 @@ log = logging.getLogger(__name__)
 #: A job that was decoded, or the message that refuses it.
 Read = Submission | str
 NO_KEY = "Idempotency-Key is for single jobs: POST /enqueue"
-TOO_LARGE_MESSAGE = "body too large"
+TOO_LARGE_MESSAGE = BODY_TOO_LARGE.decode()
 
 
 class _EndsEarly(Exception):

@@ -12,6 +12,10 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from msgspec import Struct
 
+from workqueue.services.http.access import ORIGIN_NOT_ALLOWED, READING, UNKNOWN_HOST
+from workqueue.services.http.connection import NO_ROOM, TOO_MANY_CLIENTS
+from workqueue.services.http.guard import BODY_TOO_LARGE, BODY_TOO_SLOW
+
 if TYPE_CHECKING:
     from workqueue.services.producer.routing import Route
 
@@ -21,13 +25,12 @@ JSON, NDJSON, TEXT = "application/json", "application/x-ndjson", "text/plain"
 
 #: Of every route: what services/http may say before the route is called.
 ANYWHERE = {
-    408: "the body took too long",
-    413: "body too large",
-    421: "unknown host",
-    503: "too much is being sent at once | too many connections",
+    408: BODY_TOO_SLOW.decode(),
+    413: BODY_TOO_LARGE.decode(),
+    421: UNKNOWN_HOST[1].decode(),
+    503: f"{NO_ROOM.decode()} | {TOO_MANY_CLIENTS.decode()}",
 }
-CHANGING = {403: "origin not allowed"}  #: the same, of every route that changes something
-READING = {"GET", "HEAD"}
+CHANGING = {403: ORIGIN_NOT_ALLOWED[1].decode()}  #: the same, of every route that changes something
 
 
 class Parameter(Struct, frozen=True):

@@ -10,10 +10,31 @@ from werkzeug.datastructures import MultiDict
 from workqueue.core.job import JobState
 from workqueue.core.wire import TYPE_LENGTH_MAX
 from workqueue.services.http.responses import Refused
+from workqueue.services.producer.openapi import Parameter
 from workqueue.services.producer.views import read_cursor
 
 LIMIT_DEFAULT, LIMIT_MAX = 50, 500
-PARAMETERS = ("status", "type", "limit", "cursor")
+
+#: The query of GET /api/jobs; an empty value counts as absent.
+FILTER = (
+    Parameter("status", "query", {"type": "string", "enum": [*JobState, ""]}, "only jobs in this state"),
+    Parameter("type", "query", {"type": "string", "maxLength": TYPE_LENGTH_MAX}, "only this type"),
+    Parameter(
+        "limit",
+        "query",
+        {"anyOf": [{"type": "integer", "minimum": 1, "maximum": LIMIT_MAX}, {"const": ""}], "default": LIMIT_DEFAULT},
+        "jobs a page",
+    ),
+    Parameter("cursor", "query", {"type": "string"}, "from the Link header of the page before"),
+)
+FILTER_NAMES = tuple(parameter.name for parameter in FILTER)
+#: The query of GET /api/jobs/<id>/runs.
+BEFORE = Parameter(
+    "before",
+    "query",
+    {"anyOf": [{"type": "integer", "minimum": 0, "maximum": 999_999_999}, {"const": ""}]},
+    "only runs with a lower number",
+)
 
 
 class Filter(Struct, frozen=True):
@@ -33,8 +54,8 @@ class Filter(Struct, frozen=True):
 def read_filter(query: MultiDict[str, str]) -> Filter:
     """An empty value counts as absent. Raises Refused(400), which names the parameter and what is allowed."""
     for name in query:
-        if name not in PARAMETERS:
-            raise Refused(400, f"{name[:50]}: unknown parameter; allowed are {', '.join(PARAMETERS)}")
+        if name not in FILTER_NAMES:
+            raise Refused(400, f"{name[:50]}: unknown parameter; allowed are {', '.join(FILTER_NAMES)}")
         if len(query.getlist(name)) > 1:
             raise Refused(400, f"{name}: must be given once")
     return Filter(

@@ -8,9 +8,12 @@ from workqueue.services.producer.backend import Backend
 from workqueue.services.producer.openapi import our_version
 from workqueue.services.producer.views import Metrics, Overview, RedisView, WorkerView, redis_view, worker_view
 
+WORKERS_FAILED = "failed to read workers"
+METRICS_FAILED = "failed to read queue length"
+
 
 async def list_workers(backend: Backend) -> Response:
-    return json(await _live_workers(backend, "failed to read workers"))
+    return json(await _live_workers(backend, WORKERS_FAILED))
 
 
 async def overview(backend: Backend) -> Response:
@@ -34,9 +37,8 @@ async def overview(backend: Backend) -> Response:
 
 
 async def metrics(backend: Backend) -> Response:
-    message = "failed to read queue length"
-    workers = await _live_workers(backend, message)
-    async with backend.asking(message) as queue:
+    workers = await _live_workers(backend, METRICS_FAILED)
+    async with backend.asking(METRICS_FAILED) as queue:
         ready = await queue.ready_length()
     return json(
         Metrics(
