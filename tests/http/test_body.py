@@ -105,6 +105,7 @@ async def test_a_slow_stream_can_be_given_up(autojump_clock):
     await body.read()
     assert body.slow_seconds == 0
     body.give_up()  # nothing is waited for: no effect
+    began = trio.current_time()
 
     async def give_up() -> None:
         await trio.sleep(7)
@@ -115,6 +116,7 @@ async def test_a_slow_stream_can_be_given_up(autojump_clock):
         nursery.start_soon(give_up)
         with pytest.raises(trio.TooSlowError):
             await body.read()
+    assert trio.current_time() - began == pytest.approx(7, abs=0.1)
 
 
 async def test_draining_ends_by_bytes_by_time_and_with_the_client(autojump_clock):
