@@ -1,4 +1,4 @@
-"""The health of Redis and Postgres: asked each second, logged once when one goes away and once when it is back."""
+"""What is known of Redis and Postgres: asked each second, told once when it goes and once when it comes back."""
 
 import logging
 from collections.abc import Awaitable, Callable
@@ -11,8 +11,8 @@ from workqueue.core.queue.outages import NeedsOperator
 
 EVERY_SECONDS = 1.0
 ANSWER_SECONDS = 2.0  #: without an answer by then it counts as away
-TOLD_MAX = 20  #: different complaints that are logged while it is unfit
-QUIET_SECONDS = 60.0  #: a failure that did not occur for so long is logged again
+TOLD_MAX = 20
+QUIET_SECONDS = 60.0  #: what was not met for so long is told again
 
 OUTAGES = (QueueUnavailable, StoreUnavailable)
 
@@ -30,14 +30,14 @@ class DependencyHealth(Struct, frozen=True):
 class Dependency:
     """Redis or Postgres, as this process sees it.
 
-    Mutable state: the result of the last look, changed by `watch` and, before the first look, by `lost`; and the
-    failure that `failed` logged last.
+    Mutable state: what the last look said, changed by `watch` and, before the first look, by `lost`; and what `failed`
+    told last.
     """
 
     def __init__(self, name: str, remedy: str) -> None:
         self.name = name
         self._remedy = remedy
-        self._kind = "unknown"  #: unknown | ok | unfit (it answers, but an operator has to mend it) | away
+        self._kind = "unknown"  #: unknown | ok | unfit (it answers, and an operator should mend it) | away
         self._error: str | None = f"{name}: not reached yet"
         self._ms: float | None = None
         self._since = trio.current_time()
@@ -47,7 +47,7 @@ class Dependency:
 
     @property
     def is_away(self) -> bool:
-        """It is known not to answer: asking it would only take time."""
+        """Known not to answer: asking it again would only take time."""
         return self._kind == "away"
 
     @property
@@ -57,7 +57,7 @@ class Dependency:
     @property
     def error(self) -> str | None:
         """What is wrong and what to do; None: nothing."""
-        if self._error is None or self._kind == "unfit":  # the complaint of an unfit one says what to do
+        if self._error is None or self._kind == "unfit":  # what is unfit says itself what to do
             return self._error
         return f"{self._error.rstrip('.')}. {self._remedy}"
 
@@ -76,8 +76,8 @@ class Dependency:
                 milliseconds = None if complaint else (trio.current_time() - began) * 1000
                 try:
                     await check()
-                except OUTAGES as error:  # the check looks closer, so its message says more
-                    await _complaint(reach)  # raises where it has gone away in between
+                except OUTAGES as error:  # it has looked closer, so its sentence says more
+                    await _complaint(reach)  # or has it gone in between?
                     complaint = str(error)
         except trio.TooSlowError:
             self._change("away", f"{self.name}: no answer within {ANSWER_SECONDS:g} s")
@@ -87,12 +87,11 @@ class Dependency:
             self._change("unfit" if complaint else "ok", complaint, milliseconds)
 
     def lost(self, error: Exception) -> None:
-        """Note that it is away, before the first look: a start that needs it has failed."""
+        """It is away, as somebody has seen who needs it to begin at all."""
         self._change("away", str(error))
 
     def failed(self, error: Exception, what: str = "a request failed") -> None:
-        """Log a failure that a caller met: each text once, again after QUIET_SECONDS without it, and never while the
-        watch reports an outage."""
+        """Somebody met this. Told once, not each time; and not at all where the watch has told of an outage already."""
         now, text = trio.current_time(), str(error)
         is_new = text != self._complaint or now > self._met_at + QUIET_SECONDS
         if self._kind in ("away", "unfit") or (is_new and now < self._met_at + EVERY_SECONDS):
@@ -108,7 +107,7 @@ class Dependency:
             self._told.clear()
         if kind == "unfit" and error is not None and error not in self._told and len(self._told) < TOLD_MAX:
             self._told.add(error)
-            if kind == before:  # a second complaint
+            if kind == before:  # another one: it may have lost one right after the other
                 log.warning("%s", self.error)
         if before == kind:
             return
@@ -118,14 +117,14 @@ class Dependency:
         elif before == "unknown":
             log.info("%s answers", self.name)
         else:
-            log.info("%s is back after %.1f s", self.name, now - self._since)
+            log.info("%s is well again after %.1f s", self.name, now - self._since)
         self._since = now
 
 
 async def _complaint(reach: Callable[[], Awaitable[object]]) -> str | None:
-    """The error that it answers with; None: it answers as it should. Raises where it is away."""
+    """What it says instead of an answer, when it is there; raises when it is not."""
     try:
         await reach()
-    except NeedsOperator as error:  # it answers so to every command
+    except NeedsOperator as error:  # it will say so to whatever asks it
         return str(error)
     return None

@@ -1,12 +1,12 @@
-"""The state that a worker publishes with each renewal of its lease. Read with care: any program may write there."""
+"""What a worker says of itself with each renewal of its lease, and how that is read: any program may write there."""
 
 from typing import Annotated
 
 import msgspec
 from msgspec import Meta, Struct
 
-BYTES_MAX = 1 << 20  #: of one worker, mostly its types and the jobs that it runs
-COUNT_MAX = 2**53  #: JavaScript's numbers are exact up to here
+BYTES_MAX = 1 << 20  #: of one worker: its types, and the jobs that it shows
+COUNT_MAX = 2**53  #: a page in a browser can still add these up
 
 Count = Annotated[int, Meta(ge=0, le=COUNT_MAX)]
 Seconds = Annotated[float, Meta(ge=0, le=1e12)]
@@ -21,7 +21,7 @@ class RunningJob(Struct, frozen=True):
 
 
 class Published(Struct, frozen=True):
-    """The state of one worker. Another version may leave members out, or have more."""
+    """Another version may leave members out, or have more."""
 
     name: str = ""
     host: str = ""
@@ -41,7 +41,7 @@ _decoder = msgspec.json.Decoder(Published, strict=False)
 
 
 def read_published(text: bytes) -> Published | None:
-    """None: `text` cannot be read; another program wrote it, or a version with another format."""
+    """None: it cannot be read, because another program wrote it, or a version that says it otherwise."""
     if len(text) > BYTES_MAX:
         return None
     try:
