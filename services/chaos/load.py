@@ -1,4 +1,4 @@
-"""Who enqueues in a chaos run: clients over HTTP, and a foreign program by RPUSH. They remember what they were told."""
+"""Senders of a chaos run: clients over HTTP, and an external program by RPUSH. They remember what they were told."""
 
 import time
 from random import Random

@@ -15,9 +15,9 @@ from workqueue.core.errors import EnqueueFailed, KeyReused, PersistFailed, Queue
 from workqueue.core.queue import Queue, open_queue
 from workqueue.core.settings import Settings, without_password
 from workqueue.core.steps.installation import Installation
-from workqueue.core.steps.loss import Loss
-from workqueue.core.steps.marks import Ledger
-from workqueue.core.steps.submit import BATCH_BYTES_MAX, BATCH_MAX, Accepted, Submit, size
+from workqueue.core.steps.piggyback import Piggyback
+from workqueue.core.steps.redis_loss import RedisLoss
+from workqueue.core.steps.submit import BATCH_BYTES_MAX, BATCH_MAX, Submit, SubmitResult, size
 from workqueue.core.steps.submit_once import Keyed, SubmitOnce, keyed_size
 from workqueue.core.store import JobStore, migrate, open_store
 from workqueue.core.wire import Submission
@@ -27,7 +27,7 @@ from workqueue.services.http.responses import Refused
 ENTER_SECONDS = 5.0  #: how long a request waits for room in the Batcher
 WAITING_MAX = 1000
 INSTALLATION_SECONDS = 1.0  #: between two checks whether our database is the one of the queue
-QUIET_SECONDS = 1.0  #: without a batch for so long, marks are removed by a statement of their own
+QUIET_SECONDS = 1.0  #: without a batch for so long, outbox entries are removed by a statement of their own
 FLUSH_SECONDS = 2.0
 READS_MAX = 4  #: of the pool's 8 connections: pages must not keep submits, or the watch, from Postgres
 READ_ENTER_SECONDS = 5.0
@@ -35,7 +35,7 @@ READ_ENTER_SECONDS = 5.0
 log = logging.getLogger(__name__)
 
 Item = TypeVar("Item")
-Answer = TypeVar("Answer", bound=Accepted | KeyReused)
+Answer = TypeVar("Answer", bound=SubmitResult | KeyReused)
 
 
 @asynccontextmanager
@@ -82,14 +82,14 @@ class Backend:
             self.postgres = Dependency("Postgres", remedy)
         self.installation = Installation(queue, store)
         self._looked = trio.Event()  #: at the installation, answered or not
-        self._ledger = Ledger()
-        self._submit = Submit(queue, store, self._ledger)
-        once = SubmitOnce(queue, store, self._ledger, self._submit, ttl_seconds=settings.idempotency_ttl)
+        self._piggyback = Piggyback()
+        self._submit = Submit(queue, store, self._piggyback)
+        once = SubmitOnce(queue, store, self._piggyback, self._submit, ttl_seconds=settings.idempotency_ttl)
         limits = {"batch_max": BATCH_MAX, "waiting_max": WAITING_MAX, "bytes_max": BATCH_BYTES_MAX}
-        self._batcher: Batcher[Submission, Accepted] = Batcher(
+        self._batcher: Batcher[Submission, SubmitResult] = Batcher(
             partial(self._run_batch, self._submit.run_batch), **limits, size=size
         )
-        self._keyed_batcher: Batcher[Keyed, Accepted | KeyReused] = Batcher(
+        self._keyed_batcher: Batcher[Keyed, SubmitResult | KeyReused] = Batcher(
             partial(self._run_batch, once.run_batch), **limits, size=keyed_size
         )
         self._bulk_turn = trio.CapacityLimiter(1)
@@ -111,17 +111,17 @@ class Backend:
             task_status.started()
 
     async def flush(self) -> None:
-        """Remove the marks that no later batch will take along, for FLUSH_SECONDS at most."""
+        """Remove the outbox entries that no later batch will take along, for FLUSH_SECONDS at most."""
         if self.store is None:
             return
         with trio.move_on_after(FLUSH_SECONDS):
             try:
-                await self._ledger.clear(self.store)
-            except StoreUnavailable as error:  # a mark that stays costs one needless push by the sweep
-                log.info("marks are left to the sweep: %s", error)
+                await self._piggyback.clear(self.store)
+            except StoreUnavailable as error:  # an entry that stays costs one needless push by the sweep
+                log.info("outbox entries are left to the sweep: %s", error)
 
     async def _keep_store(self, bridge: Bridge, store: JobStore, postgres: Dependency) -> None:
-        """Migrate as soon as Postgres answers; then watch it, and remove marks while no batches come."""
+        """Migrate as soon as Postgres answers; then watch it, and remove outbox entries while no batches come."""
         database_url = self.settings.database_url or ""
         pause = 0.1
         while True:
@@ -138,7 +138,7 @@ class Backend:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(postgres.watch, store.check, store.check_fitness)
             nursery.start_soon(self._watch_installation)
-            nursery.start_soon(self._clear_marks, store)
+            nursery.start_soon(self._clear_outbox, store)
             nursery.start_soon(self._look_for_a_loss, store)
 
     async def _watch_installation(self) -> None:
@@ -156,11 +156,11 @@ class Backend:
     async def _look_for_a_loss(self, store: JobStore) -> None:
         """Look once for a loss of Redis, as soon as Redis answers; workers look each second.
 
-        The first look of an installation marks every pending job, because nothing is known yet. Made here it finds an
-        empty queue; made by the first worker, it would push every job that was accepted before a second time (15 % more
-        work in a drain).
+        The first look of an installation puts every pending job in the outbox, because nothing is known yet. Made here
+        it finds an empty queue; made by the first worker, it would push every job that was accepted before a second
+        time (15 % more work in a drain).
         """
-        loss = Loss(self.queue, store)
+        loss = RedisLoss(self.queue, store)
         await self.installation.known.wait()
         while True:
             try:
@@ -171,13 +171,13 @@ class Backend:
                 pass  # `watch` logs the outage
             await trio.sleep(QUIET_SECONDS)
 
-    async def _clear_marks(self, store: JobStore) -> None:
-        """Remove the marks of the last batch: while batches follow each other, each removes those of the one before."""
+    async def _clear_outbox(self, store: JobStore) -> None:
+        """Remove the entries of the last batch: while batches follow each other, each removes those of the one before."""
         while True:
             await trio.sleep(QUIET_SECONDS / 2)
             if trio.current_time() - self._last_batch_at >= QUIET_SECONDS:
                 try:
-                    await self._ledger.clear(store)
+                    await self._piggyback.clear(store)
                 except StoreUnavailable:
                     continue  # they are kept; `watch` logs the outage
 
@@ -237,7 +237,7 @@ class Backend:
             self.redis.failed(failure)
         return answers
 
-    async def enqueue_many(self, submissions: Sequence[Submission]) -> list[Accepted | BatchFailed]:
+    async def enqueue_many(self, submissions: Sequence[Submission]) -> list[SubmitResult | BatchFailed]:
         """Accept up to BATCH_MAX jobs that came together; the result for each, in order. Callers take turns, also those
         whose jobs were all refused before (`submissions` is empty then).
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import trio
 
-from workqueue.core.steps.lease import Held
+from workqueue.core.steps.lease import ClaimedTask
 
 
 class Buffer:
@@ -16,7 +16,7 @@ class Buffer:
     """
 
     def __init__(self) -> None:
-        self._items: deque[Held] = deque()
+        self._items: deque[ClaimedTask] = deque()
         self._idle = trio.lowlevel.ParkingLot()
         self._room = trio.lowlevel.ParkingLot()
         self._low = 0
@@ -31,16 +31,16 @@ class Buffer:
         return len(self._idle)
 
     @property
-    def head(self) -> Held | None:
+    def head(self) -> ClaimedTask | None:
         """What `pop` would return."""
         return self._items[0] if self._items else None
 
-    def extend(self, items: Sequence[Held]) -> None:
+    def extend(self, items: Sequence[ClaimedTask]) -> None:
         """Add to the tail and wake two consumers."""
         self._items.extend(items)
         self._wake_two()
 
-    def pop(self) -> Held | None:
+    def pop(self) -> ClaimedTask | None:
         """The head; None: `take` has to wait for one, or nothing will come any more."""
         items = self._items
         if not items:
@@ -51,7 +51,7 @@ class Buffer:
             self._room.unpark_all()
         return held
 
-    async def take(self) -> Held | None:
+    async def take(self) -> ClaimedTask | None:
         """The head, as soon as there is one; None once it is closed. Cancelled: nothing is taken.
 
         Whoever had to wait wakes two more, so that they double: a thousand are not woken for ten jobs, and jobs that
@@ -82,7 +82,7 @@ class Buffer:
         """When the head was claimed (trio's clock); None: there is none."""
         return self._items[0].claimed_at if self._items else None
 
-    def drain(self) -> list[Held]:
+    def drain(self) -> list[ClaimedTask]:
         """Take everything out, to give it back."""
         items = list(self._items)
         self._items.clear()

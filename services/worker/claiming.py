@@ -9,7 +9,7 @@ import trio
 from workqueue.core.errors import LeaseLost, QueueUnavailable, StoreUnavailable
 from workqueue.core.steps.again import TRIP_SECONDS
 from workqueue.core.steps.claim import AUDIT_SECONDS, CLAIM_MAX, Claim
-from workqueue.core.steps.lease import Held, Lease
+from workqueue.core.steps.lease import ClaimedTask, Lease
 from workqueue.services.worker.beats import Beats
 from workqueue.services.worker.buffer import Buffer
 from workqueue.services.worker.consumers import Consumers
@@ -94,7 +94,7 @@ class Claiming:
             if given := await self._claim.audit(lease):
                 log.info("gave back %d jobs that an answer without a receiver had left with us", given)
         if self._consumers.environment.fault is not None:  # others may have what is lacking here
-            self._consumers.put_back(self._buffer.drain())
+            self._consumers.give_back(self._buffer.drain())
             await trio.sleep(LACKING_SECONDS)
             return
         if self._consumers.let_others_first:  # whoever knows the type should be at the list before us
@@ -108,14 +108,14 @@ class Claiming:
             return
         # A stop that came while we were about to run, or in the claim before this one, has found no checkpoint yet.
         await trio.lowlevel.checkpoint_if_cancelled()
-        held = await self._take(lease, count)
-        if held and self._is_empty:
+        claimed = await self._take(lease, count)
+        if claimed and self._is_empty:
             # Whoever was woken has waited for this, and our next trip can wait. Twice, because within one turn of its
             # loop Trio runs us and them in any order.
             await trio.lowlevel.checkpoint()
             await trio.lowlevel.checkpoint()
 
-    async def _take(self, lease: Lease, count: int) -> list[Held]:
+    async def _take(self, lease: Lease, count: int) -> list[ClaimedTask]:
         """A claim; where the last one has emptied the list, it waits for a task first.
 
         Shielded but for the wait, so that a stop leaves no claim half done; bounded by `end_soon`, because an outage
@@ -124,15 +124,15 @@ class Claiming:
         with trio.CancelScope(shield=not self._is_empty) as self._under_way:
             began = trio.current_time()
 
-            def found() -> None:
+            def on_task_available() -> None:
                 nonlocal began
                 self._under_way.shield, began = True, trio.current_time()
 
-            held = await self._claim.run_once(lease, count, found if self._is_empty else None)
-            self._buffer.extend(held)
-            self._is_empty = len(held) < count
+            claimed = await self._claim.run_once(lease, count, on_task_available if self._is_empty else None)
+            self._buffer.extend(claimed)
+            self._is_empty = len(claimed) < count
             self._prefetch.claimed(trio.current_time() - began)
-            return held
+            return claimed
         return []  # the audit gives back what it got
 
     def _room(self) -> int:
@@ -161,6 +161,6 @@ class Claiming:
         Between two claims, and the next one waits until it is back: else it would take what stands behind it.
         """
         self._prefetch.reset(self._counts.finished)
-        self._consumers.put_back(self._buffer.drain())
+        self._consumers.give_back(self._buffer.drain())
         with trio.move_on_after(GIVE_BACK_SECONDS):
             await self._outcomes.wait_empty()

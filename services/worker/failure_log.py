@@ -4,8 +4,8 @@ import logging
 
 import trio
 
-from workqueue.core.outcome import Bury, Retry
-from workqueue.core.steps.lease import Held
+from workqueue.core.outcome import Fail, Retry
+from workqueue.core.steps.lease import ClaimedTask
 
 log = logging.getLogger(__name__)
 
@@ -27,7 +27,7 @@ class FailureLog:
         self._shown: set[tuple[str, str]] = set()
         self._shown_since = self._since
 
-    def tell(self, level: int, what: str, held: Held, verdict: Bury | Retry) -> None:
+    def tell(self, level: int, what: str, held: ClaimedTask, verdict: Fail | Retry) -> None:
         """One line with the job's id and, unless it was shown just now, the handler's traceback; nothing where there
         were many lines just now."""
         if self._told >= LINES_MAX:

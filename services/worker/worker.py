@@ -22,14 +22,16 @@ from workqueue.core.settings import Settings
 from workqueue.core.steps.again import Again, Failed, untold
 from workqueue.core.steps.claim import Claim
 from workqueue.core.steps.dropped import Dropped
+from workqueue.core.steps.expiry import PruneKeys
+from workqueue.core.steps.fencing import Fencing
 from workqueue.core.steps.installation import Installation
 from workqueue.core.steps.lease import Lease
-from workqueue.core.steps.loss import Loss
-from workqueue.core.steps.marks import Ledger
-from workqueue.core.steps.observe import Observe
+from workqueue.core.steps.outbox import OutboxRelay
+from workqueue.core.steps.piggyback import Piggyback
+from workqueue.core.steps.promote import Promote
 from workqueue.core.steps.recover import Orphans, Recover
+from workqueue.core.steps.redis_loss import RedisLoss
 from workqueue.core.steps.settle import Settle
-from workqueue.core.steps.sweep import Promote, PruneKeys, Sweep
 from workqueue.core.store import JobStore
 from workqueue.services.published import Published
 from workqueue.services.worker import claiming
@@ -41,14 +43,14 @@ from workqueue.services.worker.lease_thread import RENEWALS_PER_TERM, LeaseThrea
 from workqueue.services.worker.leases import Leases
 from workqueue.services.worker.metrics import Counts, Gauges, Snapshot
 from workqueue.services.worker.outcomes import Outcomes
-from workqueue.services.worker.peers import find_stranger
+from workqueue.services.worker.peers import find_incompatible_worker
 from workqueue.services.worker.stall import LEASE, Stall
 from workqueue.services.worker.upkeep import repeat
 
 log = logging.getLogger(__name__)
 
 INSTALLATION_SECONDS = 1.0  #: between two looks whether our database is the one of the queue
-STRANGER_SECONDS = 1.0  #: between two looks for workers that we could not work beside
+INCOMPATIBLE_SECONDS = 1.0  #: between two looks for workers that we could not work beside
 FLUSH_SECONDS = 5.0  #: for what has ended, to be stored at a stop; beyond, the lease leaves it to others
 PRUNE_SECONDS = 60.0
 ORPHANS_SECONDS = 5.0
@@ -76,17 +78,17 @@ class Worker:
         self._version = version("workqueue")  # once: it is read from disk, of which nothing may depend later
         self.counts = Counts(lambda job_type: registry.get(job_type) is not None)
         self.installation = Installation(queue, store)
-        self.stranger: str | None = None  #: a worker of another release that keeps us from starting
+        self.incompatible: str | None = None  #: a worker of another release that keeps us from starting
         self.beats = Beats()
         self.leases = Leases(self._lost)
         random = Random()  # noqa: S311 - jitter, no secret
         self._buffer = Buffer()
         self._dropped = Dropped()
-        self._ledger = Ledger()
-        self._claim = Claim(queue, store, self._ledger, self.name, self._again(claiming.SERVICE), self._dropped)
+        self._piggyback = Piggyback()
+        self._claim = Claim(queue, store, self._piggyback, self.name, self._again(claiming.SERVICE), self._dropped)
         policy = RetryPolicy(settings.retry_base_seconds, settings.retry_cap_seconds)
         self._outcomes = Outcomes(
-            Settle(queue, store, self._ledger, policy, random, self._again("settle"), self._dropped),
+            Settle(queue, store, self._piggyback, policy, random, self._again("settle"), self._dropped),
             self.beats,
             "settle",
             busy=self._buffer.__len__,
@@ -125,7 +127,7 @@ class Worker:
             alive=self.beats.alive(LEASE),
             failed=failed,
         )
-        self._observe = Observe(
+        self._observe = Fencing(
             queue, term_seconds=term, mine=self._lease_id, steady_since=self._lease_thread.steady_since
         )
         self._orphans = Orphans(queue, store, term_seconds=term)
@@ -135,7 +137,7 @@ class Worker:
         self.recover_orphans = Recover(
             queue, store, max_recoveries=settings.max_recoveries, again=self._again("orphans"), dropped=self._dropped
         )
-        self.loss = None if store is None else Loss(queue, store, self.beats.alive("loss"))
+        self.loss = None if store is None else RedisLoss(queue, store, self.beats.alive("loss"))
 
     # --- life
 
@@ -148,16 +150,16 @@ class Worker:
                 return
             await trio.sleep(INSTALLATION_SECONDS)
 
-    async def wait_for_strangers_end(self) -> None:
+    async def wait_for_incompatible_workers(self) -> None:
         """Until no worker lives beside which we could not work. Before `run`; lasts through outages."""
         again = Again(failed=self._failed)
-        look = partial(find_stranger, self.queue, lease_seconds=self.settings.lease_seconds)
-        while (stranger := await again(look)) is not None:
-            if stranger != self.stranger:
-                log.warning("waiting: %s", stranger)
-            self.stranger = stranger
-            await trio.sleep(STRANGER_SECONDS)
-        self.stranger = None
+        look = partial(find_incompatible_worker, self.queue, lease_seconds=self.settings.lease_seconds)
+        while (found := await again(look)) is not None:
+            if found != self.incompatible:
+                log.warning("waiting: %s", found)
+            self.incompatible = found
+            await trio.sleep(INCOMPATIBLE_SECONDS)
+        self.incompatible = None
 
     async def run(
         self, stop: Callable[[], Awaitable[None]], hurry: Callable[[], Awaitable[None]], ready: Callable[[], None]
@@ -201,9 +203,9 @@ class Worker:
             ("orphans", self._recover_orphans, ORPHANS_SECONDS),
         ]
         if self.store is not None:
-            loops.append(("sweep", Sweep(self.queue, self.store, self.beats.alive("sweep")).run_once, 2.0))
+            loops.append(("sweep", OutboxRelay(self.queue, self.store, self.beats.alive("sweep")).run_once, 2.0))
             loops.append(("prune keys", PruneKeys(self.store).run_once, PRUNE_SECONDS))
-            loops.append(("marks", partial(self._ledger.clear, self.store), 1.0))
+            loops.append(("marks", partial(self._piggyback.clear, self.store), 1.0))
         if self.loss is not None:
             loops.append(("loss", self.loss.run_once, 1.0))
         for name, run_once, every in loops:
@@ -223,7 +225,7 @@ class Worker:
         """Where the jobs of the queue have rows that we do not see, what has not started here goes back at once."""
         await self.installation.run_once()
         if not self._may_work():
-            self.consumers.put_back(self._buffer.drain())
+            self.consumers.give_back(self._buffer.drain())
 
     async def _watch_places(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """A worker all of whose places are taken by threads that outlived their jobs is of no use to anybody."""
@@ -250,7 +252,7 @@ class Worker:
                     "stopping: %d jobs run and get %g s, %d go back", len(self.consumers), grace, len(self._buffer)
                 )
                 self._buffer.close()
-                self.consumers.put_back(self._buffer.drain())
+                self.consumers.give_back(self._buffer.drain())
                 running.cancel_scope.deadline = trio.current_time() + grace
                 waiting.start_soon(_cancel_after, hurry, running.cancel_scope)
                 waiting.start_soon(self._end_after, grace + UNWIND_SECONDS, hurry)
@@ -287,7 +289,7 @@ class Worker:
                 await self.queue.end(lease.id)  # from here on no late claim of ours takes anything
                 await self._claim.audit(lease)  # what had not started goes back uncounted
                 if self.store is not None:
-                    await self._ledger.clear(self.store)
+                    await self._piggyback.clear(self.store)
             except (QueueUnavailable, StoreUnavailable) as error:
                 log.warning("left without a farewell, another worker does the rest: %s", error)
             else:
@@ -304,7 +306,7 @@ class Worker:
         """Redis's word: others may run our jobs. Cancel them, and give back what has not started."""
         log.error("lease %s is lost: %d running jobs are cancelled", lease.id, len(self.consumers))
         self.consumers.interrupt(lease)
-        self.consumers.put_back(self._buffer.drain())
+        self.consumers.give_back(self._buffer.drain())
 
     async def _observe_and_recover(self) -> None:
         while self.leases.lost:  # we are the first to know of our own
@@ -353,8 +355,8 @@ class Worker:
             faults.setdefault("postgres", self.installation.refusal)
         if (lacking := self.consumers.environment.fault) is not None:
             faults["machine"] = lacking
-        if not faults and self.stranger is not None:
-            faults["workers"] = self.stranger
+        if not faults and self.incompatible is not None:
+            faults["workers"] = self.incompatible
         elif not faults and not self.can_claim:
             why = f" ({failed})" if (failed := self._lease_thread.error) else ""
             faults["lease"] = f"this worker has no fresh lease; it takes one as soon as Redis lets it{why}"
@@ -377,7 +379,7 @@ class Worker:
             buffered=len(self._buffer),
             unsettled=len(self._outcomes),
             threads_left=self.consumers.threads_left,
-            copies=self._claim.counts.copies,
+            copies=self._claim.counts.duplicates,
             invalid=self._claim.counts.invalid,
             concurrency=self.settings.worker_concurrency,
             recovered_leases=sum(counts.leases for counts in recovered),

@@ -24,7 +24,7 @@ from tests.worker.processes import WorkerProcess, ledger_counts, worker_process
 from workqueue.core.errors import StoreUnavailable
 from workqueue.core.protocol import OLDEST, PROTOCOL
 from workqueue.core.queue import LeaseConnection
-from workqueue.core.steps.marks import Ledger
+from workqueue.core.steps.piggyback import Piggyback
 from workqueue.core.steps.submit import Submit
 from workqueue.core.store import JobStore, migrate
 from workqueue.core.wire import Submission
@@ -33,8 +33,8 @@ ROOT = Path(__file__).parents[2]
 TERM = 2
 #: Without a tag `v...` behind us: the subject of the commit whose code is taken for the release before. No id: whoever
 #: rewrites the history keeps the subjects.
-BEFORE = "Move the fault proxy to where users can have it too, and draft the chaos of whole processes"
-FROZEN = json.loads((ROOT / "tests/core/steps/protocol_1.json").read_text("utf-8"))
+BEFORE = "Release 0.2.0"
+FROZEN = json.loads((ROOT / "tests/core/steps/protocol_2.json").read_text("utf-8"))
 
 
 @pytest.fixture
@@ -91,7 +91,7 @@ def test_the_release_before_is_found_by_its_tag_or_by_its_subject_whatever_its_i
     with pytest.raises(LookupError, match="no code of the release before"):
         release_before(tmp_path)
     commit("Begin")
-    with pytest.raises(LookupError, match=r"no tag v\.\.\. and no commit 'Move the fault proxy"):
+    with pytest.raises(LookupError, match=r"no tag v\.\.\. and no commit 'Release 0.2.0'"):
         release_before(tmp_path)
     by_subject = commit(BEFORE)
     released = commit("Release")
@@ -133,8 +133,8 @@ async def test_workers_of_two_releases_share_a_queue_and_recover_each_other(
 ):
     """First the old one dies in the middle of its jobs, then the new one; the other one runs what it leaves behind."""
     ledger = tmp_path / "ledger"
-    marks = Ledger()
-    submit = Submit(queue, store, marks)
+    outbox = Piggyback()
+    submit = Submit(queue, store, outbox)
     ids: list[object] = []
     said = ""
 
@@ -158,7 +158,7 @@ async def test_workers_of_two_releases_share_a_queue_and_recover_each_other(
     assert set(ends) == {str(job_id) for job_id in ids}
     assert sum(starts.values()) <= 60 + 2 * 5, "again only what ran when its worker was killed"
     assert "Traceback" not in said, said
-    await marks.clear(store)
+    await outbox.clear(store)
     await check_nothing_left(queue, psql)
 
 

@@ -18,20 +18,22 @@ def submission() -> Submission:
 
 
 async def test_it_is_whole_once_it_is_open_and_flushes_at_the_end(store, environ, queue, monkeypatch):
-    monkeypatch.setattr("workqueue.services.producer.backend.QUIET_SECONDS", 3600.0)  # only `flush` removes marks
+    monkeypatch.setattr(
+        "workqueue.services.producer.backend.QUIET_SECONDS", 3600.0
+    )  # only `flush` removes outbox entries
 
     async def has_looked() -> bool:
-        return (await store.known(queue.name)).n > 0
+        return (await store.read_checkpoint(queue.name)).position_ms > 0
 
-    async def marks() -> int:
-        return len(await store._pool.fetch("SELECT 1 FROM {schema}.unpushed"))
+    async def outbox() -> int:
+        return len(await store._pool.fetch("SELECT 1 FROM {schema}.outbox"))
 
     async with open_backend(load_settings(environ)) as backend:
-        await until(has_looked)  # for a loss: the first look marks what is pending
+        await until(has_looked)  # for a loss: the first look puts what is pending in the outbox
         assert backend.failure() is None
         job_id = await backend.enqueue(submission())
-        assert await marks() == 1
-    assert await marks() == 0
+        assert await outbox() == 1
+    assert await outbox() == 0
     assert (await queue.depths()).ready == 1
     row = await store.get(job_id)
     assert row is not None

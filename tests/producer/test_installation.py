@@ -48,7 +48,7 @@ async def test_with_another_database_nothing_is_accepted(
         await until(is_told)  # the first look at Postgres itself may come later
     assert await queue.ready_length() == 0
     assert await psql(f"SELECT * FROM {other}.jobs") == []
-    assert await psql(f"SELECT * FROM {other}.unpushed") == []
+    assert await psql(f"SELECT * FROM {other}.outbox") == []
 
 
 @pytest.mark.usefixtures("patient")
