@@ -172,7 +172,7 @@ class Backend:
             await trio.sleep(QUIET_SECONDS)
 
     async def _clear_outbox(self, store: JobStore) -> None:
-        """Remove the entries of the last batch: while batches follow each other, each removes those of the one before."""
+        """Remove the entries of the last batch: while batches follow, each removes those of the one before."""
         while True:
             await trio.sleep(QUIET_SECONDS / 2)
             if trio.current_time() - self._last_batch_at >= QUIET_SECONDS:

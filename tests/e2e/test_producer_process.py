@@ -18,7 +18,7 @@ from workqueue.core.job import JobState
 from workqueue.core.steps.outbox import OutboxRelay
 from workqueue.core.steps.piggyback import Piggyback
 from workqueue.core.steps.submit import Submit
-from workqueue.core.store import Ending
+from workqueue.core.store import Finish
 from workqueue.core.wire import Submission
 
 APP = "services.producer:app"
@@ -201,7 +201,7 @@ async def test_case_2_stopped_after_the_insert(environ, redis_url, redis_proxy, 
             await OutboxRelay(queue, store).run_once()
             token = uuid7()
             assert await store.claim([row.id], token, **owner)
-            assert await store.finish([Ending(row.id, token, JobState.COMPLETED, "completed", 0.0)])
+            assert await store.finish([Finish(row.id, token, JobState.COMPLETED, "completed", 0.0)])
             assert trio.current_time() - began < 1.5  # one that waited for it would take 2 s, the lock_timeout
             await trio.sleep(1)
             redis_proxy.heal()
