@@ -33,11 +33,14 @@ class RedisLoss:
     the list: an external program may have taken a task.
     """
 
-    def __init__(self, queue: Queue, store: JobStore, alive: Alive = unwatched) -> None:
+    def __init__(
+        self, queue: Queue, store: JobStore, alive: Alive = unwatched, counts: LossCounts | None = None
+    ) -> None:
+        """`counts`: counts on there."""
         self._queue = queue
         self._store = store
         self._alive = alive
-        self.counts = LossCounts()
+        self.counts = counts or LossCounts()
 
     async def run_once(self) -> None:
         """Look once. Raises QueueUnavailable, StoreUnavailable. Each worker does; the first one fills the outbox."""

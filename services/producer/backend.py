@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from functools import partial
 from typing import TypeVar
 from uuid import UUID
@@ -11,15 +11,13 @@ import trio
 
 from workqueue.core.batching import Batcher, BatchFailed
 from workqueue.core.bridge import Bridge, open_bridge
+from workqueue.core.engine import Engine, open_engine
 from workqueue.core.errors import EnqueueFailed, KeyReused, PersistFailed, QueueUnavailable, StoreUnavailable
-from workqueue.core.queue import Queue, open_queue
+from workqueue.core.queue import Queue
 from workqueue.core.settings import Settings, without_password
-from workqueue.core.steps.installation import Installation
-from workqueue.core.steps.piggyback import Piggyback
-from workqueue.core.steps.redis_loss import RedisLoss
-from workqueue.core.steps.submit import BATCH_BYTES_MAX, BATCH_MAX, Submit, SubmitResult, size
-from workqueue.core.steps.submit_once import Keyed, SubmitOnce, keyed_size
-from workqueue.core.store import JobStore, migrate, open_store
+from workqueue.core.steps.submit import BATCH_BYTES_MAX, BATCH_MAX, SubmitResult, size
+from workqueue.core.steps.submit_once import Keyed, keyed_size
+from workqueue.core.store import JobStore, migrate
 from workqueue.core.wire import Submission
 from workqueue.services.health import Dependency
 from workqueue.services.http.responses import Refused
@@ -45,16 +43,10 @@ async def open_backend(settings: Settings) -> AsyncIterator["Backend"]:
     Needs neither Redis nor Postgres to open: it waits for them in the background. Call it once a process. A bug of a
     background task cancels the block.
     """
-    async with AsyncExitStack() as stack:
-        bridge = await stack.enter_async_context(open_bridge())
-        queue = await stack.enter_async_context(open_queue(bridge, settings.redis_url, settings.queue_name))
-        store, database_url = None, "none: DATABASE_URL is not set"
-        if settings.database_url:
-            database_url = without_password(settings.database_url)
-            store = await stack.enter_async_context(open_store(bridge, settings.database_url, settings.database_schema))
-        redis_url = without_password(settings.redis_url)
-        log.info("queue %s on %s, job rows: %s", settings.queue_name, redis_url, database_url)
-        backend = Backend(settings, queue, store)
+    async with open_bridge() as bridge, open_engine(bridge, settings) as engine:
+        backend = Backend(settings, engine)
+        rows = without_password(settings.database_url) if settings.database_url else "none: DATABASE_URL is not set"
+        log.info("queue %s on %s, job rows: %s", settings.queue_name, without_password(settings.redis_url), rows)
         async with trio.open_nursery() as nursery:
             await nursery.start(backend.run, bridge)
             yield backend
@@ -68,26 +60,24 @@ class Backend:
     Mutable state: whether the installation was looked at, set once; `_last_batch_at`, set by each batch.
     """
 
-    def __init__(self, settings: Settings, queue: Queue, store: JobStore | None) -> None:
-        """`store`: None without DATABASE_URL."""
+    def __init__(self, settings: Settings, engine: Engine) -> None:
         self.settings = settings
-        self.queue = queue
-        self.store = store
+        self.queue = engine.queue
+        self.store = engine.store  #: None without DATABASE_URL
+        self.installation = engine.installation
         redis_url = without_password(settings.redis_url)
         self.redis = Dependency("Redis", f"Start it, or point REDIS_URL (now {redis_url}) to one that runs")
         self.postgres: Dependency | None = None
-        if store is not None:
+        if self.store is not None:
             database_url = without_password(settings.database_url or "")
             remedy = f"Start it, or point DATABASE_URL (now {database_url}) to one that runs"
             self.postgres = Dependency("Postgres", remedy)
-        self.installation = Installation(queue, store)
+        self._engine = engine
         self._looked = trio.Event()  #: at the installation, answered or not
-        self._piggyback = Piggyback()
-        self._submit = Submit(queue, store, self._piggyback)
-        once = SubmitOnce(queue, store, self._piggyback, self._submit, ttl_seconds=settings.idempotency_ttl)
+        once = engine.submit_once(ttl_seconds=settings.idempotency_ttl)
         limits = {"batch_max": BATCH_MAX, "waiting_max": WAITING_MAX, "bytes_max": BATCH_BYTES_MAX}
         self._batcher: Batcher[Submission, SubmitResult] = Batcher(
-            partial(self._run_batch, self._submit.run_batch), **limits, size=size
+            partial(self._run_batch, engine.submit.run_batch), **limits, size=size
         )
         self._keyed_batcher: Batcher[Keyed, SubmitResult | KeyReused] = Batcher(
             partial(self._run_batch, once.run_batch), **limits, size=keyed_size
@@ -112,13 +102,11 @@ class Backend:
 
     async def flush(self) -> None:
         """Remove the outbox entries that no later batch will take along, for FLUSH_SECONDS at most."""
-        if self.store is None:
-            return
         with trio.move_on_after(FLUSH_SECONDS):
             try:
-                await self._piggyback.clear(self.store)
-            except StoreUnavailable as error:  # an entry that stays costs one needless push by the sweep
-                log.info("outbox entries are left to the sweep: %s", error)
+                await self._engine.clear()
+            except StoreUnavailable as error:  # an entry that stays costs one needless push by the relay
+                log.info("outbox entries are left to the relay: %s", error)
 
     async def _keep_store(self, bridge: Bridge, store: JobStore, postgres: Dependency) -> None:
         """Migrate as soon as Postgres answers; then watch it, and remove outbox entries while no batches come."""
@@ -138,8 +126,8 @@ class Backend:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(postgres.watch, store.check, store.check_fitness)
             nursery.start_soon(self._watch_installation)
-            nursery.start_soon(self._clear_outbox, store)
-            nursery.start_soon(self._look_for_a_loss, store)
+            nursery.start_soon(self._clear_outbox)
+            nursery.start_soon(self._look_for_a_loss)
 
     async def _watch_installation(self) -> None:
         """Check whether our database is the one of the queue, beside the requests: none makes a trip for it."""
@@ -153,31 +141,30 @@ class Backend:
             self._looked.set()
             await trio.sleep(INSTALLATION_SECONDS)
 
-    async def _look_for_a_loss(self, store: JobStore) -> None:
+    async def _look_for_a_loss(self) -> None:
         """Look once for a loss of Redis, as soon as Redis answers; workers look each second.
 
         The first look of an installation puts every pending job in the outbox, because nothing is known yet. Made here
         it finds an empty queue; made by the first worker, it would push every job that was accepted before a second
         time (15 % more work in a drain).
         """
-        loss = RedisLoss(self.queue, store)
         await self.installation.known.wait()
         while True:
             try:
                 if self.installation.may_work:
-                    await loss.run_once()
+                    await self._engine.look_for_loss()
                     return
             except (QueueUnavailable, StoreUnavailable):
                 pass  # `watch` logs the outage
             await trio.sleep(QUIET_SECONDS)
 
-    async def _clear_outbox(self, store: JobStore) -> None:
+    async def _clear_outbox(self) -> None:
         """Remove the entries of the last batch: while batches follow, each removes those of the one before."""
         while True:
             await trio.sleep(QUIET_SECONDS / 2)
             if trio.current_time() - self._last_batch_at >= QUIET_SECONDS:
                 try:
-                    await self._piggyback.clear(store)
+                    await self._engine.clear()
                 except StoreUnavailable:
                     continue  # they are kept; `watch` logs the outage
 
@@ -251,7 +238,7 @@ class Backend:
             if not submissions:
                 return []
             try:
-                return list(await self._run_batch(self._submit.run_batch, submissions))
+                return list(await self._run_batch(self._engine.submit.run_batch, submissions))
             except Exception as error:  # noqa: BLE001 - a bug, logged by _run_batch
                 return [BatchFailed(str(error)) for _ in submissions]
 

@@ -12,6 +12,7 @@ from uuid import UUID
 import msgspec
 import trio
 
+from workqueue.core.engine import WorkerParts, engine_of
 from workqueue.core.errors import QueueUnavailable, StoreUnavailable
 from workqueue.core.handlers import Registry
 from workqueue.core.protocol import OLDEST, PROTOCOL
@@ -20,18 +21,10 @@ from workqueue.core.queue.outages import NeedsOperator
 from workqueue.core.retry import RetryPolicy
 from workqueue.core.settings import Settings
 from workqueue.core.steps.again import Again, Failed, untold
-from workqueue.core.steps.claim import Claim
 from workqueue.core.steps.dropped import Dropped
-from workqueue.core.steps.expiry import PruneKeys
 from workqueue.core.steps.fencing import Fencing
-from workqueue.core.steps.installation import Installation
 from workqueue.core.steps.lease import Lease
-from workqueue.core.steps.outbox import OutboxRelay
-from workqueue.core.steps.piggyback import Piggyback
 from workqueue.core.steps.promote import Promote
-from workqueue.core.steps.recover import Orphans, Recover
-from workqueue.core.steps.redis_loss import RedisLoss
-from workqueue.core.steps.settle import Settle
 from workqueue.core.store import JobStore
 from workqueue.services.published import Published
 from workqueue.services.worker import claiming
@@ -52,7 +45,6 @@ log = logging.getLogger(__name__)
 INSTALLATION_SECONDS = 1.0  #: between two looks whether our database is the one of the queue
 INCOMPATIBLE_SECONDS = 1.0  #: between two looks for workers that we could not work beside
 FLUSH_SECONDS = 5.0  #: for what has ended, to be stored at a stop; beyond, the lease leaves it to others
-PRUNE_SECONDS = 60.0
 ORPHANS_SECONDS = 5.0
 UNWIND_SECONDS = 5.0  #: for cancelled handlers to clean up; beyond, the process ends with them
 
@@ -72,23 +64,23 @@ class Worker:
         self._failed = failed
         self.settings = settings
         self.queue = queue
-        self.store = store
         self.registry = registry
         self.name = f"{socket.gethostname()}.{os.getpid()}"
         self._version = version("workqueue")  # once: it is read from disk, of which nothing may depend later
         self.counts = Counts(lambda job_type: registry.get(job_type) is not None)
-        self.installation = Installation(queue, store)
+        self.engine = engine_of(queue, store)
+        self.installation = self.engine.installation
         self.incompatible: str | None = None  #: a worker of another release that keeps us from starting
         self.beats = Beats()
         self.leases = Leases(self._lost)
         random = Random()  # noqa: S311 - jitter, no secret
         self._buffer = Buffer()
         self._dropped = Dropped()
-        self._piggyback = Piggyback()
-        self._claim = Claim(queue, store, self._piggyback, self.name, self._again(claiming.SERVICE), self._dropped)
         policy = RetryPolicy(settings.retry_base_seconds, settings.retry_cap_seconds)
+        parts = WorkerParts(self.name, policy, random, self._dropped)
+        self._claim = self.engine.claim(parts, self._again(claiming.SERVICE))
         self._outcomes = Outcomes(
-            Settle(queue, store, self._piggyback, policy, random, self._again("settle"), self._dropped),
+            self.engine.settle(parts, self._again("settle")),
             self.beats,
             "settle",
             busy=self._buffer.__len__,
@@ -99,7 +91,7 @@ class Worker:
             self._buffer,
             self._outcomes,
             self.counts,
-            keeps_artifacts=store is not None,
+            keeps_artifacts=self.engine.keeps_artifacts,
             max_recoveries=settings.max_recoveries,
             max_interruptions=settings.max_interruptions,
             may_start=lambda lease: self._lease_thread.is_fresh(lease),
@@ -130,14 +122,10 @@ class Worker:
         self._observe = Fencing(
             queue, term_seconds=term, mine=self._lease_id, steady_since=self._lease_thread.steady_since
         )
-        self._orphans = Orphans(queue, store, term_seconds=term)
-        self.recover = Recover(
-            queue, store, max_recoveries=settings.max_recoveries, again=self._again("observe"), dropped=self._dropped
-        )
-        self.recover_orphans = Recover(
-            queue, store, max_recoveries=settings.max_recoveries, again=self._again("orphans"), dropped=self._dropped
-        )
-        self.loss = None if store is None else RedisLoss(queue, store, self.beats.alive("loss"))
+        self._orphans = self.engine.orphans(term_seconds=term)
+        recover = partial(self.engine.recover, parts, max_recoveries=settings.max_recoveries)
+        self.recover = recover(self._again("observe"))
+        self.recover_orphans = recover(self._again("orphans"))
 
     # --- life
 
@@ -202,12 +190,9 @@ class Worker:
             ("observe", self._observe_and_recover, 1.0),
             ("orphans", self._recover_orphans, ORPHANS_SECONDS),
         ]
-        if self.store is not None:
-            loops.append(("sweep", OutboxRelay(self.queue, self.store, self.beats.alive("sweep")).run_once, 2.0))
-            loops.append(("prune keys", PruneKeys(self.store).run_once, PRUNE_SECONDS))
-            loops.append(("marks", partial(self._piggyback.clear, self.store), 1.0))
-        if self.loss is not None:
-            loops.append(("loss", self.loss.run_once, 1.0))
+        for upkeep_step in self.engine.upkeep():
+            name, every = upkeep_step.name, upkeep_step.every_seconds
+            loops.append((name, upkeep_step.start(self.beats.alive(name)), every))
         for name, run_once, every in loops:
             ours = partial(self._unless_refused, run_once)
             await upkeep.start(partial(repeat, ours, every_seconds=every, name=name, beats=self.beats))
@@ -288,8 +273,7 @@ class Worker:
             try:
                 await self.queue.end(lease.id)  # from here on no late claim of ours takes anything
                 await self._claim.audit(lease)  # what had not started goes back uncounted
-                if self.store is not None:
-                    await self._piggyback.clear(self.store)
+                await self.engine.clear()
             except (QueueUnavailable, StoreUnavailable) as error:
                 log.warning("left without a farewell, another worker does the rest: %s", error)
             else:
@@ -343,14 +327,8 @@ class Worker:
             faults["redis"] = str(error)
         except QueueUnavailable as error:
             faults["redis"] = f"{str(error).rstrip('.')}. Check REDIS_URL and that the server runs"
-        if self.store is not None:
-            try:
-                await self.store.check()
-            except StoreUnavailable as error:
-                faults["postgres"] = f"{str(error).rstrip('.')}. Check DATABASE_URL and that the server runs"
-            else:
-                if (complaint := self.store.complaint) is not None:
-                    faults["postgres"] = complaint
+        if (fault := await self.engine.rows_fault()) is not None:
+            faults["postgres"] = fault
         if self.installation.refusal is not None:
             faults.setdefault("postgres", self.installation.refusal)
         if (lacking := self.consumers.environment.fault) is not None:
@@ -385,7 +363,7 @@ class Worker:
             recovered_leases=sum(counts.leases for counts in recovered),
             recovered_jobs=sum(counts.jobs for counts in recovered),
             poisoned_jobs=sum(counts.failed for counts in recovered),
-            reconciled_jobs=self.loss.counts.jobs if self.loss else 0,
+            reconciled_jobs=self.engine.loss.jobs,
             dropped_letters=self._dropped.total,
             blocked=self.stall.counts.blocked,
             blocked_seconds=self.stall.counts.blocked_seconds,
