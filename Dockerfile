@@ -17,7 +17,7 @@ COPY pyproject.toml README.md LICENSE ./
 COPY core core
 COPY services services
 COPY workqueue workqueue
-COPY --from=page /src/services/producer/page services/producer/page
+COPY --from=page /src/services/producer/static services/producer/static
 RUN /venv/bin/pip install --no-deps --no-build-isolation . \
  && /venv/bin/pip uninstall --yes pip
 

@@ -52,7 +52,7 @@ bench-peers: setup-test ## The same work on other job systems: ONLY=saq,bullmq R
 		$(if $(JOBS),--jobs $(JOBS)) $(if $(PEER_PYTHON),--python $(PEER_PYTHON))
 
 generate: setup-test ## Files that are made from others
-	@$(BIN)/python -m scripts.generate_states
+	@$(BIN)/python -m scripts.generate_api
 
 lock: ## Newer versions into locks/ (needs uv)
 	@scripts/lock.sh
@@ -60,4 +60,4 @@ lock: ## Newer versions into locks/ (needs uv)
 web: setup ## Build the page
 
 clean: ## Everything that was made, data of `make up` included
-	rm -rf .venv .setup .workqueue web/node_modules services/producer/page .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf .venv .setup .workqueue web/node_modules services/producer/static .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -3,8 +3,9 @@ import { createRequire } from "node:module";
 import { dirname, join, resolve } from "node:path";
 import react from "@vitejs/plugin-react";
 import { defineConfig, type Plugin } from "vite";
+import { API_PREFIXES } from "./src/api/constants.gen.ts";
 
-const OUT = resolve(import.meta.dirname, "../services/producer/page");
+const OUT = resolve(import.meta.dirname, "../services/producer/static");
 const PRODUCER = "http://localhost:8080";
 
 /** The producer's /docs loads nothing from outside: Swagger UI's own files lie beside docs/index.html. */
@@ -28,9 +29,7 @@ export default defineConfig({
   server: {
     port: 5173,
     strictPort: true,
-    proxy: Object.fromEntries(
-      ["/enqueue", "/api", "/health", "/ready", "/metrics", "/openapi.json"].map((path) => [path, PRODUCER]),
-    ),
+    proxy: Object.fromEntries(API_PREFIXES.map((prefix) => [prefix, PRODUCER])),
   },
   test: { environment: "happy-dom", include: ["src/**/*.test.{ts,tsx}"] },
 } as Parameters<typeof defineConfig>[0]);

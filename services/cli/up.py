@@ -21,7 +21,7 @@ from workqueue.services.local.postgres import run_postgres
 from workqueue.services.local.process import end_process, is_free
 from workqueue.services.local.valkey import Server, run_valkey
 from workqueue.services.logs import printable
-from workqueue.services.producer.page import FOLDER as PAGE_FOLDER
+from workqueue.services.producer.dashboard import FOLDER as PAGE_FOLDER
 from workqueue.services.signals import Stop
 
 FIRST_PAUSE_SECONDS = 0.5

@@ -1,9 +1,9 @@
-"""Which requests are answered at all: the one place with the rules against hostile web pages.
+"""Which requests are refused before any route sees them: the one place with the rules against hostile web pages.
 
-A page of another origin can make a browser send requests to a service that only that browser reaches. Where it posts a
-form or text, no preflight asks; where it lets its own name lead to our address, even the answers are its to read (DNS
-rebinding). A browser tells in `Origin`, `Sec-Fetch-Site` and `Host`, which a page cannot choose; programs send none of
-the first two.
+A page of another origin can make a browser send requests to a service that only that browser reaches. A form or a text
+is posted without a preflight. Where the page's own host name resolves to our address (DNS rebinding), the page can even
+read the responses. The browser sends `Origin`, `Sec-Fetch-Site` and `Host`, which a page cannot choose; programs other
+than browsers send none of the first two.
 """
 
 import ipaddress
@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 
 class Access:
-    """The rules of one service. Mutable state: when the log was told of a host."""
+    """The rules of one service. Mutable state: when an unknown host was last logged."""
 
     def __init__(self, settings: Settings) -> None:
         self._origins = settings.origins
@@ -35,7 +35,7 @@ class Access:
         self._unknown_hosts = Seldom(60.0)
 
     def refusal(self, scope: Scope) -> tuple[int, bytes] | None:
-        """Status and sentence for a request that is not to be answered; None: it is."""
+        """Status and message for a request that is refused; None: the request may pass."""
         host = next(iter(values_of(scope, b"host")), b"").decode("latin-1")
         if not self._knows(host):
             self._unknown_hosts.warning(
@@ -47,7 +47,8 @@ class Access:
         return ORIGIN_NOT_ALLOWED
 
     def _knows(self, host: str) -> bool:
-        """A literal address cannot be made to lead elsewhere; HTTP/1.0 has no Host, and no browser speaks it."""
+        """Is it a name of ours, or a literal address, which no page can rebind? Without Host it is HTTP/1.0, which no
+        browser speaks."""
         if self._any_host or not host:
             return True
         name = host_of(f"//{host}")
@@ -77,7 +78,7 @@ def host_of(url: str) -> str:
 
 
 def _is_same(origin: str, host: str) -> bool:
-    """Does `origin` stand for the host that the request is for? A proxy before us may speak TLS for us."""
+    """Is `origin` the host that the request is for? The schemes may differ: a proxy before us may speak TLS for us."""
     try:
         ours, theirs = urlsplit(f"//{host}"), urlsplit(origin)
         port = DEFAULT_PORTS.get(theirs.scheme)

@@ -1,10 +1,10 @@
-"""One connection of a client, in place of Hypercorn's own: whatever happens in it ends it, and nothing else.
+"""One connection of a client, in place of Hypercorn's own: an error in it ends this connection, and nothing else.
 
 Hypercorn 0.18 catches OSError alone, so that any other error of a connection ends the server (a WebSocket handshake
-with a byte behind it, a header of HTTP/2 that is no ASCII); it sends under a shield without a limit of time, so that a
-client that does not read keeps its memory, and the stop, for ever; and it waits for ever for an answer to a client
-that has gone. Its HTTP/1.1 and its streams are used as they are. HTTP/2 and WebSockets, which nothing here needs, are
-off: an upgrade is not taken up (RFC 9110, 7.8), HTTP/2 with prior knowledge is answered 505.
+with a byte behind it, a header of HTTP/2 that is not ASCII). It sends under a shield without a time limit, so that a
+client that does not read keeps its memory and blocks the stop for ever. And it waits for ever for the response to a
+client that has gone. Its HTTP/1.1 and its streams are used as they are. HTTP/2 and WebSockets, which no route needs,
+are off: an upgrade is ignored (RFC 9110, 7.8), HTTP/2 with prior knowledge gets 505.
 """
 
 import logging
@@ -28,17 +28,17 @@ from hypercorn.utils import parse_socket_addr
 from workqueue.services.http.connections import Connections
 from workqueue.services.logs import Seldom
 
-SEND_SECONDS = 10.0  #: for each piece of an answer to be taken
+SEND_SECONDS = 10.0  #: for a client to take one piece of a response
 PIECE_BYTES = 64 * 1024
 RECEIVE_BYTES = 64 * 1024
 HANDSHAKE_SECONDS = 10.0
-GONE_SECONDS = 5.0  #: for a request whose client has gone
-LINGER_SECONDS = 1.0  #: for a client to read the answer that closes the connection: a reset would overtake it
+GONE_SECONDS = 5.0  #: for a request to end after its client has gone
+LINGER_SECONDS = 1.0  #: for a client to read the response that closes the connection, before a reset overtakes it
 LINGER_BYTES = 4 << 20
-REFUSAL_SECONDS = 0.05  #: for the same, where there is no room for the connection
+REFUSAL_SECONDS = 0.05  #: for the same, where the connection itself is refused
 VERSIONS = {b"1.0", b"1.1"}
 
-#: What services/http/asgi.py keeps its Connections under, in the extensions of an app.
+#: The key of an app's Connections in its extensions, set by services/http/guard.py.
 EXTENSION = "workqueue.connections"
 
 TOO_MANY_CLIENTS = b"too many connections"
@@ -64,18 +64,18 @@ def harden_hypercorn() -> None:
 
 
 async def _serve(app: Any, config: Config, context: Any, state: Any, stream: Stream) -> None:
-    """What Hypercorn calls for each connection. `app` is its wrapper around ours."""
+    """Serve one connection; Hypercorn calls it. `app` is Hypercorn's wrapper around our app."""
     connections = getattr(app.app, "extensions", {}).get(EXTENSION)
-    if connections is None:  # an app that is none of ours
+    if connections is None:  # the app is not one of ours
         connections = context.__dict__.setdefault("connections", Connections())
     await Connection(app, config, context, state, stream, connections).run()
 
 
 class Connection:
-    """From its acceptance to its end.
+    """A connection from its acceptance to its end.
 
-    Mutable state: the three times of connections.Client; the scopes of the reader and of the whole; whether nothing
-    can be sent any more, because the client has gone or the last answer is out.
+    Mutable state: the three times of connections.Client; the scopes of the reader and of the whole; `_is_closed`, set
+    when nothing can be sent any more, because the client has gone or the last response is out.
     """
 
     def __init__(
@@ -111,11 +111,11 @@ class Connection:
         except BaseExceptionGroup as group:
             cancelled, errors = group.split(trio.Cancelled)
             if errors is not None:
-                self._tell(errors)
+                self._log_fault(errors)
             if cancelled is not None:
                 raise cancelled from None
         except Exception as error:  # noqa: BLE001 - it would end all the other connections
-            self._tell(error)
+            self._log_fault(error)
         finally:
             self.connections.leave(self)
             await trio.aclose_forcefully(self._stream)
@@ -134,13 +134,13 @@ class Connection:
                 )  # fmt: skip
                 with self._reading:
                     await self._read(protocol)
-                self.idle_since = self.idle_since or trio.current_time()  # at the limit it goes first
+                self.idle_since = self.idle_since or trio.current_time()  # at the limit it is ended first
                 requests.end_within(GONE_SECONDS)
                 await protocol.handle(Closed())
             watching.cancel_scope.cancel()
 
     async def _handshake(self) -> "tuple[trio.socket.SocketType, bool]":
-        """The socket below, and whether TLS is above it. Raises OSError."""
+        """The TCP socket, and whether the connection uses TLS. Raises OSError."""
         if isinstance(self._stream, trio.SocketStream):
             return self._stream.socket, False
         try:
@@ -158,7 +158,7 @@ class Connection:
             except (trio.BrokenResourceError, trio.ClosedResourceError):
                 self._is_closed = True
                 return
-            if self._is_closed:  # the last answer is out
+            if self._is_closed:  # the last response is out
                 dropped += len(data)
             else:
                 await protocol.handle(RawData(bytes(data)))
@@ -166,12 +166,12 @@ class Connection:
                 return
 
     async def _end_with_server(self) -> None:
-        """At a stop an idle connection ends at once; another one ends with its answer."""
+        """At a stop, an idle connection ends at once; one with a request ends with its response."""
         await self._context.terminated.wait()
         if self.idle_since is not None:
             self._reading.cancel()
 
-    # --- what Hypercorn's protocol has for the connection
+    # --- events of Hypercorn's protocol
 
     async def _send(self, event: Event) -> None:
         if isinstance(event, RawData):
@@ -184,7 +184,7 @@ class Connection:
             self._reading.deadline = now + self._config.keep_alive_timeout if event.idle else float("inf")
 
     async def _send_bytes(self, data: bytes) -> None:
-        """Returns also where the client does not take them, which ends the connection, or has gone."""
+        """Returns without an error where the client has gone, or does not take the bytes: then the connection ends."""
         budget = self.connections.budget
         left = len(data)
         budget.bytes += left
@@ -207,7 +207,7 @@ class Connection:
                 self._reading.cancel()
 
     async def _close(self) -> None:
-        """The last answer is out. The reader goes on for a moment: a close with bytes unread is a reset."""
+        """The last response is out. The reader goes on for a moment: a close with unread bytes would be a reset."""
         now = trio.current_time()
         self.idle_since = self.idle_since or now
         if self._is_closed or self._context.terminated.is_set():
@@ -222,19 +222,19 @@ class Connection:
     # --- at the limit
 
     async def _refuse(self) -> None:
-        """Say so, as far as the client takes it at once."""
+        """Send a 503, as far as the client takes it at once."""
         self.connections.refusals.warning(
             log, "%d clients are connected, which is the limit: others are refused", self.connections.limit
         )
         if not isinstance(self._stream, trio.SocketStream):
-            return  # before its handshake nothing can be said
+            return  # before the TLS handshake nothing can be sent
         with trio.move_on_after(REFUSAL_SECONDS), suppress(trio.BrokenResourceError):
-            await self._stream.send_all(_plain_answer(503, TOO_MANY_CLIENTS, close=True))
+            await self._stream.send_all(_plain_response(503, TOO_MANY_CLIENTS, close=True))
             self._stream.socket.shutdown(socket.SHUT_WR)
             while await self._stream.receive_some(RECEIVE_BYTES):
                 pass
 
-    def _tell(self, error: BaseException) -> None:
+    def _log_fault(self, error: BaseException) -> None:
         while isinstance(error, BaseExceptionGroup):
             error = error.exceptions[0]
         self.connections.faults.warning(
@@ -243,7 +243,7 @@ class Connection:
 
 
 class _Requests(TaskGroup):
-    """The requests of a connection, each a task."""
+    """The task group of a connection's requests."""
 
     def end_within(self, seconds: float) -> None:
         if self._nursery is not None:
@@ -251,10 +251,10 @@ class _Requests(TaskGroup):
 
 
 class Http1(H11Protocol):
-    """HTTP/1.1 as Hypercorn speaks it, and nothing else.
+    """Hypercorn's HTTP/1.1, without upgrades.
 
-    Mutable state besides: the head of an answer, which waits for its first bytes; whether what the app still says of
-    its answer is dropped, because another one went out instead.
+    Mutable state of its own: `_head`, the head of a response that waits for its first bytes; `_is_dropping`, set while
+    the rest of the app's response is dropped because a 503 went out instead.
     """
 
     def __init__(self, connection: Connection, *arguments: Any) -> None:
@@ -264,7 +264,7 @@ class Http1(H11Protocol):
         self._is_dropping = False
 
     async def _check_protocol(self, event: h11.Request) -> None:
-        """Hypercorn would go over to HTTP/2 here."""
+        """Does nothing: Hypercorn would switch to HTTP/2 here."""
 
     async def _create_stream(self, request: h11.Request) -> None:
         target, headers = _origin_form(request)
@@ -290,7 +290,7 @@ class Http1(H11Protocol):
         await self.context.mark_request()
 
     async def stream_send(self, event: events.Event) -> None:
-        """The head of an answer leaves with its first bytes: in one packet, and only where there is room for them."""
+        """Send the head of a response with its first bytes: in one packet, and only where there is room for them."""
         if isinstance(event, events.Response) and event.status_code >= 200:
             self._head, self._is_dropping = event, False
             return
@@ -325,16 +325,16 @@ class Http1(H11Protocol):
         if data:
             await self.send(RawData(data))
 
-    async def _send_error_response(self, status_code: int, sentence: bytes | None = None) -> None:
-        sentence = sentence or HTTPStatus(status_code).phrase.lower().encode()
-        headers = [*_plain_headers(status_code, sentence, close=True), *self.config.response_headers("h11")]
+    async def _send_error_response(self, status_code: int, message: bytes | None = None) -> None:
+        message = message or HTTPStatus(status_code).phrase.lower().encode()
+        headers = [*_plain_headers(status_code, message, close=True), *self.config.response_headers("h11")]
         await self._send_h11_events(
-            [h11.Response(status_code=status_code, headers=headers), h11.Data(data=sentence), h11.EndOfMessage()]
+            [h11.Response(status_code=status_code, headers=headers), h11.Data(data=message), h11.EndOfMessage()]
         )
 
 
 class _HttpStream(HTTPStream):
-    """A request, which tells its connection when its body is there."""
+    """A request that resets `body_since` of its connection when its body is complete."""
 
     def __init__(self, connection: Connection, *arguments: Any) -> None:
         super().__init__(*arguments)
@@ -347,17 +347,17 @@ class _HttpStream(HTTPStream):
 
 
 def _fault(request: h11.Request, target: bytes) -> int | None:
-    """The status of the answer to a request that is not understood, or that others may understand otherwise."""
+    """The status for a request that is not understood, or that a proxy may understand differently; None: no fault."""
     if request.http_version not in VERSIONS:
         return 505
     names = {bytes(name) for name, _ in request.headers}
     if b"transfer-encoding" in names and (b"content-length" in names or request.http_version == b"1.0"):
-        return 400  # RFC 9112, 6.1: two lengths, of which a proxy before us may have taken the other one
+        return 400  # RFC 9112, 6.1: two lengths; a proxy before us may have used the other one
     return None if target.startswith(b"/") else 400
 
 
 def _origin_form(request: h11.Request) -> tuple[bytes, HeaderList]:
-    """`GET http://host/path` means the same as `GET /path` to that host (RFC 9112, 3.2.2)."""
+    """Target and headers with `GET http://host/path` rewritten to `GET /path` for that host (RFC 9112, 3.2.2)."""
     target, headers = bytes(request.target), list(request.headers)
     scheme, found, rest = target.partition(b"://")
     if not found or scheme.lower() not in {b"http", b"https"}:
@@ -367,10 +367,10 @@ def _origin_form(request: h11.Request) -> tuple[bytes, HeaderList]:
     return path, [(name, rest[:at] if name == b"host" else value) for name, value in headers]
 
 
-def _plain_headers(status: int, sentence: bytes, *, close: bool) -> HeaderList:
+def _plain_headers(status: int, message: bytes, *, close: bool) -> HeaderList:
     headers = [
         (b"content-type", b"text/plain; charset=utf-8"),
-        (b"content-length", b"%d" % len(sentence)),
+        (b"content-length", b"%d" % len(message)),
         (b"x-content-type-options", b"nosniff"),
     ]
     if status == 503:
@@ -378,14 +378,14 @@ def _plain_headers(status: int, sentence: bytes, *, close: bool) -> HeaderList:
     return [*headers, (b"connection", b"close")] if close else headers
 
 
-def _plain_answer(status: int, sentence: bytes, *, close: bool) -> bytes:
+def _plain_response(status: int, message: bytes, *, close: bool) -> bytes:
     lines = [b"HTTP/1.1 %d %b" % (status, HTTPStatus(status).phrase.encode())]
-    lines += [b"%b: %b" % header for header in _plain_headers(status, sentence, close=close)]
-    return b"\r\n".join(lines) + b"\r\n\r\n" + sentence
+    lines += [b"%b: %b" % header for header in _plain_headers(status, message, close=close)]
+    return b"\r\n".join(lines) + b"\r\n\r\n" + message
 
 
 class _NoDescriptors(logging.Filter):
-    """Trio tells of an accept that met EMFILE ten times a second, with a traceback: one line a minute is enough."""
+    """Trio logs an accept that fails with EMFILE ten times a second, with a traceback: one line a minute is enough."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,6 +1,6 @@
-"""All connections of one server: how many there may be, which go first at the limit, and how much is buffered for them.
+"""All connections of one server: their limit, which are closed first at the limit, and the bytes buffered for them.
 
-Pure but for trio's clock: services/http/connection.py acts on what is decided here.
+Pure but for trio's clock: decides, and services/http/connection.py acts.
 """
 
 import resource
@@ -12,44 +12,45 @@ from msgspec import Struct
 
 from workqueue.services.logs import Seldom
 
-#: Of descriptors, left for files, for Redis and Postgres, and for what handlers open.
+#: File descriptors that are kept free for files, for Redis and Postgres, and for handlers.
 DESCRIPTORS_KEPT = 128
-PATIENCE_SECONDS = 5.0  #: at the limit, a request whose body has not arrived by then makes room for others
-STALLED_SECONDS = 1.0  #: at the limit, an answer of which nothing was taken for so long makes room for others
+PATIENCE_SECONDS = 5.0  #: at the limit, a request whose body has not arrived by then is ended for a new connection
+STALLED_SECONDS = 1.0  #: at the limit, a response of which the client took nothing for so long is ended as well
 
-SMALL_BYTES = 64 * 1024  #: of a body or an answer, for which there is always room
+SMALL_BYTES = 64 * 1024  #: of a body or a response, for which there is always room
 
 
 class Limits(Struct, frozen=True):
     """Of one server."""
 
     connections: int = 1000
-    buffered_bytes: int = 128 << 20  #: bodies that arrive and answers that leave, of all connections together
+    buffered_bytes: int = 128 << 20  #: request bodies and responses, of all connections together
 
 
 class Client(Protocol):
-    """What is known of one connection. Times are trio's clock; None: it is not so now."""
+    """The state of one connection. Times are trio's clock; None: not in this state."""
 
     idle_since: float | None  #: no request is under way
     body_since: float | None  #: the body of a request has not arrived whole
-    stalled_since: float | None  #: an answer is leaving; when something of it was taken last
+    stalled_since: float | None  #: a response is being sent; when the client last took bytes of it
 
     def end(self) -> None:
         """Close it at once."""
 
 
 class Budget:
-    """Bytes that are in memory for clients. Mutable state: how many."""
+    """Bytes that are buffered for clients. Mutable state: their number, changed by those who buffer."""
 
     def __init__(self, bytes_max: int) -> None:
         self._max = bytes_max
         self.bytes = 0
 
     def has_room(self, more: int, kept: int = 0) -> bool:
-        """May so many bytes more be kept, of a client that has `kept` already?
+        """May `more` bytes be buffered for a client for which `kept` are buffered already?
 
-        What is small always may: the number of clients bounds it, and those who fill the rest with large bodies must
-        not keep others from a small request and its answer. One that is larger than everything is let in alone.
+        A small request or response always may: the number of clients bounds these, and clients that fill the budget
+        with large bodies must not block small requests. A body that is larger than the budget is admitted when it is
+        the only one.
         """
         return kept + more <= SMALL_BYTES or self.bytes + more <= self._max or self.bytes == 0
 
@@ -57,7 +58,8 @@ class Budget:
 class Connections:
     """The connections of one server.
 
-    Mutable state: the set of them, changed as they come and go; the budget's bytes; when the log was told.
+    Mutable state: the set of them, changed by `admit` and `leave`; the budget's bytes; when refusals and faults were
+    last logged.
     """
 
     def __init__(self, limits: Limits | None = None) -> None:
@@ -72,7 +74,7 @@ class Connections:
         return len(self._clients)
 
     def admit(self, client: Client) -> bool:
-        """Take a new one in, in the place of an old one where there is no room; False: it must be refused."""
+        """Admit a new connection, at the limit in the place of an old one; False: it must be refused."""
         if len(self._clients) >= self.limit and not self._end_one():
             return False
         self._clients.add(client)
@@ -82,7 +84,8 @@ class Connections:
         self._clients.discard(client)
 
     def make_room(self, more: int) -> bool:
-        """Is there room for so many bytes more? Answers that no client takes are given up for it, the oldest first."""
+        """Is there room for `more` bytes? Ends connections whose clients take nothing of their responses, the longest
+        stalled first, until there is."""
         if self.budget.has_room(more):
             return True
         patience = trio.current_time() - STALLED_SECONDS
@@ -94,7 +97,7 @@ class Connections:
         return self.budget.has_room(more)
 
     def _end_one(self) -> bool:
-        """The one that has been idle for the longest; else the one whose request or whose client is the slowest."""
+        """End the connection that has been idle for the longest; without an idle one, the slowest. False: none is."""
         idle = [(client.idle_since, client) for client in self._clients if client.idle_since is not None]
         waiting = idle or list(self._slow(trio.current_time()))
         if not waiting:
@@ -112,6 +115,6 @@ class Connections:
 
 
 def _descriptors() -> int:
-    """How many this process may open."""
+    """The number of file descriptors that this process may open."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return 1 << 20 if soft == resource.RLIM_INFINITY else soft

@@ -1,4 +1,4 @@
-"""The socket that a service listens on: opened before anything else, so that a taken port ends the start."""
+"""The socket that a service listens on: opened before any other resource, so that a port in use ends the start."""
 
 import socket
 
@@ -8,7 +8,7 @@ BACKLOG = 100
 
 
 class PortTaken(WorkQueueError):
-    """Nobody could reach us: the address cannot be listened on."""
+    """The address cannot be listened on."""
 
 
 def open_listener(host: str, port: int, variable: str) -> socket.socket:

@@ -1,4 +1,4 @@
-"""What ASGI passes around, by name."""
+"""The types of ASGI, by name."""
 
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any

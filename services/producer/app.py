@@ -1,4 +1,4 @@
-"""`hypercorn -k trio workqueue.services.producer:app`: the app, its life, and what a wrong start is told."""
+"""`hypercorn -k trio workqueue.services.producer:app`: the app, its lifespan, and what a failed start prints."""
 
 import logging
 import multiprocessing
@@ -8,21 +8,23 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import sniffio
+import trio
+from quart import Response, request
 from quart_trio import QuartTrio
 
 from workqueue.core.errors import InvalidSettings
 from workqueue.core.queue import check_url
 from workqueue.core.settings import Settings, load_settings
 from workqueue.services.early import end_after
-from workqueue.services.http.asgi import protect
+from workqueue.services.http.guard import wrap
 from workqueue.services.http.messages import Message, Receive, Scope, Send
+from workqueue.services.http.responses import Refused, text
 from workqueue.services.logs import configure_logging
-from workqueue.services.producer.bulk import BATCH_PATH, Bulk
-from workqueue.services.producer.enqueue import directly
-from workqueue.services.producer.errors import ANSWERS
-from workqueue.services.producer.page import FOLDER, Page
-from workqueue.services.producer.producer import Producer
-from workqueue.services.producer.routes import add_jobs, add_pages, add_state
+from workqueue.services.producer.api import ROUTES
+from workqueue.services.producer.backend import Backend, open_backend
+from workqueue.services.producer.dashboard import FOLDER, Dashboard
+from workqueue.services.producer.errors import ERROR_RESPONSES
+from workqueue.services.producer.routing import add_rules, fast_routes, reserved, streams
 
 COMMAND = "hypercorn -k trio workqueue.services.producer:app"
 WRONG_START = 2  #: exit status
@@ -31,43 +33,80 @@ STOP_SECONDS = 15.0  #: of one of several processes; Hypercorn gives requests it
 log = logging.getLogger(__name__)
 
 
-def create_app(settings: Settings, *, page: Path = FOLDER) -> QuartTrio:
+def create_app(settings: Settings, *, static: Path = FOLDER) -> QuartTrio:
     """The producer as an ASGI app for Hypercorn's trio worker. Opens nothing before its lifespan begins.
 
-    `page` is the folder of the built dashboard. Raises InvalidSettings for a REDIS_URL that redis-py cannot read.
+    `static` is the folder of the built dashboard. Raises InvalidSettings for a REDIS_URL that redis-py cannot read.
     """
     check_url(settings.redis_url)
     app = QuartTrio(__name__, static_folder=None)
-    producer = Producer(settings)
-    add_jobs(app, producer)
-    add_state(app, producer)
-    add_pages(app, Page(page))
+    service = _BackendService(settings)
+    dashboard = Dashboard(static, reserved(ROUTES))
+    add_rules(app, ROUTES, service.get_backend, dashboard)
+
+    @app.errorhandler(404)
+    async def unknown_path(_: Exception) -> Response:
+        """A file of the dashboard, or one of its client-side routes."""
+        if request.method in {"GET", "HEAD"}:
+            try:
+                return await dashboard.response(request.path)
+            except Refused as refused:
+                return text(refused.status, refused.message)
+        return text(404, "not found")
 
     @app.before_serving
     async def start() -> None:
-        if not logging.getLogger().hasHandlers():  # a bare Hypercorn: nobody has set up logging for us
+        if not logging.getLogger().hasHandlers():  # under a bare Hypercorn, which sets up no logging for us
             configure_logging(settings)
         if multiprocessing.parent_process() is not None:
             # Hypercorn's parent tells its processes of a stop by an event, and sends SIGTERM to the others as soon as
-            # the first has ended: requests under way would get no answer.
+            # the first has ended: requests under way would get no response.
             end_after(STOP_SECONDS)
-        await app.nursery.start(producer.run)
+        await app.nursery.start(service.run)
 
-    app.after_serving(producer.stop)  # Hypercorn calls it when the requests under way were answered
-    protect(
+    app.after_serving(service.stop)  # Hypercorn calls it when the requests under way have their responses
+    wrap(
         app,
         settings,
-        ANSWERS,
-        direct={("POST", "/enqueue"): directly(producer)},
-        streams={("POST", BATCH_PATH): Bulk(producer)},
+        ERROR_RESPONSES,
+        fast_routes=fast_routes(ROUTES, service.get_backend),
+        streams=streams(ROUTES, service.get_backend),
     )
     inner: Any = app.asgi_app
     app.asgi_app = _Lifespan(inner)  # type: ignore[method-assign, assignment]
     return app
 
 
+class _BackendService:
+    """The backend of one app, open during its lifespan. Mutable state: the backend, set before `run` has started."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._backend: Backend | None = None
+        self._stopping = trio.Event()
+        self._ended = trio.Event()
+
+    def get_backend(self) -> Backend:
+        assert self._backend is not None, "routes are called within the lifespan"  # noqa: S101
+        return self._backend
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Keep the backend open until `stop`."""
+        try:
+            async with open_backend(self._settings) as self._backend:
+                task_status.started()
+                await self._stopping.wait()
+        finally:
+            self._ended.set()
+
+    async def stop(self) -> None:
+        """End `run`; returns when everything is closed. Call it when no request is under way."""
+        self._stopping.set()
+        await self._ended.wait()
+
+
 class _Lifespan:
-    """Around the app: a start that cannot work is told in one line, and a crash of what stands behind it ends us."""
+    """Around the app: a start that fails prints one line, and a crash of the backend ends the process."""
 
     def __init__(self, app: Any) -> None:
         self._app = app
@@ -77,26 +116,26 @@ class _Lifespan:
             await self._app(scope, receive, send)
             return
         if sniffio.current_async_library() != "trio":  # asyncio itself runs on Trio once trio-asyncio is imported
-            # An exception of any kind would come out as 59 lines of traceback, or be passed over: Hypercorn would serve
+            # An exception of any kind would be printed as 59 lines of traceback, or be ignored: Hypercorn would serve
             # without a lifespan. Nothing is open yet.
             _end(f"workqueue: the producer runs on Trio: start it with `{COMMAND}`")
         try:
-            await self._app(scope, receive, _told(send))
+            await self._app(scope, receive, _ends_at_failure(send))
         except Exception as error:
-            log.exception("the producer ends: what it runs on has crashed")
+            log.exception("the producer ends: its backend has crashed")
             message: Message = {"type": "lifespan.shutdown.failed", "message": str(error)}
             await send(message)  # without it Hypercorn would go on serving
 
 
-def _told(send: Send) -> Send:
+def _ends_at_failure(send: Send) -> Send:
     """`send` for the lifespan: a start that fails ends the process with its reason instead of a traceback."""
 
-    async def told(message: Message) -> None:
+    async def wrapped(message: Message) -> None:
         if message["type"] == "lifespan.startup.failed":
             _end(f"workqueue: the producer cannot start: {message.get('message', '')}")
         await send(message)
 
-    return told
+    return wrapped
 
 
 def _end(line: str) -> NoReturn:

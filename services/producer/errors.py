@@ -1,4 +1,4 @@
-"""The one table from our errors to answers; clients rely on these bodies letter by letter."""
+"""The one table from our errors to responses; clients rely on these bodies letter by letter."""
 
 from workqueue.core.batching import BatchFailed
 from workqueue.core.errors import (
@@ -10,9 +10,9 @@ from workqueue.core.errors import (
     RetriesNegative,
     TypeMissing,
 )
-from workqueue.services.http.answers import Table
+from workqueue.services.http.responses import ErrorResponses
 
-ANSWERS: Table = {
+ERROR_RESPONSES: ErrorResponses = {
     InvalidTask: (400, "invalid JSON body"),
     TypeMissing: (400, "type is required"),
     RetriesNegative: (400, "retries cannot be negative"),

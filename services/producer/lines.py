@@ -1,15 +1,15 @@
-"""Cuts the body of a bulk request into jobs while it arrives: lines of NDJSON, or elements of one JSON array.
+"""Cuts the body of a batch into jobs while it arrives: lines of NDJSON, or elements of one JSON array.
 
-Pure, and bounded: of a job that is larger than it may be nothing is kept, and the one behind it is found all the same.
+Pure, and bounded: a job that is too large is not kept, and the job behind it is found all the same.
 """
 
 import re
 from typing import Protocol
 
-TOO_LARGE = None  #: instead of a job that is larger than it may be
+TOO_LARGE = None  #: in place of a job that is too large
 
-#: What lies before the next bracket (or comma, in the second) outside of strings. Possessive, so that a string whose
-#: end has not arrived yet is not tried again from every one of its characters.
+#: The text before the next bracket (or comma, in the second) outside of strings. Possessive, so that a string whose end
+#: has not arrived yet is not tried again from each of its characters.
 _STRING = rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"'
 _TO_BRACKET = re.compile(rb'[^"\[\]{}]*+(?:' + _STRING + rb'[^"\[\]{}]*+)*+', re.DOTALL)
 _TO_COMMA = re.compile(rb'[^"\[\]{},]*+(?:' + _STRING + rb'[^"\[\]{},]*+)*+', re.DOTALL)
@@ -19,17 +19,17 @@ _SPACE = b" \t\r\n"
 
 
 class Cutter(Protocol):
-    """Finds jobs in a stream of bytes."""
+    """Finds the jobs in a stream of bytes."""
 
     def feed(self, piece: bytes) -> list[bytes | None]:
-        """The jobs that are complete with this piece; TOO_LARGE for one that was too large."""
+        """The jobs that this piece completes; TOO_LARGE for one that was too large."""
 
     def end(self) -> list[bytes | None]:
-        """The body has ended: what is left of it."""
+        """The body has ended: the jobs that were not complete before."""
 
 
 class _Growing:
-    """A job that has not arrived whole. Mutable state: its parts, none of them where it is too large."""
+    """A job that has not arrived whole. Mutable state: its size and its parts; none where it is too large."""
 
     def __init__(self, bytes_max: int) -> None:
         self._max = bytes_max
@@ -44,14 +44,14 @@ class _Growing:
             self._parts.append(part)
 
     def take(self) -> bytes | None:
-        """All of it; the next one begins."""
+        """The whole job, or TOO_LARGE; then begin the next one."""
         taken = TOO_LARGE if self._size > self._max else b"".join(self._parts)
         self._parts, self._size = [], 0
         return taken
 
 
 class Lines:
-    """NDJSON. Lines of white space are no jobs. Mutable state: the line that has no end yet."""
+    """NDJSON. Lines of white space are skipped. Mutable state: the line that has no end yet."""
 
     def __init__(self, line_bytes_max: int) -> None:
         self._max = line_bytes_max
@@ -72,19 +72,19 @@ class Lines:
 
 
 class Elements:
-    """One JSON array. What lies between two of its commas is a job, or is none: whoever reads it will see. So an
-    element that is broken harms no other, as long as its brackets are in pairs and its strings have an end.
+    """One JSON array. The text between two of its commas is taken for a job; its decoder refuses what is none. So a
+    broken element harms no other, as long as its brackets are in pairs and its strings have an end.
 
-    Mutable state: the element that has no end yet, and where in it we are.
+    Mutable state: the element that has no end yet, the position in it, and the text behind the array.
     """
 
     def __init__(self, element_bytes_max: int) -> None:
         self._growing = _Growing(element_bytes_max)
         self._depth = 0
         self._in_string = False
-        self._backslash = b""  #: at the end of a piece: what it escapes has not arrived
+        self._backslash = b""  #: at the end of a piece: the character that it escapes has not arrived
         self._any = False
-        self._behind = b""  #: of what comes after the array
+        self._behind = b""  #: the first character after the array
         self._ended = False
 
     def feed(self, piece: bytes) -> list[bytes | None]:
@@ -127,7 +127,7 @@ class Elements:
             return [self._behind] if self._behind else []
         [rest] = self._cut()
         if rest and self._depth == 1 and not self._in_string:
-            return [rest, b""]  # this one is whole, and what is wrong is that nothing comes behind it
+            return [rest, b""]  # this one is whole; the empty one stands for the missing end of the array
         return [rest]
 
     def _cut(self) -> list[bytes | None]:

@@ -20,8 +20,10 @@ GRACE_SECONDS = 10.0  #: for requests under way
 
 
 async def main(settings: Settings, notifier: Notifier | None = None) -> None:
-    """Serve until a signal ends us; requests under way are answered first, for GRACE_SECONDS at most, and not where a
-    second signal comes. Raises PortTaken and InvalidSettings."""
+    """Serve until a signal. Requests under way get GRACE_SECONDS to end, less where a second signal comes.
+
+    Raises PortTaken and InvalidSettings.
+    """
     from hypercorn.trio import serve
 
     from workqueue.services.producer.app import create_app
@@ -49,11 +51,10 @@ async def _cancel_after(wait: Callable[[], Awaitable[None]], scope: trio.CancelS
 
 
 def run_processes(settings: Settings, count: int) -> int:
-    """Serve with several processes, each with connections of its own, under Hypercorn's parent. Returns its status.
+    """Serve with several processes, each with connections of its own, under Hypercorn's parent; returns its status.
 
-    A signal ends them as `main`; a second one ends them at once.
-
-    The settings reach the processes through the environment, as they reached us. Raises PortTaken.
+    The first signal ends them as it ends `main`, the second at once. The processes read the settings from the
+    environment, as we did. Raises PortTaken.
     """
     from hypercorn.run import run
 
@@ -67,16 +68,17 @@ def run_processes(settings: Settings, count: int) -> int:
     config.workers = count
     with _children_end_at_a_second_signal() as hurried:
         status = run(config)
-        for child in multiprocessing.active_children():  # it does not wait for those that have something to do yet
+        for child in multiprocessing.active_children():  # Hypercorn does not wait for those with requests under way
             child.join()
     return 0 if hurried.is_set() else status
 
 
 @contextmanager
 def _children_end_at_a_second_signal() -> Iterator[threading.Event]:
-    """Hypercorn's parent hears a second signal too, but its processes have their whole grace all the same.
+    """Kill the processes at a second signal; Hypercorn's parent would leave them their whole grace.
 
-    It sets handlers of its own again and again, so that we listen beside them. Yields an event that is set then.
+    The parent installs its own signal handlers again and again, so that we listen beside them, on the wake-up
+    descriptor. Yields an event that is set at the second signal.
     """
     hurried = threading.Event()
     reading, writing = socket.socketpair()

@@ -1,205 +1,166 @@
-"""The API's description for GET /openapi.json. Its schemas are made from the structs that are sent, so they agree.
+"""The API's description for GET /openapi.json, made from the routes and from the structs that are sent, so they agree.
 
-Written by hand and not by quart-schema: that one wraps every answer of the app, knows no errors in text/plain, and its
+Written by hand and not by quart-schema, which wraps every response of the app, knows no errors in text/plain, and whose
 page of documentation needs scripts inside of the HTML, which our Content-Security-Policy forbids.
 """
 
-from typing import Any
+from collections.abc import Iterable, Mapping
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any
 
 import msgspec
+from msgspec import Struct
 
-from workqueue.core.errors import InvalidKey
-from workqueue.core.job import JobState
-from workqueue.core.options import RETRIES_MAX
-from workqueue.core.steps.submit_once import KEY_LENGTH_MAX
-from workqueue.core.wire import TYPE_LENGTH_MAX
-from workqueue.services.producer.bulk import BATCH_PATH, NO_KEY, TOO_MANY_REQUESTS
-from workqueue.services.producer.errors import ANSWERS
-from workqueue.services.producer.parameters import LIMIT_DEFAULT, LIMIT_MAX
-from workqueue.services.producer.views import (
-    BatchAnswer,
-    EnqueueAnswer,
-    EnqueueRequest,
-    JobDetails,
-    JobView,
-    Metrics,
-    Overview,
-    WorkerView,
-)
+from workqueue.services.http.access import ORIGIN_NOT_ALLOWED, READING, UNKNOWN_HOST
+from workqueue.services.http.connection import NO_ROOM, TOO_MANY_CLIENTS
+from workqueue.services.http.guard import BODY_TOO_LARGE, BODY_TOO_SLOW
+
+if TYPE_CHECKING:
+    from workqueue.services.producer.routing import Route
 
 Json = dict[str, Any]
 
-#: Of every route (services/http): who may ask, and what there is room for.
+JSON, NDJSON, TEXT = "application/json", "application/x-ndjson", "text/plain"
+
+#: Of every route: what services/http may say before the route is called.
 ANYWHERE = {
-    408: "the body took too long",
-    413: "body too large",
-    421: "unknown host",
-    503: "too much is being sent at once | too many connections",
+    408: BODY_TOO_SLOW.decode(),
+    413: BODY_TOO_LARGE.decode(),
+    421: UNKNOWN_HOST[1].decode(),
+    503: f"{NO_ROOM.decode()} | {TOO_MANY_CLIENTS.decode()}",
 }
-CHANGING = {403: "origin not allowed"}
-
-SHOWN = (EnqueueRequest, EnqueueAnswer, BatchAnswer, JobView, JobDetails, WorkerView, Overview, Metrics)
+CHANGING = {403: ORIGIN_NOT_ALLOWED[1].decode()}  #: the same, of every route that changes something
 
 
-def document(version: str) -> Json:
-    """An OpenAPI 3.1 document of every route but the page's own."""
-    _, schemas = msgspec.json.schema_components(SHOWN, ref_template="#/components/schemas/{name}")
-    request = schemas["EnqueueRequest"]["properties"]
-    request["type"] |= {"minLength": 1, "maxLength": TYPE_LENGTH_MAX}
-    request["retries"] = {
-        "anyOf": [{"type": "integer", "minimum": 0, "maximum": RETRIES_MAX}, {"type": "null"}],
-        "default": 0,
-    }
-    request["payload"] = {"anyOf": [{"type": "object"}, {"type": "null"}], "default": {}}
-    for name in ("JobView", "JobDetails"):
-        schemas[name]["properties"]["payload"] = {"type": "object", "description": "as it came in"}
-    schemas["JobDetails"]["properties"]["result"] = {"description": "any JSON value, or null"}
+class Parameter(Struct, frozen=True):
+    """In the path, the query or a header. `schema` is JSON Schema."""
+
+    name: str
+    where: str
+    schema: Json
+    description: str
+
+
+class Operation(Struct, frozen=True, kw_only=True):
+    """What the document says of one route, besides what the route says itself."""
+
+    id: str
+    summary: str
+    takes: Any = None  #: the type of the body; of a stream, of one job in it
+    examples: Mapping[str, Any] = {}  #: of the body, by content type
+    shows: Any = None  #: the type of the JSON in a 200; of a stream, of one answer in it
+    description: str = "OK"  #: of the 200
+    link: str = ""  #: what the Link header of a 200 leads to
+    errors: Mapping[int, str] = {}  #: status -> sentences, text/plain
+    json_errors: Mapping[int, tuple[str, Any]] = {}  #: status -> description and type of its JSON
+    parameters: tuple[Parameter, ...] = ()
+
+
+@cache
+def our_version() -> str:
+    try:
+        return version("workqueue")
+    except PackageNotFoundError:  # run from a checkout that is not installed
+        return "0.0.0"
+
+
+def document(routes: Iterable["Route"], version: str) -> Json:
+    """An OpenAPI 3.1 document of every route that has an operation."""
+    schemas = _Schemas()
+    paths: dict[str, Json] = {}
+    for route in routes:
+        if route.operation is not None:
+            paths.setdefault(route.path, {})[route.method.lower()] = _operation(route, route.operation, schemas)
     return {
         "openapi": "3.1.0",
         "info": {"title": "WorkQueue", "version": version, "description": "Errors are text/plain: one sentence."},
-        "paths": _paths(),
-        "components": {"schemas": schemas},
+        "paths": paths,
+        "components": {"schemas": schemas.components},
     }
 
 
-def _paths() -> Json:
-    job_id = _parameter("job_id", "path", {"type": "string", "format": "uuid"}, "a job's id")
-    no_job = {400: "not a job id", 404: "job not found | jobs are stored only with DATABASE_URL"}
-    state = {"type": "string", "enum": [*JobState, ""]}  # an empty value counts as absent
-    limit = {
-        "anyOf": [{"type": "integer", "minimum": 1, "maximum": LIMIT_MAX}, {"const": ""}],
-        "default": LIMIT_DEFAULT,
-    }
-    older = {"headers": {"Link": {"description": 'rel="next": older runs', "schema": {"type": "string"}}}}
-    before = {"anyOf": [{"type": "integer", "minimum": 0, "maximum": 999_999_999}, {"const": ""}]}
-    not_ready = _json_answer({"type": "object", "additionalProperties": {"type": "string"}})
-    not_ready["description"] = "what is wrong with redis or postgres, and what to do"
-    not_ready["content"] |= _text_answer("")["content"]  # of a server that is at its limit
-    ready = _operation("ready", "Can it take and keep jobs", _text_answer("ready"))
-    ready["responses"]["503"] = not_ready
+class _Schemas:
+    """Schemas of our types. Mutable state: the structs that were met, each once."""
+
+    def __init__(self) -> None:
+        self.components: dict[str, Json] = {}
+
+    def of_request(self, kind: Any) -> Json:
+        return self._add(kind)[0]
+
+    def of_response(self, kind: Any) -> Json:
+        """We send every member, also where it has its default; only one without a default (UNSET) may be absent."""
+        schema, found = self._add(kind)
+        for component in found.values():
+            properties: dict[str, Json] = component.get("properties", {})
+            always = [name for name, member in properties.items() if "default" in member]
+            if always:
+                required = {*component.get("required", ()), *always}
+                component["required"] = [name for name in properties if name in required]
+                for name in always:
+                    del properties[name]["default"]
+        return schema
+
+    def _add(self, kind: Any) -> tuple[Json, dict[str, Json]]:
+        (schema,), found = msgspec.json.schema_components((kind,), ref_template="#/components/schemas/{name}")
+        self.components |= found
+        return schema, found
+
+
+def _operation(route: "Route", operation: Operation, schemas: _Schemas) -> Json:
+    content = _content(route, operation, schemas)
+    success: Json = {"description": operation.description, "content": content}
+    if operation.link:
+        success["headers"] = {"Link": {"description": operation.link, "schema": {"type": "string"}}}
+    errors = ANYWHERE | ({} if route.method in READING else CHANGING) | dict(operation.errors)
+    responses = {"200": success} | {str(status): _text(message) for status, message in sorted(errors.items())}
+    for status, (description, kind) in operation.json_errors.items():
+        either = {JSON: {"schema": schemas.of_response(kind)}}
+        if status in errors:  # for another reason, in text
+            either |= _text("")["content"]
+        responses[str(status)] = {"description": description, "content": either}
+    result: Json = {"operationId": operation.id, "summary": operation.summary, "responses": responses}
+    if operation.parameters:
+        result["parameters"] = [_parameter(parameter) for parameter in operation.parameters]
+    if route.body != "none":
+        result["requestBody"] = _request(route, operation, schemas)
+    return result
+
+
+def _content(route: "Route", operation: Operation, schemas: _Schemas) -> Json:
+    match route.answer:
+        case "json":
+            return {JSON: {"schema": schemas.of_response(operation.shows)}}
+        case "stream":  # in the form of the request: a line for a line, or an array
+            one = schemas.of_response(operation.shows)
+            return {NDJSON: {"schema": one}, JSON: {"schema": {"type": "array", "items": one}}}
+        case "bytes":
+            return {"*/*": {}}
+        case _:
+            content: Json = _text("")["content"]
+            return content
+
+
+def _request(route: "Route", operation: Operation, schemas: _Schemas) -> Json:
+    schema = schemas.of_request(operation.takes)
+    content: Json = {JSON: {"schema": schema}}
+    if route.body == "stream":
+        content = {NDJSON: {"schema": schema}, JSON: {"schema": {"type": "array", "items": schema}}}
+    for kind, example in operation.examples.items():
+        content[kind]["example"] = example
+    return {"required": route.body == "whole", "content": content}
+
+
+def _parameter(parameter: Parameter) -> Json:
     return {
-        "/enqueue": {"post": _enqueue()},
-        "/api/jobs": {
-            "get": _operation(
-                "list_jobs",
-                "The jobs of this queue, newest first",
-                _json_answer({"type": "array", "items": _ref("JobView")})
-                | {"headers": {"Link": {"description": 'rel="next": the next page', "schema": {"type": "string"}}}},
-                {400: "names the parameter and what is allowed", 500: "failed to list jobs"},
-                [
-                    _parameter("status", "query", state, "only jobs in this state"),
-                    _parameter("type", "query", {"type": "string", "maxLength": TYPE_LENGTH_MAX}, "only this type"),
-                    _parameter("limit", "query", limit, "jobs a page"),
-                    _parameter("cursor", "query", {"type": "string"}, "from the Link header of the page before"),
-                ],
-            )
-        },
-        BATCH_PATH: {"post": _batch()},
-        "/api/jobs/{job_id}": {
-            "get": _operation(
-                "get_job",
-                "One job with its result, artifacts and newest runs",
-                _json_answer(_ref("JobDetails")) | older,
-                no_job | {500: "failed to read job"},
-                [job_id],
-            )
-        },
-        "/api/jobs/{job_id}/runs": {
-            "get": _operation(
-                "get_runs",
-                "Older runs of a job than its own answer shows, in order",
-                _json_answer({"type": "array", "items": _ref("Run")}) | older,
-                no_job | {400: no_job[400] + " | before: must be a run's number", 500: "failed to read job"},
-                [job_id, _parameter("before", "query", before, "only runs with a lower number")],
-            )
-        },
-        "/api/jobs/{job_id}/artifact": {
-            "get": _operation(
-                "get_artifact",
-                "What a job has made",
-                {"description": "the bytes, with their own type", "content": {"*/*": {}}},
-                no_job | {404: no_job[404] + " | artifact not found", 500: "failed to read artifact"},
-                [job_id, _parameter("name", "query", {"type": "string"}, "which one; without: the first")],
-            )
-        },
-        "/api/workers": {
-            "get": _operation(
-                "list_workers",
-                "The workers that live now",
-                _json_answer({"type": "array", "items": _ref("WorkerView")}),
-                {500: "failed to read workers"},
-            )
-        },
-        "/api/overview": {"get": _operation("overview", "The system at a glance", _json_answer(_ref("Overview")))},
-        "/metrics": {
-            "get": _operation(
-                "metrics",
-                "Sums over the workers that live now",
-                _json_answer(_ref("Metrics")),
-                {500: "failed to read queue length"},
-            )
-        },
-        "/health": {"get": _operation("health", "Does the process serve", _text_answer("ok"))},
-        "/ready": {"get": ready},
+        "name": parameter.name,
+        "in": parameter.where,
+        "required": parameter.where == "path",
+        "schema": parameter.schema,
+        "description": parameter.description,
     }
 
 
-def _enqueue() -> Json:
-    errors = CHANGING | {
-        400: f"invalid JSON body | type is required | retries cannot be negative | {ANSWERS[InvalidKey][1]}",
-        422: "idempotency key reused with another body",
-        500: "failed to persist job | failed to enqueue task",
-    }
-    key = _parameter(
-        "Idempotency-Key",
-        "header",
-        {"type": "string", "minLength": 1, "maxLength": KEY_LENGTH_MAX, "pattern": "^[!-~]+$"},
-        "the same key with the same body, byte by byte, makes one job and gets the same answer",
-    )
-    operation = _operation("enqueue", "Accept a job", _json_answer(_ref("EnqueueAnswer")), errors, [key])
-    example = {"type": "send_email", "retries": 3, "payload": {"to": "someone@example.com", "subject": "Welcome!"}}
-    content = {"application/json": {"schema": _ref("EnqueueRequest"), "example": example}}
-    return operation | {"requestBody": {"required": True, "content": content}}
-
-
-def _batch() -> Json:
-    errors = CHANGING | {400: NO_KEY, 429: TOO_MANY_REQUESTS}
-    answers = {"application/x-ndjson": {"schema": _ref("BatchAnswer")}}
-    answers["application/json"] = {"schema": {"type": "array", "items": _ref("BatchAnswer")}}
-    operation = _operation(
-        "enqueue_batch",
-        "Accept any number of jobs; each is answered, in order, when the body has ended",
-        {"description": "in the form of the request: a line for a line, or an array", "content": answers},
-        errors,
-    )
-    line = '{"type": "send_email", "payload": {"to": "someone@example.com"}}\n'
-    content = {
-        "application/x-ndjson": {"schema": _ref("EnqueueRequest"), "example": line * 2},
-        "application/json": {"schema": {"type": "array", "items": _ref("EnqueueRequest")}},
-    }
-    return operation | {"requestBody": {"required": False, "content": content}}
-
-
-def _operation(
-    name: str, summary: str, answer: Json, errors: dict[int, str] | None = None, parameters: list[Json] | None = None
-) -> Json:
-    errors = ANYWHERE | (errors or {})
-    responses = {"200": answer} | {str(status): _text_answer(body) for status, body in sorted(errors.items())}
-    operation: Json = {"operationId": name, "summary": summary, "responses": responses}
-    return operation | {"parameters": parameters} if parameters else operation
-
-
-def _parameter(name: str, where: str, schema: Json, description: str) -> Json:
-    return {"name": name, "in": where, "required": where == "path", "schema": schema, "description": description}
-
-
-def _json_answer(schema: Json) -> Json:
-    return {"description": "OK", "content": {"application/json": {"schema": schema}}}
-
-
-def _text_answer(body: str) -> Json:
-    return {"description": body, "content": {"text/plain": {"schema": {"type": "string"}}}}
-
-
-def _ref(name: str) -> Json:
-    return {"$ref": f"#/components/schemas/{name}"}
+def _text(message: str) -> Json:
+    return {"description": message, "content": {TEXT: {"schema": {"type": "string"}}}}

@@ -1,4 +1,4 @@
-"""The query of GET /api/jobs, read strictly: what is not understood is refused, never ignored."""
+"""The query of GET /api/jobs, read strictly: an unknown parameter or value is refused, never ignored."""
 
 from datetime import datetime
 from urllib.parse import urlencode
@@ -9,15 +9,36 @@ from werkzeug.datastructures import MultiDict
 
 from workqueue.core.job import JobState
 from workqueue.core.wire import TYPE_LENGTH_MAX
-from workqueue.services.http.answers import Refused
+from workqueue.services.http.responses import Refused
+from workqueue.services.producer.openapi import Parameter
 from workqueue.services.producer.views import read_cursor
 
 LIMIT_DEFAULT, LIMIT_MAX = 50, 500
-PARAMETERS = ("status", "type", "limit", "cursor")
+
+#: The query of GET /api/jobs; an empty value counts as absent.
+FILTER = (
+    Parameter("status", "query", {"type": "string", "enum": [*JobState, ""]}, "only jobs in this state"),
+    Parameter("type", "query", {"type": "string", "maxLength": TYPE_LENGTH_MAX}, "only this type"),
+    Parameter(
+        "limit",
+        "query",
+        {"anyOf": [{"type": "integer", "minimum": 1, "maximum": LIMIT_MAX}, {"const": ""}], "default": LIMIT_DEFAULT},
+        "jobs a page",
+    ),
+    Parameter("cursor", "query", {"type": "string"}, "from the Link header of the page before"),
+)
+FILTER_NAMES = tuple(parameter.name for parameter in FILTER)
+#: The query of GET /api/jobs/<id>/runs.
+BEFORE = Parameter(
+    "before",
+    "query",
+    {"anyOf": [{"type": "integer", "minimum": 0, "maximum": 999_999_999}, {"const": ""}]},
+    "only runs with a lower number",
+)
 
 
 class Filter(Struct, frozen=True):
-    """Which jobs, how many, and behind which one."""
+    """Which jobs to list, how many, and from which position on."""
 
     state: JobState | None = None
     job_type: str | None = None
@@ -25,16 +46,16 @@ class Filter(Struct, frozen=True):
     before: tuple[datetime, UUID] | None = None
 
     def link(self, cursor: str) -> str:
-        """The Link header that leads to the next page of the same filter."""
+        """The Link header of the next page of the same filter."""
         given = {"status": self.state, "type": self.job_type, "limit": str(self.limit), "cursor": cursor}
         return f'</api/jobs?{urlencode({name: value for name, value in given.items() if value})}>; rel="next"'
 
 
 def read_filter(query: MultiDict[str, str]) -> Filter:
-    """Raises Refused(400) that names the parameter and what is allowed. An empty value counts as absent."""
+    """An empty value counts as absent. Raises Refused(400), which names the parameter and what is allowed."""
     for name in query:
-        if name not in PARAMETERS:
-            raise Refused(400, f"{name[:50]}: unknown parameter; allowed are {', '.join(PARAMETERS)}")
+        if name not in FILTER_NAMES:
+            raise Refused(400, f"{name[:50]}: unknown parameter; allowed are {', '.join(FILTER_NAMES)}")
         if len(query.getlist(name)) > 1:
             raise Refused(400, f"{name}: must be given once")
     return Filter(

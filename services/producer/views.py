@@ -1,17 +1,19 @@
-"""What the API shows, as typed structs: the JSON is written from them and the OpenAPI document is made from them."""
+"""The JSON of the API as typed structs: responses are written from them, and the OpenAPI document is made from them."""
 
 import re
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from msgspec import UNSET, Raw, Struct, UnsetType, structs
+from msgspec import UNSET, Meta, Raw, Struct, UnsetType, structs
 
 from workqueue.core.job import JobState, RunOutcome
+from workqueue.core.options import RETRIES_MAX
 from workqueue.core.queue import Depths
 from workqueue.core.store import ArtifactHead, JobRow, Run
+from workqueue.core.wire import TYPE_LENGTH_MAX
 from workqueue.services.health import DependencyHealth
 from workqueue.services.published import Published, RunningJob, read_published
 
@@ -33,7 +35,7 @@ class EnqueueAnswer(Struct, frozen=True):
 
 
 class BatchAnswer(Struct, frozen=True):
-    """What became of one job of a batch: it has an error, or was accepted, with its id where there is DATABASE_URL."""
+    """The result of one job of a batch: an error, or its id (without DATABASE_URL: its status)."""
 
     index: int
     job_id: UUID | UnsetType = UNSET
@@ -44,9 +46,9 @@ class BatchAnswer(Struct, frozen=True):
 class EnqueueRequest(Struct, frozen=True):
     """What POST /enqueue takes. Unknown fields are ignored, null counts as absent."""
 
-    type: str
-    payload: dict[str, Any] = {}
-    retries: int = 0
+    type: Annotated[str, Meta(min_length=1, max_length=TYPE_LENGTH_MAX)]
+    payload: dict[str, Any] | None = {}
+    retries: Annotated[int, Meta(ge=0, le=RETRIES_MAX)] | None = 0
 
 
 class JobView(Struct, frozen=True, kw_only=True):
@@ -57,7 +59,9 @@ class JobView(Struct, frozen=True, kw_only=True):
     status: JobState
     retries: int
     attempts: int
-    payload: Raw
+    payload: Annotated[
+        Raw, Meta(extra_json_schema={"type": "object", "additionalProperties": True, "description": "as it came in"})
+    ]
     error_message: str | None
     created_at: datetime
     updated_at: datetime
@@ -71,15 +75,15 @@ class JobView(Struct, frozen=True, kw_only=True):
 
 
 class JobDetails(JobView, frozen=True, kw_only=True):
-    """A job with all that is known of it."""
+    """A job with its result, artifacts and runs."""
 
-    result: Raw
+    result: Annotated[Raw, Meta(description="any JSON value, or null")]
     artifacts: list[ArtifactHead]
     runs: list[Run]
 
 
 class WorkerView(Struct, frozen=True):
-    """A worker that lives now."""
+    """A worker that is alive now."""
 
     id: UUID
     name: str
@@ -96,7 +100,7 @@ class WorkerView(Struct, frozen=True):
 
 
 class Metrics(Struct, frozen=True):
-    """The worker's five fields, summed over the workers that live now."""
+    """The worker's five fields, summed over the workers that are alive now."""
 
     total_jobs_in_queue: int
     jobs_done: int
@@ -106,7 +110,7 @@ class Metrics(Struct, frozen=True):
 
 
 class RedisView(Struct, frozen=True, kw_only=True):
-    """What only Redis knows; null while it is away."""
+    """The numbers that come from Redis; null while it is away."""
 
     waiting: int | None = None
     scheduled: int | None = None
@@ -119,7 +123,7 @@ class RedisView(Struct, frozen=True, kw_only=True):
 
 
 class Overview(Struct, frozen=True, kw_only=True):
-    """The system at a glance. While Redis is away, what only Redis knows is null."""
+    """The system at a glance. While Redis is away, the numbers that come from it are null."""
 
     queue_name: str
     version: str
@@ -153,7 +157,7 @@ def _row(row: JobRow) -> dict[str, Any]:
 
 
 def _own_run(row: JobRow, runs: Sequence[Run]) -> list[Run]:
-    """The run that stands in the job's own row: `runs` keeps only those that did not complete it."""
+    """The run that is in the job's own row: the table `runs` has only those that did not complete the job."""
     outcomes = {
         JobState.COMPLETED: RunOutcome.COMPLETED,
         JobState.PROCESSING: RunOutcome.RUNNING,
@@ -164,13 +168,13 @@ def _own_run(row: JobRow, runs: Sequence[Run]) -> list[Run]:
     if outcome is None or row.started_at is None or any(run.number >= number for run in runs):
         return []
     if outcome is RunOutcome.CANCELLED and runs and (runs[-1].ended_at or _EPOCH) >= row.started_at:
-        return []  # cancelled while it waited: the row still shows the start of the run before
+        return []  # cancelled while it waited: the row still has the start of the run before
     error = row.error_message if outcome is RunOutcome.CANCELLED else None
     return [Run(number, row.worker, row.started_at, row.finished_at, outcome, error)]
 
 
 def worker_view(lease: UUID, published: bytes, seen_seconds_ago: float) -> WorkerView:
-    """Whatever a worker has published: what cannot be read counts as not said."""
+    """A worker as it has published itself; members that cannot be read have their defaults."""
     worker = read_published(published) or Published()
     values = {name: getattr(worker, name) for name in WorkerView.__struct_fields__ if hasattr(worker, name)}
     values |= {"running": worker.running[:RUNNING_MAX], "types": worker.types[:TYPES_MAX]}
@@ -191,18 +195,18 @@ def redis_view(depths: Depths, workers: Sequence[WorkerView]) -> RedisView:
 
 
 def read_job_id(text: str) -> UUID | None:
-    """A UUID as we write it, in either case; None: it is none."""
+    """A UUID as we write it, in upper or lower case; None: `text` is not one."""
     return UUID(text) if _ID.fullmatch(text) else None
 
 
 def write_cursor(row: JobRow) -> str:
-    """Where the page behind `row` begins. Opaque to clients."""
+    """The position behind `row`, where the next page begins. Opaque to clients."""
     microseconds = (row.created_at - _EPOCH) // timedelta(microseconds=1)
     return urlsafe_b64encode(microseconds.to_bytes(8, "big", signed=True) + row.id.bytes).decode()
 
 
 def read_cursor(text: str) -> tuple[datetime, UUID] | None:
-    """The inverse of `write_cursor`; None: it is not one of ours."""
+    """The inverse of `write_cursor`; None: `text` is not one of our cursors."""
     try:
         content = urlsafe_b64decode(text.encode("ascii"))
         created_at = _EPOCH + timedelta(microseconds=int.from_bytes(content[:8], "big", signed=True))

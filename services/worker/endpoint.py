@@ -52,7 +52,7 @@ def create_app(source: Source, settings: Settings) -> Any:
     from quart import Response, request
     from quart_trio import QuartTrio
 
-    from workqueue.services.http.asgi import protect
+    from workqueue.services.http.guard import wrap
 
     app = QuartTrio(__name__)
     text = "text/plain; charset=utf-8"
@@ -96,4 +96,4 @@ def create_app(source: Source, settings: Settings) -> Any:
         }
         return Response(msgspec.json.encode(answer), content_type="application/json")
 
-    return protect(app, settings, connections=CONNECTIONS_MAX)
+    return wrap(app, settings, connections=CONNECTIONS_MAX)

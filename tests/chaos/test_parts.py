@@ -43,7 +43,7 @@ RuntimeError: as asked
     [
         "2026-11-20T09:30:00.123Z error workqueue.services.producer: a batch of 3 jobs met a bug\nTraceback (most ...",
         "2026-11-20T09:30:00.123Z warning asyncio: x\nTraceback (most recent call last):\n  File ...",
-        "2026-11-20T09:30:00.123Z error workqueue.services.app: the producer ends: what it runs on has crashed",
+        "2026-11-20T09:30:00.123Z error workqueue.services.app: the producer ends: its backend has crashed",
         "Traceback (most recent call last):\n  File ...\nKeyError: 1",
         "no progress in loop for 31 s",
     ],

@@ -18,7 +18,7 @@ from tests.worker.processes import ledger_counts, worker_process
 from workqueue.core.job import JobState
 from workqueue.core.steps.outbox import OutboxRelay
 from workqueue.core.steps.piggyback import Piggyback
-from workqueue.core.store import Ending
+from workqueue.core.store import Finish
 from workqueue.core.wire import Submission
 
 APP = "services.producer:app"
@@ -150,7 +150,7 @@ async def test_a_crash_of_what_stands_behind_it_ends_the_process(environ, tmp_pa
     command = ["hypercorn", "-k", "trio", "-b", "127.0.0.1:0", "broken:app"]
     async with running(command, environ | {"PYTHONPATH": str(tmp_path)}) as process:
         await process.ended()
-    assert "what it runs on has crashed" in process.said
+    assert "its backend has crashed" in process.said
     assert "ZeroDivisionError: a bug" in process.said
 
 
@@ -201,7 +201,7 @@ async def test_case_2_stopped_after_the_insert(environ, redis_url, redis_proxy, 
             await OutboxRelay(queue, store).run_once()
             token = uuid7()
             assert await store.claim([row.id], token, **owner)
-            assert await store.finish([Ending(row.id, token, JobState.COMPLETED, "completed", 0.0)])
+            assert await store.finish([Finish(row.id, token, JobState.COMPLETED, "completed", 0.0)])
             assert trio.current_time() - began < 1.5  # one that waited for it would take 2 s, the lock_timeout
             await trio.sleep(1)
             redis_proxy.heal()

@@ -19,9 +19,9 @@ from tests.producer.serving import connect, post
 from tests.support.wait import until_true
 from workqueue.core.settings import Settings
 from workqueue.services.http import connection, connections
-from workqueue.services.http.asgi import protect
 from workqueue.services.http.connection import EXTENSION
 from workqueue.services.http.connections import Connections
+from workqueue.services.http.guard import wrap
 
 WEBSOCKET = (
     b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
@@ -71,7 +71,7 @@ async def serving(
         await trio.sleep(60)
         return Response("late")
 
-    protect(app, settings or Settings(), connections=connections)
+    wrap(app, settings or Settings(), connections=connections)
     config = Config()
     config.bind = ["127.0.0.1:0"]
     config.accesslog = config.errorlog = None

@@ -16,11 +16,11 @@ from workqueue.core.job import JobState
 from workqueue.core.queue import Queue
 from workqueue.core.steps.submit import BATCH_BYTES_MAX, BATCH_MAX, REFUSED
 from workqueue.core.store import JobStore
-from workqueue.services.http.asgi import Body
+from workqueue.services.http.body import Body
 from workqueue.services.producer import bulk
-from workqueue.services.producer.bulk import BATCH_PATH
-from workqueue.services.producer.producer import Producer
+from workqueue.services.producer.backend import Backend
 
+BATCH_PATH = "/api/jobs/batch"
 GOOD = b'{"type":"a","payload":{"n":%d}}'
 MIXED = [
     GOOD % 0,
@@ -222,13 +222,13 @@ async def test_a_batch_has_a_limit_in_bytes(redis_url, queue_name, tasks):
         response = await post(client, ndjson(101))
         assert (response.status_code, response.text) == (413, "body too large")
         assert len(await tasks()) == 100
-        said = answers(await post(client, pieces()))  # chunked: nobody knows before
+        said = answers(await post(client, pieces()))  # chunked: its length is not known before
         assert said[-1] == {"index": 100, "error": "body too large"}
         assert len(await tasks()) == 200
 
 
 async def test_a_body_that_stops_coming_is_given_up(redis_only, tasks, monkeypatch):
-    monkeypatch.setattr("workqueue.services.http.asgi.BODY_SECONDS", 0.2)
+    monkeypatch.setattr("workqueue.services.http.body.BODY_SECONDS", 0.2)
     async with await connect(redis_only) as connection:
         await connection.send(
             b"POST /api/jobs/batch HTTP/1.1\r\nHost: [::1]\r\nContent-Length: 999\r\n\r\n" + ndjson(5)
@@ -441,13 +441,13 @@ async def test_without_room_for_answers_no_job_is_accepted_that_is_not_answered(
 
 async def test_refused_lines_wait_for_their_turn(redis_only, monkeypatch):
     turns = []
-    real = Producer.enqueue_many
+    real = Backend.enqueue_many
 
-    async def counted(self: Producer, submissions: object) -> object:
+    async def counted(self: Backend, submissions: object) -> object:
         turns.append(len(submissions))
         return await real(self, submissions)
 
-    monkeypatch.setattr(Producer, "enqueue_many", counted)
+    monkeypatch.setattr(Backend, "enqueue_many", counted)
     await redis_only.post(BATCH_PATH, content=b"x\n" * 1500)
     assert turns == [0, 0]  # 1,000 lines each
 

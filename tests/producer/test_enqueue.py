@@ -157,3 +157,13 @@ async def test_a_bad_job_harms_only_itself(client, nursery, tasks):
     listed = (await client.get("/api/jobs?limit=500")).json()
     assert len(listed) == 99
     assert REFUSED not in {row["error_message"] for row in listed}
+
+
+async def test_a_bug_in_a_batch_is_told_once(redis_only, monkeypatch, caplog):
+    async def broken(self: object, tasks: object) -> None:
+        raise ZeroDivisionError("a bug")
+
+    monkeypatch.setattr("workqueue.core.queue.Queue.push", broken)
+    answer = await redis_only.post("/enqueue", content=b'{"type":"a"}')
+    assert (answer.status_code, answer.text) == (500, "internal error")
+    assert caplog.text.count("Traceback") == 1

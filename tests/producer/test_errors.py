@@ -4,7 +4,7 @@ import pytest
 
 from workqueue.core import errors
 from workqueue.core.errors import WorkQueueError
-from workqueue.services.producer.errors import ANSWERS
+from workqueue.services.producer.errors import ERROR_RESPONSES
 
 CONTRACT = {
     "InvalidTask": (400, "invalid JSON body"),
@@ -20,4 +20,4 @@ CONTRACT = {
 @pytest.mark.parametrize("name", CONTRACT)
 def test_each_error_has_the_answer_of_the_contract(name):
     kind: type[WorkQueueError] = getattr(errors, name)
-    assert ANSWERS[kind] == CONTRACT[name]
+    assert ERROR_RESPONSES[kind] == CONTRACT[name]

@@ -13,7 +13,7 @@ from workqueue.core.job import Artifact, JobState
 from workqueue.core.options import DEFAULTS
 from workqueue.core.queue import Queue
 from workqueue.core.store import Finish, JobStore, NewJob, Requeue
-from workqueue.services.producer.producer import READS_MAX
+from workqueue.services.producer.backend import READS_MAX
 from workqueue.services.producer.views import job_details
 
 KEYS = [
@@ -351,7 +351,7 @@ async def test_a_history_without_bound_is_read(client, store, queue):
 
 
 async def test_pages_leave_room_for_submits(client, store, monkeypatch):
-    """Pages that take long must not keep submits, or the watch, from Postgres: the pool has six connections."""
+    """Pages that take long must not keep submits, or the watch, from Postgres: the pool has eight connections."""
     page = JobStore.page
 
     async def slow(self: JobStore, *args: object, **options: object) -> list:

@@ -1,5 +1,5 @@
 """The document says what the API does: schemathesis sends what it allows and what it forbids, and holds the answers
-against it. (That it names every route: test_page.py.)"""
+against it. (That it names every route: test_api.py.)"""
 
 import re
 import subprocess

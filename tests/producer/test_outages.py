@@ -318,7 +318,7 @@ async def _some(read) -> bool:
 
 
 async def test_case_4_the_reply_of_the_insert_is_cut(client, postgres_proxy, store, queue):
-    """The row is there, with its entry, and its sender was told that nobody knows: the sweep brings it to Redis."""
+    """The row is there, with its outbox entry, and its client does not know: the sweep brings it to Redis."""
     assert (await enqueue(client))[0] == 200
     assert (await queue.depths()).ready == 1
     postgres_proxy.swallow_replies()
@@ -333,7 +333,7 @@ async def test_case_4_the_reply_of_the_insert_is_cut(client, postgres_proxy, sto
 async def test_case_5_postgres_dies_between_the_failed_push_and_the_look(
     client, redis_proxy, postgres_proxy, store, queue
 ):
-    """Nobody knows: 500, and the outbox entry decides; here it runs."""
+    """Unknown: 500, and the outbox entry decides; here it runs."""
     answers: list[tuple[int, str]] = []
 
     async def send() -> None:

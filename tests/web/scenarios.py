@@ -64,7 +64,7 @@ def enqueue_and_see_it_completed(base: str) -> None:
         expect(outcome).to_contain_text("completed")
         outcome.get_by_role("link").click()
         expect(page.get_by_role("heading", level=1)).to_contain_text("resize_image")
-        picture = page.get_by_role("img", name="What the job made: image.png")
+        picture = page.get_by_role("img", name="Artifact image.png")
         expect(picture).to_be_visible()
         page.wait_for_function("document.querySelector('img.artifact').naturalWidth === 64")
         expect(page.locator("pre.json").nth(1)).to_contain_text('"width": 64')

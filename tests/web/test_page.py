@@ -12,7 +12,7 @@ import pytest
 
 from workqueue.services.local.mail import run_mail_catcher
 from workqueue.services.local.process import free_port
-from workqueue.services.producer.page import FOLDER
+from workqueue.services.producer.dashboard import FOLDER
 from tests.cli.support import environ
 from tests.web.scenarios import CHROMIUM, SCENARIOS
 

@@ -1,10 +1,19 @@
 import "@fontsource-variable/inter";
 import "./styles/tokens.css";
 import "./styles/base.css";
+import "./styles/shell.css";
+import "./styles/states.css";
+import "./styles/tables.css";
+import "./styles/jobs.css";
+import "./styles/job.css";
+import "./styles/overview.css";
+import "./styles/enqueue.css";
+import "./styles/narrow.css";
 import { QueryClient, QueryClientProvider } from "@tanstack/react-query";
 import { RouterProvider } from "@tanstack/react-router";
 import { StrictMode } from "react";
 import { createRoot } from "react-dom/client";
+import { HistoryProvider } from "./app/history";
 import { LiveProvider } from "./app/live";
 import { router } from "./app/router";
 
@@ -16,7 +25,9 @@ createRoot(document.getElementById("root") as HTMLElement).render(
   <StrictMode>
     <QueryClientProvider client={client}>
       <LiveProvider>
-        <RouterProvider router={router} />
+        <HistoryProvider>
+          <RouterProvider router={router} />
+        </HistoryProvider>
       </LiveProvider>
     </QueryClientProvider>
   </StrictMode>,

@@ -3,7 +3,7 @@ import { readFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { gzipSync } from "node:zlib";
 
-const page = resolve(import.meta.dirname, "../../services/producer/page");
+const page = resolve(import.meta.dirname, "../../services/producer/static");
 const html = readFileSync(join(page, "index.html"), "utf8");
 const budget = { js: 180_000, css: 35_000 };
 for (const [kind, limit] of Object.entries(budget)) {

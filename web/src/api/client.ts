@@ -1,11 +1,11 @@
 import { parseJson } from "../lib/json";
 
-/** Where the producer is: the same origin, unless the page is deployed apart from it. */
+/** The address of the producer: the same origin, unless the page is deployed apart from it. */
 export const API: string = (import.meta.env.VITE_API_URL ?? "").replace(/\/$/, "");
 /** One worker's endpoint, for a page that is deployed apart. */
 export const WORKER: string = (import.meta.env.VITE_WORKER_URL ?? "").replace(/\/$/, "");
 
-/** What the server refused, in its own words: errors are plain text, one sentence. */
+/** An error of the server with its message: one sentence of plain text. Status 0: no response. */
 export class ApiError extends Error {
   constructor(
     readonly status: number,

@@ -1,10 +1,9 @@
 import { useQuery } from "@tanstack/react-query";
 import { Link, Outlet, useNavigate } from "@tanstack/react-router";
-import { useEffect, useRef } from "react";
+import { useRef } from "react";
 import { overviewQuery } from "../api/queries";
 import { ago, count } from "../lib/format";
 import { useNow } from "../lib/now";
-import { remember } from "../lib/rates";
 import { Icon, type IconName } from "../ui/Icon";
 import { useKeys } from "./keys";
 import { useLive } from "./live";
@@ -23,7 +22,7 @@ const KEYS: [string, string][] = [
   ["g e", "Enqueue"],
   ["j / k", "next / previous row"],
   ["Enter", "open the row"],
-  ["p", "pause, or follow again"],
+  ["p", "pause or resume"],
   ["?", "this list"],
 ];
 
@@ -32,9 +31,6 @@ export function Shell() {
   const overview = useQuery(overviewQuery(live));
   const navigate = useNavigate();
   const help = useRef<HTMLDialogElement>(null);
-  useEffect(() => {
-    if (overview.data) remember(overview.data, overview.dataUpdatedAt);
-  }, [overview.data, overview.dataUpdatedAt]);
   useKeys({
     "g o": () => void navigate({ to: "/" }),
     "g j": () => void navigate({ to: "/jobs" }),
@@ -107,20 +103,20 @@ export function Shell() {
   );
 }
 
-/** Live, paused with the age of what is shown, or out of touch with the producer. */
+/** Live, paused, or without an answer of the producer; the latter two with the age of the data. */
 function Following({ updatedAt, failed }: { updatedAt: number; failed: boolean }) {
   const { live, toggle } = useLive();
   const now = useNow();
   const age = updatedAt ? ago(now - updatedAt) : "never";
   const kind = !live ? "paused" : failed ? "lost" : "live";
-  const text = { live: "live", paused: `paused, from ${age}`, lost: `no answer since ${age}` }[kind];
+  const text = { live: "live", paused: `paused, data from ${age}`, lost: `no answer, data from ${age}` }[kind];
   return (
     <button
       type="button"
       className={`following ${kind}`}
       onClick={toggle}
       aria-pressed={!live}
-      title={live ? "Pause (p)" : "Follow again (p)"}
+      title={live ? "Pause (p)" : "Resume (p)"}
     >
       <span className="dot" />
       {text}

@@ -1,6 +1,6 @@
 import { useEffect, useEffectEvent } from "react";
 
-/** Does the key belong to somebody who types? */
+/** Does a key that is pressed here belong to a text field? */
 function isTyping(target: EventTarget | null): boolean {
   return (
     target instanceof HTMLElement && (/^(INPUT|TEXTAREA|SELECT)$/.test(target.tagName) || target.isContentEditable)

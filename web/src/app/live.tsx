@@ -3,7 +3,7 @@ import { createContext, type ReactNode, useContext, useEffect, useMemo, useState
 type Live = { live: boolean; toggle: () => void };
 const LiveContext = createContext<Live>({ live: true, toggle: () => {} });
 
-/** Whether the page follows the server. Paused by a person; a hidden tab asks nothing either (TanStack Query's default). */
+/** Whether queries are repeated. The user can pause them; a hidden tab pauses too (TanStack Query's default). */
 export function LiveProvider({ children }: { children: ReactNode }) {
   const [live, setLive] = useState(true);
   const value = useMemo(() => ({ live, toggle: () => setLive((was) => !was) }), [live]);

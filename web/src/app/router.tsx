@@ -1,10 +1,10 @@
 import { createRootRoute, createRoute, createRouter, Link, lazyRouteComponent } from "@tanstack/react-router";
 import type { JobState } from "../api/types";
 import { isState } from "../lib/state";
-import { Empty } from "../ui/parts";
+import { Empty } from "../ui/Empty";
 import { Shell } from "./Shell";
 
-/** The URL is the page's state: each route reads its own search parameters, and drops what it does not know. */
+/** The URL is the page's state: each route reads its own search parameters and drops unknown ones. */
 export type JobsSearch = { status?: JobState; type?: string; cursor?: string };
 
 function text(value: unknown): string | undefined {
@@ -25,7 +25,7 @@ export function jobsSearch(search: Record<string, unknown>): JobsSearch {
 const root = createRootRoute({
   component: Shell,
   notFoundComponent: () => (
-    <Empty title="There is no such page">
+    <Empty title="Page not found">
       <p>
         <Link to="/">Go to the overview</Link>
       </p>

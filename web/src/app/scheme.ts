@@ -3,7 +3,7 @@ import { useState } from "react";
 export type Scheme = "system" | "light" | "dark";
 const NEXT: Record<Scheme, Scheme> = { system: "light", light: "dark", dark: "system" };
 
-/** Light, dark, or as the system has it; public/scheme.js applies it before the first paint. */
+/** The colour scheme: light, dark, or the system's. public/scheme.js applies it before the first paint. */
 export function useScheme(): [Scheme, () => void] {
   const [scheme, setScheme] = useState<Scheme>(() => (localStorage.getItem("scheme") as Scheme | null) ?? "system");
   const next = () => {

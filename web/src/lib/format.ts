@@ -5,7 +5,7 @@ export function count(value: number | null | undefined): string {
   return value === null || value === undefined ? "–" : NUMBER.format(value);
 }
 
-/** Seconds as a person says them: 0.004 -> 4 ms, 75 -> 1m 15s, 7300 -> 2h 1m. */
+/** Seconds in units that fit: 0.004 -> 4 ms, 75 -> 1m 15s, 7300 -> 2h 1m. */
 export function duration(seconds: number): string {
   if (seconds < 0) return "0 ms";
   if (seconds < 1) return `${Math.round(seconds * 1000)} ms`;
@@ -17,7 +17,7 @@ export function duration(seconds: number): string {
   return `${Math.floor(whole / 86_400)}d ${Math.floor((whole % 86_400) / 3600)}h`;
 }
 
-/** How long ago; what lies ahead (a clock that runs late) is now. */
+/** The age of a time; one in the future (of a clock that runs ahead) is now. */
 export function ago(milliseconds: number): string {
   const seconds = Math.floor(milliseconds / 1000);
   if (seconds < 1) return "now";

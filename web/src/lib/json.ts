@@ -1,4 +1,4 @@
-/** A number that a JavaScript number cannot hold, as it was written. */
+/** An integer that a JavaScript number cannot hold, as it was written. */
 export class BigNumber {
   constructor(readonly text: string) {}
   toString() {
@@ -8,7 +8,7 @@ export class BigNumber {
 
 type Context = { source?: string };
 
-/** JSON.parse that keeps big integers and long decimals exact, where the browser tells us the source. */
+/** JSON.parse that keeps big integers exact where the browser passes on the source text; decimals are as JSON.parse reads them. */
 export function parseJson(text: string): unknown {
   const exact = (_key: string, value: unknown, context?: Context) => {
     const source = context?.source;

@@ -4,7 +4,7 @@ import { jobsSearch } from "../app/router";
 import { payloadFault, retriesFault } from "../pages/Enqueue";
 import { ago, bytes, count, duration } from "./format";
 import { oneLine, parseJson, pretty } from "./json";
-import { rates, remember, type Sample } from "./rates";
+import { rates, type Sample, withSample } from "./rates";
 import { isState, shownState } from "./state";
 
 test.each([
@@ -19,7 +19,7 @@ test.each([
   expect(duration(seconds)).toBe(text);
 });
 
-test("ages, numbers and sizes are said as a person says them", () => {
+test("ages, numbers and sizes are shown in units that fit", () => {
   expect([ago(-5_000), ago(59_000), ago(61_000), ago(7_200_000), ago(200_000_000)]).toEqual([
     "now",
     "59s ago",
@@ -49,11 +49,14 @@ test("two states follow from run_at and attempts", () => {
 
 test("a rate is a difference, and a worker that ended makes none below zero", () => {
   const overview = (done: number) => ({ jobs_done: done, jobs_failed: 0, waiting: 3 }) as never;
-  const samples: Sample[] = [];
-  remember(overview(10), 1_000, samples);
-  remember(overview(30), 3_000, samples);
-  remember(overview(30), 3_000, samples);
-  remember(overview(5), 5_000, samples);
+  const answers: [number, number][] = [
+    [10, 1_000],
+    [30, 3_000],
+    [30, 3_000],
+    [5, 5_000],
+  ];
+  const samples = answers.reduce<readonly Sample[]>((all, [done, at]) => withSample(all, overview(done), at), []);
+  expect(withSample(samples, { ...(overview(1) as object), waiting: null } as never, 7_000)).toBe(samples);
   expect(rates(samples)).toEqual({ times: [3, 5], done: [10, 0], failed: [0, 0], waiting: [3, 3] });
   const steady = Array.from({ length: 6 }, (_, at) => ({
     at: at * 1_000,
@@ -81,7 +84,7 @@ test("the next page's cursor is read from the Link header", () => {
 
 test("a payload is an object and retries are a number", () => {
   expect([payloadFault('{"a":1}'), retriesFault("3")]).toEqual([null, null]);
-  expect(payloadFault("[1]")).toBe("A payload is a JSON object.");
+  expect(payloadFault("[1]")).toBe("The payload must be a JSON object.");
   expect(payloadFault("{")).not.toBeNull();
   expect([retriesFault("1.5"), retriesFault("-1"), retriesFault(""), retriesFault("9999999")]).not.toContain(null);
 });

@@ -1,11 +1,11 @@
 import { useSyncExternalStore } from "react";
 
-/** One ticker for the whole page: everything that shows a time moves together, once a second. */
+/** One ticker for the whole page, so that all times change together, once a second. */
 const listeners = new Set<() => void>();
 let now = Date.now();
 let timer: ReturnType<typeof setInterval> | undefined;
 
-/** Between two calls of one rendering the time must not move; without a ticker it stands still, however long. */
+/** Without a ticker, a time older than this is renewed; a younger one is kept, so that one rendering sees one time. */
 const STALE_MS = 50;
 
 function snapshot(): number {

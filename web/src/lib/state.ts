@@ -1,9 +1,18 @@
 import type { Job, JobState } from "../api/types";
 
-/** What a person sees: the five states, and two that follow from run_at and attempts. */
+/** What the page shows: the five states, and two that follow from run_at and attempts. */
 export type ShownState = JobState | "scheduled" | "retrying";
 
-export const STATES: readonly JobState[] = ["pending", "processing", "completed", "failed", "cancelled"];
+/** In the order in which a job passes them; the type makes sure that none is missing. */
+const ORDER: Record<JobState, true> = {
+  pending: true,
+  processing: true,
+  completed: true,
+  failed: true,
+  cancelled: true,
+};
+
+export const STATES = Object.keys(ORDER) as readonly JobState[];
 
 export function shownState(job: Pick<Job, "status" | "attempts" | "run_at">, now: number): ShownState {
   if (job.status !== "pending") return job.status;

@@ -2,12 +2,16 @@ import { useMutation, useQuery } from "@tanstack/react-query";
 import { Link } from "@tanstack/react-router";
 import { useState } from "react";
 import { API } from "../api/client";
+import { RETRIES_MAX, TYPE_LENGTH_MAX } from "../api/constants.gen";
 import { enqueue, jobQuery, overviewQuery, workersQuery } from "../api/queries";
 import type { Enqueued } from "../api/types";
 import { useLive } from "../app/live";
+import { count } from "../lib/format";
 import { useNow } from "../lib/now";
 import { shownState } from "../lib/state";
-import { Card, Copy, ErrorBox } from "../ui/parts";
+import { Card } from "../ui/Card";
+import { Copy } from "../ui/Copy";
+import { ErrorBox } from "../ui/ErrorBox";
 import { State } from "../ui/State";
 
 // A red square of 8 x 8, so that the example works as it is.
@@ -30,19 +34,23 @@ const EXAMPLES: Record<string, unknown> = {
 
 const exampleOf = (type: string) => JSON.stringify(EXAMPLES[type] ?? {}, null, 2);
 
-/** What is wrong with the text of a payload; null: nothing. The text itself is sent, so big integers survive. */
+/** What is wrong with the text of a payload; null: nothing. The text itself is sent, so that big integers survive. */
 export function payloadFault(text: string): string | null {
   try {
     const value: unknown = JSON.parse(text);
-    return value !== null && typeof value === "object" && !Array.isArray(value) ? null : "A payload is a JSON object.";
+    return value !== null && typeof value === "object" && !Array.isArray(value)
+      ? null
+      : "The payload must be a JSON object.";
   } catch (error) {
-    return error instanceof Error ? error.message : "No JSON.";
+    return error instanceof Error ? error.message : "Not valid JSON.";
   }
 }
 
 /** What is wrong with the number of retries; null: nothing. */
 export function retriesFault(text: string): string | null {
-  return /^\d{1,7}$/.test(text) && Number(text) <= 1_000_000 ? null : "A whole number from 0 to 1,000,000.";
+  return /^\d{1,7}$/.test(text) && Number(text) <= RETRIES_MAX
+    ? null
+    : `Retries must be a whole number from 0 to ${count(RETRIES_MAX)}.`;
 }
 
 export function EnqueuePage() {
@@ -54,13 +62,13 @@ export function EnqueuePage() {
   const [retries, setRetries] = useState("3");
   const submit = useMutation({ mutationFn: () => enqueue(type.trim(), payload, Number(retries)) });
   const faults = {
-    type: type.trim() ? null : "A type says which handler runs.",
+    type: type.trim() ? null : "Enter a type: it selects the handler.",
     payload: payloadFault(payload),
     retries: retriesFault(retries),
   };
   const types = [...new Set([...Object.keys(EXAMPLES), ...(workers.data?.flatMap((worker) => worker.types) ?? [])])];
   const choose = (chosen: string) => {
-    // The example of another type is replaced, what a person wrote is not.
+    // Replace the example of another type, but nothing that the user wrote.
     if (Object.keys(EXAMPLES).some((known) => payload === exampleOf(known)) || payload.trim() === "{}")
       setPayload(exampleOf(chosen));
     setType(chosen);
@@ -87,7 +95,7 @@ export function EnqueuePage() {
               id="job-type"
               list="types"
               value={type}
-              maxLength={200}
+              maxLength={TYPE_LENGTH_MAX}
               onChange={(event) => choose(event.target.value)}
               autoComplete="off"
               spellCheck={false}
@@ -141,7 +149,7 @@ export function EnqueuePage() {
           <Card title="The same from a terminal">
             <Command text={`curl -X POST ${API || window.location.origin}/enqueue -d '${quoted}'`} />
           </Card>
-          <Card title="Or straight into Redis">
+          <Card title="Directly into Redis">
             <Command text={`redis-cli RPUSH ${overview.data?.queue_name ?? "workqueue:jobs"} '${quoted}'`} />
           </Card>
         </div>
@@ -183,11 +191,11 @@ function Command({ text }: { text: string }) {
   );
 }
 
-/** What became of it, followed until it has ended. */
+/** The job that was enqueued, followed until it has ended. */
 function Outcome({ answer }: { answer: Enqueued }) {
   return (
     <output className="outcome">
-      {answer.job_id ? <Followed id={answer.job_id} /> : <>Queued. Without Postgres jobs have no page.</>}
+      {answer.job_id ? <Followed id={answer.job_id} /> : <>Queued. Without Postgres, a job has no page.</>}
     </output>
   );
 }

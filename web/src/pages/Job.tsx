@@ -9,7 +9,11 @@ import { between, bytes, duration } from "../lib/format";
 import { pretty } from "../lib/json";
 import { useNow } from "../lib/now";
 import { type ShownState, shownState } from "../lib/state";
-import { Ago, Card, Copy, ErrorBox, Json, Skeleton } from "../ui/parts";
+import { Ago } from "../ui/Ago";
+import { Card } from "../ui/Card";
+import { Copy } from "../ui/Copy";
+import { Json } from "../ui/Json";
+import { Loaded } from "../ui/Loaded";
 import { State, StateMark } from "../ui/State";
 
 const route = getRouteApi("/jobs/$id");
@@ -17,12 +21,13 @@ const route = getRouteApi("/jobs/$id");
 export function JobPage() {
   const { id } = route.useParams();
   const { live } = useLive();
-  const { data, error, dataUpdatedAt, refetch } = useQuery(jobQuery(id, live));
+  const job = useQuery(jobQuery(id, live));
   return (
     <div className="page">
-      {error && <ErrorBox error={error} updatedAt={dataUpdatedAt} retry={() => void refetch()} />}
-      {data ? <JobView job={data} /> : !error && <Skeleton rows={10} />}
-      {!data && error && (
+      <Loaded query={job} rows={10}>
+        {(found) => <JobView job={found} />}
+      </Loaded>
+      {!job.data && job.error && (
         <p>
           <Link to="/jobs">All jobs</Link>
         </p>
@@ -31,7 +36,7 @@ export function JobPage() {
   );
 }
 
-/** Draws what it is given. */
+/** One job with its runs, artifacts, payload and result. */
 export function JobView({ job }: { job: JobDetails }) {
   const now = useNow();
   const facts: [string, React.ReactNode][] = [
@@ -41,7 +46,7 @@ export function JobView({ job }: { job: JobDetails }) {
     ["worker", job.worker ?? "–"],
   ];
   const seconds = job.status === "pending" && job.run_at ? (Date.parse(job.run_at) - now) / 1000 : 0;
-  if (seconds > 0) facts.push(["runs again", `in ${duration(Math.ceil(seconds))}`]); // else it is due, or runs
+  if (seconds > 0) facts.push(["runs again", `in ${duration(Math.ceil(seconds))}`]); // otherwise it is due, or running
   if (job.recoveries) facts.push(["worker died", `${job.recoveries} times`]);
   if (job.interruptions) facts.push(["interrupted", `${job.interruptions} times`]);
   return (
@@ -82,7 +87,7 @@ export function JobView({ job }: { job: JobDetails }) {
             {job.status === "completed" ? (
               <Json value={job.result} />
             ) : (
-              <p className="note">{job.error_message ?? "Not there yet. It appears here when the job completes."}</p>
+              <p className="note">{job.error_message ?? "No result yet. It appears here when the job completes."}</p>
             )}
           </Card>
         </div>
@@ -98,7 +103,7 @@ const SHAPE: Record<string, ShownState> = {
   cancelled: "cancelled",
 };
 
-/** The number of the last run is how many there were; of very many only the newest come with the job. */
+/** The number of the last run is their count; a job comes with its newest runs only. */
 function runCount(runs: Run[]): string {
   const count = Math.max(runs.at(-1)?.number ?? 0, runs.length);
   const shown = count > runs.length ? `, the newest ${runs.length} are shown` : "";
@@ -111,7 +116,7 @@ function Runs({ runs, createdAt }: { runs: Run[]; createdAt: string }) {
   const failed = runs.filter((run) => run.error).at(-1)?.number ?? null;
   const [open, setOpen] = useState<number | null | undefined>(undefined);
   const opened = open === undefined ? failed : open;
-  if (runs.length === 0) return <p className="note">It has not been started yet.</p>;
+  if (runs.length === 0) return <p className="note">Not started yet.</p>;
   const begin = Date.parse(createdAt);
   const end = Math.max(...runs.map((run) => (run.ended_at ? Date.parse(run.ended_at) : now)), begin + 1);
   const place = (time: string | null) => (((time ? Date.parse(time) : now) - begin) / (end - begin)) * 100;
@@ -171,7 +176,7 @@ function ArtifactCard({ id, artifact }: { id: string; artifact: Artifact }) {
       }
     >
       {kind && ["image/png", "image/jpeg", "image/gif", "image/webp"].includes(kind) && (
-        <img className="artifact" src={url} alt={`What the job made: ${artifact.name}`} />
+        <img className="artifact" src={url} alt={`Artifact ${artifact.name}`} />
       )}
       {kind === "application/pdf" && API === "" && <iframe className="artifact" src={url} title={artifact.name} />}
     </Card>

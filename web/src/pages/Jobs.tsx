@@ -1,12 +1,14 @@
 import { useQuery } from "@tanstack/react-query";
 import { getRouteApi, Link } from "@tanstack/react-router";
 import { useState } from "react";
+import { TYPE_LENGTH_MAX } from "../api/constants.gen";
 import { jobsQuery, overviewQuery } from "../api/queries";
 import { useLive } from "../app/live";
 import { STATES } from "../lib/state";
+import { Empty } from "../ui/Empty";
 import { JobTable } from "../ui/JobTable";
+import { Loaded } from "../ui/Loaded";
 import { NoJobs } from "../ui/NoJobs";
-import { Empty, ErrorBox, Skeleton } from "../ui/parts";
 import { StateMark } from "../ui/State";
 
 const route = getRouteApi("/jobs");
@@ -14,12 +16,23 @@ const route = getRouteApi("/jobs");
 export function JobsPage() {
   const search = route.useSearch();
   const { live } = useLive();
-  // An older page stands still: new jobs would push its rows down.
-  const { data, error, dataUpdatedAt, isPlaceholderData, refetch } = useQuery(
-    jobsQuery(search, live && !search.cursor),
-  );
+  // An older page is not refreshed: new jobs would push its rows down.
+  const jobs = useQuery(jobsQuery(search, live && !search.cursor));
   const overview = useQuery(overviewQuery(live));
-  const isFiltered = Boolean(search.status ?? search.type);
+  const empty =
+    (search.status ?? search.type) ? (
+      <Empty title="No jobs match">
+        <p>
+          <Link to="/jobs" search={{}}>
+            Remove the filter
+          </Link>
+        </p>
+      </Empty>
+    ) : search.cursor ? (
+      <Empty title="There are no older jobs" />
+    ) : (
+      <NoJobs stored={overview.data?.postgres !== null} />
+    );
   return (
     <div className="page flush">
       <h1 className="visually-hidden">Jobs</h1>
@@ -46,27 +59,10 @@ export function JobsPage() {
         ))}
       </nav>
       <TypeFilter key={search.type ?? ""} type={search.type ?? ""} />
-      {error && <ErrorBox error={error} updatedAt={dataUpdatedAt} retry={() => void refetch()} />}
-      <div className={isPlaceholderData ? "stale" : undefined}>
-        {data ? (
-          data.jobs.length > 0 ? (
-            <JobTable jobs={data.jobs} keys />
-          ) : isFiltered ? (
-            <Empty title="No job matches">
-              <p>
-                <Link to="/jobs" search={{}}>
-                  Remove the filter
-                </Link>
-              </p>
-            </Empty>
-          ) : search.cursor ? (
-            <Empty title="There are no older jobs" />
-          ) : (
-            <NoJobs stored={overview.data?.postgres !== null} />
-          )
-        ) : (
-          !error && <Skeleton rows={12} />
-        )}
+      <div className={jobs.isPlaceholderData ? "stale" : undefined}>
+        <Loaded query={jobs} isEmpty={(page) => page.jobs.length === 0} empty={empty} rows={12}>
+          {(page) => <JobTable jobs={page.jobs} keys />}
+        </Loaded>
       </div>
       <nav className="pages" aria-label="Pages of jobs">
         {search.cursor && (
@@ -74,8 +70,8 @@ export function JobsPage() {
             Newest
           </Link>
         )}
-        {data?.next && (
-          <Link to="/jobs" search={(rest) => ({ ...rest, cursor: data.next as string })} className="button">
+        {jobs.data?.next && (
+          <Link to="/jobs" search={(rest) => ({ ...rest, cursor: jobs.data.next as string })} className="button">
             Older
           </Link>
         )}
@@ -103,7 +99,7 @@ function TypeFilter({ type }: { type: string }) {
           value={text}
           onChange={(event) => setText(event.target.value)}
           placeholder="send_email"
-          maxLength={200}
+          maxLength={TYPE_LENGTH_MAX}
           autoComplete="off"
           spellCheck={false}
         />

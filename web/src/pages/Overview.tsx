@@ -4,15 +4,17 @@ import { useMemo } from "react";
 import { WORKER } from "../api/client";
 import { jobsQuery, overviewQuery, workerMetricsQuery, workersQuery } from "../api/queries";
 import type { Overview } from "../api/types";
+import { useHistory } from "../app/history";
 import { useLive } from "../app/live";
 import { count } from "../lib/format";
 import { rates } from "../lib/rates";
+import { Card } from "../ui/Card";
 import { Chart } from "../ui/Chart";
 import { Icon } from "../ui/Icon";
 import { JobTable } from "../ui/JobTable";
+import { Loaded } from "../ui/Loaded";
 import { NoJobs } from "../ui/NoJobs";
-import { Card, ErrorBox, Skeleton } from "../ui/parts";
-import { WorkerTable } from "../ui/WorkerTable";
+import { NoWorkers, WorkerTable } from "../ui/WorkerTable";
 
 export function OverviewPage() {
   const { live } = useLive();
@@ -27,12 +29,15 @@ export function OverviewPage() {
         <h1>Overview</h1>
         {data && <Dependencies overview={data} />}
       </div>
-      {overview.error && (
-        <ErrorBox error={overview.error} updatedAt={overview.dataUpdatedAt} retry={() => void overview.refetch()} />
-      )}
-      {data && <Banner overview={data} />}
-      {data ? <Tiles overview={data} /> : !overview.error && <Skeleton rows={2} />}
-      <History updatedAt={overview.dataUpdatedAt} />
+      <Loaded query={overview} rows={2}>
+        {(found) => (
+          <>
+            <Banner overview={found} />
+            <Tiles overview={found} />
+          </>
+        )}
+      </Loaded>
+      <History />
       <div className="columns">
         <div>
           {failed.data && failed.data.jobs.length > 0 && (
@@ -48,28 +53,21 @@ export function OverviewPage() {
             </Card>
           )}
           <Card title="Latest jobs" aside={<Link to="/jobs">All jobs</Link>}>
-            {jobs.data ? (
-              jobs.data.jobs.length > 0 ? (
-                <JobTable jobs={jobs.data.jobs} />
-              ) : (
-                <NoJobs stored={data?.postgres !== null} />
-              )
-            ) : jobs.error ? (
-              <ErrorBox error={jobs.error} />
-            ) : (
-              <Skeleton />
-            )}
+            <Loaded
+              query={jobs}
+              isEmpty={(page) => page.jobs.length === 0}
+              empty={<NoJobs stored={data?.postgres !== null} />}
+              quiet
+            >
+              {(page) => <JobTable jobs={page.jobs} />}
+            </Loaded>
           </Card>
         </div>
         <div>
           <Card title="Workers" aside={<Link to="/workers">All workers</Link>}>
-            {workers.data ? (
-              <WorkerTable workers={workers.data.slice(0, 8)} short />
-            ) : workers.error ? (
-              <ErrorBox error={workers.error} />
-            ) : (
-              <Skeleton rows={3} />
-            )}
+            <Loaded query={workers} empty={<NoWorkers />} rows={3} quiet>
+              {(found) => <WorkerTable workers={found.slice(0, 8)} short />}
+            </Loaded>
           </Card>
           {WORKER && <OneWorker />}
         </div>
@@ -88,11 +86,11 @@ function Dependencies({ overview }: { overview: Overview }) {
   );
 }
 
-/** Only when something is wrong: one sentence of the server's. */
+/** What is wrong, one sentence for each fault; nothing where all is well. */
 function Banner({ overview }: { overview: Overview }) {
   const faults = [overview.redis, overview.postgres].flatMap((health) => (health && !health.ok ? [health.error] : []));
   if (faults.length === 0 && overview.workers === 0 && (overview.waiting ?? 0) > 0)
-    faults.push("Tasks wait and no worker lives. Start one with `workqueue worker`");
+    faults.push("Tasks are waiting and no workers are alive. Start one with `workqueue worker`");
   return faults.map((fault) => (
     <div className="banner" role="alert" key={fault}>
       <Icon name="warning" />
@@ -103,12 +101,12 @@ function Banner({ overview }: { overview: Overview }) {
 
 function Tiles({ overview }: { overview: Overview }) {
   const tiles: [string, string, string][] = [
-    ["Waiting", count(overview.waiting), `${count(overview.scheduled)} for their time`],
+    ["Waiting", count(overview.waiting), `${count(overview.scheduled)} scheduled`],
     ["Running", count(overview.running), `of ${count(overview.concurrency)} slots`],
     ["Done", count(overview.jobs_done), "since the workers started"],
     ["Failed", count(overview.jobs_failed), "since the workers started"],
-    ["Dead letters", count(overview.dead), "that nobody could read or run"],
-    ["Workers", count(overview.workers), "that live now"],
+    ["Dead letters", count(overview.dead), "invalid, or failed for good"],
+    ["Workers", count(overview.workers), "alive now"],
   ];
   return (
     <dl className="tiles">
@@ -123,9 +121,9 @@ function Tiles({ overview }: { overview: Overview }) {
   );
 }
 
-function History({ updatedAt }: { updatedAt: number }) {
-  // biome-ignore lint/correctness/useExhaustiveDependencies: the samples grow with each answer
-  const history = useMemo(() => rates(), [updatedAt]);
+function History() {
+  const samples = useHistory();
+  const history = useMemo(() => rates(samples), [samples]);
   const speed = useMemo(
     () => [
       { label: "completed", colour: "--completed", values: history.done },
@@ -164,7 +162,7 @@ function History({ updatedAt }: { updatedAt: number }) {
   );
 }
 
-/** The worker of VITE_WORKER_URL; where it cannot be reached, that costs one quiet line. */
+/** The worker of VITE_WORKER_URL, in one line. */
 function OneWorker() {
   const { live } = useLive();
   const { data, error } = useQuery(workerMetricsQuery(live));

@@ -1,12 +1,13 @@
 import { useQuery } from "@tanstack/react-query";
 import { workersQuery } from "../api/queries";
 import { useLive } from "../app/live";
-import { ErrorBox, Skeleton } from "../ui/parts";
-import { WorkerTable } from "../ui/WorkerTable";
+import { Loaded } from "../ui/Loaded";
+import { NoWorkers, WorkerTable } from "../ui/WorkerTable";
 
 export function WorkersPage() {
   const { live } = useLive();
-  const { data, error, dataUpdatedAt, refetch } = useQuery(workersQuery(live));
+  const workers = useQuery(workersQuery(live));
+  const { data } = workers;
   const slots = data?.reduce((sum, worker) => sum + worker.concurrency, 0) ?? 0;
   const busy = data?.reduce((sum, worker) => sum + worker.running.length, 0) ?? 0;
   return (
@@ -15,12 +16,15 @@ export function WorkersPage() {
         <h1>Workers</h1>
         {data && (
           <span className="aside">
-            {busy} of {slots} slots are taken
+            {busy} of {slots} slots in use
           </span>
         )}
       </div>
-      {error && <ErrorBox error={error} updatedAt={dataUpdatedAt} retry={() => void refetch()} />}
-      <div className="card">{data ? <WorkerTable workers={data} /> : !error && <Skeleton />}</div>
+      <div className="card">
+        <Loaded query={workers} empty={<NoWorkers />}>
+          {(found) => <WorkerTable workers={found} />}
+        </Loaded>
+      </div>
     </div>
   );
 }

@@ -3,6 +3,7 @@ import { createMemoryHistory, createRouter, RouterProvider } from "@tanstack/rea
 import { cleanup, render, screen } from "@testing-library/react";
 import userEvent from "@testing-library/user-event";
 import { afterEach, expect, test, vi } from "vitest";
+import { HistoryProvider } from "../app/history";
 import { LiveProvider } from "../app/live";
 import { router } from "../app/router";
 
@@ -83,7 +84,9 @@ function show(path: string, answers: Answers) {
   render(
     <QueryClientProvider client={client}>
       <LiveProvider>
-        <RouterProvider router={page as unknown as typeof router} />
+        <HistoryProvider>
+          <RouterProvider router={page as unknown as typeof router} />
+        </HistoryProvider>
       </LiveProvider>
     </QueryClientProvider>,
   );
@@ -96,9 +99,9 @@ test("the filter of the URL reaches the server, and the rows are shown", async (
   expect(fetched.mock.calls.map(([url]) => url)).toContain("/api/jobs?limit=50&status=failed&type=send_email");
 });
 
-test("where there is nothing yet it says what to do", async () => {
+test("an empty list says what to do", async () => {
   show("/jobs", {});
-  expect(await screen.findByText("No job yet")).toBeTruthy();
+  expect(await screen.findByText("No jobs yet")).toBeTruthy();
   expect(screen.getByText(/curl -X POST/)).toBeTruthy();
 });
 
@@ -112,7 +115,7 @@ test("without Postgres it says what works and what to set", async () => {
   expect(await screen.findByText("DATABASE_URL")).toBeTruthy();
 });
 
-test("the server's own words are shown", async () => {
+test("the server's message is shown", async () => {
   show("/jobs", { "/api/jobs": () => new Response("failed to list jobs", { status: 500 }) });
   expect((await screen.findByRole("alert")).textContent).toContain("failed to list jobs");
 });
@@ -122,9 +125,7 @@ test("a job shows its runs, and the last error is open", async () => {
   expect(await screen.findByText("Traceback of run 3")).toBeTruthy();
   await userEvent.click(screen.getByRole("button", { name: /run 1/ }));
   expect(await screen.findByText("Traceback of run 1")).toBeTruthy();
-  expect(screen.getByAltText("What the job made: a.png").getAttribute("src")).toBe(
-    `/api/jobs/${JOB.id}/artifact?name=a.png`,
-  );
+  expect(screen.getByAltText("Artifact a.png").getAttribute("src")).toBe(`/api/jobs/${JOB.id}/artifact?name=a.png`);
 });
 
 test.each([
@@ -138,9 +139,9 @@ test.each([
   expect(screen.queryByText("runs again") !== null).toBe(says);
 });
 
-test("tasks that wait for nobody are said on the overview", async () => {
+test("the overview says that tasks wait and no workers are alive", async () => {
   show("/", {});
-  expect((await screen.findByRole("alert")).textContent).toContain("no worker lives");
+  expect((await screen.findByRole("alert")).textContent).toContain("no workers are alive");
 });
 
 test("a wrong payload cannot be sent, a right one is sent as it was typed", async () => {
@@ -163,9 +164,9 @@ test("a wrong payload cannot be sent, a right one is sent as it was typed", asyn
   expect(await screen.findByText("completed")).toBeTruthy();
 });
 
-test("p pauses and says how old the page is", async () => {
+test("p pauses and shows the age of the data", async () => {
   show("/workers", {});
-  expect(await screen.findByText("No worker lives")).toBeTruthy();
+  expect(await screen.findByText("No workers alive")).toBeTruthy();
   await userEvent.keyboard("p");
-  expect(await screen.findByText(/paused, from/)).toBeTruthy();
+  expect(await screen.findByText(/paused, data from/)).toBeTruthy();
 });

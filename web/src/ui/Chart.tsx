@@ -92,7 +92,7 @@ export function Chart({ times, lines, label }: { times: number[]; lines: Line[];
 
   return (
     <div className="chart" role="img" aria-label={label}>
-      {times.length < 2 && <p className="note">Waiting for the first answers…</p>}
+      {times.length < 2 && <p className="note">Waiting for data…</p>}
       <div ref={place} hidden={times.length < 2} />
     </div>
   );

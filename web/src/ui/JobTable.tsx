@@ -6,10 +6,10 @@ import { between, duration } from "../lib/format";
 import { oneLine } from "../lib/json";
 import { useNow } from "../lib/now";
 import { shownState } from "../lib/state";
-import { Ago } from "./parts";
+import { Ago } from "./Ago";
 import { State } from "./State";
 
-/** Draws what it is given; j, k and Enter walk through it. */
+/** Rows of jobs; with `keys`, j and k select one and Enter opens it. */
 export function JobTable({ jobs, keys = false }: { jobs: Job[]; keys?: boolean }) {
   const now = useNow();
   const navigate = useNavigate();

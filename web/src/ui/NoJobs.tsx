@@ -1,8 +1,9 @@
 import { Link } from "@tanstack/react-router";
 import { API } from "../api/client";
-import { Copy, Empty } from "./parts";
+import { Copy } from "./Copy";
+import { Empty } from "./Empty";
 
-/** What to do where there is nothing yet. */
+/** Instead of an empty list: what to do. */
 export function NoJobs({ stored }: { stored: boolean }) {
   const base = API || window.location.origin;
   const curl = `curl -X POST ${base}/enqueue -d '{"type": "generate_pdf", "payload": {"title": "Hello"}}'`;
@@ -10,13 +11,13 @@ export function NoJobs({ stored }: { stored: boolean }) {
     return (
       <Empty title="Jobs are not stored here">
         <p>
-          Jobs run without Postgres, and the overview and the workers are shown; the list of jobs needs rows. Set{" "}
-          <code>DATABASE_URL</code> on the producer and on the workers, and start them again.
+          Jobs run without Postgres, but listing them needs their rows in it. Set <code>DATABASE_URL</code> on the
+          producer and on the workers, then restart them.
         </p>
       </Empty>
     );
   return (
-    <Empty title="No job yet">
+    <Empty title="No jobs yet">
       <p>Enqueue one here, or from a terminal:</p>
       <p className="command">
         <code>{curl}</code>

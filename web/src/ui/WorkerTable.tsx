@@ -1,19 +1,21 @@
 import { Link } from "@tanstack/react-router";
 import type { WorkerInfo } from "../api/types";
 import { count, duration } from "../lib/format";
-import { Empty } from "./parts";
+import { Empty } from "./Empty";
 
 const SQUARES = 48;
 
+export function NoWorkers() {
+  return (
+    <Empty title="No workers alive">
+      <p>
+        Start one: <code>workqueue worker</code>
+      </p>
+    </Empty>
+  );
+}
+
 export function WorkerTable({ workers, short = false }: { workers: WorkerInfo[]; short?: boolean }) {
-  if (workers.length === 0)
-    return (
-      <Empty title="No worker lives">
-        <p>
-          Start one: <code>workqueue worker</code>
-        </p>
-      </Empty>
-    );
   return (
     // biome-ignore lint/a11y/noNoninteractiveTabindex: what scrolls must be reachable by keyboard
     <section className="table-scroll" aria-label="Workers and their slots" tabIndex={0}>
@@ -31,10 +33,10 @@ export function WorkerTable({ workers, short = false }: { workers: WorkerInfo[];
             {!short && (
               <>
                 <th scope="col" className="number">
-                  Up
+                  Uptime
                 </th>
                 <th scope="col" className="number">
-                  Renewed
+                  Last seen
                 </th>
               </>
             )}
@@ -67,12 +69,12 @@ export function WorkerTable({ workers, short = false }: { workers: WorkerInfo[];
   );
 }
 
-/** One square a slot: how many are taken is seen at a look. */
+/** One square for each slot, filled while it is in use. */
 function Slots({ worker }: { worker: WorkerInfo }) {
   const busy = worker.running.length;
   const shown = Math.min(worker.concurrency, SQUARES);
   return (
-    <div className="slots" role="img" aria-label={`${busy} of ${worker.concurrency} slots are taken`}>
+    <div className="slots" role="img" aria-label={`${busy} of ${worker.concurrency} slots in use`}>
       {Array.from({ length: shown }, (_, slot) => (
         // biome-ignore lint/suspicious/noArrayIndexKey: squares have no identity
         <i key={slot} className={slot < Math.round((busy / worker.concurrency) * shown) ? "busy" : undefined} />

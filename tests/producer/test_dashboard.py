@@ -1,12 +1,9 @@
-"""The built page: what is served, what never is."""
-
-import json
+"""The built dashboard: what is served, what never is."""
 
 import pytest
 
 from tests.producer.serving import connect, serving
-from workqueue.services.producer.page import Page
-from workqueue.services.producer.views import JobView
+from workqueue.services.producer.dashboard import FOLDER
 
 CSP = (
     "default-src 'self'; img-src 'self' data: blob:; frame-src 'self'; object-src 'none'; script-src 'self'; "
@@ -29,33 +26,33 @@ STRANGE = [
 
 @pytest.fixture
 def folder(tmp_path):
-    """page/ as `make web` leaves it, and things around it that are nobody's business."""
+    """static/ as `make web` leaves it, and files around it that must never be sent."""
     (tmp_path / "secret.txt").write_text("secret")
-    page = tmp_path / "page"
-    (page / "assets").mkdir(parents=True)
-    (page / "docs").mkdir()
-    (page / "index.html").write_text("<!doctype html>index")
-    (page / "assets" / "app-1a2b.js").write_text("js")
-    (page / "assets" / "app.css").write_text("css")
-    (page / "assets" / ".hidden.js").write_text("secret")
-    (page / "scheme.js").write_text("scheme")
-    (page / "docs" / "index.html").write_text("<!doctype html>docs")
-    (page / "docs" / "swagger-ui.css").write_text("swagger")
-    (page / ".env").write_text("secret")
-    (page / "link.txt").symlink_to(tmp_path / "secret.txt")
-    (page / "circle.txt").symlink_to(page / "circle.txt")
-    return page
+    static = tmp_path / "static"
+    (static / "assets").mkdir(parents=True)
+    (static / "docs").mkdir()
+    (static / "index.html").write_text("<!doctype html>index")
+    (static / "assets" / "app-1a2b.js").write_text("js")
+    (static / "assets" / "app.css").write_text("css")
+    (static / "assets" / ".hidden.js").write_text("secret")
+    (static / "scheme.js").write_text("scheme")
+    (static / "docs" / "index.html").write_text("<!doctype html>docs")
+    (static / "docs" / "swagger-ui.css").write_text("swagger")
+    (static / ".env").write_text("secret")
+    (static / "link.txt").symlink_to(tmp_path / "secret.txt")
+    (static / "circle.txt").symlink_to(static / "circle.txt")
+    return static
 
 
 @pytest.fixture
 async def built(redis_url, queue_name, folder):
-    async with serving({"REDIS_URL": redis_url, "QUEUE_NAME": queue_name}, page=folder) as client:
+    async with serving({"REDIS_URL": redis_url, "QUEUE_NAME": queue_name}, static=folder) as client:
         yield client
 
 
 @pytest.fixture
 async def not_built(redis_url, queue_name, tmp_path):
-    async with serving({"REDIS_URL": redis_url, "QUEUE_NAME": queue_name}, page=tmp_path / "page") as client:
+    async with serving({"REDIS_URL": redis_url, "QUEUE_NAME": queue_name}, static=tmp_path / "static") as client:
         yield client
 
 
@@ -125,28 +122,5 @@ async def test_a_page_built_meanwhile_is_served(not_built, folder):
     assert (await not_built.get("/")).text == "<!doctype html>index"
 
 
-async def test_the_description_names_every_route_and_its_fields(not_built, client):
-    document = (await not_built.get("/openapi.json")).json()
-    assert document["openapi"].startswith("3.1")
-    assert set(document["paths"]) == {
-        "/enqueue", "/api/jobs", "/api/jobs/batch", "/api/jobs/{job_id}", "/api/jobs/{job_id}/artifact",
-        "/api/jobs/{job_id}/runs", "/api/workers", "/api/overview", "/metrics", "/health", "/ready",
-    }  # fmt: skip
-    assert list(document["components"]["schemas"]["JobView"]["properties"]) == list(JobView.__struct_fields__)
-    await client.post("/enqueue", json=document["paths"]["/enqueue"]["post"]["requestBody"]["content"][
-        "application/json"]["example"])  # fmt: skip
-    (row,) = (await client.get("/api/jobs")).json()
-    assert set(row) == set(document["components"]["schemas"]["JobView"]["properties"])
-    names = [reference.rpartition("/")[2] for reference in _references(document)]
-    assert set(names) <= set(document["components"]["schemas"])
-
-
-def _references(value: object) -> list[str]:
-    return [part.partition('"')[0] for part in json.dumps(value).split('"$ref": "')[1:]]
-
-
 def test_the_folder_is_the_one_that_the_wheel_brings():
-    from workqueue.services.producer import page
-
-    assert page.FOLDER.parts[-3:] == ("services", "producer", "page")
-    assert isinstance(Page(page.FOLDER), Page)
+    assert FOLDER.parts[-3:] == ("services", "producer", "static")

@@ -1,20 +1,18 @@
-"""The built dashboard and the API's documentation page: files below page/, as `make web` leaves them."""
+"""The built dashboard and the API's documentation page: files below static/, as `make web` leaves them."""
 
 from pathlib import Path, PurePosixPath
 
 import trio
 from quart import Response
 
-from workqueue.services.http.answers import Refused, text
+from workqueue.services.http.responses import Refused, text
 
-FOLDER = Path(__file__).parent / "page"
+FOLDER = Path(__file__).parent / "static"
 
 CSP = (
     "default-src 'self'; img-src 'self' data: blob:; frame-src 'self'; object-src 'none'; script-src 'self'; "
     "style-src 'self'; base-uri 'none'; frame-ancestors 'self'"
 )
-#: The first segment of paths that are the API's: what is unknown below them is not found, and no page.
-RESERVED = frozenset({"api", "docs", "enqueue", "health", "metrics", "openapi.json", "ready"})
 
 #: Not from the system's registry of types: a browser refuses a script of another type, and each system has its own.
 CONTENT_TYPES = {
@@ -45,24 +43,30 @@ checkout, or install a released wheel, which brings it along.</p>
 """
 
 
-class Page:
+class Dashboard:
     """The files of one folder. Mutable state: none; what is built while we run is served at once."""
 
-    def __init__(self, folder: Path = FOLDER) -> None:
+    def __init__(self, folder: Path, reserved: frozenset[str]) -> None:
+        """`reserved`: the first segments of the API's paths; below them an unknown path is never a page."""
         self._folder = folder.resolve()
+        self._reserved = reserved
 
-    async def answer(self, path: str) -> Response:
-        """The file at `path`, or index.html where a client-side route may be meant. Raises Refused(404)."""
+    async def response(self, path: str) -> Response:
+        """The file at `path`, or index.html where `path` may be a client-side route. Raises Refused(404)."""
         name = path.removeprefix("/")
         if name and (file := self._file(name)):
             return await _read(file, forever=name.startswith("assets/"))
         first, last = name.partition("/")[0], name.rpartition("/")[2]
         index = self._file("index.html")
-        if first in RESERVED or "." in last or (name and index is None):
+        if first in self._reserved or "." in last or (name and index is None):
             raise Refused(404, "not found")
         if index is None:
-            return _page(Response(NOT_BUILT, content_type=CONTENT_TYPES[".html"]))
+            return _with_headers(Response(NOT_BUILT, content_type=CONTENT_TYPES[".html"]))
         return await _read(index)
+
+    async def index(self) -> Response:
+        """The dashboard at /."""
+        return await self.response("/")
 
     async def docs(self) -> Response:
         """The API's documentation page."""
@@ -84,14 +88,14 @@ class Page:
 
 async def _read(file: Path, *, forever: bool = False) -> Response:
     content_type = CONTENT_TYPES.get(file.suffix.lower(), "application/octet-stream")
-    answer = _page(Response(await trio.Path(file).read_bytes(), content_type=content_type))
+    response = _with_headers(Response(await trio.Path(file).read_bytes(), content_type=content_type))
     if forever:  # the name of an asset changes with its content
-        answer.headers["Cache-Control"] = "public, max-age=31536000, immutable"
-    return answer
+        response.headers["Cache-Control"] = "public, max-age=31536000, immutable"
+    return response
 
 
-def _page(answer: Response) -> Response:
-    answer.headers["Content-Security-Policy"] = CSP
-    answer.headers["Cache-Control"] = "no-cache"
-    answer.headers["Referrer-Policy"] = "no-referrer"
-    return answer
+def _with_headers(response: Response) -> Response:
+    response.headers["Content-Security-Policy"] = CSP
+    response.headers["Cache-Control"] = "no-cache"
+    response.headers["Referrer-Policy"] = "no-referrer"
+    return response

@@ -1,4 +1,4 @@
-"""What every request meets: methods, unknown paths, bodies that nobody reads, connections that live on."""
+"""What every request passes: bodies that no route reads, early responses, connections that live on, bugs."""
 
 import contextlib
 import logging
@@ -8,38 +8,10 @@ import trio
 
 from tests.producer.serving import connect, post, serving
 from workqueue.core.settings import Settings
-from workqueue.services.http.asgi import Guard
+from workqueue.services.http.guard import Guard
 from workqueue.services.http.messages import Message, Receive, Scope, Send
 
-KNOWN = ["/api/jobs", "/api/workers", "/api/overview", "/health", "/ready", "/metrics", "/openapi.json"]
 MIB = 1 << 20
-
-
-@pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "DELETE", "PATCH", "OPTIONS"])
-async def test_enqueue_takes_only_post(redis_only, method):
-    answer = await redis_only.request(method, "/enqueue")
-    assert (answer.status_code, answer.headers["allow"]) == (405, "POST")
-    assert answer.text == ("" if method == "HEAD" else "method not allowed")
-    assert answer.headers["content-type"] == "text/plain; charset=utf-8"
-    assert answer.headers["x-content-type-options"] == "nosniff"
-
-
-@pytest.mark.parametrize("path", KNOWN)
-async def test_a_known_path_takes_only_get(redis_only, path):
-    for method in ("POST", "PUT", "DELETE", "OPTIONS"):
-        answer = await redis_only.request(method, path)
-        assert (answer.status_code, answer.text) == (405, "method not allowed")
-        assert answer.headers["allow"] == "GET, HEAD"
-    assert (await redis_only.head(path)).status_code in {200, 503}
-
-
-@pytest.mark.parametrize("path", ["/nope.txt", "/enqueue/", "/api//jobs", "/api", "/api/nope", "/health/x"])
-async def test_an_unknown_path_is_not_found(redis_only, path):
-    for method in ("GET", "POST"):
-        answer = await redis_only.request(method, str(redis_only.base_url) + path)
-        assert (answer.status_code, answer.text) == (404, "not found")
-        assert answer.headers["content-type"] == "text/plain; charset=utf-8"
-        assert answer.headers["x-content-type-options"] == "nosniff"
 
 
 @pytest.mark.parametrize(
@@ -92,7 +64,7 @@ async def test_a_client_that_sends_for_ever_gets_its_answer(redis_only):
 
 async def test_an_early_answer_ends_though_the_queue_of_its_request_is_full(monkeypatch):
     """Hypercorn tells us that the stream is closed through that queue, inside of our last `send`."""
-    monkeypatch.setattr("workqueue.services.http.asgi.LINGER_SECONDS", 0.05)
+    monkeypatch.setattr("workqueue.services.http.guard.LINGER_SECONDS", 0.05)
     put, receive = trio.open_memory_channel[Message](1)
     sent = []
 
@@ -111,21 +83,13 @@ async def test_an_early_answer_ends_though_the_queue_of_its_request_is_full(monk
         raise AssertionError
 
     scope = {"type": "http", "method": "POST", "path": "/", "http_version": "1.1", "headers": []}
-    monkeypatch.setattr("workqueue.services.http.asgi.DRAIN_BYTES_MAX", 10)
+    monkeypatch.setattr("workqueue.services.http.body.DRAIN_BYTES_MAX", 10)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(upload)
         with trio.fail_after(3):
             await Guard(nothing, Settings(max_body_bytes=1))(scope, receive.receive, send)
         nursery.cancel_scope.cancel()
     assert [message.get("status") for message in sent] == [413, None, None]
-
-
-async def test_a_body_that_does_not_come_is_given_up(redis_only, monkeypatch):
-    monkeypatch.setattr("workqueue.services.http.asgi.BODY_SECONDS", 0.2)
-    async with await connect(redis_only) as connection:
-        await connection.send(b"POST /enqueue HTTP/1.1\r\nHost: [::1]\r\nContent-Length: 10\r\n\r\nxx")
-        assert (await connection.answer()).status == 408
-        assert await connection.is_closed()
 
 
 async def test_an_idle_connection_is_closed_after_an_answer(redis_only):
@@ -174,13 +138,3 @@ async def test_a_bug_is_one_answer_and_one_traceback(redis_only, monkeypatch, ca
     assert answer.headers["content-type"] == "text/plain; charset=utf-8"
     assert caplog.text.count("Traceback") == 1
     assert (await redis_only.get("/health")).status_code == 200
-
-
-async def test_a_bug_in_a_batch_is_told_once(redis_only, monkeypatch, caplog):
-    async def broken(self: object, tasks: object) -> None:
-        raise ZeroDivisionError("a bug")
-
-    monkeypatch.setattr("workqueue.core.queue.Queue.push", broken)
-    answer = await redis_only.post("/enqueue", content=b'{"type":"a"}')
-    assert (answer.status_code, answer.text) == (500, "internal error")
-    assert caplog.text.count("Traceback") == 1

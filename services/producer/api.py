@@ -1,0 +1,214 @@
+"""All paths of the producer. A new route is one more row here and its handler.
+
+What is made from a row: Quart's rule and the 405 of other methods, Guard's fast routes and streams, the OpenAPI
+document and the page's types, the dashboard's reserved paths, the dev proxy. (routing.py, openapi.py, `make generate`)
+"""
+
+from quart import Response
+
+from workqueue.core.errors import (
+    EnqueueFailed,
+    InvalidKey,
+    InvalidTask,
+    KeyReused,
+    PersistFailed,
+    RetriesNegative,
+    TypeMissing,
+)
+from workqueue.core.steps.submit_once import KEY_LENGTH_MAX
+from workqueue.core.store import Run
+from workqueue.services.http.responses import json
+from workqueue.services.producer import jobs, openapi, state
+from workqueue.services.producer.backend import Backend
+from workqueue.services.producer.bulk import NO_KEY, TOO_MANY_REQUESTS, Bulk
+from workqueue.services.producer.dashboard import Dashboard
+from workqueue.services.producer.enqueue import fast_enqueue
+from workqueue.services.producer.errors import ERROR_RESPONSES
+from workqueue.services.producer.openapi import JSON, NDJSON, Operation, Parameter, our_version
+from workqueue.services.producer.parameters import BEFORE, FILTER
+from workqueue.services.producer.routing import Fast, PageView, Role, Route, Streaming, View
+from workqueue.services.producer.views import (
+    BatchAnswer,
+    EnqueueAnswer,
+    EnqueueRequest,
+    JobDetails,
+    JobView,
+    Metrics,
+    Overview,
+    WorkerView,
+)
+
+
+def _messages(*errors: type[Exception]) -> str:
+    return " | ".join(ERROR_RESPONSES[error][1] for error in errors)
+
+
+async def _openapi_json(_: Backend) -> Response:
+    return json(openapi.document(ROUTES, our_version()))
+
+
+JOB_ID = Parameter("job_id", "path", {"type": "string", "format": "uuid"}, "a job's id")
+NO_JOB = {400: jobs.NOT_A_JOB_ID, 404: f"{jobs.JOB_NOT_FOUND} | {jobs.ONLY_WITH_DATABASE}"}
+OLDER_RUNS = 'rel="next": older runs'
+EXAMPLE = {"type": "send_email", "retries": 3, "payload": {"to": "someone@example.com", "subject": "Welcome!"}}
+
+ROUTES: tuple[Route, ...] = (
+    Route(
+        "POST",
+        "/enqueue",
+        Role.ENQUEUE,
+        Fast(fast_enqueue),
+        Operation(
+            id="enqueue",
+            summary="Accept a job",
+            takes=EnqueueRequest,
+            examples={JSON: EXAMPLE},
+            shows=EnqueueAnswer,
+            errors={
+                400: _messages(InvalidTask, TypeMissing, RetriesNegative, InvalidKey),
+                422: _messages(KeyReused),
+                500: _messages(PersistFailed, EnqueueFailed),
+            },
+            parameters=(
+                Parameter(
+                    "Idempotency-Key",
+                    "header",
+                    {"type": "string", "minLength": 1, "maxLength": KEY_LENGTH_MAX, "pattern": "^[!-~]+$"},
+                    "the same key with the same body, byte by byte, makes one job and gets the same answer",
+                ),
+            ),
+        ),
+        body="whole",
+    ),
+    Route(
+        "GET",
+        "/api/jobs",
+        Role.READ,
+        View(jobs.list_jobs),
+        Operation(
+            id="list_jobs",
+            summary="The jobs of this queue, newest first",
+            shows=list[JobView],
+            link='rel="next": the next page',
+            errors={400: "names the parameter and what is allowed", 500: jobs.LIST_FAILED},
+            parameters=FILTER,
+        ),
+    ),
+    Route(
+        "POST",
+        "/api/jobs/batch",
+        Role.ENQUEUE,
+        Streaming(Bulk),
+        Operation(
+            id="enqueue_batch",
+            summary="Accept any number of jobs; each is answered, in order, when the body has ended",
+            takes=EnqueueRequest,
+            examples={NDJSON: '{"type": "send_email", "payload": {"to": "someone@example.com"}}\n' * 2},
+            shows=BatchAnswer,
+            description="in the form of the request: a line for a line, or an array",
+            errors={400: NO_KEY, 429: TOO_MANY_REQUESTS},
+        ),
+        body="stream",
+        answer="stream",
+    ),
+    Route(
+        "GET",
+        "/api/jobs/{job_id}",
+        Role.READ,
+        View(jobs.get_job),
+        Operation(
+            id="get_job",
+            summary="One job with its result, artifacts and newest runs",
+            shows=JobDetails,
+            link=OLDER_RUNS,
+            errors=NO_JOB | {500: jobs.READ_FAILED},
+            parameters=(JOB_ID,),
+        ),
+    ),
+    Route(
+        "GET",
+        "/api/jobs/{job_id}/runs",
+        Role.READ,
+        View(jobs.get_runs),
+        Operation(
+            id="get_runs",
+            summary="Older runs of a job than its own answer shows, in order",
+            shows=list[Run],
+            link=OLDER_RUNS,
+            errors=NO_JOB | {400: f"{NO_JOB[400]} | before: must be a run's number", 500: jobs.READ_FAILED},
+            parameters=(JOB_ID, BEFORE),
+        ),
+    ),
+    Route(
+        "GET",
+        "/api/jobs/{job_id}/artifact",
+        Role.READ,
+        View(jobs.get_artifact),
+        Operation(
+            id="get_artifact",
+            summary="What a job has made",
+            description="the bytes, with their own type",
+            errors=NO_JOB | {404: f"{NO_JOB[404]} | {jobs.ARTIFACT_NOT_FOUND}", 500: jobs.ARTIFACT_FAILED},
+            parameters=(
+                JOB_ID,
+                Parameter("name", "query", {"type": "string"}, "which one; without: the first"),
+            ),
+        ),
+        answer="bytes",
+    ),
+    Route(
+        "GET",
+        "/api/workers",
+        Role.READ,
+        View(state.list_workers),
+        Operation(
+            id="list_workers",
+            summary="The workers that are alive now",
+            shows=list[WorkerView],
+            errors={500: state.WORKERS_FAILED},
+        ),
+    ),
+    Route(
+        "GET",
+        "/api/overview",
+        Role.READ,
+        View(state.overview),
+        Operation(id="overview", summary="The system at a glance", shows=Overview),
+    ),
+    Route(
+        "GET",
+        "/metrics",
+        Role.READ,
+        View(state.metrics),
+        Operation(
+            id="metrics",
+            summary="Sums over the workers that are alive now",
+            shows=Metrics,
+            errors={500: state.METRICS_FAILED},
+        ),
+    ),
+    Route(
+        "GET",
+        "/health",
+        Role.PUBLIC,
+        View(state.health),
+        Operation(id="health", summary="Does the process serve", description="ok"),
+        answer="text",
+    ),
+    Route(
+        "GET",
+        "/ready",
+        Role.PUBLIC,
+        View(state.ready),
+        Operation(
+            id="ready",
+            summary="Can it take and keep jobs",
+            description="ready",
+            json_errors={503: ("what is wrong with redis or postgres, and what to do", dict[str, str])},
+        ),
+        answer="text",
+    ),
+    Route("GET", "/openapi.json", Role.PUBLIC, View(_openapi_json), None),
+    Route("GET", "/docs", Role.PUBLIC, PageView(Dashboard.docs), None, answer="text"),
+    Route("GET", "/", Role.PUBLIC, PageView(Dashboard.index), None, answer="text"),
+)

@@ -1,0 +1,96 @@
+"""Job rows over HTTP: the list, one job, its runs, its artifacts."""
+
+from uuid import UUID
+
+from quart import Response, request
+
+from workqueue.core.store import JobStore, Run
+from workqueue.services.http.responses import Refused, json
+from workqueue.services.producer import artifact
+from workqueue.services.producer.backend import Backend
+from workqueue.services.producer.parameters import read_filter, read_run_number
+from workqueue.services.producer.views import job_details, job_view, read_job_id, write_cursor
+
+ONLY_WITH_DATABASE = "jobs are stored only with DATABASE_URL"
+NOT_A_JOB_ID = "not a job id"
+JOB_NOT_FOUND = "job not found"
+ARTIFACT_NOT_FOUND = "artifact not found"
+LIST_FAILED = "failed to list jobs"
+READ_FAILED = "failed to read job"
+ARTIFACT_FAILED = "failed to read artifact"
+
+
+async def list_jobs(backend: Backend) -> Response:
+    wanted = read_filter(request.args)
+    if backend.store is None:
+        return json([])
+    async with backend.reading(backend.store, LIST_FAILED):
+        rows, more = await backend.store.page(
+            backend.settings.queue_name,
+            job_type=wanted.job_type,
+            state=wanted.state,
+            before=wanted.before,
+            limit=wanted.limit,
+        )
+    response = json([job_view(row) for row in rows])
+    if more:
+        response.headers["Link"] = wanted.link(write_cursor(rows[-1]))
+    return response
+
+
+async def get_job(backend: Backend, job_id: str) -> Response:
+    store, wanted = _stored(backend, job_id)
+    async with backend.reading(store, READ_FAILED):
+        row = await store.get(wanted)
+        if row is None:
+            raise Refused(404, JOB_NOT_FOUND)
+        runs, more = await store.run_page(wanted)
+        response = json(job_details(row, await store.artifacts(wanted), runs))
+    if more:
+        response.headers["Link"] = _link_to_runs(wanted, runs)
+    return response
+
+
+async def get_runs(backend: Backend, job_id: str) -> Response:
+    store, wanted = _stored(backend, job_id)
+    before = read_run_number(request.args)
+    async with backend.reading(store, READ_FAILED):
+        runs, more = await store.run_page(wanted, before=before)
+        if not runs and await store.get(wanted) is None:
+            raise Refused(404, JOB_NOT_FOUND)
+    response = json(runs)
+    if more:
+        response.headers["Link"] = _link_to_runs(wanted, runs)
+    return response
+
+
+async def get_artifact(backend: Backend, job_id: str) -> Response:
+    store, wanted = _stored(backend, job_id)
+    async with backend.reading(store, ARTIFACT_FAILED):
+        found = await store.artifact(wanted, _artifact_name())
+        if found is None and await store.get(wanted) is None:
+            raise Refused(404, JOB_NOT_FOUND)
+    if found is None:
+        raise Refused(404, ARTIFACT_NOT_FOUND)
+    return artifact.response(found)
+
+
+def _stored(backend: Backend, job_id: str) -> tuple[JobStore, UUID]:
+    wanted = read_job_id(job_id)
+    if wanted is None:
+        raise Refused(400, NOT_A_JOB_ID)
+    if backend.store is None:
+        raise Refused(404, ONLY_WITH_DATABASE)
+    return backend.store, wanted
+
+
+def _artifact_name() -> str | None:
+    name = request.args.get("name") or None
+    if name is not None and "\0" in name:
+        raise Refused(404, ARTIFACT_NOT_FOUND)
+    return name
+
+
+def _link_to_runs(job_id: UUID, runs: list[Run]) -> str:
+    """The Link header that leads to the runs before these."""
+    return f'</api/jobs/{job_id}/runs?before={runs[0].number}>; rel="next"'

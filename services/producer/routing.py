@@ -1,0 +1,175 @@
+"""Routes as data: what one row of the table in api.py says, and what is made from the rows.
+
+Quart gets a rule for each row, and with it the 405 of every other method; Guard gets the rows that it calls itself; the
+dashboard and the dev proxy get the paths that are not pages. openapi.py makes the document from the same rows.
+"""
+
+import re
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from enum import StrEnum
+from typing import Any, Concatenate, Literal
+
+from msgspec import Struct
+from quart import Response
+from quart_trio import QuartTrio
+from werkzeug.routing import BaseConverter, Map
+
+from workqueue.services.http.body import Body
+from workqueue.services.http.guard import FastRoute, RouteKey, StreamRoute
+from workqueue.services.http.messages import Headers
+from workqueue.services.http.responses import Streamed
+from workqueue.services.producer.backend import Backend
+from workqueue.services.producer.dashboard import Dashboard
+from workqueue.services.producer.openapi import Operation
+
+
+class Role(StrEnum):
+    """What a caller must be allowed to do. Nothing checks it yet: it is where tokens will be checked."""
+
+    PUBLIC = "public"  #: nothing
+    ENQUEUE = "enqueue"  #: accept jobs
+    READ = "read"  #: see jobs, payloads included
+    OPERATE = "operate"  #: change what happens to jobs, queues and workers
+
+
+class View(Struct, frozen=True):
+    """Called by Quart, with the values of the path's parameters by name; the rest is in quart.request."""
+
+    call: Callable[Concatenate[Backend, ...], Awaitable[Response]]
+
+
+class PageView(Struct, frozen=True):
+    """Called by Quart: a file of the dashboard, or what stands beside it. Needs no backend."""
+
+    call: Callable[[Dashboard], Awaitable[Response]]
+
+
+class Fast(Struct, frozen=True):
+    """Called by Guard with the whole body, without Quart (guard.FastRoute). Its path has no parameters."""
+
+    call: Callable[[Backend, bytes, Headers], Awaitable[bytes]]
+
+
+class Streaming(Struct, frozen=True):
+    """Called by Guard with a body that arrives (guard.StreamRoute). Its path has no parameters.
+
+    `new` makes one for each app, because it may keep state across requests.
+    """
+
+    new: Callable[[], Callable[[Backend, Body, Headers], Awaitable[Streamed]]]
+
+
+class Route(Struct, frozen=True):
+    """One row of the table."""
+
+    method: str
+    path: str  #: as OpenAPI writes it: /api/jobs/{job_id}; a parameter is one whole segment
+    role: Role
+    handler: View | PageView | Fast | Streaming
+    operation: Operation | None  #: None: not in the API's document
+    body: Literal["none", "whole", "stream"] = "none"
+    answer: Literal["json", "text", "bytes", "stream"] = "json"  #: stream: of any length, in the form of the body
+
+    @property
+    def key(self) -> RouteKey:
+        return self.method, self.path
+
+    @property
+    def segments(self) -> list[str]:
+        return self.path.removeprefix("/").split("/")
+
+
+def add_rules(
+    app: QuartTrio, routes: Sequence[Route], get_backend: Callable[[], Backend], dashboard: Dashboard
+) -> None:
+    """A rule for each route. Those that Guard calls have one for the 405 of other methods alone."""
+    app.url_map.converters["segment"] = _SegmentConverter
+    for number, route in enumerate(routes):
+        view: Any = None
+        match route.handler:
+            case View(call):
+                view = _view(call, get_backend)
+            case PageView(call):
+                view = _page_view(call, dashboard)
+        app.add_url_rule(_rule(route, routes), f"{number} {route.path}", view, methods=[route.method])
+
+
+def fast_routes(routes: Iterable[Route], get_backend: Callable[[], Backend]) -> dict[RouteKey, FastRoute]:
+    """What Guard calls with a whole body."""
+    return {
+        route.key: _fast_route(route.handler.call, get_backend) for route in routes if isinstance(route.handler, Fast)
+    }
+
+
+def streams(routes: Iterable[Route], get_backend: Callable[[], Backend]) -> dict[RouteKey, StreamRoute]:
+    """What Guard calls with a body that arrives."""
+    return {
+        route.key: _stream_route(route.handler.new(), get_backend)
+        for route in routes
+        if isinstance(route.handler, Streaming)
+    }
+
+
+def reserved(routes: Iterable[Route]) -> frozenset[str]:
+    """The first segments of all routes: an unknown path below one of them is not found, and no page."""
+    return frozenset(route.segments[0] for route in routes) - {""}
+
+
+def proxied(routes: Iterable[Route]) -> list[str]:
+    """The prefixes of paths that the page's dev server passes on to the producer: all but the page's own."""
+    return sorted({f"/{route.segments[0]}" for route in routes if not isinstance(route.handler, PageView)})
+
+
+def _view(call: Callable[Concatenate[Backend, ...], Awaitable[Response]], get_backend: Callable[[], Backend]) -> Any:
+    async def view(**parameters: str) -> Response:
+        return await call(get_backend(), **parameters)
+
+    return view
+
+
+def _page_view(call: Callable[[Dashboard], Awaitable[Response]], dashboard: Dashboard) -> Any:
+    async def view() -> Response:
+        return await call(dashboard)
+
+    return view
+
+
+def _fast_route(
+    call: Callable[[Backend, bytes, Headers], Awaitable[bytes]], get_backend: Callable[[], Backend]
+) -> FastRoute:
+    async def fast_route(body: bytes, headers: Headers) -> bytes:
+        return await call(get_backend(), body, headers)
+
+    return fast_route
+
+
+def _stream_route(
+    call: Callable[[Backend, Body, Headers], Awaitable[Streamed]], get_backend: Callable[[], Backend]
+) -> StreamRoute:
+    async def stream_route(body: Body, headers: Headers) -> Streamed:
+        return await call(get_backend(), body, headers)
+
+    return stream_route
+
+
+def _rule(route: Route, routes: Sequence[Route]) -> str:
+    """The path as Werkzeug writes it. A parameter takes any segment that is not a literal of another route there."""
+    parts: list[str] = []
+    for at, segment in enumerate(route.segments):
+        if segment.startswith("{"):
+            same_start = [other.segments for other in routes if other.segments[:at] == route.segments[:at]]
+            literals = {f'"{other[at]}"' for other in same_start if len(other) > at and not other[at].startswith("{")}
+            segment = f"<segment({', '.join(sorted(literals))}):{segment.strip('{}')}>"
+        parts.append(segment)
+    return "/" + "/".join(parts)
+
+
+class _SegmentConverter(BaseConverter):
+    """One segment of a path, other than these."""
+
+    part_isolating = True
+
+    def __init__(self, url_map: Map, *literals: str) -> None:
+        super().__init__(url_map)
+        taken = "|".join(map(re.escape, literals))
+        self.regex = rf"(?!(?:{taken})\Z)[^/]+" if taken else "[^/]+"
