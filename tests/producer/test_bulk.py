@@ -457,7 +457,7 @@ async def test_large_jobs_of_a_batch_go_to_postgres_in_pieces(client, monkeypatc
     sizes, insert = [], JobStore.insert
 
     async def counted(self, batch, queue, jobs, pushed):
-        sizes.append(sum(len(job[2]) for job in jobs))
+        sizes.append(sum(len(job.payload) for job in jobs))
         await insert(self, batch, queue, jobs, pushed)
 
     monkeypatch.setattr(JobStore, "insert", counted)
