@@ -53,6 +53,7 @@ bench-peers: setup-test ## The same work on other job systems: ONLY=saq,bullmq R
 
 generate: setup-test ## Files that are made from others
 	@$(BIN)/python -m scripts.generate_api
+	@$(BIN)/python -m scripts.generate_rooms
 
 lock: ## Newer versions into locks/ (needs uv)
 	@scripts/lock.sh
