@@ -16,10 +16,10 @@ from workqueue.core.errors import InvalidTask, QueueUnavailable, StoreRefused, S
 from workqueue.core.ids import new_ids
 from workqueue.core.job import TERMINAL, JobState
 from workqueue.core.queue import Queue
-from workqueue.core.steps.again import Again
 from workqueue.core.steps.dropped import Dropped
 from workqueue.core.steps.lease import Held, Lease
 from workqueue.core.steps.marks import Ledger, Leftovers
+from workqueue.core.steps.until_answered import UntilAnswered
 from workqueue.core.store import Counters, JobStore, Look, Release
 from workqueue.core.store.jobs import clean
 from workqueue.core.wire import Task, decode_task, encode_task
@@ -54,14 +54,14 @@ class Claim:
         store: JobStore | None,
         ledger: Ledger,
         worker: str,
-        again: Again | None = None,
+        until_answered: UntilAnswered | None = None,
         dropped: Dropped | None = None,
     ) -> None:
         self._queue = queue
         self._store = store
         self._ledger = ledger
         self._worker = clean(worker, WORKER_LENGTH_MAX) or ""
-        self._again = again or Again()
+        self._until_answered = until_answered or UntilAnswered()
         self.counts = Copies()
         self._dropped = dropped or Dropped()
 
@@ -90,12 +90,12 @@ class Claim:
         lease.next_number = start + count
         claim = partial(self._queue.claim, lease.id, start=start, count=count, names=names)
         if found is None:
-            return await self._again(claim)
+            return await self._until_answered(claim)
         try:
             return await claim(found=found)
         except QueueUnavailable:
             found()
-            if not (tasks := await self._again(claim)):
+            if not (tasks := await self._until_answered(claim)):
                 raise
             return tasks
 
@@ -136,7 +136,7 @@ class Claim:
     async def _name(self, lease: Lease, tasks: list[tuple[int, Task]], now: float) -> list[Held]:
         """Before a row is made or the task enters any set: 2,000 equal tasks that failed became one member."""
         named = [(number, encode_task(task)) for number, task in tasks]
-        answers = await self._again(partial(self._queue.name_ids, lease.id, named))
+        answers = await self._until_answered(partial(self._queue.name_ids, lease.id, named))
         return [
             Held.of(lease, number, task, task.job_id, now)
             for (number, task), ours in zip(tasks, answers, strict=True)
@@ -153,13 +153,13 @@ class Claim:
                 unique[held.key] = held
         if copies:
             self.counts.copies += len(copies)
-            await self._again(partial(self._queue.ack, lease.id, copies))
+            await self._until_answered(partial(self._queue.ack, lease.id, copies))
         return list(unique.values())
 
     async def _bury(self, lease: Lease, entries: list[tuple[int, bytes]]) -> None:
         for _, entry in entries:
             log.warning("a task was moved to the dead letters: %.200s", entry.decode())
-        self._dropped.add(await self._again(partial(self._queue.bury, lease.id, entries)))
+        self._dropped.add(await self._until_answered(partial(self._queue.bury, lease.id, entries)))
 
     # --- rows
 
@@ -180,7 +180,7 @@ class Claim:
                 held.token, held.counters = token, counters
                 claimed.append(held)
             if waiting:
-                looks = await self._again(partial(store.look, [held.job_id for held in waiting.values()]))
+                looks = await self._until_answered(partial(store.look, [held.job_id for held in waiting.values()]))
                 known = [waiting.pop(job_id.int) for job_id in looks]
                 await self._put_away(lease, known, looks, earlier)
             if waiting:
@@ -219,7 +219,7 @@ class Claim:
             self._ledger.put_back(Leftovers(riding.marks, []))
             return token, rows
 
-        return await self._again(send)
+        return await self._until_answered(send)
 
     async def _adopt(
         self, store: JobStore, lease: Lease, waiting: dict[int, Held], foreign: dict[int, Held], claimed: list[Held]
@@ -276,9 +276,9 @@ class Claim:
                 back.append((held.number, look.delay_ms or LOCKED_DELAY_MS, b""))
         if copies:
             self.counts.copies += len(copies)
-            await self._again(partial(self._queue.ack, lease.id, copies))
+            await self._until_answered(partial(self._queue.ack, lease.id, copies))
         if back:
-            await self._again(partial(self._queue.back, lease.id, back))
+            await self._until_answered(partial(self._queue.back, lease.id, back))
         if strange:
             self.counts.invalid += len(strange)
             await self._bury(lease, strange)

@@ -6,7 +6,8 @@ import random
 from msgspec import Struct
 
 from workqueue.core.queue import Queue
-from workqueue.core.steps.again import TRIP_SECONDS, Alive, unwatched
+from workqueue.core.steps.heartbeat import beat
+from workqueue.core.steps.until_answered import TRIP_SECONDS
 from workqueue.core.store import JobStore
 from workqueue.core.store.jobs import RECONCILE_SECONDS
 
@@ -33,10 +34,9 @@ class Loss:
     foreign program may have taken a task.
     """
 
-    def __init__(self, queue: Queue, store: JobStore, alive: Alive = unwatched) -> None:
+    def __init__(self, queue: Queue, store: JobStore) -> None:
         self._queue = queue
         self._store = store
-        self._alive = alive
         self.counts = Losses()
 
     async def run_once(self) -> None:
@@ -53,9 +53,9 @@ class Loss:
         is_another = run is not None and run != known.run  # one that is refused shows nothing
         run = run or known.run or UNKNOWN_RUN
         if is_another or known.run is None or mark < known.n:
-            self._alive(RECONCILE_SECONDS)
+            beat(RECONCILE_SECONDS)
             marked = await self._store.reconcile(name, known, run, mark)
-            self._alive(TRIP_SECONDS)
+            beat(TRIP_SECONDS)
             if marked is None:
                 return  # somebody else is at it, or it is too soon: meanwhile the mark stays
             if known.run is not None:

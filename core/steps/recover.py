@@ -16,11 +16,11 @@ from workqueue.core.errors import InvalidTask, QueueUnavailable
 from workqueue.core.job import JobState
 from workqueue.core.queue import Inspection, Queue
 from workqueue.core.queue.outages import KeyOfAnotherType
-from workqueue.core.steps.again import Again
 from workqueue.core.steps.claim import dead_letter
 from workqueue.core.steps.dropped import Dropped
 from workqueue.core.steps.marks import ANSWER_SECONDS
 from workqueue.core.steps.sweep import push_waiting
+from workqueue.core.steps.until_answered import UntilAnswered
 from workqueue.core.store import JobStore
 from workqueue.core.wire import Task, decode_task, encode_task
 
@@ -54,14 +54,14 @@ class Recover:
         store: JobStore | None,
         *,
         max_recoveries: int,
-        again: Again | None = None,
+        until_answered: UntilAnswered | None = None,
         dropped: Dropped | None = None,
     ) -> None:
         """`max_recoveries`: at so many deaths of its worker a job fails."""
         self._queue = queue
         self._store = store
         self._max = max_recoveries
-        self._again = again or Again()
+        self._until_answered = until_answered or UntilAnswered()
         self._named: set[UUID] = set()
         self._dropped = dropped or Dropped()
         self.counts = Recoveries()
@@ -89,7 +89,7 @@ class Recover:
                 await self._bury_all(lease, entries)
 
     async def _ask(self, trip: Callable[[], Awaitable[T]]) -> T:
-        return await self._again(trip, unless=(KeyOfAnotherType,))
+        return await self._until_answered(trip, unless=(KeyOfAnotherType,))
 
     async def _run_once(self, lease: UUID) -> None:
         found = await self._ask(partial(self._queue.inspect, lease))

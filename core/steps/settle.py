@@ -16,11 +16,11 @@ from workqueue.core.job import JobState
 from workqueue.core.outcome import Bury, Complete, GiveBack, Retry, Verdict
 from workqueue.core.queue import Queue
 from workqueue.core.retry import RetryPolicy, backoff
-from workqueue.core.steps.again import Again
 from workqueue.core.steps.claim import dead_letter
 from workqueue.core.steps.dropped import Dropped
 from workqueue.core.steps.lease import Held, Lease
 from workqueue.core.steps.marks import Ledger, Leftovers
+from workqueue.core.steps.until_answered import UntilAnswered
 from workqueue.core.store import Ending, JobStore, Release
 from workqueue.core.wire import encode_task
 
@@ -53,7 +53,7 @@ class Settle:
         ledger: Ledger,
         policy: RetryPolicy,
         random: Random,
-        again: Again | None = None,
+        until_answered: UntilAnswered | None = None,
         dropped: Dropped | None = None,
     ) -> None:
         self._queue = queue
@@ -61,7 +61,7 @@ class Settle:
         self._ledger = ledger
         self._policy = policy
         self._random = random
-        self._again = again or Again()
+        self._until_answered = until_answered or UntilAnswered()
         self._dropped = dropped or Dropped()
 
     async def run_batch(self, batch: Sequence[Settled]) -> None:
@@ -95,13 +95,13 @@ class Settle:
                 for settled in items
                 if isinstance(settled.verdict, Bury)
             ]
-            self._dropped.add(await self._again(partial(self._queue.bury, lease.id, entries)))
+            self._dropped.add(await self._until_answered(partial(self._queue.bury, lease.id, entries)))
             self._drop(items)
 
     async def _release_in_redis(self, waits: Sequence[Settled]) -> None:
         for lease, items in _by_lease(waits):
             tasks = [(settled.held.number, self._delay_ms(settled), self._new_text(settled)) for settled in items]
-            await self._again(partial(self._queue.back, lease.id, tasks))
+            await self._until_answered(partial(self._queue.back, lease.id, tasks))
             self._drop(items)
 
     def _new_text(self, settled: Settled) -> bytes:
@@ -169,7 +169,7 @@ class Settle:
             return done
 
         try:
-            return await self._again(partial(send, ends), seconds=FINISH_SECONDS), set()
+            return await self._until_answered(partial(send, ends), seconds=FINISH_SECONDS), set()
         except StoreRefused as error:
             if len(ends) > 1:  # one of them has a value that Postgres does not take: one by one
                 done: set[int] = set()
@@ -183,7 +183,7 @@ class Settle:
             log.error("job %s: its outcome cannot be stored and becomes a failure: %s", settled.held.job_id, error)
             failure = Bury(_not_stored(error), "failed")
         try:
-            return await self._again(partial(send, [Settled(settled.held, failure, settled.seconds)])), set()
+            return await self._until_answered(partial(send, [Settled(settled.held, failure, settled.seconds)])), set()
         except StoreRefused as error:
             return set(), {_stuck(settled, error)}
 
@@ -239,7 +239,7 @@ class Settle:
             return mark, rows
 
         try:
-            mark, rows = await self._again(partial(send, waits))
+            mark, rows = await self._until_answered(partial(send, waits))
         except StoreRefused as error:
             if len(waits) > 1:  # one of them has a value that Postgres does not take: one by one
                 marks: list[UUID] = []
@@ -260,7 +260,7 @@ class Settle:
         else:
             return [mark], rows, set()
         try:
-            mark, rows = await self._again(partial(send, [plain]))
+            mark, rows = await self._until_answered(partial(send, [plain]))
         except StoreRefused as error:
             _stuck(plain, error)
             return [], {}, {plain.held.job_id}
@@ -275,7 +275,7 @@ class Settle:
         """
         acked: list[Held] = []
         back: list[Held] = []
-        looks = await self._again(partial(store.look, list(left)))
+        looks = await self._until_answered(partial(store.look, list(left)))
         for job_id, settled in list(left.items()):
             look = looks.get(job_id)
             mine = look is not None and look.token == settled.held.token
@@ -297,14 +297,14 @@ class Settle:
         all_back = True
         for lease, group in _by_lease(items):
             tasks = [(settled.held.number, delays[settled.held.job_id], self._new_text(settled)) for settled in group]
-            answers = await self._again(partial(self._queue.back, lease.id, tasks))
+            answers = await self._until_answered(partial(self._queue.back, lease.id, tasks))
             all_back = all_back and all(answers.values())
             self._drop(group)
         return all_back
 
     async def _give_tasks_back(self, items: Sequence[Held]) -> None:
         for held in items:
-            await self._again(partial(self._queue.back, held.lease.id, [(held.number, 0, b"")]))
+            await self._until_answered(partial(self._queue.back, held.lease.id, [(held.number, 0, b"")]))
             self._drop_held(held)
 
     # --- leaving the flight
@@ -314,7 +314,7 @@ class Settle:
         for held in items:
             leases.setdefault(held.lease, []).append(held)
         for lease, group in leases.items():
-            await self._again(partial(self._queue.ack, lease.id, [held.number for held in group]))
+            await self._until_answered(partial(self._queue.ack, lease.id, [held.number for held in group]))
             for held in group:
                 self._drop_held(held)
 

@@ -8,8 +8,9 @@ import trio
 
 from workqueue.core.queue import Queue
 from workqueue.core.queue.client import PROMOTE_MAX, PUSH_BYTES_MAX
-from workqueue.core.steps.again import TRIP_SECONDS, Alive, unwatched
+from workqueue.core.steps.heartbeat import beat
 from workqueue.core.steps.marks import ANSWER_SECONDS
+from workqueue.core.steps.until_answered import TRIP_SECONDS
 from workqueue.core.store import JobStore
 from workqueue.core.wire import Task, encode_task
 
@@ -25,10 +26,9 @@ class Sweep:
     """One for each worker; several at once share the marks (SKIP LOCKED). What it pushes too often is dropped at
     the claim: a task is a hint, the row decides."""
 
-    def __init__(self, queue: Queue, store: JobStore, alive: Alive = unwatched) -> None:
+    def __init__(self, queue: Queue, store: JobStore) -> None:
         self._queue = queue
         self._store = store
-        self._alive = alive
 
     async def run_once(self) -> bool:
         """Take old marks, push what is still pending, drop the marks; True: there may be more.
@@ -51,7 +51,7 @@ class Sweep:
         return len(taken) == MARKS_MAX
 
     async def _waiting(self, ids: list[UUID], *, after: UUID | None, bytes_max: int) -> list[tuple[UUID, int, Task]]:
-        self._alive(TRIP_SECONDS)
+        beat(TRIP_SECONDS)
         return await self._store.waiting(ids, after=after, bytes_max=bytes_max)
 
 

@@ -10,7 +10,7 @@ from msgspec import Struct
 from workqueue.core.handlers import Registry
 from workqueue.core.job import Job
 from workqueue.services.bench.place import Place
-from workqueue.services.worker.garbage import calm_collector
+from workqueue.services.worker.gc_tuning import tune_gc
 from workqueue.services.worker.worker import Worker
 
 LOOK_SECONDS = 0.005
@@ -50,7 +50,7 @@ def handlers() -> Registry:
 @asynccontextmanager
 async def open_worker(place: Place, registry: Registry) -> AsyncIterator[Worker]:
     """A worker that takes jobs; it stops at the end of the block as it does on SIGTERM."""
-    calm_collector()  # as its process does
+    tune_gc()  # as its process does
     worker = Worker(place.settings, place.queue, place.store, registry)
     stop, ready = trio.Event(), trio.Event()
     async with trio.open_nursery() as nursery:

@@ -7,12 +7,12 @@ from random import Random
 import trio
 
 from workqueue.core.errors import LeaseLost, QueueUnavailable, StoreUnavailable
-from workqueue.core.steps.again import TRIP_SECONDS
 from workqueue.core.steps.claim import AUDIT_SECONDS, CLAIM_MAX, Claim
 from workqueue.core.steps.lease import Held, Lease
-from workqueue.services.worker.beats import Beats
+from workqueue.core.steps.until_answered import TRIP_SECONDS
 from workqueue.services.worker.buffer import Buffer
 from workqueue.services.worker.consumers import Consumers
+from workqueue.services.worker.heartbeats import Heartbeats
 from workqueue.services.worker.leases import Leases
 from workqueue.services.worker.metrics import Counts
 from workqueue.services.worker.outcomes import Outcomes
@@ -20,7 +20,6 @@ from workqueue.services.worker.prefetch import Prefetch
 
 log = logging.getLogger(__name__)
 
-SERVICE = "claim"
 UNKNOWN_TYPE_PAUSE_SECONDS = 0.1
 GIVE_BACK_SECONDS = 1.0
 LACKING_SECONDS = 0.5
@@ -43,7 +42,7 @@ class Claiming:
         consumers: Consumers,
         outcomes: Outcomes,
         counts: Counts,
-        beats: Beats,
+        heartbeats: Heartbeats,
         random: Random,
         may_claim: Callable[[], bool] = lambda: True,
     ) -> None:
@@ -55,7 +54,7 @@ class Claiming:
         self._consumers = consumers
         self._outcomes = outcomes
         self._counts = counts
-        self._beats = beats
+        self._heartbeats = heartbeats
         self._random = random
         self._prefetch = Prefetch()
         self._under_way = trio.CancelScope()
@@ -64,9 +63,9 @@ class Claiming:
 
     async def run(self) -> None:
         """Claim until cancelled; a claim that is under way then may end, if it does within STOP_SECONDS."""
-        with self._beats.service(SERVICE) as alive:
+        with self._heartbeats.service("claim") as heartbeat:
             while True:
-                alive(2.0)
+                heartbeat(2.0)
                 with trio.move_on_after(1):
                     await self._leases.wait()
                 if (lease := self._leases.current) is None:
@@ -74,7 +73,7 @@ class Claiming:
                 if not self._may_claim():
                     await trio.sleep(PAUSE_SECONDS)
                     continue
-                alive(TRIP_SECONDS)
+                heartbeat(TRIP_SECONDS)
                 # A claim is shielded and `wait` returns at once: under load nothing else would hear of a stop.
                 await trio.lowlevel.checkpoint_if_cancelled()
                 try:
@@ -97,8 +96,8 @@ class Claiming:
             self._consumers.put_back(self._buffer.drain())
             await trio.sleep(LACKING_SECONDS)
             return
-        if self._consumers.let_others_first:  # whoever knows the type should be at the list before us
-            self._consumers.let_others_first = False
+        if self._consumers.yield_next_claim:  # whoever knows the type should be at the list before us
+            self._consumers.yield_next_claim = False
             await trio.sleep(UNKNOWN_TYPE_PAUSE_SECONDS)
         if self._is_stale():
             await self._give_back()

@@ -1,11 +1,13 @@
 """Consumers: tasks that run claimed jobs one after the other and hand their outcomes over."""
 
 import contextvars
+import inspect
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import islice
 from random import Random
+from types import FrameType
 
 import trio
 
@@ -14,9 +16,9 @@ from workqueue.core.handlers import Registry
 from workqueue.core.job import Job
 from workqueue.core.outcome import Bury, Complete, Failed, Interrupted, NotStarted, Outcome, Retry, Verdict, judge
 from workqueue.core.queue import Queue
-from workqueue.core.steps.again import Again
 from workqueue.core.steps.lease import Held, Lease
 from workqueue.core.steps.settle import Settled
+from workqueue.core.steps.until_answered import UntilAnswered
 from workqueue.core.wire import decode_payload
 from workqueue.services.published import RunningJob
 from workqueue.services.worker.attempt import Attempt
@@ -66,7 +68,7 @@ class Consumers:
         self._max_interruptions = max_interruptions
         self._may_start = may_start
         self._random = random
-        self._again = Again()
+        self._until_answered = UntilAnswered()
         self._peers = Peers(queue)
         self._threads = trio.CapacityLimiter(10_000)
         self.environment = Environment()
@@ -74,7 +76,8 @@ class Consumers:
         self._slots: list[Slot] = []
         self._last_chances = 0
         self.threads_left = 0
-        self.let_others_first = False  #: a task of a type that others know came by: they should be at the list first
+        #: We gave back a task that only other workers can run: Claiming waits once, so that they claim first.
+        self.yield_next_claim = False
 
     def __len__(self) -> int:
         return sum(slot.attempt is not None for slot in self._slots)
@@ -128,14 +131,25 @@ class Consumers:
         shown = [f"job {held.job_id} ({held.task.type})" for _, held in islice(self._running(), 5)]
         return ", ".join(shown) or "no jobs"
 
+    def job_in(self, stack: Sequence[FrameType]) -> str | None:
+        """The job whose handler is among these frames of the loop's thread. May be called from any thread."""
+        for slot in self._slots:
+            if slot.frame in stack and (attempt := slot.attempt) is not None:
+                return f"job {attempt.job.id} ({attempt.job.type})"
+        return None
+
     def _running(self) -> Iterator[tuple[Slot, Held]]:
         for slot in self._slots:
             if (attempt := slot.attempt) is not None:
                 yield slot, attempt.held
 
     async def _consume(self, slot: Slot, nursery: trio.Nursery, context: contextvars.Context) -> None:
-        if await slot.serve():  # a job left context variables: another task goes on, in a context without them
-            context.copy().run(nursery.start_soon, self._consume, slot, nursery, context)
+        slot.frame = inspect.currentframe()
+        try:
+            if await slot.serve():  # a job left context variables: another task goes on, in a context without them
+                context.copy().run(nursery.start_soon, self._consume, slot, nursery, context)
+        finally:
+            slot.frame = None
 
     # --- before a job starts
 
@@ -218,7 +232,7 @@ class Consumers:
 
     async def _note_start(self, held: Held) -> bool:
         """A worker has died of this job or beside it: note that it starts, or it could not be blamed again."""
-        return await self._again(partial(self._queue.note_start, held.lease.id, held.number))
+        return await self._until_answered(partial(self._queue.note_start, held.lease.id, held.number))
 
     async def _without_handler(self, held: Held) -> Outcome:
         try:
@@ -227,7 +241,7 @@ class Consumers:
             known = True  # nobody knows; it comes again
         if not known:
             return _unsupported(held)
-        self.let_others_first = True
+        self.yield_next_claim = True
         return NotStarted(int(UNKNOWN_TYPE_DELAY_MS * self._random.uniform(0.5, 1.5)))
 
     # --- after it has ended

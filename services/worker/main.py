@@ -24,7 +24,7 @@ from workqueue.services.logs import unmute
 from workqueue.services.signals import Stop
 from workqueue.services.systemd import Notifier
 from workqueue.services.worker.endpoint import serve
-from workqueue.services.worker.garbage import calm_collector
+from workqueue.services.worker.gc_tuning import tune_gc
 from workqueue.services.worker.handlers.builtin import builtin_handlers
 from workqueue.services.worker.handlers.children import open_children
 from workqueue.services.worker.parent import open_socket, wait_for_parents_end
@@ -67,7 +67,7 @@ async def main(settings: Settings, notifier: Notifier | None = None, *, parents_
                 store = await resources.enter_async_context(
                     open_store(bridge, settings.database_url, settings.database_schema)
                 )
-            calm_collector()
+            tune_gc()
             redis = _dependency("Redis", "REDIS_URL", settings.redis_url)
             postgres = _dependency("Postgres", "DATABASE_URL", settings.database_url or "")
 

@@ -7,7 +7,7 @@ import trio
 
 from workqueue.core.outcome import Complete, Verdict
 from workqueue.core.steps.settle import Settle, Settled
-from workqueue.services.worker.beats import Beats
+from workqueue.services.worker.heartbeats import Heartbeats
 
 BATCH_MAX = 1000
 BATCH_BYTES_MAX = 4 * 1024 * 1024
@@ -22,12 +22,11 @@ class Outcomes:
     Mutable state: the deque and its size in bytes, filled by consumers, emptied by `run`.
     """
 
-    def __init__(self, settle: Settle, beats: Beats, name: str, busy: Callable[[], object] = lambda: False) -> None:
-        """`name` of the service that `run` is. `busy`: more jobs wait to be run, so more outcomes come at once."""
+    def __init__(self, settle: Settle, heartbeats: Heartbeats, busy: Callable[[], object] = lambda: False) -> None:
+        """`busy`: more jobs wait to be run, so more outcomes come at once."""
         self._settle = settle
         self._busy = busy
-        self._beats = beats
-        self._name = name
+        self._heartbeats = heartbeats
         self._waiting: deque[Settled] = deque()
         self._bytes = 0
         self._under_way = 0
@@ -56,10 +55,10 @@ class Outcomes:
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Settle batches until cancelled. Lasts through outages, holding what it has."""
-        with self._beats.service(self._name) as alive:
+        with self._heartbeats.service("settle") as heartbeat:
             task_status.started()
             while True:
-                alive(2.0)
+                heartbeat(2.0)
                 if not self._waiting:
                     with trio.move_on_after(1):
                         await self._come.park()

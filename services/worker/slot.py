@@ -10,6 +10,7 @@ import inspect
 import logging
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
+from types import FrameType
 from typing import cast
 
 import trio
@@ -45,7 +46,7 @@ class Slot:
     """
 
     __slots__ = ("_context", "_ended", "_interrupted", "_limiter", "_now", "_outlived", "_scope", "_take",
-                 "_take_at_once", "_thread", "_used_up", "_yielded_at", "attempt")  # fmt: skip
+                 "_take_at_once", "_thread", "_used_up", "_yielded_at", "attempt", "frame")  # fmt: skip
 
     def __init__(
         self,
@@ -73,6 +74,7 @@ class Slot:
         self._yielded_at = self._now()
         self._context = contextvars.copy_context()
         self.attempt: Attempt | None = None
+        self.frame: FrameType | None = None  #: of the consumer that runs `serve`, so that the watchdog can find its job
 
     @property
     def seconds(self) -> float:

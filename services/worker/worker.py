@@ -19,7 +19,6 @@ from workqueue.core.queue import LeaseConnection, Queue
 from workqueue.core.queue.outages import NeedsOperator
 from workqueue.core.retry import RetryPolicy
 from workqueue.core.settings import Settings
-from workqueue.core.steps.again import Again, Failed, untold
 from workqueue.core.steps.claim import Claim
 from workqueue.core.steps.dropped import Dropped
 from workqueue.core.steps.installation import Installation
@@ -30,20 +29,20 @@ from workqueue.core.steps.observe import Observe
 from workqueue.core.steps.recover import Orphans, Recover
 from workqueue.core.steps.settle import Settle
 from workqueue.core.steps.sweep import Promote, PruneKeys, Sweep
+from workqueue.core.steps.until_answered import OnFailure, UntilAnswered, ignore_failure
 from workqueue.core.store import JobStore
 from workqueue.services.published import Published
-from workqueue.services.worker import claiming
-from workqueue.services.worker.beats import Beats
 from workqueue.services.worker.buffer import Buffer
 from workqueue.services.worker.claiming import Claiming
 from workqueue.services.worker.consumers import Consumers
+from workqueue.services.worker.heartbeats import Heartbeats
 from workqueue.services.worker.lease_thread import RENEWALS_PER_TERM, LeaseThread
 from workqueue.services.worker.leases import Leases
 from workqueue.services.worker.metrics import Counts, Gauges, Snapshot
 from workqueue.services.worker.outcomes import Outcomes
 from workqueue.services.worker.peers import find_stranger
-from workqueue.services.worker.stall import LEASE, Stall
 from workqueue.services.worker.upkeep import repeat
+from workqueue.services.worker.watchdog import LEASE, Watchdog
 
 log = logging.getLogger(__name__)
 
@@ -64,10 +63,10 @@ class Worker:
         queue: Queue,
         store: JobStore | None,
         registry: Registry,
-        failed: Failed = untold,
+        on_failure: OnFailure = ignore_failure,
     ) -> None:
-        """`failed` is told of trips that go on failing, though Redis and Postgres may seem well."""
-        self._failed = failed
+        """`on_failure` gets trips that go on failing, though Redis and Postgres answer the watch."""
+        self._until_answered = UntilAnswered(on_failure)
         self.settings = settings
         self.queue = queue
         self.store = store
@@ -77,18 +76,17 @@ class Worker:
         self.counts = Counts(lambda job_type: registry.get(job_type) is not None)
         self.installation = Installation(queue, store)
         self.stranger: str | None = None  #: a worker of another release that keeps us from starting
-        self.beats = Beats()
+        self.heartbeats = Heartbeats()
         self.leases = Leases(self._lost)
         random = Random()  # noqa: S311 - jitter, no secret
         self._buffer = Buffer()
         self._dropped = Dropped()
         self._ledger = Ledger()
-        self._claim = Claim(queue, store, self._ledger, self.name, self._again(claiming.SERVICE), self._dropped)
+        self._claim = Claim(queue, store, self._ledger, self.name, self._until_answered, self._dropped)
         policy = RetryPolicy(settings.retry_base_seconds, settings.retry_cap_seconds)
         self._outcomes = Outcomes(
-            Settle(queue, store, self._ledger, policy, random, self._again("settle"), self._dropped),
-            self.beats,
-            "settle",
+            Settle(queue, store, self._ledger, policy, random, self._until_answered, self._dropped),
+            self.heartbeats,
             busy=self._buffer.__len__,
         )
         self.consumers = Consumers(
@@ -110,49 +108,55 @@ class Worker:
             self.consumers,
             self._outcomes,
             self.counts,
-            self.beats,
+            self.heartbeats,
             random,
             may_claim=self._may_work,
         )
-        self.stall = Stall(self.beats, limit_seconds=settings.stall_limit, describe=self.consumers.described)
+        self.watchdog = Watchdog(
+            self.heartbeats,
+            limit_seconds=settings.stall_limit,
+            describe=self.consumers.described,
+            job_in=self.consumers.job_in,
+        )
         term = settings.lease_seconds
         self._lease_thread = LeaseThread(
             partial(LeaseConnection, settings.redis_url, queue.keys, seconds=term / RENEWALS_PER_TERM),
             term_seconds=term,
             took=self.leases.take,
             lost=self.leases.lose,
-            look=self.stall.look,
-            alive=self.beats.alive(LEASE),
-            failed=failed,
+            look=self.watchdog.look,
+            on_failure=on_failure,
         )
         self._observe = Observe(
             queue, term_seconds=term, mine=self._lease_id, steady_since=self._lease_thread.steady_since
         )
         self._orphans = Orphans(queue, store, term_seconds=term)
-        self.recover = Recover(
-            queue, store, max_recoveries=settings.max_recoveries, again=self._again("observe"), dropped=self._dropped
+        recover = partial(
+            Recover,
+            queue,
+            store,
+            max_recoveries=settings.max_recoveries,
+            until_answered=self._until_answered,
+            dropped=self._dropped,
         )
-        self.recover_orphans = Recover(
-            queue, store, max_recoveries=settings.max_recoveries, again=self._again("orphans"), dropped=self._dropped
-        )
-        self.loss = None if store is None else Loss(queue, store, self.beats.alive("loss"))
+        self.recover = recover()
+        self.recover_orphans = recover()
+        self.loss = None if store is None else Loss(queue, store)
 
     # --- life
 
     async def wait_for_installation(self) -> None:
         """Until our database is the one of the queue. Before `run`; lasts through outages. Its look tells why."""
-        again = Again(failed=self._failed)
         while True:
-            await again(self.installation.run_once)
+            await self._until_answered(self.installation.run_once)
             if self.installation.may_work:
                 return
             await trio.sleep(INSTALLATION_SECONDS)
 
     async def wait_for_strangers_end(self) -> None:
         """Until no worker lives beside which we could not work. Before `run`; lasts through outages."""
-        again = Again(failed=self._failed)
         look = partial(find_stranger, self.queue, lease_seconds=self.settings.lease_seconds)
-        while (stranger := await again(look)) is not None:
+        while (stranger := await self._until_answered(look)) is not None:
             if stranger != self.stranger:
                 log.warning("waiting: %s", stranger)
             self.stranger = stranger
@@ -160,16 +164,16 @@ class Worker:
         self.stranger = None
 
     async def run(
-        self, stop: Callable[[], Awaitable[None]], hurry: Callable[[], Awaitable[None]], ready: Callable[[], None]
+        self, stop: Callable[[], Awaitable[None]], skip_grace: Callable[[], Awaitable[None]], ready: Callable[[], None]
     ) -> None:
-        """Work until `stop` returns; then finish what runs, within the grace or until `hurry` returns.
+        """Work until `stop` returns; then finish what runs, within the grace or until `skip_grace` returns.
 
         `ready` is called once jobs can be taken. At the end nothing is left: what ran is settled or given back, the
         lease is gone last of all. Cancelled: ends at once, and whoever recovers the lease does the rest.
         """
         async with trio.open_nursery() as services:
             self._publish()
-            await services.start(self.stall.beat)
+            await services.start(self.watchdog.beat)
             await services.start(self._keep_lease)
             async with trio.open_nursery() as starting:
                 starting.start_soon(_cancel_after, stop, starting.cancel_scope)
@@ -182,7 +186,7 @@ class Worker:
             async with trio.open_nursery() as upkeep:
                 await self._start_upkeep(upkeep)
                 ready()
-                await self._work(stop, hurry)
+                await self._work(stop, skip_grace)
                 await self._flush()
                 upkeep.cancel_scope.cancel()
             await self._leave()
@@ -190,8 +194,8 @@ class Worker:
             services.cancel_scope.cancel()
 
     async def _keep_lease(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        with self.beats.service(LEASE):
-            await self._lease_thread.run(task_status=task_status)
+        with self.heartbeats.service(LEASE) as heartbeat:
+            await self._lease_thread.run(heartbeat, task_status=task_status)
 
     async def _start_upkeep(self, upkeep: trio.Nursery) -> None:
         loops: list[tuple[str, Callable[[], Awaitable[bool | None]], float]] = [
@@ -201,17 +205,17 @@ class Worker:
             ("orphans", self._recover_orphans, ORPHANS_SECONDS),
         ]
         if self.store is not None:
-            loops.append(("sweep", Sweep(self.queue, self.store, self.beats.alive("sweep")).run_once, 2.0))
+            loops.append(("sweep", Sweep(self.queue, self.store).run_once, 2.0))
             loops.append(("prune keys", PruneKeys(self.store).run_once, PRUNE_SECONDS))
             loops.append(("marks", partial(self._ledger.clear, self.store), 1.0))
         if self.loss is not None:
             loops.append(("loss", self.loss.run_once, 1.0))
         for name, run_once, every in loops:
             ours = partial(self._unless_refused, run_once)
-            await upkeep.start(partial(repeat, ours, every_seconds=every, name=name, beats=self.beats))
+            await upkeep.start(partial(repeat, ours, every_seconds=every, name=name, heartbeats=self.heartbeats))
         look = partial(repeat, self._look_whose_rows, every_seconds=INSTALLATION_SECONDS)
-        await upkeep.start(partial(look, name="installation", beats=self.beats))
-        await upkeep.start(self._watch_places)
+        await upkeep.start(partial(look, name="installation", heartbeats=self.heartbeats))
+        await upkeep.start(self._watch_slots)
 
     def _may_work(self) -> bool:
         return self.installation.refusal is None
@@ -225,16 +229,16 @@ class Worker:
         if not self._may_work():
             self.consumers.put_back(self._buffer.drain())
 
-    async def _watch_places(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """A worker all of whose places are taken by threads that outlived their jobs is of no use to anybody."""
-        with self.beats.service("places") as alive:
+    async def _watch_slots(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Stops beating when abandoned threads hold every slot, so that the watchdog replaces the process."""
+        with self.heartbeats.service("slots") as heartbeat:
             task_status.started()
             while True:
                 if self.consumers.threads_left < self.settings.worker_concurrency:
-                    alive(1.0)
+                    heartbeat(1.0)
                 await trio.sleep(0.5)
 
-    async def _work(self, stop: Callable[[], Awaitable[None]], hurry: Callable[[], Awaitable[None]]) -> None:
+    async def _work(self, stop: Callable[[], Awaitable[None]], skip_grace: Callable[[], Awaitable[None]]) -> None:
         grace = self.settings.shutdown_grace
         async with trio.open_nursery() as waiting:
             waiting.start_soon(self.consumers.watch)
@@ -252,14 +256,14 @@ class Worker:
                 self._buffer.close()
                 self.consumers.put_back(self._buffer.drain())
                 running.cancel_scope.deadline = trio.current_time() + grace
-                waiting.start_soon(_cancel_after, hurry, running.cancel_scope)
-                waiting.start_soon(self._end_after, grace + UNWIND_SECONDS, hurry)
+                waiting.start_soon(_cancel_after, skip_grace, running.cancel_scope)
+                waiting.start_soon(self._end_after, grace + UNWIND_SECONDS, skip_grace)
             waiting.cancel_scope.cancel()
 
-    async def _end_after(self, seconds: float, hurry: Callable[[], Awaitable[None]]) -> None:
+    async def _end_after(self, seconds: float, skip_grace: Callable[[], Awaitable[None]]) -> None:
         """The last resort: a handler that does not let itself be cancelled must not hold up the end."""
         with trio.move_on_after(seconds):
-            await hurry()
+            await skip_grace()
             await trio.sleep(UNWIND_SECONDS)
         self.consumers.abandon()
         with trio.CancelScope(shield=True):
@@ -322,10 +326,6 @@ class Worker:
         """Does the lease live and is it fresh, so that jobs may be started?"""
         return (lease := self.leases.current) is not None and self._lease_thread.is_fresh(lease)
 
-    def _again(self, service: str) -> Again:
-        """For a step of this service: each of its trips is a sign of life."""
-        return Again(self.beats.alive(service), self._failed)
-
     # --- what others see
 
     async def check_redis(self) -> None:
@@ -385,8 +385,8 @@ class Worker:
             poisoned_jobs=sum(counts.failed for counts in recovered),
             reconciled_jobs=self.loss.counts.jobs if self.loss else 0,
             dropped_letters=self._dropped.total,
-            blocked=self.stall.counts.blocked,
-            blocked_seconds=self.stall.counts.blocked_seconds,
+            blocked=self.watchdog.counts.blocked,
+            blocked_seconds=self.watchdog.counts.blocked_seconds,
         )
 
     @property

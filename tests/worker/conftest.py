@@ -55,11 +55,11 @@ def run_worker(redis_url: str, queue: Queue, rows: JobStore | None, registry: Re
             "SHUTDOWN_GRACE": "5",
         } | {name.upper(): str(value) for name, value in settings.items()}  # fmt: skip
         worker = Worker(load_settings(environ), queue, store, registry)
-        stop, hurry, ready = trio.Event(), trio.Event(), trio.Event()
-        worker.stop, worker.hurry, worker.ended = stop, hurry, trio.Event()  # type: ignore[attr-defined]
+        stop, skip_grace, ready = trio.Event(), trio.Event(), trio.Event()
+        worker.stop, worker.skip_grace, worker.ended = stop, skip_grace, trio.Event()  # type: ignore[attr-defined]
 
         async def run() -> None:
-            await worker.run(stop.wait, hurry.wait, ready.set)
+            await worker.run(stop.wait, skip_grace.wait, ready.set)
             worker.ended.set()  # type: ignore[attr-defined]
 
         async with trio.open_nursery() as nursery:

@@ -262,7 +262,7 @@ async def test_threads_that_outlive_their_jobs_keep_their_places_until_the_worke
         await enqueue(queue, store, "overstays", 1)
         with trio.fail_after(15):
             assert await worker.process.wait() == 70, worker.said
-        assert "no progress in places for" in worker.said
+        assert "no progress in slots for" in worker.said
     assert {row["error_message"] for row in await psql("SELECT error_message FROM jobs WHERE state = 'failed'")} == {
         "timed out after 0.2 s"
     }
