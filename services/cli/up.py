@@ -23,10 +23,8 @@ from workqueue.services.local.valkey import Server, run_valkey
 from workqueue.services.logs import printable
 from workqueue.services.producer.page import FOLDER as PAGE_FOLDER
 from workqueue.services.signals import Stop
+from workqueue.services.supervise import supervise_server
 
-FIRST_PAUSE_SECONDS = 0.5
-LONGEST_PAUSE_SECONDS = 30.0
-CALM_SECONDS = 30.0  #: a child that lived so long is started again without a long pause
 READY_SECONDS = 60.0
 STOP_MARGIN_SECONDS = 20.0  #: beside the grace: what a worker needs to give back and let go
 LINE_BYTES_MAX = 64 * 1024
@@ -185,30 +183,13 @@ class Up:
         self, child: Child, open_server: Open, *, task_status: trio.TaskStatus[Server] = trio.TASK_STATUS_IGNORED
     ) -> None:
         """Run it until `child.scope` is cancelled; again, with backoff, when it ends by itself."""
-        port: int | None = None
-        first = True
-        pause = FIRST_PAUSE_SECONDS
+
+        def say(reason: str, pause_seconds: float) -> None:
+            self._say(f"[bold red]{child.name} {escape(reason)}; it is started again in {pause_seconds:g} s[/]")
+
         try:
             with child.scope:
-                while True:
-                    begun = trio.current_time()
-                    try:
-                        async with open_server(port) as server:
-                            port = server.port
-                            if first:
-                                task_status.started(server)
-                                first = False
-                            await server.ended()
-                        reason = "has ended by itself"
-                    except WorkQueueError as error:
-                        if first:
-                            raise
-                        reason = f"cannot be started: {error}"
-                    if trio.current_time() - begun > CALM_SECONDS:
-                        pause = FIRST_PAUSE_SECONDS
-                    self._say(f"[bold red]{child.name} {escape(reason)}; it is started again in {pause:g} s[/]")
-                    await trio.sleep(pause)
-                    pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
+                await supervise_server(open_server, on_end=say, task_status=task_status)
         finally:
             child.ended.set()
 

@@ -17,10 +17,11 @@ from workqueue.core.errors import InvalidSettings, QueueUnavailable, StoreUnavai
 from workqueue.core.handlers import Registry, registry
 from workqueue.core.queue import check_url, open_queue
 from workqueue.core.settings import Settings, without_password
-from workqueue.core.store import migrate, open_store
+from workqueue.core.store import open_store
 from workqueue.services.health import Dependency
 from workqueue.services.http.listener import open_listener
 from workqueue.services.logs import unmute
+from workqueue.services.migration import migrate_until_done
 from workqueue.services.signals import Stop
 from workqueue.services.systemd import Notifier
 from workqueue.services.worker.endpoint import serve
@@ -32,7 +33,6 @@ from workqueue.services.worker.worker import Worker
 
 log = logging.getLogger(__name__)
 
-MIGRATION_PAUSE_SECONDS = 1.0
 STANDARD_INPUT = 0
 
 
@@ -155,18 +155,14 @@ async def _migrate(settings: Settings, bridge: Bridge) -> None:
     if settings.database_url is None:
         return
     said = False
-    while True:
-        try:
-            done = await migrate(bridge, settings.database_url, settings.database_schema)
-        except StoreUnavailable as error:
-            if not said:
-                log.warning("waiting for Postgres: %s", error)
-                said = True
-            await trio.sleep(MIGRATION_PAUSE_SECONDS)
-        else:
-            for name in done:
-                log.info("migrated Postgres: %s", name)
-            return
+
+    def say(error: StoreUnavailable) -> None:
+        nonlocal said
+        if not said:
+            log.warning("waiting for Postgres: %s", error)
+            said = True
+
+    await migrate_until_done(bridge, settings.database_url, settings.database_schema, on_outage=say)
 
 
 async def _unless_stopped(stop: Stop, run: Callable[[], Awaitable[None]]) -> bool:

@@ -21,15 +21,13 @@ from workqueue.core.queue import check_url
 from workqueue.core.settings import Settings
 from workqueue.services.http.listener import open_listener
 from workqueue.services.signals import Stop
+from workqueue.services.supervise import supervise
 from workqueue.services.systemd import Notifier
 from workqueue.services.worker.endpoint import serve
 from workqueue.services.worker.metrics import Snapshot, total
 
 log = logging.getLogger(__name__)
 
-FIRST_PAUSE_SECONDS = 0.5
-LONGEST_PAUSE_SECONDS = 30.0
-CALM_SECONDS = 30.0  #: a child that lived so long is started again without a long pause
 ANSWER_SECONDS = 2.0
 LOOK_SECONDS = 3.0  #: between two looks at a child; more than it gets to answer
 SILENCE_MARGIN_SECONDS = 15.0  #: beside STALL_LIMIT, as WatchdogSec has: it ends itself first, where it can
@@ -66,23 +64,18 @@ class Child:
 
     async def run(self) -> None:
         """Keep it running until `end`. Cancelled: it is asked to end, and waited for."""
-        pause = FIRST_PAUSE_SECONDS
-        while not self._ending.is_set():
-            begun = trio.current_time()
-            status = await self._run_once()
-            if self._ending.is_set():
-                return
-            if status == WRONG_SETTING:
-                raise InvalidSettings([f"worker process {self._number} cannot start: what it said stands above"])
-            if trio.current_time() - begun > CALM_SECONDS:
-                pause = FIRST_PAUSE_SECONDS
-            log.error("worker process %d has ended by itself (status %d); it is started again in %g s",
-                      self._number, status, pause)  # fmt: skip
-            with trio.move_on_after(pause):
-                await self._ending.wait()
-            pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
+        await supervise(self._run_once, on_end=self._log_end, stop=self._ending)
 
-    async def _run_once(self) -> int:
+    async def _run_once(self) -> str:
+        status = await self._live()
+        if status == WRONG_SETTING and not self._ending.is_set():
+            raise InvalidSettings([f"worker process {self._number} cannot start: what it said stands above"])
+        return f"has ended by itself (status {status})"
+
+    def _log_end(self, reason: str, pause_seconds: float) -> None:
+        log.error("worker process %d %s; it is started again in %g s", self._number, reason, pause_seconds)
+
+    async def _live(self) -> int:
         self._socket.unlink(missing_ok=True)
         process = self._process = await trio.lowlevel.open_process(
             [sys.executable, "-m", "workqueue.services.cli", "worker", "--child-of", str(self._socket)],
