@@ -6,8 +6,7 @@ from collections.abc import Awaitable, Callable
 import trio
 from msgspec import Struct
 
-from workqueue.core.errors import QueueUnavailable, StoreUnavailable
-from workqueue.core.queue.outages import NeedsOperator
+from workqueue.core.errors import NeedsOperator, QueueUnavailable, StoreUnavailable
 
 EVERY_SECONDS = 1.0
 ANSWER_SECONDS = 2.0  #: without an answer by then it counts as away

@@ -14,11 +14,11 @@ from redis.asyncio import Redis
 from redis.exceptions import MovedError, NoScriptError
 
 from workqueue.core.bridge import Bridge
-from workqueue.core.errors import LeaseLost, QueueUnavailable
+from workqueue.core.errors import LeaseLost, QueueUnavailable, Refused, UnknownReply
 from workqueue.core.queue import checks, scripts
 from workqueue.core.queue.keys import Keys
 from workqueue.core.queue.odd import Odd, read_lease, read_mark, read_number
-from workqueue.core.queue.outages import Refused, Unforeseen, UnknownReply, outage
+from workqueue.core.queue.outages import Unforeseen, outage
 from workqueue.core.queue.packets import Command, together, transaction
 from workqueue.core.queue.urls import client, target
 

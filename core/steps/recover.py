@@ -12,10 +12,9 @@ import trio
 from msgspec import Struct
 from uuid_utils.compat import uuid7
 
-from workqueue.core.errors import InvalidTask, QueueUnavailable
+from workqueue.core.errors import InvalidTask, KeyOfAnotherType, QueueUnavailable
 from workqueue.core.job import JobState
 from workqueue.core.queue import Inspection, Queue
-from workqueue.core.queue.outages import KeyOfAnotherType
 from workqueue.core.steps.claim import dead_letter
 from workqueue.core.steps.dropped import Dropped
 from workqueue.core.steps.marks import ANSWER_SECONDS

@@ -6,8 +6,7 @@ from uuid import UUID
 
 import trio
 
-from workqueue.core.queue import Queue
-from workqueue.core.queue.client import PROMOTE_MAX, PUSH_BYTES_MAX
+from workqueue.core.queue import PROMOTE_MAX, PUSH_BYTES_MAX, Queue
 from workqueue.core.steps.heartbeat import beat
 from workqueue.core.steps.marks import ANSWER_SECONDS
 from workqueue.core.steps.until_answered import TRIP_SECONDS

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 import trio
 from msgspec import Struct
 
-from workqueue.core.queue import check_url
 from workqueue.core.settings import Settings, without_password
 from workqueue.services.bench.drain import Rate, drain
 from workqueue.services.bench.latency import Latencies, latency
@@ -30,7 +29,6 @@ async def run_bench(settings: Settings, jobs: int, latencies: int, progress: Pro
 
     Raises QueueUnavailable, StoreUnavailable, InvalidSettings.
     """
-    check_url(settings.redis_url)
     logging.disable(logging.WARNING)  # the worker's life is no news here
     async with open_place(settings.redis_url, settings.database_url, concurrency=settings.worker_concurrency) as place:
         progress(f"submit {jobs:,} jobs ...")

@@ -11,7 +11,6 @@ import sniffio
 from quart_trio import QuartTrio
 
 from workqueue.core.errors import InvalidSettings
-from workqueue.core.queue import check_url
 from workqueue.core.settings import Settings, load_settings
 from workqueue.services.early import end_after
 from workqueue.services.http.asgi import protect
@@ -36,7 +35,6 @@ def create_app(settings: Settings, *, page: Path = FOLDER) -> QuartTrio:
 
     `page` is the folder of the built dashboard. Raises InvalidSettings for a REDIS_URL that redis-py cannot read.
     """
-    check_url(settings.redis_url)
     app = QuartTrio(__name__, static_folder=None)
     producer = Producer(settings)
     add_jobs(app, producer)

@@ -1,7 +1,7 @@
 """The one table from our errors to answers; clients rely on these bodies letter by letter."""
 
-from workqueue.core.batching import BatchFailed
 from workqueue.core.errors import (
+    BatchFailed,
     EnqueueFailed,
     InvalidKey,
     InvalidTask,

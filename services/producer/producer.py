@@ -9,9 +9,16 @@ from uuid import UUID
 
 import trio
 
-from workqueue.core.batching import Batcher, BatchFailed
+from workqueue.core.batching import Batcher
 from workqueue.core.bridge import Bridge, open_bridge
-from workqueue.core.errors import EnqueueFailed, KeyReused, PersistFailed, QueueUnavailable, StoreUnavailable
+from workqueue.core.errors import (
+    BatchFailed,
+    EnqueueFailed,
+    KeyReused,
+    PersistFailed,
+    QueueUnavailable,
+    StoreUnavailable,
+)
 from workqueue.core.queue import Queue, open_queue
 from workqueue.core.settings import Settings, without_password
 from workqueue.core.steps.installation import Installation

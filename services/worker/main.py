@@ -15,7 +15,7 @@ from workqueue.core import handlers
 from workqueue.core.bridge import Bridge, open_bridge
 from workqueue.core.errors import InvalidSettings, QueueUnavailable, StoreUnavailable, WorkQueueError
 from workqueue.core.handlers import Registry, registry
-from workqueue.core.queue import check_url, open_queue
+from workqueue.core.queue import open_queue
 from workqueue.core.settings import Settings, without_password
 from workqueue.core.store import open_store
 from workqueue.services.health import Dependency
@@ -44,7 +44,6 @@ async def main(settings: Settings, notifier: Notifier | None = None, *, parents_
     WorkQueueError where it ended without a signal.
     """
     notifier = notifier or Notifier(None)
-    check_url(settings.redis_url)
     load_handlers(settings, registry)
     if parents_socket is None:
         listener = open_listener(settings.host, settings.worker_port, "WORKER_PORT")

@@ -17,7 +17,6 @@ import msgspec
 import trio
 
 from workqueue.core.errors import InvalidSettings, QueueUnavailable
-from workqueue.core.queue import check_url
 from workqueue.core.settings import Settings
 from workqueue.services.http.listener import open_listener
 from workqueue.services.signals import Stop
@@ -182,7 +181,6 @@ async def run_processes(
     Raises PortTaken, and InvalidSettings for what we or a child find (its own lines are in the log).
     """
     notifier = notifier or Notifier(None)
-    check_url(settings.redis_url)
     listener = open_listener(settings.host, settings.worker_port, "WORKER_PORT")
     handed_on = {name: value for name, value in environ.items() if name not in {"NOTIFY_SOCKET", "WATCHDOG_USEC"}}
     stop = Stop()
@@ -234,7 +232,7 @@ def _usual_folder() -> str:
 
 
 async def _end_all(stop: Stop, children: list[Child], notifier: Notifier) -> None:
-    """One signal for all, and a second one for whoever is in a hurry."""
+    """One signal for all, and a second one for whoever is in a skip_grace."""
     await stop.first.wait()
     notifier.stopping()
     for child in children:

@@ -12,11 +12,10 @@ from uuid import UUID
 import msgspec
 import trio
 
-from workqueue.core.errors import QueueUnavailable, StoreUnavailable
+from workqueue.core.errors import NeedsOperator, QueueUnavailable, StoreUnavailable
 from workqueue.core.handlers import Registry
 from workqueue.core.protocol import OLDEST, PROTOCOL
 from workqueue.core.queue import LeaseConnection, Queue
-from workqueue.core.queue.outages import NeedsOperator
 from workqueue.core.retry import RetryPolicy
 from workqueue.core.settings import Settings
 from workqueue.core.steps.claim import Claim

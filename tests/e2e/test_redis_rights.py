@@ -16,9 +16,8 @@ from tests.producer.serving import serving
 from tests.support.redis_sets import Node
 from tests.support.wait import until, until_true
 from tests.worker.processes import WorkerProcess, ledger_counts, worker_process
-from workqueue.core.errors import LeaseLost, QueueUnavailable
+from workqueue.core.errors import LeaseLost, NeedsOperator, QueueUnavailable
 from workqueue.core.queue import Keys, LeaseConnection, commands, open_queue, scripts
-from workqueue.core.queue.outages import NeedsOperator
 from workqueue.core.queue.scripts import Script
 from workqueue.services.local.valkey import Server, run_valkey
 

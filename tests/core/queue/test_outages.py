@@ -13,9 +13,16 @@ from redis._parsers.base import BaseParser
 from tests.support.proxy import Proxy, through
 from tests.support.redis_sets import Node
 from tests.support.wait import until
-from workqueue.core.errors import LeaseLost, QueueUnavailable
+from workqueue.core.errors import (
+    KeyOfAnotherType,
+    LeaseLost,
+    NeedsOperator,
+    QueueUnavailable,
+    Refused,
+    UnknownReply,
+)
 from workqueue.core.queue import Keys, LeaseConnection, open_queue
-from workqueue.core.queue.outages import KeyOfAnotherType, NeedsOperator, Refused, Unforeseen, UnknownReply, outage
+from workqueue.core.queue.outages import Unforeseen, outage
 from workqueue.services.local.valkey import run_valkey
 
 REPLIES = [
