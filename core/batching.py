@@ -22,7 +22,7 @@ class _Entry(Generic[T, R]):
 
 
 class Batcher(Generic[T, R]):
-    """No timer: a batch is whatever has gathered while the trip before it was under way.
+    """Without a timer: a batch is all items that came while the trip before it was under way.
 
     Mutable state: the channel of entries, filled by `submit` and emptied by `run`, and the entry that did not fit into
     the last batch, touched by `run` alone.
@@ -75,7 +75,7 @@ class Batcher(Generic[T, R]):
         return entry.result
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Make trips until cancelled. Whoever still waits then is told."""
+        """Make trips until cancelled. Callers that still wait then get trio.BrokenResourceError."""
         task_status.started()
         with self._exit:
             try:
@@ -83,7 +83,7 @@ class Batcher(Generic[T, R]):
                     entries = await self._gather()
                     if entries:
                         await self._trip(entries)
-            finally:  # whoever still waits must not wait for ever
+            finally:  # no caller may wait for ever
                 ended = trio.BrokenResourceError("the batcher has ended")
                 if self._kept is not None:
                     _refuse([self._kept], ended)
@@ -119,7 +119,7 @@ class Batcher(Generic[T, R]):
         except BaseException as error:
             _refuse(entries, error)
             if not isinstance(error, Exception):
-                raise  # Cancelled: nobody is left waiting, and we end
+                raise  # Cancelled: no caller is left waiting
         else:
             for entry in entries:
                 entry.done.set()

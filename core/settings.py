@@ -17,7 +17,7 @@ TRUE, FALSE = {"1", "t", "true"}, {"0", "f", "false"}
 
 
 class Settings(Struct, frozen=True, kw_only=True):
-    """What the environment says. Field name = variable name in lower case; units in the comments."""
+    """The settings of the environment. Field name = variable name in lower case; units in the comments."""
 
     redis_url: str = "redis://localhost:6379"  #: put together from REDIS_ADDR and its companions where it is not set
     database_url: str | None = None

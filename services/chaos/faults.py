@@ -198,7 +198,7 @@ class Faults:
 
     @contextmanager
     def _alone(self, target: str) -> Iterator[bool]:
-        """False: somebody is at it already."""
+        """False: another fault is at it already."""
         free = target not in self._busy
         self._busy.add(target)
         try:

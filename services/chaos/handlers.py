@@ -19,7 +19,7 @@ _file = os.open(_path or os.devnull, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o6
 
 
 def note(what: str, job: Job) -> None:
-    """One write of a short line: it is whole, whoever writes beside us, and stays when we are killed."""
+    """One write of a short line: it is whole beside other writers, and stays when this process is killed."""
     os.write(_file, f"{what} {time.monotonic():.6f} {os.getpid()} {job.payload['n']} {job.attempt}\n".encode())
 
 
@@ -59,7 +59,7 @@ async def naps(job: Job) -> object:
 
 @handler("chaos.fails")
 async def fails(job: Job) -> object:
-    """Fails as often as its payload says; how often it did so far stands in nothing but the number of this run."""
+    """Fails as often as its payload says; only the number of the run tells how often it has."""
     note("start", job)
     if job.attempt <= int(str(job.payload["failures"])):
         note("fail", job)

@@ -23,7 +23,7 @@ class Life(Stretch):
 
     name: str = ""
     pid: int = 0
-    asked_at: float | None = None  #: when it was told to end, by a signal of ours
+    asked_at: float | None = None  #: when it got a signal to end from us
     killed: bool = False  #: by us, kill -9
     status: int | None = None
 
@@ -44,7 +44,7 @@ class Stop(Stretch):
 
 
 class History(Struct):
-    """Mutable state: everything is appended by whoever does it."""
+    """Mutable state: each fault and process appends its own record."""
 
     lives: list[Life] = []
     stops: list[Stop] = []

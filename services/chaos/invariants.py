@@ -9,7 +9,7 @@ from workqueue.core.queue import Queue
 from workqueue.core.wire import decode_task
 from workqueue.services.chaos import sql
 
-#: Runs a statement in the schema of the rows: Pool.fetch, or somebody at a psql prompt.
+#: Runs a statement in the schema of the rows: Pool.fetch, or the tests' psql.
 Fetch = Callable[..., Awaitable[list[Any]]]
 
 
@@ -38,7 +38,7 @@ async def check_rows(queue: Queue, fetch: Fetch, *, taken_by_others: Collection[
     leases = set(await queue.lease_scores())
     for row in await fetch(sql.PROCESSING, queue.name):
         if row["owner"] is None:
-            faults.append(f"{row['id']} is processing under a claim that nobody noted")
+            faults.append(f"{row['id']} is processing under a claim without a record")
         elif row["owner"] not in leases:
             faults.append(f"{row['id']} is processing and its owner {row['owner']} is no lease")
     return faults

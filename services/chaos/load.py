@@ -1,4 +1,4 @@
-"""Who enqueues in a chaos run: clients over HTTP, and a foreign program by RPUSH. They remember what they were told."""
+"""The clients of a chaos run, over HTTP, and a foreign program that uses RPUSH. They record each answer."""
 
 import time
 from random import Random

@@ -1,4 +1,4 @@
-"""What is killed: processes and servers that a task each keeps alive, as systemd would."""
+"""The processes and servers that are killed. A task each keeps them alive, as systemd would."""
 
 import contextlib
 import os
@@ -86,7 +86,7 @@ class Kept:
         return True
 
     def terminate(self) -> bool:
-        """Ask it to end, as a deployment does."""
+        """Send SIGTERM, as a deployment does."""
         if self._life is None or not self._send(signal.SIGTERM):
             return False
         self._life.asked_at = self._life.asked_at or time.monotonic()
@@ -106,7 +106,7 @@ class Kept:
         return True
 
     async def end(self) -> None:
-        """Ask it to end, for good."""
+        """End it, for good."""
         self._scope.cancel()
         await self._ended.wait()
 

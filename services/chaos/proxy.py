@@ -45,7 +45,7 @@ class Proxy:
             scope.cancel()
 
     def swallow_replies(self) -> None:
-        """From now on commands take effect and nobody hears of it."""
+        """From now on commands take effect and their answers are lost."""
         self.replies_pass = False
         self.replies_swallowed = trio.Event()
 

@@ -191,7 +191,7 @@ class _Judge:
         return lost
 
     def _is_excused(self, told: Told) -> bool:
-        """Refused, and nobody could take it back: the other server failed, or the producer stood still."""
+        """Refused, and it could not be taken back: the other server failed, or the producer stood still."""
         server = "Redis" if self._evidence.rows is None else "Postgres"
         pids = {life.pid for life in self._history.lives if life.name == told.producer}
         stretches: list[Stretch] = [

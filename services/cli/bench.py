@@ -9,7 +9,7 @@ from msgspec import Struct
 from workqueue.core.settings import Settings, without_password
 from workqueue.services.bench.drain import Rate, drain
 from workqueue.services.bench.latency import Latencies, latency
-from workqueue.services.bench.place import BATCH, PAYLOAD, open_place
+from workqueue.services.bench.sandbox import BATCH, PAYLOAD, open_sandbox
 from workqueue.services.cli.progress import Progress
 
 IDLE_CONCURRENCY = 2
@@ -30,14 +30,15 @@ async def run_bench(settings: Settings, jobs: int, latencies: int, progress: Pro
     Raises QueueUnavailable, StoreUnavailable, InvalidSettings.
     """
     logging.disable(logging.WARNING)  # the worker's life is no news here
-    async with open_place(settings.redis_url, settings.database_url, concurrency=settings.worker_concurrency) as place:
+    urls = settings.redis_url, settings.database_url
+    async with open_sandbox(*urls, concurrency=settings.worker_concurrency) as sandbox:
         progress(f"submit {jobs:,} jobs ...")
         begun = trio.current_time()
-        await place.submit("noop", jobs)
+        await sandbox.submit("noop", jobs)
         submitted = jobs / (trio.current_time() - begun)
-        drained = await drain(place, jobs, lambda number: progress(bar("drain", number, jobs)))
-    async with open_place(settings.redis_url, settings.database_url, concurrency=IDLE_CONCURRENCY) as place:
-        idle = await latency(place, latencies, lambda number: progress(bar("latency", number, latencies)))
+        drained = await drain(sandbox, jobs, lambda number: progress(bar("drain", number, jobs)))
+    async with open_sandbox(*urls, concurrency=IDLE_CONCURRENCY) as sandbox:
+        idle = await latency(sandbox, latencies, lambda number: progress(bar("latency", number, latencies)))
     return Figures(submitted, drained, idle)
 
 

@@ -26,7 +26,7 @@ from workqueue.services.signals import Stop
 from workqueue.services.supervise import supervise_server
 
 READY_SECONDS = 60.0
-STOP_MARGIN_SECONDS = 20.0  #: beside the grace: what a worker needs to give back and let go
+STOP_MARGIN_SECONDS = 20.0  #: added to the grace: for a worker to give back its jobs and release its lease
 LINE_BYTES_MAX = 64 * 1024
 COLOURS = {"Valkey": "red", "Postgres": "blue", "mail": "yellow", "producer": "green", "worker": "magenta"}
 
@@ -34,7 +34,7 @@ Open = Callable[[int | None], AbstractAsyncContextManager[Server]]
 
 
 class CannotStart(WorkQueueError):
-    """Something is in the way; the text says what, and what to do."""
+    """`up` cannot start; the text says why, with the remedy."""
 
 
 class Child:
@@ -150,7 +150,7 @@ class Up:
 
     @staticmethod
     def _address(url: str, folder: Path) -> str:
-        """Of a server of ours: what is printed may end in a log, so the password is not."""
+        """The address of an embedded server, without its password: the terminal may go to a log."""
         found = sorted(folder.rglob("password"))
         return f"{without_password(url)}" + (f"  (its password: {found[0]})" if found else "")
 
@@ -208,7 +208,7 @@ class Up:
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-        # Shielded: what it says while it ends is passed on as well. It ends with the process's end of the pipe.
+        # Shielded: lines that the process writes while it ends are passed on too. Ends when the pipe is closed.
         async with trio.open_nursery() as nursery:
             speaking = trio.CancelScope(shield=True)
             if process.stdout is not None:
@@ -249,13 +249,13 @@ class Up:
                 child.scope.cancel()
                 await child.ended.wait()
 
-    # --- what a person sees
+    # --- output
 
     def _say(self, line: str) -> None:
         self._print(f"[bold]workqueue[/] [dim]|[/] {line}")
 
     def _print(self, line: str) -> None:
-        """Also where the terminal was closed: what runs must be ended all the same (rich exits at a broken pipe)."""
+        """Does not fail where the terminal was closed: children must be ended (rich exits at a broken pipe)."""
         with suppress(OSError, SystemExit):
             self._console.print(line)
 
@@ -283,7 +283,7 @@ class Up:
 
 
 def _own_command() -> str:
-    """How this program is called from here: `make up` runs it out of an environment that is on nobody's PATH."""
+    """How this program is called from here: `make up` runs it from an environment that is not on PATH."""
     command = Path(sys.argv[0])
     if command.name != "workqueue" or shutil.which("workqueue"):
         return "workqueue"

@@ -1,8 +1,8 @@
 """An embedded Postgres: the wheel's own programs as children of ours, on loopback, with a password.
 
-Postgres refuses to run as root, so root runs it as a user of its own, which is made once, in a folder of that user's:
-`nobody` is also what others run as, who could read the data then. No mode of a parent folder is changed: where that
-user cannot reach the checkout (below /root, say), data and programs lie under /var/lib instead.
+Postgres refuses to run as root, so root runs it as a user of its own, which is made once, in a folder of that user's.
+The user `nobody` is not taken: other services that run as it could read the data. No mode of a parent folder is
+changed: where the user cannot reach the checkout (below /root, say), data and programs lie under /var/lib instead.
 """
 
 import hashlib
@@ -196,7 +196,7 @@ def _copy_of(programs: Path) -> Path:
             folder.chmod(0o755)  # folders of our own
         try:
             making.rename(target)  # whole, or not at all
-        except OSError:  # somebody else was quicker
+        except OSError:  # another process was quicker
             shutil.rmtree(making)
     return target / package.name / programs.parent.name / programs.name
 

@@ -20,7 +20,7 @@ STOP_SECONDS = 10.0
 
 
 def free_port() -> int:
-    """A port on loopback that nobody listens on at this moment."""
+    """A port on loopback that is free at this moment."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
@@ -72,7 +72,7 @@ async def run_server(
                 await trio.sleep(POLL_SECONDS)
         if patience.cancelled_caught or process.poll() is not None:
             said = await _last_lines(log_file, begin)
-            raise LocalServerError(f"{name} did not start: {said or 'it said nothing'} (its log: {log_file})")
+            raise LocalServerError(f"{name} did not start: {said or 'it wrote nothing'} (its log: {log_file})")
         yield process
     finally:
         with trio.CancelScope(shield=True):

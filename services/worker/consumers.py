@@ -1,4 +1,4 @@
-"""Consumers: tasks that run claimed jobs one after the other and hand their outcomes over."""
+"""Consumers: tasks that each run claimed jobs, one after the other, and hand over the outcomes."""
 
 import contextvars
 import inspect
@@ -38,7 +38,7 @@ RUNNING_SHOWN_MAX = 100
 
 
 class Consumers:
-    """Takes jobs from the buffer, runs each in a slot and puts what follows into the outcomes.
+    """Takes jobs from the buffer, runs each in a slot and puts the verdicts into the outcomes.
 
     Mutable state: the slots, how many of their jobs are at their last chance, and the threads that outlived theirs.
     """
@@ -92,7 +92,7 @@ class Consumers:
             nursery.start_soon(self._consume, slot, nursery, contextvars.copy_context())
 
     async def watch(self) -> None:
-        """See to the timeouts of what runs, and to failures that were too many to be told one by one."""
+        """Watch the timeouts of the jobs that run, and log how many failures got no line, until cancelled."""
         try:
             while True:
                 for slot in self._slots:
@@ -109,25 +109,25 @@ class Consumers:
                 slot.interrupt()
 
     def put_back(self, items: list[Held]) -> None:
-        """Give back what has not started."""
+        """Give back jobs that have not started."""
         for held in items:
             self._counts.given_back += 1
             self._put(held, NotStarted())
 
     def abandon(self) -> None:
-        """The last resort at a stop: what does not let itself be cancelled is given back and ends with the process."""
+        """The last resort at a stop: give back jobs that ignore their cancellation; they end with the process."""
         for slot, held in self._running():
             log.error("job %s (%s) ignores its cancellation: it is given back and ends with the process",
                       held.job_id, held.task.type)  # fmt: skip
             self._put(held, Interrupted(), slot.seconds)
 
     def shown(self) -> list[RunningJob]:
-        """What runs now, for people; at most RUNNING_SHOWN_MAX."""
+        """The jobs that run now, for the page; at most RUNNING_SHOWN_MAX."""
         running = islice(self._running(), RUNNING_SHOWN_MAX)
         return [RunningJob(str(held.job_id), held.task.type, round(slot.seconds, 1)) for slot, held in running]
 
     def described(self) -> str:
-        """The same in words; may be called from any thread."""
+        """Some of the jobs that run now, in words. May be called from any thread."""
         shown = [f"job {held.job_id} ({held.task.type})" for _, held in islice(self._running(), 5)]
         return ", ".join(shown) or "no jobs"
 
@@ -154,10 +154,10 @@ class Consumers:
     # --- before a job starts
 
     def _take_at_once(self) -> Attempt | None:
-        """The next job, where there is one and nothing has to be waited for or asked; else `_take` sees to it.
+        """The next job, where it needs neither a wait nor a trip; None: `_take` has to be asked.
 
-        What fails without a run, as tasks of a type that no worker knows do, is passed over here as well: a million of
-        them should hold up what stands behind them no longer than other failures would.
+        Jobs that fail without a run (of a type that no worker knows) are handled here as well: a million of them must
+        not hold up the jobs behind them longer than other failures would.
         """
         while True:
             held = self._buffer.head
@@ -176,7 +176,7 @@ class Consumers:
             self._put(held, prepared)
 
     async def _take(self) -> Attempt | None:
-        """The next job that may start; None once the buffer is closed. Whatever may not start goes back or ends."""
+        """The next job that may start; None once the buffer is closed. A job that may not start goes back or ends."""
         while True:
             if self._outcomes.full:
                 await self._outcomes.wait_for_room()
@@ -191,7 +191,7 @@ class Consumers:
             self._put(held, prepared)
 
     def _prepare(self, held: Held, *, is_last_chance: bool = False) -> Attempt | Outcome | None:
-        """None: no handler is known here."""
+        """A job ready to start, or its failure; None: this worker has no handler for it."""
         task = held.task
         handler = self._registry.get(task.type)
         if handler is None:
@@ -204,9 +204,9 @@ class Consumers:
         return Attempt(handler, job, held, is_last_chance)
 
     async def _prepare_carefully(self, held: Held) -> Attempt | Outcome:
-        """The same for a job that something has to be asked or waited for. Cancelled: it goes back."""
+        """The same, for a job that needs a wait or a trip. Cancelled: it goes back."""
         is_last_chance = held.counters.recoveries >= self._last_chance
-        if is_last_chance and self._last_chances:  # if this worker dies, one of them alone is to blame
+        if is_last_chance and self._last_chances:  # one at a time: if this worker dies, that job is to blame
             return NotStarted(LAST_CHANCE_DELAY_MS)
         self._last_chances += is_last_chance
         prepared: Attempt | Outcome = NotStarted()
@@ -223,7 +223,7 @@ class Consumers:
     async def _checked(self, held: Held, is_last_chance: bool) -> Attempt | Outcome:
         if held.counters.recoveries and not await self._note_start(held):
             return NotStarted()
-        # An outage, or we woke from a freeze: the lease thread finds out which, and has no event to tell by.
+        # An outage, or this process woke from a freeze. The lease thread finds out which; it sets no event.
         while not (self._may_start(held.lease) or held.lease.lost):  # noqa: ASYNC110
             await trio.sleep(0.1)
         if held.lease.lost:
@@ -231,14 +231,14 @@ class Consumers:
         return self._prepare(held, is_last_chance=is_last_chance) or await self._without_handler(held)
 
     async def _note_start(self, held: Held) -> bool:
-        """A worker has died of this job or beside it: note that it starts, or it could not be blamed again."""
+        """A worker has died while this job ran: record the start, or a second death could not be blamed on it."""
         return await self._until_answered(partial(self._queue.note_start, held.lease.id, held.number))
 
     async def _without_handler(self, held: Held) -> Outcome:
         try:
             known = await self._peers.know(held.task.type)
         except QueueUnavailable:
-            known = True  # nobody knows; it comes again
+            known = True  # unknown: the task comes again
         if not known:
             return _unsupported(held)
         self.yield_next_claim = True
@@ -256,7 +256,7 @@ class Consumers:
             self._put(attempt.held, outcome, seconds)
 
     def _put(self, held: Held, outcome: Outcome, seconds: float | None = None) -> None:
-        """What follows from an outcome: counted and told here, once, and handed over."""
+        """Decide what follows from an outcome, count and log it once, and hand it over."""
         task = held.task
         verdict = outcome if isinstance(outcome, Complete) else self._judged(outcome, held)
         counts = self._counts.of(task.type)
@@ -290,8 +290,10 @@ class Consumers:
         )
 
     async def _wait_for_thread(self, attempt: Attempt, ended: trio.Event) -> None:
-        """A thread that outlives its job keeps its place, and is counted."""
-        log.warning("job %s (%s) has ended, its thread goes on and keeps its place", attempt.job.id, attempt.job.type)
+        """A thread that outlives its job keeps its slot, and is counted."""
+        log.warning(
+            "job %s (%s) has ended, but its thread goes on and keeps its slot", attempt.job.id, attempt.job.type
+        )
         self.threads_left += 1
         try:
             await ended.wait()

@@ -1,4 +1,4 @@
-"""Keeps the lease from a thread with a connection of its own: a handler that blocks the loop does not cost it."""
+"""Keeps the lease from a thread with its own connection, so that a handler that blocks the loop does not lose it."""
 
 import logging
 import threading
@@ -17,14 +17,14 @@ log = logging.getLogger(__name__)
 
 START_TERMS = 0.6  #: a lease whose last renewal was sent longer ago (in terms) starts no job
 RENEWALS_PER_TERM = 5
-GAP_TERMS = 2 / RENEWALS_PER_TERM  #: between two renewals that succeeded; beyond, we were away ourselves
+GAP_TERMS = 2 / RENEWALS_PER_TERM  #: between two renewals that succeeded; longer: this worker was cut off itself
 LOOK_SECONDS = 1.0
 
 
 class LeaseThread:
     """Takes a lease, renews it five times a term, and takes a new one when Redis says that it is lost.
 
-    Silence is not a loss: only Redis's word is. A renewal counts from the moment at which it was *sent*.
+    An outage is not a loss: only an answer of Redis is. A renewal counts from the moment at which it was *sent*.
     Mutable state: single attributes that one side writes and the other reads; the lease objects change on the Trio
     thread alone, through `run_sync_soon`, which never waits for a blocked loop.
     """
@@ -60,13 +60,13 @@ class LeaseThread:
         self._ended = trio.Event()
 
     def publish(self, published: bytes) -> None:
-        """What the next renewal says of this worker."""
+        """Set the description of this worker that each renewal writes."""
         self._published = published
 
     def is_fresh(self, lease: Lease) -> bool:
-        """May a job be started? A worker that wakes from a freeze must not start what was given to another.
+        """May a job be started? A worker that wakes from a freeze must not start jobs that were given to another.
 
-        Asked for its very lease: the next one may be there before the loop has heard that the last one is lost.
+        `lease` is the one of the job: the next one may exist before the loop has heard that the last one is lost.
         """
         renewed, sent = self._renewed
         return renewed is lease and self._clock() - sent < START_TERMS * self._term
@@ -90,7 +90,7 @@ class LeaseThread:
         task_status.started()
         self._ended = trio.Event()
         try:
-            # Not waited for when cancelled: it may be in a trip to a Redis that hangs, and it holds nothing of ours.
+            # Not waited for when cancelled: it may be in a trip to a Redis that hangs, and it holds no resource.
             await trio.to_thread.run_sync(
                 self._keep, token, heartbeat, abandon_on_cancel=True, limiter=trio.CapacityLimiter(1)
             )
@@ -125,9 +125,9 @@ class LeaseThread:
         """Register or renew once; the lease to go on with, and the pause before."""
         sent = self._clock()
         try:
-            if lease is None or lease.lost:  # lost: a claim was told before us
+            if lease is None or lease.lost:  # lost: a claim was the first to hear it
                 lease = None
-                new = Lease()  # fresh for each send: a late one must not revive a lease that is long retired
+                new = Lease()  # a new id for each send: one that arrives late must not revive a lease that was retired
                 connection.register(new.id, self._published)
                 self._succeeded(new, sent)
                 token.run_sync_soon(self._took, new)

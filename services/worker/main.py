@@ -39,8 +39,9 @@ STANDARD_INPUT = 0
 async def main(settings: Settings, notifier: Notifier | None = None, *, parents_socket: str | None = None) -> None:
     """Run one worker until a signal ends it.
 
-    `parents_socket`: it is one of several, and answers its parent there; the end of standard input ends it as well.
-    Raises InvalidSettings for handlers that cannot be imported, PortTaken where nobody could reach the metrics, and
+    `parents_socket`: this is one of several processes, and serves its endpoint for their parent there; the end of
+    standard input, which the parent holds, ends it as well.
+    Raises InvalidSettings for handlers that cannot be imported, PortTaken where the metrics' port is in use, and
     WorkQueueError where it ended without a signal.
     """
     notifier = notifier or Notifier(None)
@@ -70,10 +71,10 @@ async def main(settings: Settings, notifier: Notifier | None = None, *, parents_
             redis = _dependency("Redis", "REDIS_URL", settings.redis_url)
             postgres = _dependency("Postgres", "DATABASE_URL", settings.database_url or "")
 
-            def failed(error: QueueUnavailable | StoreUnavailable) -> None:
+            def on_failure(error: QueueUnavailable | StoreUnavailable) -> None:
                 (redis if isinstance(error, QueueUnavailable) else postgres).failed(error, "still trying")
 
-            worker = Worker(settings, queue, store, registry, failed)
+            worker = Worker(settings, queue, store, registry, on_failure)
             async with trio.open_nursery() as serving:
                 serving.start_soon(serve, worker, settings, listener)
                 serving.start_soon(redis.watch, queue.depths, worker.check_redis)
@@ -92,7 +93,7 @@ async def main(settings: Settings, notifier: Notifier | None = None, *, parents_
 
 
 async def _stop_with_parent(stop: Stop) -> None:
-    """A worker without its parent would be one that nobody ends."""
+    """Stop when the parent has gone: no other process would end this one."""
     await wait_for_parents_end(os.dup(STANDARD_INPUT))
     if not stop.first.is_set():
         log.warning("the parent of this worker has gone: stopping")
@@ -102,11 +103,11 @@ async def _stop_with_parent(stop: Stop) -> None:
 def load_handlers(settings: Settings, into: Registry) -> None:
     """Import the modules of WORKER_HANDLERS; each registers its handlers. Raises InvalidSettings.
 
-    They are looked for in the current folder first, as `python -m` does.
+    The current folder is searched first, as `python -m` does.
     """
     folder = os.getcwd()
     if folder not in sys.path and "" not in sys.path and not sys.flags.safe_path:
-        sys.path.insert(0, folder)  # a console script does not look into the folder it is started in; users expect it
+        sys.path.insert(0, folder)  # a console script lacks the folder that it is started in; users expect it
     faults = []
     for module in settings.handler_modules:
         try:
@@ -124,7 +125,7 @@ def load_handlers(settings: Settings, into: Registry) -> None:
 
 
 def _place(error: BaseException) -> str:
-    """The file and the line at fault, where that is not the import itself."""
+    """The file and the line at fault, unless the import itself is."""
     if isinstance(error, SyntaxError) and error.filename:
         return f" ({error.filename}:{error.lineno})"
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not _is_ours(frame.filename)]
@@ -137,13 +138,14 @@ def _is_ours(file: str) -> bool:
 
 
 def _dependency(name: str, variable: str, url: str) -> Dependency:
-    """What is watched, and what a person should do when it is away."""
+    """A server to watch, with the remedy that its error lines name."""
     return Dependency(name, f"Start it, or point {variable} (now {without_password(url)}) to one that runs")
 
 
 async def _prepare(settings: Settings, bridge: Bridge, worker: Worker) -> None:
-    """What has to be true before a worker may start: the tables are there and are those of the queue, and no worker
-    lives that it would harm."""
+    """Wait until a worker may start: the tables exist and are those of the queue, and no worker of an incompatible
+    release is alive.
+    """
     await _migrate(settings, bridge)
     await worker.wait_for_installation()
     await worker.wait_for_strangers_end()
@@ -165,7 +167,7 @@ async def _migrate(settings: Settings, bridge: Bridge) -> None:
 
 
 async def _unless_stopped(stop: Stop, run: Callable[[], Awaitable[None]]) -> bool:
-    """Run to the end, or until somebody stops us; False then."""
+    """Run to the end, or until a stop; False then."""
     done = False
 
     async def run_and_cancel() -> None:

@@ -1,4 +1,4 @@
-"""From the consumers to the store: outcomes gather while a batch is being settled."""
+"""From the consumers to the store: outcomes gather while the batch before is being settled."""
 
 from collections import deque
 from collections.abc import Callable
@@ -17,13 +17,13 @@ LINGER_SECONDS = 0.004  #: how long a small batch waits for more while jobs wait
 
 
 class Outcomes:
-    """A bounded buffer: while Redis or Postgres is away it fills, and consumers wait at its door.
+    """A bounded buffer: while Redis or Postgres is away it fills, and consumers wait for room.
 
     Mutable state: the deque and its size in bytes, filled by consumers, emptied by `run`.
     """
 
     def __init__(self, settle: Settle, heartbeats: Heartbeats, busy: Callable[[], object] = lambda: False) -> None:
-        """`busy`: more jobs wait to be run, so more outcomes come at once."""
+        """`busy`: more jobs wait to be run, so more outcomes will come in a moment."""
         self._settle = settle
         self._busy = busy
         self._heartbeats = heartbeats
@@ -35,14 +35,14 @@ class Outcomes:
 
     @property
     def full(self) -> bool:
-        """No room: nothing more should be claimed."""
+        """There is no room: no job should be claimed."""
         return len(self._waiting) >= WAITING_MAX or self._bytes >= WAITING_BYTES_MAX
 
     def __len__(self) -> int:
         return len(self._waiting) + self._under_way
 
     def put(self, settled: Settled) -> None:
-        """Hand over, even where there is no room; whoever runs jobs then waits for it, so one a consumer at most."""
+        """Hand over, even where there is no room: consumers wait for it before their next job, so one each at most."""
         self._waiting.append(settled)
         self._bytes += size(settled.verdict)
         if self._come:

@@ -9,7 +9,7 @@ from types import CodeType, TracebackType
 FRAMES_MAX = 50  #: the innermost ones
 FRAMES_KEPT_MAX = 1000
 
-#: What Python's own module has more to say about than class and text: suggestions, source, groups.
+#: Exceptions for which Python's traceback module adds suggestions, source or members of a group.
 NEEDS_STDLIB_FORMAT = (AttributeError, ImportError, NameError, SyntaxError, BaseExceptionGroup)
 
 

@@ -102,7 +102,7 @@ class Watchdog:
                 stack = self._stack()
                 shown = traceback.StackSummary.extract(((frame, frame.f_lineno) for frame in stack), lookup_lines=False)
                 # A child task's frames do not name its job.
-                culprit = self._job_in(stack) or f"a task of one of {self._describe()}"
+                culprit = self._job_in(stack) or f"a task of one of these: {self._describe()}"
                 # In a thread of its own: the loop may be blocked because it writes to the log.
                 with suppress(RuntimeError):  # the machine gives no thread
                     threading.Thread(target=_log_blockage, args=(seconds, culprit, shown), daemon=True).start()
@@ -139,6 +139,6 @@ class Watchdog:
 
 def _log_blockage(seconds: float, culprit: str, stack: traceback.StackSummary) -> None:
     log.error(
-        "the loop has stood still for %.1f s in %s. Blocking work belongs into a plain function, which gets a thread",
+        "the loop was blocked for %.1f s by %s. Blocking work belongs in a plain function, which gets a thread",
         seconds, culprit, extra={"traceback": "".join(stack.format()[-STACK_MAX:])},
     )  # fmt: skip

@@ -45,12 +45,12 @@ from workqueue.services.worker.watchdog import LEASE, Watchdog
 
 log = logging.getLogger(__name__)
 
-INSTALLATION_SECONDS = 1.0  #: between two looks whether our database is the one of the queue
-STRANGER_SECONDS = 1.0  #: between two looks for workers that we could not work beside
-FLUSH_SECONDS = 5.0  #: for what has ended, to be stored at a stop; beyond, the lease leaves it to others
+INSTALLATION_SECONDS = 1.0  #: between two checks that our database is the one of the queue
+STRANGER_SECONDS = 1.0  #: between two looks for workers of an incompatible release
+FLUSH_SECONDS = 5.0  #: to store the outcomes at a stop; after that, other workers recover the jobs
 PRUNE_SECONDS = 60.0
 ORPHANS_SECONDS = 5.0
-UNWIND_SECONDS = 5.0  #: for cancelled handlers to clean up; beyond, the process ends with them
+UNWIND_SECONDS = 5.0  #: for cancelled handlers to clean up; after that, the process ends with them
 
 
 class Worker:
@@ -71,10 +71,10 @@ class Worker:
         self.store = store
         self.registry = registry
         self.name = f"{socket.gethostname()}.{os.getpid()}"
-        self._version = version("workqueue")  # once: it is read from disk, of which nothing may depend later
+        self._version = version("workqueue")  # once: it is read from disk, and no later step may depend on the disk
         self.counts = Counts(lambda job_type: registry.get(job_type) is not None)
         self.installation = Installation(queue, store)
-        self.stranger: str | None = None  #: a worker of another release that keeps us from starting
+        self.stranger: str | None = None  #: a worker of an incompatible release that keeps this one from starting
         self.heartbeats = Heartbeats()
         self.leases = Leases(self._lost)
         random = Random()  # noqa: S311 - jitter, no secret
@@ -145,7 +145,7 @@ class Worker:
     # --- life
 
     async def wait_for_installation(self) -> None:
-        """Until our database is the one of the queue. Before `run`; lasts through outages. Its look tells why."""
+        """Wait until our database is the one of the queue (Installation logs why). Called before `run`."""
         while True:
             await self._until_answered(self.installation.run_once)
             if self.installation.may_work:
@@ -153,7 +153,7 @@ class Worker:
             await trio.sleep(INSTALLATION_SECONDS)
 
     async def wait_for_strangers_end(self) -> None:
-        """Until no worker lives beside which we could not work. Before `run`; lasts through outages."""
+        """Wait until no worker of an incompatible release is alive. Before `run`; lasts through outages."""
         look = partial(find_stranger, self.queue, lease_seconds=self.settings.lease_seconds)
         while (stranger := await self._until_answered(look)) is not None:
             if stranger != self.stranger:
@@ -167,8 +167,8 @@ class Worker:
     ) -> None:
         """Work until `stop` returns; then finish what runs, within the grace or until `skip_grace` returns.
 
-        `ready` is called once jobs can be taken. At the end nothing is left: what ran is settled or given back, the
-        lease is gone last of all. Cancelled: ends at once, and whoever recovers the lease does the rest.
+        `ready` is called once jobs can be taken. At the end nothing is left: the jobs that ran are settled or given
+        back, and the lease is released last of all. Cancelled: ends at once; another worker recovers the lease.
         """
         async with trio.open_nursery() as services:
             self._publish()
@@ -223,7 +223,7 @@ class Worker:
         return await run_once() if self._may_work() else None
 
     async def _look_whose_rows(self) -> None:
-        """Where the jobs of the queue have rows that we do not see, what has not started here goes back at once."""
+        """Give back jobs that have not started where the queue has rows in a database that is not ours."""
         await self.installation.run_once()
         if not self._may_work():
             self.consumers.put_back(self._buffer.drain())
@@ -260,7 +260,7 @@ class Worker:
             waiting.cancel_scope.cancel()
 
     async def _end_after(self, seconds: float, skip_grace: Callable[[], Awaitable[None]]) -> None:
-        """The last resort: a handler that does not let itself be cancelled must not hold up the end."""
+        """The last resort: a handler that ignores its cancellation must not hold up the end of the process."""
         with trio.move_on_after(seconds):
             await skip_grace()
             await trio.sleep(UNWIND_SECONDS)
@@ -272,15 +272,15 @@ class Worker:
         os._exit(1)
 
     async def _flush(self) -> None:
-        """Store what has ended and what goes back."""
+        """Store the outcomes that are left, and what goes back."""
         with trio.move_on_after(FLUSH_SECONDS, shield=True) as flush:
             await self._outcomes.wait_empty()
         if flush.cancelled_caught:
-            log.warning("stopped with %d outcomes that could not be stored: others will run these jobs again",
+            log.warning("stopped with %d outcomes that could not be stored: other workers will run these jobs again",
                         len(self._outcomes))  # fmt: skip
 
     async def _leave(self) -> None:
-        """Give back what an answer without a receiver left with us, and let go of the lease, last of all."""
+        """Give back jobs of claims whose answers were lost, and release the lease, last of all."""
         lease = self.leases.current
         if lease is None:
             return
@@ -292,11 +292,11 @@ class Worker:
                 if self.store is not None:
                     await self._ledger.clear(self.store)
             except (QueueUnavailable, StoreUnavailable) as error:
-                log.warning("left without a farewell, another worker does the rest: %s", error)
+                log.warning("could not release the lease, another worker will recover it: %s", error)
             else:
                 await self.recover.run_once(lease.id)
         if leaving.cancelled_caught:
-            log.warning("left without a farewell, another worker does the rest: no answer in time")
+            log.warning("could not release the lease, another worker will recover it: no answer in time")
 
     # --- leases, ours and those of others
 
@@ -304,13 +304,13 @@ class Worker:
         return None if self.leases.current is None else self.leases.current.id
 
     def _lost(self, lease: Lease) -> None:
-        """Redis's word: others may run our jobs. Cancel them, and give back what has not started."""
+        """Redis no longer knows the lease, so other workers may run our jobs: cancel them, and give back the rest."""
         log.error("lease %s is lost: %d running jobs are cancelled", lease.id, len(self.consumers))
         self.consumers.interrupt(lease)
         self.consumers.put_back(self._buffer.drain())
 
     async def _observe_and_recover(self) -> None:
-        while self.leases.lost:  # we are the first to know of our own
+        while self.leases.lost:  # this worker is the first to know of its own
             await self.recover.run_once(self.leases.lost[0])
             del self.leases.lost[0]
         for lease in await self._observe.run_once():
@@ -322,7 +322,7 @@ class Worker:
 
     @property
     def can_claim(self) -> bool:
-        """Does the lease live and is it fresh, so that jobs may be started?"""
+        """Is there a lease, and is it fresh, so that jobs may be started?"""
         return (lease := self.leases.current) is not None and self._lease_thread.is_fresh(lease)
 
     # --- what others see
@@ -332,7 +332,7 @@ class Worker:
         await self.queue.check(lease=self._lease_id())
 
     async def faults(self) -> dict[str, str]:
-        """What keeps this worker from taking jobs, by dependency, each with what to do; empty: it is ready."""
+        """The reasons why this worker takes no jobs, by dependency, each with its remedy; empty: it is ready."""
         faults: dict[str, str] = {}
         try:
             await self.check_redis()
@@ -360,12 +360,12 @@ class Worker:
         return faults
 
     async def snapshot(self) -> Snapshot:
-        """Everything that a scrape shows. Raises QueueUnavailable."""
+        """All metrics of a scrape. Raises QueueUnavailable."""
         gauges = await self.gauges()
         return Snapshot(self.counts.done, self.jobs_failed, self.counts.given_back, self.counts.types, gauges)
 
     async def gauges(self) -> Gauges:
-        """What is read at the moment of a scrape. Raises QueueUnavailable."""
+        """The values that are read at the moment of a scrape. Raises QueueUnavailable."""
         depths = await self.queue.depths()
         recovered = (self.recover.counts, self.recover_orphans.counts)
         return Gauges(

@@ -183,7 +183,7 @@ async def test_rights_that_are_missing_are_named_and_the_services_go_on_once_the
             await until(partial(is_ready, client), seconds=20)
             await enqueue(client)
             await until_true(partial(_ran, tmp_path / "ledger", number), seconds=20)
-            await until_true(partial(_said, worker, "Redis is well again", number))
+            await until_true(partial(_said, worker, "Redis is back", number))
             if number == 1:
                 allow(redis, ["workqueue", *taken.split()])
         await worker.terminate()

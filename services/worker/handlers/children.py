@@ -1,4 +1,4 @@
-"""The processes that make documents and pictures for one worker: started when needed, killed when told.
+"""The processes that make documents and pictures for one worker: started when needed, killed on cancellation.
 
 A cold one takes 0.2 s, so it stays for the jobs to come, and ends when none does for a while. It dies with its worker:
 the kernel tells it when our ends of its pipes are closed.
@@ -157,7 +157,7 @@ class Child:
             except (EOFError, trio.BrokenResourceError):
                 raise CannotStart(await child._why_not()) from None
             if not isinstance(ready, Ready):
-                raise CannotStart("a process to work in: it said something else than that it is ready")
+                raise CannotStart("a process to work in: its first message is not that it is ready")
         except BaseException:
             await child.kill()
             raise
@@ -179,7 +179,7 @@ class Child:
         except (EOFError, ValueError, trio.BrokenResourceError) as error:
             raise ChildDied(await self._how_it_ended(error)) from None
         if not isinstance(answer, Done | Failed):
-            raise ChildDied("the process of this job said something that has no meaning: it was ended")
+            raise ChildDied("the process of this job sent a message that cannot be read: it was ended")
         return answer, body
 
     async def kill(self) -> None:
@@ -211,7 +211,7 @@ class Child:
 
     async def _how_it_ended(self, error: Exception) -> str:
         if isinstance(error, ValueError):
-            return f"the process of this job said something that has no meaning: it was ended ({error})"
+            return f"the process of this job sent a message that cannot be read: it was ended ({error})"
         with trio.move_on_after(END_SECONDS):
             await self._process.wait()
         status = self._process.returncode

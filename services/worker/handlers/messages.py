@@ -1,4 +1,4 @@
-"""What a worker and the process that works for it say to each other, over two pipes: JSON, and bytes behind it.
+"""The messages between a worker and a process that works for it, over two pipes: JSON, followed by bytes.
 
 Nothing is unpickled, and every length is checked before so much is read: what a decoder can be made to write into the
 pipe must not do more to the worker than to its own job.
@@ -29,7 +29,7 @@ class Ready(Struct, tag=True):
 
 
 class Needs(Struct, tag=True):
-    """The order is understood, and will take so much memory. It begins when the worker says GO."""
+    """The order is understood, and will take so much memory. The work begins when the worker sends GO."""
 
     memory_bytes: int
 

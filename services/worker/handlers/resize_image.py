@@ -65,7 +65,7 @@ class Resize(Struct):
 
 
 def _granted(memory_bytes: int) -> None:
-    """Where no one else needs memory."""
+    """For callers without a limit of memory."""
 
 
 class ResizeImage:

@@ -63,7 +63,7 @@ class Mailbox(Struct, frozen=True):
 
 
 class Envelope(Struct, frozen=True):
-    """What the mail server is told, and the message as it goes over the wire."""
+    """The sender and receivers for the mail server, and the message as it goes over the wire."""
 
     sender: str
     recipients: list[str]
@@ -86,7 +86,7 @@ class SendEmail:
     async def __call__(self, job: Job) -> object:
         """Send. A 5xx answer to the message fails the job at once, everything else is worth a retry.
 
-        The Message-ID follows from the job's id: where a run was repeated, the receiver can tell the copy. Cancelled:
+        The Message-ID follows from the job's id: where a run was repeated, the receiver can detect the copy. Cancelled:
         the connection is closed at once, and the message may have been taken.
         """
         email = read(job.payload, Email)

@@ -192,9 +192,9 @@ def saying(python: str) -> tuple[str, ...]:
     ("python", "sentence"),
     [
         ("say(b'\\xff' * 8); time.sleep(60)", "no meaning: it was ended (a message of 4294967295"),
-        ("say(b'\\0\\0\\0\\2\\0\\0\\0\\0{}'); time.sleep(60)", "said something that has no meaning"),
-        ("say(b'\\0\\0\\0\\2\\0\\0\\0\\0[['); time.sleep(60)", "said something that has no meaning"),
-        (f"say({messages.frame(messages.Ready())!r}); time.sleep(60)", "said something that has no meaning"),
+        ("say(b'\\0\\0\\0\\2\\0\\0\\0\\0{}'); time.sleep(60)", "sent a message that cannot be read"),
+        ("say(b'\\0\\0\\0\\2\\0\\0\\0\\0[['); time.sleep(60)", "sent a message that cannot be read"),
+        (f"say({messages.frame(messages.Ready())!r}); time.sleep(60)", "sent a message that cannot be read"),
         ("say(b'\\0\\0'); sys.exit(3)", "ended by itself (status 3)"),
         ("os.kill(os.getpid(), 11)", "was ended by SIGSEGV: a fault of a library"),
     ],

@@ -1,4 +1,4 @@
-"""A queue and a schema for a measurement, on servers that may be somebody's: nothing of it is left at the end."""
+"""A queue and a schema for a measurement, on servers that others may use: nothing of it is left at the end."""
 
 import contextlib
 from collections.abc import AsyncIterator
@@ -25,7 +25,7 @@ BATCH = 500
 PAYLOAD = b'{"to":"someone@example.com","subject":"Welcome!","body":"a payload of about 100 bytes as it comes"}'
 
 
-class Place(Struct, frozen=True):
+class Sandbox(Struct, frozen=True):
     """Where a measurement works."""
 
     settings: Settings
@@ -45,7 +45,7 @@ class Place(Struct, frozen=True):
 
 
 @asynccontextmanager
-async def open_place(redis_url: str, database_url: str | None, *, concurrency: int) -> AsyncIterator[Place]:
+async def open_sandbox(redis_url: str, database_url: str | None, *, concurrency: int) -> AsyncIterator[Sandbox]:
     """Raises QueueUnavailable, StoreUnavailable. What it made is removed however the block ends, within a bound."""
     name = f"bench_{uuid4().hex[:12]}"
     settings = load_settings({"REDIS_URL": redis_url, "QUEUE_NAME": name, "WORKER_CONCURRENCY": str(concurrency)})
@@ -61,7 +61,7 @@ async def open_place(redis_url: str, database_url: str | None, *, concurrency: i
             await migrate(bridge, database_url, name)
             store = await stack.enter_async_context(open_store(bridge, database_url, name))
             await Loss(queue, store).run_once()  # as a producer does when it starts
-        yield Place(settings, queue, store)
+        yield Sandbox(settings, queue, store)
 
 
 async def _remove_queue(queue: Queue) -> None:
