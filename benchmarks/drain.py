@@ -110,7 +110,7 @@ def _wait_for_rewrite(redis: "Redis") -> None:
 
 
 async def _push(sandbox: Sandbox, jobs: int) -> None:
-    """As a foreign program does it: 1,000,000 tasks in some seconds."""
+    """As an external program does it: 1,000,000 tasks in some seconds."""
     for begin in range(0, jobs, 5000):
         tasks = [encode_task(Task("noop", PAYLOAD, job_id=uuid7())) for _ in range(min(5000, jobs - begin))]
         await sandbox.queue.push(tasks)

@@ -17,9 +17,9 @@ from workqueue.core.handlers import Registry
 from workqueue.core.job import Job
 from workqueue.core.queue import Queue, open_queue
 from workqueue.core.settings import load_settings
-from workqueue.core.steps.loss import Loss
-from workqueue.core.steps.marks import Ledger
+from workqueue.core.steps.piggyback import Piggyback
 from workqueue.core.steps.reconcile import Reconcile
+from workqueue.core.steps.redis_loss import RedisLoss
 from workqueue.core.steps.submit import Submit
 from workqueue.core.store import JobStore, migrate, open_store
 from workqueue.core.wire import Submission
@@ -33,7 +33,7 @@ FILL = """
 INSERT INTO jobs (id, queue, type, payload, retries, state, updated_at)
 SELECT uuidv7(), $1, 'noop', $2, 3, 'pending', now() - interval '1 day' FROM generate_series(1, $3::int)
 """
-UNSWEPT = "SELECT FROM unpushed WHERE cardinality(ids) = 500 AND (at = 'epoch' OR at > now() - interval '2 s') LIMIT 1"
+UNSWEPT = "SELECT FROM outbox WHERE cardinality(ids) = 500 AND (at = 'epoch' OR at > now() - interval '2 s') LIMIT 1"
 TRAFFIC_PER_SECOND = 500
 
 
@@ -54,7 +54,7 @@ async def _main(rows: int) -> None:
             await migrate(bridge, postgres.url, SCHEMA)
             async with open_store(bridge, postgres.url, SCHEMA) as store:
                 await _by_itself(bridge, valkey.url, store, rows)
-                await store._pool.fetch("TRUNCATE jobs, unpushed, claimed CASCADE")
+                await store._pool.fetch("TRUNCATE jobs, outbox, claimed CASCADE")
                 await _on_demand(bridge, valkey.url, store, rows)
 
 
@@ -67,7 +67,7 @@ async def _by_itself(bridge: Bridge, redis_url: str, store: JobStore, rows: int)
 
     settings = load_settings({"REDIS_URL": redis_url, "QUEUE_NAME": name, "WORKER_CONCURRENCY": "2"})
     async with open_queue(bridge, redis_url, name) as queue, trio.open_nursery() as nursery:
-        await Loss(queue, store).run_once()
+        await RedisLoss(queue, store).run_once()
         await store._pool.fetch_slowly(FILL, name, PAYLOAD, rows, seconds=600)
         await store._pool.fetch("UPDATE marks SET at = 'epoch'")
         worker, stop, ready = Worker(settings, queue, store, registry), trio.Event(), trio.Event()
@@ -97,7 +97,7 @@ async def _by_itself(bridge: Bridge, redis_url: str, store: JobStore, rows: int)
 
 
 async def _traffic(queue: Queue, store: JobStore, accepted: list[int]) -> None:
-    submit = Submit(queue, store, Ledger())
+    submit = Submit(queue, store, Piggyback())
     batch = [Submission("noop", PAYLOAD.encode(), 3)] * (TRAFFIC_PER_SECOND // 10)
     while True:
         try:

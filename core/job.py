@@ -14,7 +14,7 @@ ARTIFACTS_BYTES_MAX = 64 * 1024 * 1024  #: of one job together: they travel in t
 
 
 class JobState(StrEnum):
-    PENDING = "pending"  #: in Redis, or will be again (a mark in `unpushed` sees to it)
+    PENDING = "pending"  #: in Redis, or will be again (an outbox entry in `outbox` sees to it)
     PROCESSING = "processing"  #: claimed by one worker, whose claim token stands in the row
     COMPLETED = "completed"
     FAILED = "failed"  #: retries are used up; a person may retry it

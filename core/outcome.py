@@ -42,7 +42,7 @@ class NotStarted(Struct, frozen=True):
 Outcome = Complete | Failed | TimedOut | Interrupted | NotStarted
 
 
-class Bury(Struct, frozen=True, gc=False):
+class Fail(Struct, frozen=True, gc=False):
     """The job has failed for good."""
 
     error: str
@@ -65,10 +65,10 @@ class GiveBack(Struct, frozen=True):
     delay_ms: int = 0
 
 
-Verdict = Complete | Bury | Retry | GiveBack
+Verdict = Complete | Fail | Retry | GiveBack
 
 
-def judge(
+def decide(
     outcome: Outcome, *, failures: int, retries: int, interruptions: int = 0, max_interruptions: int = 1_000_000
 ) -> Verdict:
     """What a finished attempt means for its job; `failures` and `interruptions` count those before this attempt.
@@ -89,4 +89,4 @@ def judge(
             return GiveBack(interrupted=False, delay_ms=delay_ms)
         case TimedOut(seconds):
             again, name, error, traceback = failures < retries, "timed out", f"timed out after {seconds:g} s", None
-    return Retry(error, name, traceback) if again else Bury(error, name, traceback)
+    return Retry(error, name, traceback) if again else Fail(error, name, traceback)

@@ -7,10 +7,10 @@ number where the new release cannot work beside the old one either; a migration 
 in its header (store/migrate.py).
 """
 
-PROTOCOL = 1  #: what this release speaks
-OLDEST = 1  #: the oldest one beside which it can work
+PROTOCOL = 2  #: what this release speaks
+OLDEST = 2  #: the oldest one beside which it can work
 
 
-def is_stranger(protocol: int, oldest: int) -> bool:
+def is_incompatible(protocol: int, oldest: int) -> bool:
     """Can a process that publishes these two not work beside us? Each side asks, so the newer one decides for both."""
     return oldest > PROTOCOL or protocol < OLDEST

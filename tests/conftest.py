@@ -21,7 +21,7 @@ from workqueue.services.local.valkey import Server, run_valkey
 
 #: Every key of a queue, by its name (core/queue/keys.py); `idem` has an expiry, whatever else there is does not.
 KNOWN_KEY = re.compile(
-    r"(\{)?[A-Za-z0-9_.:-]+(?(1)\}:(front|leases|workers|scheduled|dead|mark|rows|(flight|started):[0-9a-f-]{36}|idem:[0-9a-f]+))"
+    r"(\{)?[A-Za-z0-9_.:-]+(?(1)\}:(front|leases|workers|scheduled|dead|checkpoint|rows|(flight|suspect_starts):[0-9a-f-]{36}|idem:[0-9a-f]+))"
 )
 
 os.environ.setdefault("HYPOTHESIS_STORAGE_DIRECTORY", tempfile.mkdtemp(prefix="hypothesis-"))

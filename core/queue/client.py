@@ -17,7 +17,7 @@ from workqueue.core.bridge import Bridge
 from workqueue.core.errors import LeaseLost, QueueUnavailable, Refused, UnknownReply
 from workqueue.core.queue import checks, scripts
 from workqueue.core.queue.keys import Keys
-from workqueue.core.queue.odd import Odd, read_lease, read_mark, read_number
+from workqueue.core.queue.odd import Odd, parse_checkpoint, read_lease, read_number
 from workqueue.core.queue.outages import Unforeseen, outage
 from workqueue.core.queue.packets import Command, together, transaction
 from workqueue.core.queue.urls import client, target
@@ -52,7 +52,7 @@ class Inspection(Struct, frozen=True):
 
     score: float | None  #: 0 = fenced, -1 = ended clean, above = it lives; None: Redis knows no such lease
     numbers: set[int]  #: of the tasks in its flight
-    noted: set[int]  #: suspects whose start was noted
+    suspect_starts: set[int]  #: numbers of suspects whose start was recorded
     odd: list[bytes] = []  #: fields of its flight that are no numbers: another program wrote them
 
 
@@ -114,42 +114,42 @@ class Queue:
         *,
         start: int,
         count: int,
-        names: Sequence[UUID] = (),
-        found: Callable[[], None] | None = None,
+        spare_ids: Sequence[UUID] = (),
+        on_task_available: Callable[[], None] | None = None,
     ) -> dict[int, bytes]:
         """Take up to `count` tasks from the head, under numbers from `start` on.
 
         The same `start` again gives the same answer: repeat it until there is one, then go on at `start + count`.
-        `names`: fresh ids, for those of the first tasks that have none (claim.lua says which). `found`: wait for a task
-        first, for WAIT_SECONDS at most; called when the wait is over, before anything is taken.
+        `spare_ids`: fresh ids, for those of the first tasks that have none (claim.lua says which). `on_task_available`:
+        wait for a task first, for WAIT_SECONDS at most; called when the wait is over, before anything is taken.
         Raises LeaseLost when Redis says so. Cancelled or without an answer: the tasks may be in the flight.
         """
         keys = [self.keys.ready, self.keys.front, self.keys.leases, self.keys.flight(lease)]
-        arguments = [str(lease), count, CLAIM_BYTES_MAX, start, *map(str, names)]
-        if found is None:
+        arguments = [str(lease), count, CLAIM_BYTES_MAX, start, *map(str, spare_ids)]
+        if on_task_available is None:
             first, *tasks = await self._script(scripts.CLAIM, keys, arguments)
         else:
-            first, *tasks = await self._script_once_there_is_a_task(scripts.CLAIM, keys, arguments, found)
+            first, *tasks = await self._script_once_there_is_a_task(scripts.CLAIM, keys, arguments, on_task_available)
         if first == -1:
             raise LeaseLost(f"lease {lease} is lost")
         return {number: task for number, task in enumerate(tasks, start) if task is not None}
 
-    async def name_ids(self, lease: UUID, tasks: Sequence[tuple[int, bytes]]) -> list[bool]:
+    async def assign_ids(self, lease: UUID, tasks: Sequence[tuple[int, bytes]]) -> list[bool]:
         """Replace (number, task with its new id) in the flight; False: no longer ours, no row may be made."""
         keys = [self.keys.leases, self.keys.flight(lease)]
         answer = []
         for part in _parts(tasks, 2):
-            answer += await self._script(scripts.NAME_IDS, keys, [str(lease), *_flat(part)])
+            answer += await self._script(scripts.ASSIGN_IDS, keys, [str(lease), *_flat(part)])
         return [bool(named) for named in answer]
 
     async def ack(self, lease: UUID, numbers: Sequence[int]) -> int:
         """Remove tasks from the flight; returns how many were there. May be repeated."""
         acked = 0
-        for part in _parts(runs_of(numbers), 2):
+        for part in _parts(ranges_of(numbers), 2):
             acked += int(await self._script(scripts.ACK, [self.keys.flight(lease)], _flat(part)))
         return acked
 
-    async def back(self, lease: UUID, tasks: Sequence[tuple[int, int, bytes]]) -> dict[int, bool]:
+    async def give_back(self, lease: UUID, tasks: Sequence[tuple[int, int, bytes]]) -> dict[int, bool]:
         """Give back (number, delay in ms, new text or b"" for the old one); number -> was it in the flight?
 
         Delay 0: to the head of the ready list, in the order of their numbers. May be repeated: False then.
@@ -157,7 +157,7 @@ class Queue:
         keys = [self.keys.ready, self.keys.scheduled, self.keys.flight(lease)]
         answer: dict[int, bool] = {}
         for part in _parts(sorted(tasks, reverse=True), 3):
-            given = await self._script(scripts.BACK, keys, _flat(part))
+            given = await self._script(scripts.GIVE_BACK, keys, _flat(part))
             answer |= {number: bool(done) for (number, _, _), done in zip(part, given, strict=True)}
         return answer
 
@@ -195,7 +195,7 @@ class Queue:
 
     async def retire(self, lease: UUID) -> bool:
         """Remove a lease that does not live and holds nothing; False: it lives or holds tasks. May be repeated."""
-        keys = [self.keys.leases, self.keys.workers, self.keys.flight(lease), self.keys.started(lease)]
+        keys = [self.keys.leases, self.keys.workers, self.keys.flight(lease), self.keys.suspect_starts(lease)]
         return bool(await self._script(scripts.RETIRE, keys, [str(lease)]))
 
     async def lease_scores(self) -> dict[UUID, float]:
@@ -219,20 +219,20 @@ class Queue:
         """Fence a lease whose score is still this one. False: it is not; nothing was done."""
         return bool(await self._script(scripts.FENCE, [self.keys.leases], [str(lease), score]))
 
-    async def note_start(self, lease: UUID, number: int) -> bool:
+    async def record_suspect_start(self, lease: UUID, number: int) -> bool:
         """Note that a suspect is about to start; False: the lease is lost. May be repeated."""
-        keys = [self.keys.leases, self.keys.started(lease)]
-        return bool(await self._script(scripts.NOTE_START, keys, [str(lease), number]))
+        keys = [self.keys.leases, self.keys.suspect_starts(lease)]
+        return bool(await self._script(scripts.RECORD_SUSPECT_START, keys, [str(lease), number]))
 
     async def inspect(self, lease: UUID) -> Inspection:
         """What is there of a lease, all of it at one moment."""
-        score, fields, noted = await self._transaction(
+        score, fields, recorded = await self._transaction(
             ["ZSCORE", self.keys.leases, str(lease)],
             ["HKEYS", self.keys.flight(lease)],
-            ["SMEMBERS", self.keys.started(lease)],
+            ["SMEMBERS", self.keys.suspect_starts(lease)],
         )
         numbers, odd = self._numbers(lease, fields)
-        started, _ = self._odd.split(self.keys.started(lease), noted, read_number)
+        started, _ = self._odd.split(self.keys.suspect_starts(lease), recorded, read_number)
         return Inspection(None if score is None else float(score), numbers, set(started), odd)
 
     async def odd_tasks(self, lease: UUID, fields: Sequence[bytes]) -> dict[bytes, bytes]:
@@ -247,20 +247,22 @@ class Queue:
 
     # --- what Redis remembers
 
-    async def tick(self) -> tuple[str | None, int | bytes | None]:
-        """The run id of this Redis (None: it refuses INFO) and the mark that it remembers.
+    async def read_checkpoint(self) -> tuple[str | None, int | bytes | None]:
+        """The run id of this Redis (None: it refuses INFO) and the checkpoint that it remembers.
 
-        The mark is None where it has none, and bytes where what stands there was never a mark of ours.
+        The checkpoint is None where it has none, and bytes where what stands there was never a checkpoint of ours.
         """
-        run, mark = await self._script(scripts.TICK, [self.keys.mark], [])
-        if mark is None:
+        run, checkpoint = await self._script(scripts.READ_CHECKPOINT, [self.keys.checkpoint], [])
+        if checkpoint is None:
             return run.decode() or None, None
-        marks, odd = self._odd.split(self.keys.mark, [mark], read_mark)
-        return run.decode() or None, odd[0] if odd else marks[0]
+        checkpoints, odd = self._odd.split(self.keys.checkpoint, [checkpoint], parse_checkpoint)
+        return run.decode() or None, odd[0] if odd else checkpoints[0]
 
-    async def set_mark(self, seen: int | bytes | None, new: int) -> bool:
-        """Move the mark on from the one that was seen; False: it is another one by now."""
-        return bool(await self._script(scripts.SET_MARK, [self.keys.mark], ["" if seen is None else seen, new]))
+    async def set_checkpoint(self, seen: int | bytes | None, new: int) -> bool:
+        """Move the checkpoint on from the one that was seen; False: it is another one by now."""
+        return bool(
+            await self._script(scripts.SET_CHECKPOINT, [self.keys.checkpoint], ["" if seen is None else seen, new])
+        )
 
     async def installation(self, mine: UUID | None) -> str | None:
         """In which database the jobs of this queue have rows; `mine` from now on, if none was noted. None: none is.
@@ -387,7 +389,7 @@ class Queue:
         missing = checks.done_without(answer)
         if missing is not None and missing not in self._goes_without:
             log.warning("%s. Until then: whether keys may be evicted is not known, and a loss of data is noticed by "
-                        "its mark alone", missing)  # fmt: skip
+                        "its checkpoint alone", missing)  # fmt: skip
         self._goes_without = set() if missing is None else {missing}
 
     # --- how a command travels
@@ -411,7 +413,11 @@ class Queue:
         return await self._run(unit, COMMAND_SECONDS, script.shown)
 
     async def _script_once_there_is_a_task(
-        self, script: scripts.Script, keys: Sequence[str], arguments: Sequence[Any], found: Callable[[], None]
+        self,
+        script: scripts.Script,
+        keys: Sequence[str],
+        arguments: Sequence[Any],
+        on_task_available: Callable[[], None],
     ) -> Any:
         """Both in one crossing, on one connection: an idle worker starts a task in half the time.
 
@@ -426,7 +432,7 @@ class Queue:
             try:
                 await connection.send_command("BLMOVE", self.keys.ready, self.keys.front, "LEFT", "RIGHT", WAIT_SECONDS)
                 await connection.read_response()
-                found()
+                on_task_available()
                 try:
                     await connection.send_command("EVALSHA", script.digest, len(keys), *keys, *arguments)
                     return await connection.read_response()
@@ -461,7 +467,7 @@ class Queue:
         raise QueueUnavailable(f"Redis: no answer within {seconds:g} s")
 
 
-def runs_of(numbers: Sequence[int]) -> list[tuple[int, int]]:
+def ranges_of(numbers: Sequence[int]) -> list[tuple[int, int]]:
     """(first, last) of each run without gaps, in order."""
     runs: list[tuple[int, int]] = []
     first = last = None

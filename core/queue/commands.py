@@ -12,7 +12,7 @@ PRODUCER_DIRECT = frozenset({
     "DISCARD", "EVAL", "EVALSHA", "EXEC", "GET", "HGETALL", "LLEN", "MULTI", "PING", "RPUSH", "SELECT", "SET", "TIME",
     "TYPE", "ZCARD", "ZRANGE",
 })  # fmt: skip
-PRODUCER_SCRIPTS: tuple[Script, ...] = (scripts.SUBMIT_ONCE, scripts.TICK, scripts.SET_MARK)
+PRODUCER_SCRIPTS: tuple[Script, ...] = (scripts.SUBMIT_ONCE, scripts.READ_CHECKPOINT, scripts.SET_CHECKPOINT)
 
 #: What workers and `workqueue reconcile` send besides.
 WORKER_DIRECT = frozenset(["BLMOVE", "HKEYS", "HMGET", "LRANGE", "SMEMBERS", "ZSCORE"])

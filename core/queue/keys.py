@@ -6,7 +6,7 @@ from msgspec import Struct
 
 
 class Keys(Struct, frozen=True):
-    """The ready list's key is the queue's name itself: foreign programs push and pop there."""
+    """The ready list's key is the queue's name itself: external programs push and pop there."""
 
     ready: str
 
@@ -36,10 +36,10 @@ class Keys(Struct, frozen=True):
         return f"{{{self.ready}}}:dead"
 
     @property
-    def mark(self) -> str:
+    def checkpoint(self) -> str:
         """String: ms of Postgres's clock up to which this Redis is known to remember; negative: a loss is being
-        repaired (steps/loss.py)."""
-        return f"{{{self.ready}}}:mark"
+        repaired (steps/redis_loss.py)."""
+        return f"{{{self.ready}}}:checkpoint"
 
     @property
     def rows(self) -> str:
@@ -60,6 +60,6 @@ class Keys(Struct, frozen=True):
         """Hash: number -> task that this lease has claimed; `at` = start of its last claim."""
         return f"{{{self.ready}}}:flight:{lease}"
 
-    def started(self, lease: UUID) -> str:
-        """Set: numbers of suspects whose start was noted."""
-        return f"{{{self.ready}}}:started:{lease}"
+    def suspect_starts(self, lease: UUID) -> str:
+        """Set: numbers of suspects whose start was recorded."""
+        return f"{{{self.ready}}}:suspect_starts:{lease}"

@@ -15,8 +15,8 @@ NAMED_MAX = 1000  #: keys; each flight has one of its own
 
 _LEASE = re.compile(rb"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _NUMBER = re.compile(rb"[1-9][0-9]{0,17}")
-_MARK = re.compile(rb"-?[1-9][0-9]{0,15}|0")
-MARK_MIN, MARK_MAX = -(2**31), 2**53
+_CHECKPOINT = re.compile(rb"-?[1-9][0-9]{0,15}|0")
+CHECKPOINT_MIN, CHECKPOINT_MAX = -(2**31), 2**53
 
 
 class Odd:
@@ -53,9 +53,9 @@ def read_number(field: bytes) -> int | None:
     return int(field) if _NUMBER.fullmatch(field) else None
 
 
-def read_mark(text: bytes) -> int | None:
-    """Keys.mark says what it is."""
-    if not _MARK.fullmatch(text):
+def parse_checkpoint(text: bytes) -> int | None:
+    """Keys.checkpoint says what it is."""
+    if not _CHECKPOINT.fullmatch(text):
         return None
-    mark = int(text)
-    return mark if MARK_MIN <= mark <= MARK_MAX else None
+    checkpoint = int(text)
+    return checkpoint if CHECKPOINT_MIN <= checkpoint <= CHECKPOINT_MAX else None

@@ -10,10 +10,10 @@ from workqueue.core.store import Counters
 from workqueue.core.wire import Task
 
 
-class Held(Struct, eq=False):
+class ClaimedTask(Struct, eq=False):
     """A claimed task, from the answer of the claim until its last ack is answered.
 
-    Mutable state: `task` and `counters` are set by the claim; `token` with each send of its statement; `settling` by
+    Mutable state: `task` and `counters` are set by the claim; `token` with each send of its statement; `finishing` by
     the settler, just before it sends what becomes of the job.
     """
 
@@ -25,61 +25,63 @@ class Held(Struct, eq=False):
     claimed_at: float  #: trio's clock
     counters: Counters
     token: UUID | None = None  #: of the claim that got the row; None without Postgres
-    settling: bool = False
+    finishing: bool = False
 
     @staticmethod
-    def of(lease: "Lease", number: int, task: Task, job_id: UUID, claimed_at: float) -> "Held":
+    def of(lease: "Lease", number: int, task: Task, job_id: UUID, claimed_at: float) -> "ClaimedTask":
         """As a task says it when it is claimed."""
         counters = Counters(task.attempts, task.recoveries, task.interruptions)
-        return Held(lease, number, task, job_id, job_id.int, claimed_at, counters)
+        return ClaimedTask(lease, number, task, job_id, job_id.int, claimed_at, counters)
 
 
 class Lease:
     """One lease of this worker; a lost one is replaced by a new object, which lives beside it until it is empty.
 
     Mutable state, all of it changed on the Trio thread: `lost` by whoever learns of it; the numbers by the claim;
-    `held` and `_jobs` by claim and settle.
+    `tasks` and `_jobs` by claim and settle.
     """
 
     def __init__(self, lease_id: UUID | None = None) -> None:
         self.id: UUID = lease_id or uuid4()
         self.lost = False
         self.next_number = 1  #: of the next task that is claimed
-        self.held: dict[int, Held] = {}  #: number -> task, until its ack is answered (what the audit asks)
-        self._jobs: dict[int, Held] = {}  #: job's key -> task, until its outcome is sent (what a copy is compared with)
+        self.tasks: dict[int, ClaimedTask] = {}  #: number -> task, until its ack is answered (what the audit asks)
+        self._jobs: dict[
+            int, ClaimedTask
+        ] = {}  #: job's key -> task, until its outcome is sent (what a copy is compared with)
         self._unsettled: dict[UUID, int] = {}  #: claim token -> how many of its jobs have no verdict yet
 
-    def hold(self, items: Iterable[Held]) -> None:
+    def add(self, items: Iterable[ClaimedTask]) -> None:
         """These are ours now."""
-        for held in items:
-            self.held[held.number] = held
-            self._jobs[held.key] = held
-            if held.token is not None:
-                self._unsettled[held.token] = self._unsettled.get(held.token, 0) + 1
+        for claimed in items:
+            self.tasks[claimed.number] = claimed
+            self._jobs[claimed.key] = claimed
+            if claimed.token is not None:
+                self._unsettled[claimed.token] = self._unsettled.get(claimed.token, 0) + 1
 
-    def holds(self, key: int) -> bool:
+    def is_claimed(self, key: int) -> bool:
         """Is another task of this job a copy? No longer once its outcome is sent: a retry may come back at once."""
         return key in self._jobs
 
-    def settling(self, held: Held) -> None:
+    def finishing(self, claimed: ClaimedTask) -> None:
         """Its outcome is about to be sent."""
-        held.settling = True
-        if self._jobs.get(held.key) is held:
-            del self._jobs[held.key]
+        claimed.finishing = True
+        if self._jobs.get(claimed.key) is claimed:
+            del self._jobs[claimed.key]
 
-    def drop(self, held: Held) -> UUID | None:
+    def drop(self, claimed: ClaimedTask) -> UUID | None:
         """Its last ack is answered. Returns the claim token of which this was the last job without a verdict."""
-        self.held.pop(held.number, None)
-        if not held.settling and self._jobs.get(held.key) is held:
-            del self._jobs[held.key]
-        if held.token is None:
+        self.tasks.pop(claimed.number, None)
+        if not claimed.finishing and self._jobs.get(claimed.key) is claimed:
+            del self._jobs[claimed.key]
+        if claimed.token is None:
             return None
-        left = self._unsettled.pop(held.token, 1) - 1
+        left = self._unsettled.pop(claimed.token, 1) - 1
         if left > 0:
-            self._unsettled[held.token] = left
+            self._unsettled[claimed.token] = left
             return None
-        return held.token
+        return claimed.token
 
     def pairs(self) -> set[tuple[UUID | None, UUID]]:
-        """(claim token, job) of everything held."""
-        return {(held.token, held.job_id) for held in self.held.values()}
+        """(claim token, job) of everything claimed."""
+        return {(claimed.token, claimed.job_id) for claimed in self.tasks.values()}

@@ -7,7 +7,7 @@ from msgspec import Struct
 
 from workqueue.core.errors import InvalidTask
 from workqueue.core.queue import Queue
-from workqueue.core.steps.sweep import PIECE_MAX, push_waiting
+from workqueue.core.steps.outbox import PIECE_MAX, push_waiting
 from workqueue.core.store import JobStore
 from workqueue.core.wire import decode_task
 
@@ -25,7 +25,7 @@ class Reconciled(Struct):
 
 class Reconcile:
     """Compares rows with Redis and pushes what is missing there. Run on demand only, never by itself: a task that a
-    foreign program has taken looks missing as well, and would run twice. Mutable state: the counts, for progress."""
+    external program has taken looks missing as well, and would run twice. Mutable state: the counts, for progress."""
 
     def __init__(self, queue: Queue, store: JobStore) -> None:
         self._queue = queue
@@ -36,10 +36,10 @@ class Reconcile:
         """Look at every pending row; push the missing ones unless it is a `dry_run`.
 
         Work goes on meanwhile: a job that moves just then may be pushed twice, and its copy is dropped at the claim.
-        What becomes pending after the beginning is not looked at: it is on its way, and its mark sees to it.
+        What becomes pending after the beginning is not looked at: it is on its way, and its outbox entry sees to it.
         Raises QueueUnavailable, StoreUnavailable. Cancelled: what was pushed so far stays; run it again.
         """
-        begun_ms = (await self._store.known(self._queue.name)).now_ms
+        begun_ms = (await self._store.read_checkpoint(self._queue.name)).now_ms
         there = await self._ids_in_redis()
         async for ids in self._pending(begun_ms):
             missing = [job_id for job_id in ids if job_id.bytes not in there]

@@ -17,8 +17,8 @@ from workqueue.core.job import JobState
 from workqueue.core.queue import Inspection, Queue
 from workqueue.core.steps.claim import dead_letter
 from workqueue.core.steps.dropped import Dropped
-from workqueue.core.steps.marks import ANSWER_SECONDS
-from workqueue.core.steps.sweep import push_waiting
+from workqueue.core.steps.outbox import push_waiting
+from workqueue.core.steps.piggyback import ANSWER_SECONDS
 from workqueue.core.steps.until_answered import UntilAnswered
 from workqueue.core.store import JobStore
 from workqueue.core.wire import Task, decode_task, encode_task
@@ -43,7 +43,7 @@ class Recover:
     """Gives back the jobs of a lease that is fenced, ended or absent, in order, to the head of the queue.
 
     Every step may be the last one of this worker, and two workers may do it at once: whatever is left then lies in the
-    flight, in a mark or under a claim, where the next one finds it. Mutable state: the counts, and the leases that were
+    flight, in an entry or under a claim, where the next one finds it. Mutable state: the counts, and the leases that were
     named because they cannot be recovered.
     """
 
@@ -125,7 +125,7 @@ class Recover:
                 else:
                     back.append((number, 0, encode_task(task)))
             if back:
-                given = await self._ask(partial(self._queue.back, lease, back))
+                given = await self._ask(partial(self._queue.give_back, lease, back))
                 self.counts.jobs += sum(given.values())
 
     @staticmethod
@@ -133,7 +133,7 @@ class Recover:
         if blameless:
             return msgspec.structs.replace(task, interruptions=task.interruptions + 1)
         # One that was suspected already and is not known to have started was a neighbour only.
-        blamed = task.recoveries == 0 or number in found.noted
+        blamed = task.recoveries == 0 or number in found.suspect_starts
         return msgspec.structs.replace(task, recoveries=task.recoveries + blamed)
 
     async def _bury(self, lease: UUID, number: int, task: Task) -> None:
@@ -148,15 +148,17 @@ class Recover:
     # --- with Postgres: the row decides
 
     async def _recover_rows(self, store: JobStore, lease: UUID, found: Inspection, blameless: bool) -> None:
-        noted = [task.job_id for task in (await self._read(lease, sorted(found.noted))).values() if task.job_id]
-        marked_at = trio.current_time()
+        started = [
+            task.job_id for task in (await self._read(lease, sorted(found.suspect_starts))).values() if task.job_id
+        ]
+        inserted_at = trio.current_time()
 
         async def send() -> tuple[UUID, dict[UUID, JobState]]:
-            # Each send makes a mark of its own. That of one whose answer was lost is left to the sweep: it may come
-            # late, and must add nothing to a mark that is about to go.
+            # Each send makes an entry of its own. That of one whose answer was lost is left to the sweep: it may come
+            # late, and must add nothing to an outbox entry that is about to go.
             batch = uuid7()
             states = await store.recover(
-                lease, self._queue.name, batch, blameless=blameless, noted=noted, max_recoveries=self._max
+                lease, self._queue.name, batch, blameless=blameless, started=started, max_recoveries=self._max
             )
             return batch, states
 
@@ -169,16 +171,16 @@ class Recover:
         self.counts.jobs += len(waiting)
         missing = waiting - await self._give_flight_back(lease, found)
         if not await self._push_missing(store, sorted(missing)):
-            return  # some may be in Redis twice already: the mark stays, and the sweep does it once
-        if waiting and trio.current_time() - marked_at <= ANSWER_SECONDS:
-            await self._ask(partial(store.drop_marks, [batch]))
+            return  # some may be in Redis twice already: the outbox entry stays, and the sweep does it once
+        if waiting and trio.current_time() - inserted_at <= ANSWER_SECONDS:
+            await self._ask(partial(store.delete_outbox, [batch]))
 
     async def _give_flight_back(self, lease: UUID, found: Inspection) -> set[UUID]:
         """The jobs whose tasks are in the ready list now."""
         returned: set[UUID] = set()
         for numbers in _pieces(found.numbers):
             tasks = await self._read(lease, numbers)
-            given = await self._ask(partial(self._queue.back, lease, [(number, 0, b"") for number in numbers]))
+            given = await self._ask(partial(self._queue.give_back, lease, [(number, 0, b"") for number in numbers]))
             returned.update(task.job_id for number, task in tasks.items() if task.job_id and given.get(number))
         return returned
 

@@ -1,4 +1,4 @@
-"""Submit: a batch of new jobs becomes rows with a mark, then tasks in Redis, then the mark may go."""
+"""Submit: a batch of new jobs becomes rows with an outbox entry, then tasks in Redis, then the outbox entry may go."""
 
 from collections.abc import Sequence
 from uuid import UUID
@@ -16,7 +16,7 @@ from workqueue.core.errors import (
 )
 from workqueue.core.ids import new_ids
 from workqueue.core.queue import Queue
-from workqueue.core.steps.marks import Ledger
+from workqueue.core.steps.piggyback import Piggyback
 from workqueue.core.store import JobStore
 from workqueue.core.wire import Submission, Task, encode_task
 
@@ -25,64 +25,67 @@ BATCH_BYTES_MAX = 4 * 1024 * 1024
 BUSY_TRIES = 2  #: each waits for lock_timeout, and all callers of the batcher wait behind it
 REFUSED = "not enqueued: Redis did not take it"
 
-Accepted = UUID | EnqueueFailed | PersistFailed
+SubmitResult = UUID | EnqueueFailed | PersistFailed
 
 
 class Submit:
     """Accepts jobs in batches. What it answers is true: an id will run, EnqueueFailed will not."""
 
-    def __init__(self, queue: Queue, store: JobStore | None, ledger: Ledger) -> None:
+    def __init__(self, queue: Queue, store: JobStore | None, piggyback: Piggyback) -> None:
         self._queue = queue
         self._store = store
-        self._ledger = ledger
+        self._piggyback = piggyback
 
-    async def run_batch(self, submissions: Sequence[Submission]) -> list[Accepted]:
+    async def run_batch(self, submissions: Sequence[Submission]) -> list[SubmitResult]:
         """Accept 1 to BATCH_MAX submissions; the answer for each, in order.
 
         Bounded by the limits of its three trips. Meant to run in a task of its own (a Batcher's): a client that hangs
-        up only stops waiting. Cancelled or killed after the insert: the mark makes the sweep push what is pending.
+        up only stops waiting. Cancelled or killed after the insert: the entry makes the sweep push what is pending.
         """
         ids = new_ids(len(submissions))
         if self._store is None:
             return await self._push_only(ids, submissions)
-        store, batch, marked_at = self._store, uuid7(), trio.current_time()
+        store, batch, inserted_at = self._store, uuid7(), trio.current_time()
         rows = rows_of(ids, submissions)
         try:
-            await self._ledger.carry_marks(lambda pushed: store.insert(batch, self._queue.name, rows, pushed))
+            with self._piggyback.outbox() as pushed:
+                await store.insert(batch, self._queue.name, rows, pushed)
         except StoreRefused:
             return await self._one_by_one(submissions)
         except StoreUnavailable as error:
-            # The rows and their mark are there, or neither is (116 of 119 cancelled inserts had committed).
+            # The rows and their outbox entry are there, or neither is (116 of 119 cancelled inserts had committed).
             return [PersistFailed(str(error)) for _ in ids]
-        return await self.push_marked(store, batch, marked_at, ids, submissions)
+        return await self.push_inserted(store, batch, inserted_at, ids, submissions)
 
-    async def push_marked(
-        self, store: JobStore, batch: UUID, marked_at: float, ids: list[UUID], submissions: Sequence[Submission]
-    ) -> list[Accepted]:
-        """Steps 2 and 3, for rows whose mark is `batch`; `marked_at` is when their insert was sent (trio's clock)."""
+    async def push_inserted(
+        self, store: JobStore, batch: UUID, inserted_at: float, ids: list[UUID], submissions: Sequence[Submission]
+    ) -> list[SubmitResult]:
+        """Steps 2 and 3, for rows whose entry is `batch`; `inserted_at` is when their insert was sent (trio's clock)."""
         try:
             await self._queue.push(tasks_of(ids, submissions))
         except QueueUnavailable as error:
             return await self._refuse(store, ids, batch, error)
-        self._ledger.pushed(batch, marked_at=marked_at)
+        self._piggyback.pushed(batch, inserted_at=inserted_at)
         return list(ids)
 
-    async def _push_only(self, ids: list[UUID], submissions: Sequence[Submission]) -> list[Accepted]:
+    async def _push_only(self, ids: list[UUID], submissions: Sequence[Submission]) -> list[SubmitResult]:
         try:
             await self._queue.push(tasks_of(ids, submissions))
         except QueueUnavailable as error:
             return [EnqueueFailed(str(error)) for _ in ids]
         return list(ids)
 
-    async def _one_by_one(self, submissions: Sequence[Submission]) -> list[Accepted]:
+    async def _one_by_one(self, submissions: Sequence[Submission]) -> list[SubmitResult]:
         """One of them has a value that Postgres does not take: it alone is refused."""
         if len(submissions) == 1:
             return [PersistFailed("Postgres refused a value of this job")]
         return [(await self.run_batch([submission]))[0] for submission in submissions]
 
-    async def _refuse(self, store: JobStore, ids: list[UUID], batch: UUID, error: QueueUnavailable) -> list[Accepted]:
+    async def _refuse(
+        self, store: JobStore, ids: list[UUID], batch: UUID, error: QueueUnavailable
+    ) -> list[SubmitResult]:
         """The push failed, or its answer was lost: cancel what was never claimed, so that the answer is true."""
-        cancelled = set(ids)  # without an answer the mark decides, and 500 says that nobody knows
+        cancelled = set(ids)  # without an answer the outbox entry decides, and 500 says that nobody knows
         for _ in range(BUSY_TRIES):
             try:
                 cancelled = await store.refuse(ids, batch, REFUSED)

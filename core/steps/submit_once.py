@@ -4,7 +4,6 @@ import re
 from collections.abc import Callable, Sequence
 from functools import partial
 from hashlib import sha256
-from uuid import UUID
 
 import trio
 from msgspec import Struct
@@ -21,8 +20,8 @@ from workqueue.core.errors import (
 )
 from workqueue.core.ids import new_ids
 from workqueue.core.queue import Queue
-from workqueue.core.steps.marks import Ledger
-from workqueue.core.steps.submit import Accepted, Submit, rows_of, size, tasks_of
+from workqueue.core.steps.piggyback import Piggyback
+from workqueue.core.steps.submit import Submit, SubmitResult, rows_of, size, tasks_of
 from workqueue.core.store import JobStore
 from workqueue.core.wire import Submission
 
@@ -61,7 +60,7 @@ def keyed_size(item: Keyed) -> int:
 class _Holder(Struct, frozen=True):
     """Whose job a key stands for; `answer` is an error where it was ours and was refused."""
 
-    answer: Accepted
+    answer: SubmitResult
     body_hash: bytes
 
 
@@ -73,15 +72,15 @@ class SubmitOnce:
     """
 
     def __init__(
-        self, queue: Queue, store: JobStore | None, ledger: Ledger, submit: Submit, *, ttl_seconds: float
+        self, queue: Queue, store: JobStore | None, piggyback: Piggyback, submit: Submit, *, ttl_seconds: float
     ) -> None:
         self._queue = queue
         self._store = store
-        self._ledger = ledger
+        self._piggyback = piggyback
         self._submit = submit
         self._ttl_seconds = ttl_seconds
 
-    async def run_batch(self, items: Sequence[Keyed]) -> list[Accepted | KeyReused]:
+    async def run_batch(self, items: Sequence[Keyed]) -> list[SubmitResult | KeyReused]:
         """Accept 1 to BATCH_MAX submissions; the answer for each, in order. An id will run, or its job has ended.
 
         Without Postgres the ids of repeats are not those of their jobs, which nobody has written down. Bounded, and to
@@ -100,7 +99,7 @@ class SubmitOnce:
             return [(await self.run_batch([item]))[0] for item in items]
         return [_answer(item, holders.get(item.key_hash)) for item in items]
 
-    async def _push_once(self, items: Sequence[Keyed]) -> list[Accepted | KeyReused]:
+    async def _push_once(self, items: Sequence[Keyed]) -> list[SubmitResult | KeyReused]:
         ids = new_ids(len(items))
         tasks = tasks_of(ids, [item.submission for item in items])
         rows = [(item.key_hash, item.body_hash, task) for item, task in zip(items, tasks, strict=True)]
@@ -134,19 +133,19 @@ class SubmitOnce:
 
     async def _insert(self, store: JobStore, items: Sequence[Keyed]) -> dict[bytes, _Holder]:
         """Insert and push what gets its key; the others are missing in the answer."""
-        ids, batch, marked_at = new_ids(len(items)), uuid7(), trio.current_time()
+        ids, batch, inserted_at = new_ids(len(items)), uuid7(), trio.current_time()
         rows = rows_of(ids, [item.submission for item in items])
         keys = [(item.key_hash, item.body_hash) for item in items]
 
-        async def insert(pushed: list[UUID]) -> set[UUID]:
-            return await store.insert_once(batch, self._queue.name, rows, keys, pushed, ttl_seconds=self._ttl_seconds)
-
-        inserted = await self._ledger.carry_marks(insert)
+        with self._piggyback.outbox() as pushed:
+            inserted = await store.insert_once(
+                batch, self._queue.name, rows, keys, pushed, ttl_seconds=self._ttl_seconds
+            )
         if not inserted:
             return {}
         mine = [(job_id, item) for job_id, item in zip(ids, items, strict=True) if job_id in inserted]
-        answers = await self._submit.push_marked(
-            store, batch, marked_at, [job_id for job_id, _ in mine], [item.submission for _, item in mine]
+        answers = await self._submit.push_inserted(
+            store, batch, inserted_at, [job_id for job_id, _ in mine], [item.submission for _, item in mine]
         )
         return {item.key_hash: _Holder(answer, item.body_hash) for (_, item), answer in zip(mine, answers, strict=True)}
 
@@ -159,14 +158,14 @@ class SubmitOnce:
         return {
             key_hash: _Holder(holder.job_id, holder.body_hash)
             for key_hash, holder in holders.items()
-            if not holder.expired and (holder.settled or (key_hash, holder.body_hash) not in pairs)
+            if not holder.expired and (holder.answerable or (key_hash, holder.body_hash) not in pairs)
         }
 
 
 _REUSED = "this idempotency key came with another body before"
 
 
-def _answer(item: Keyed, holder: _Holder | None) -> Accepted | KeyReused:
+def _answer(item: Keyed, holder: _Holder | None) -> SubmitResult | KeyReused:
     """A fresh exception for each: tasks that share one garble its traceback."""
     if holder is None:
         return PersistFailed("Postgres did not say who holds this idempotency key")

@@ -6,14 +6,14 @@ from contextlib import asynccontextmanager
 from workqueue.core.bridge import Bridge
 from workqueue.core.store.jobs import (
     ArtifactHead,
+    Checkpoint,
     Counters,
-    Ending,
+    Finish,
     JobRow,
     JobStore,
     KeyHolder,
-    Known,
-    Look,
-    Release,
+    Requeue,
+    RowStatus,
     Run,
 )
 from workqueue.core.store.migrate import migrate
@@ -21,14 +21,14 @@ from workqueue.core.store.pool import open_pool
 
 __all__ = [
     "ArtifactHead",
+    "Checkpoint",
     "Counters",
-    "Ending",
+    "Finish",
     "JobRow",
     "JobStore",
     "KeyHolder",
-    "Known",
-    "Look",
-    "Release",
+    "Requeue",
+    "RowStatus",
     "Run",
     "migrate",
     "open_store",

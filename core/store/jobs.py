@@ -43,7 +43,7 @@ class Counters(Struct, frozen=True, gc=False):
 NEVER_RUN = Counters()
 
 
-class Look(Struct, frozen=True):
+class RowStatus(Struct, frozen=True):
     """What a row says of a job."""
 
     state: JobState
@@ -58,10 +58,10 @@ class KeyHolder(Struct, frozen=True):
     job_id: UUID
     body_hash: bytes
     expired: bool  #: the key counts as free
-    settled: bool  #: the job will run, or has ended; False: ask anew, it may have been refused just now
+    answerable: bool  #: the job will run, or has ended; False: ask anew, it may have been refused just now
 
 
-class Ending(Struct, frozen=True, gc=False):
+class Finish(Struct, frozen=True, gc=False):
     """How a job ends for good."""
 
     id: UUID
@@ -75,7 +75,7 @@ class Ending(Struct, frozen=True, gc=False):
     artifacts: Sequence[Artifact] = ()
 
 
-class Release(Struct, frozen=True):
+class Requeue(Struct, frozen=True):
     """How a job goes back to wait."""
 
     id: UUID
@@ -88,11 +88,11 @@ class Release(Struct, frozen=True):
     traceback: str | None = None
 
 
-class Known(Struct, frozen=True):
+class Checkpoint(Struct, frozen=True):
     """What Redis was last known to be and to remember; ms on Postgres's clock."""
 
-    run: str | None  #: its run id; None: nothing known yet
-    n: int  #: the mark that it was given last
+    server_run_id: str | None  #: None: nothing known yet
+    position_ms: int  #: the checkpoint that it was given last
     now_ms: int  #: when this was asked
 
 
@@ -163,7 +163,7 @@ class JobStore:
     async def insert(
         self, batch: UUID, queue: str, jobs: Sequence[tuple[UUID, str, str, int]], pushed: Sequence[UUID]
     ) -> None:
-        """Insert (id, type, payload, retries) and their mark; drop the marks of batches that were pushed."""
+        """Insert (id, type, payload, retries) and their entry; drop the entries of batches that were pushed."""
         ids, types, payloads, retries = zip(*jobs, strict=True)
         await self._pool.fetch(
             sql.INSERT_JOBS, batch, queue, _array(ids), types, payloads, _array(retries), pushed, refusable=True
@@ -206,7 +206,8 @@ class JobStore:
         key_hashes, body_hashes = zip(*keys, strict=True)
         rows = await self._pool.fetch(sql.JOIN_JOBS, queue, key_hashes, body_hashes)
         return {
-            row["key_hash"]: KeyHolder(row["job_id"], row["body_hash"], row["expired"], row["settled"]) for row in rows
+            row["key_hash"]: KeyHolder(row["job_id"], row["body_hash"], row["expired"], row["answerable"])
+            for row in rows
         }
 
     async def free_keys(self, queue: str, key_hashes: Sequence[bytes]) -> None:
@@ -223,9 +224,9 @@ class JobStore:
         rows = await self._pool.fetch(sql.REFUSE_JOBS, ids, batch, error)
         return {row["id"] for row in rows}
 
-    async def drop_marks(self, batches: Sequence[UUID], done_claims: Sequence[UUID] = ()) -> None:
-        """Forget marks whose tasks are in Redis, and claims of which every job has a verdict. May be repeated."""
-        await self._pool.fetch(sql.DROP_MARKS, batches, done_claims)
+    async def delete_outbox(self, batches: Sequence[UUID], done_claims: Sequence[UUID] = ()) -> None:
+        """Forget entries whose tasks are in Redis, and claims of which every job has a verdict. May be repeated."""
+        await self._pool.fetch(sql.DELETE_OUTBOX, batches, done_claims)
 
     # --- claim
 
@@ -253,17 +254,18 @@ class JobStore:
                 taken[job_id.int] = Counters(attempts, recoveries, interruptions)
         return taken
 
-    async def look(self, ids: Sequence[UUID]) -> dict[UUID, Look]:
+    async def get_status(self, ids: Sequence[UUID]) -> dict[UUID, RowStatus]:
         """What the rows say now; ids without a row are missing."""
-        rows = await self._pool.fetch(sql.LOOK_AT_JOBS, ids)
+        rows = await self._pool.fetch(sql.GET_ROW_STATUS, ids)
         return {
-            row["id"]: Look(JobState(row["state"]), row["token"], row["queue"], row["delay_ms"] or 0) for row in rows
+            row["id"]: RowStatus(JobState(row["state"]), row["token"], row["queue"], row["delay_ms"] or 0)
+            for row in rows
         }
 
     async def adopt(
         self, tasks: Sequence[tuple[UUID, Task]], token: UUID, *, queue: str, owner: UUID, worker: str
     ) -> set[int]:
-        """Make rows for foreign tasks, as ours under `token`; the keys (numbers of the ids) of those that were made.
+        """Make rows for external tasks, as ours under `token`; the keys (numbers of the ids) of those that were made.
 
         Whoever was quicker keeps the others: a claim tells. Without an answer it tells of all of them.
         """
@@ -296,46 +298,46 @@ class JobStore:
 
     # --- settle
 
-    async def finish(self, endings: Sequence[Ending], done_claims: Sequence[UUID] = ()) -> set[int]:
+    async def finish(self, finishes: Sequence[Finish], done_claims: Sequence[UUID] = ()) -> set[int]:
         """Write ends; returns the keys (numbers of the ids) of what is done now.
 
         Look at the others: done before, locked, or refused. A transaction for those that completed and made nothing,
         and one for the others. May be repeated.
         """
-        endings = sorted(endings, key=lambda ending: ending.id.int)
-        others = [ending for ending in endings if ending.artifacts or ending.state != JobState.COMPLETED]
-        plain = endings
+        finishes = sorted(finishes, key=lambda finish: finish.id.int)
+        others = [finish for finish in finishes if finish.artifacts or finish.state != JobState.COMPLETED]
+        plain = finishes
         if others:
-            plain = [ending for ending in endings if not ending.artifacts and ending.state == JobState.COMPLETED]
+            plain = [finish for finish in finishes if not finish.artifacts and finish.state == JobState.COMPLETED]
         done: set[int] = set()
         if plain or not others:  # the settled claims go in any case
             rows = await self._pool.fetch(
                 sql.COMPLETE_JOBS,
-                _array([ending.id for ending in plain]),
-                _array([ending.token for ending in plain]),
-                [ending.result for ending in plain],
-                _array([ending.seconds for ending in plain]),
+                _array([finish.id for finish in plain]),
+                _array([finish.token for finish in plain]),
+                [finish.result for finish in plain],
+                _array([finish.seconds for finish in plain]),
                 done_claims,
                 refusable=True,
             )
-            done = {ending.id.int for ending in plain}
+            done = {finish.id.int for finish in plain}
             done.difference_update(job_id.int for (job_id,) in rows)
         if others:
             done |= await self._finish(others, () if plain else done_claims)
         return done
 
-    async def _finish(self, endings: Sequence[Ending], done_claims: Sequence[UUID]) -> set[int]:
-        kept = [(ending.id, artifact) for ending in endings for artifact in ending.artifacts]
+    async def _finish(self, finishes: Sequence[Finish], done_claims: Sequence[UUID]) -> set[int]:
+        kept = [(finish.id, artifact) for finish in finishes for artifact in finish.artifacts]
         rows = await self._pool.fetch(
             sql.FINISH_JOBS,
-            [ending.id for ending in endings],
-            [ending.token for ending in endings],
-            [ending.state for ending in endings],
-            [ending.result for ending in endings],
-            [clean(ending.error, ERROR_LENGTH_MAX) for ending in endings],
-            [clean(ending.traceback, TRACEBACK_LENGTH_MAX) for ending in endings],
-            [ending.outcome for ending in endings],
-            [ending.seconds for ending in endings],
+            [finish.id for finish in finishes],
+            [finish.token for finish in finishes],
+            [finish.state for finish in finishes],
+            [finish.result for finish in finishes],
+            [clean(finish.error, ERROR_LENGTH_MAX) for finish in finishes],
+            [clean(finish.traceback, TRACEBACK_LENGTH_MAX) for finish in finishes],
+            [finish.outcome for finish in finishes],
+            [finish.seconds for finish in finishes],
             [job_id for job_id, _ in kept],
             [clean(artifact.name, 200) for _, artifact in kept],
             [artifact.content_type for _, artifact in kept],
@@ -346,27 +348,27 @@ class JobStore:
         )
         return {row[0].int for row in rows}
 
-    async def release(
-        self, batch: UUID, queue: str, releases: Sequence[Release], done_claims: Sequence[UUID] = ()
+    async def requeue(
+        self, batch: UUID, queue: str, requeues: Sequence[Requeue], done_claims: Sequence[UUID] = ()
     ) -> dict[UUID, JobState]:
         """Make jobs wait again, marked under `batch`; id -> state (pending, or cancelled where a person asked).
 
         May be repeated, each time under a batch of its own. Look at the ids that are missing: done before, locked, or
         refused.
         """
-        releases = sorted(releases, key=lambda release: release.id.int)
+        requeues = sorted(requeues, key=lambda requeue: requeue.id.int)
         rows = await self._pool.fetch(
-            sql.RELEASE_JOBS,
+            sql.REQUEUE_JOBS,
             batch,
             queue,
-            [release.id for release in releases],
-            [release.token for release in releases],
-            [release.counter for release in releases],
-            [release.delay_ms for release in releases],
-            [clean(release.error, ERROR_LENGTH_MAX) for release in releases],
-            [clean(release.traceback, TRACEBACK_LENGTH_MAX) for release in releases],
-            [release.outcome for release in releases],
-            [release.seconds for release in releases],
+            [requeue.id for requeue in requeues],
+            [requeue.token for requeue in requeues],
+            [requeue.counter for requeue in requeues],
+            [requeue.delay_ms for requeue in requeues],
+            [clean(requeue.error, ERROR_LENGTH_MAX) for requeue in requeues],
+            [clean(requeue.traceback, TRACEBACK_LENGTH_MAX) for requeue in requeues],
+            [requeue.outcome for requeue in requeues],
+            [requeue.seconds for requeue in requeues],
             done_claims,
             refusable=True,
         )
@@ -374,12 +376,12 @@ class JobStore:
 
     # --- sweep
 
-    async def take_marks(self, queue: str, *, age_seconds: float, limit: int) -> list[tuple[UUID, list[UUID], bool]]:
-        """Marks that are old enough: (batch, ids, may it be dropped once they are pushed?).
+    async def take_outbox(self, queue: str, *, age_seconds: float, limit: int) -> list[tuple[UUID, list[UUID], bool]]:
+        """Outbox entries that are old enough: (batch, ids, may it be dropped once they are pushed?).
 
         Nobody else takes them for `age_seconds`.
         """
-        rows = await self._pool.fetch(sql.TAKE_MARKS, queue, age_seconds, limit)
+        rows = await self._pool.fetch(sql.TAKE_OUTBOX, queue, age_seconds, limit)
         return [(row["batch"], list(row["ids"]), row["whole"]) for row in rows]
 
     async def waiting(self, ids: Sequence[UUID], *, after: UUID | None, bytes_max: int) -> list[tuple[UUID, int, Task]]:
@@ -390,13 +392,13 @@ class JobStore:
     # --- recovery
 
     async def recover(
-        self, owner: UUID, queue: str, batch: UUID, *, blameless: bool, noted: Sequence[UUID], max_recoveries: int
+        self, owner: UUID, queue: str, batch: UUID, *, blameless: bool, started: Sequence[UUID], max_recoveries: int
     ) -> dict[UUID, JobState]:
         """Take the jobs of an owner that is gone back; id -> state.
 
-        May be repeated, each time under a batch of its own: what a lost answer had said stands in its mark.
+        May be repeated, each time under a batch of its own: what a lost answer had said stands in its outbox entry.
         """
-        rows = await self._pool.fetch(sql.RECOVER_JOBS, owner, queue, batch, blameless, noted, max_recoveries)
+        rows = await self._pool.fetch(sql.RECOVER_JOBS, owner, queue, batch, blameless, started, max_recoveries)
         return {row["id"]: JobState(row["state"]) for row in rows}
 
     async def owners(self, queue: str) -> set[UUID]:
@@ -415,20 +417,28 @@ class JobStore:
 
     # --- loss of Redis
 
-    async def known(self, queue: str) -> Known:
+    async def read_checkpoint(self, queue: str) -> Checkpoint:
         """What Redis was last known to be and to remember."""
-        [row] = await self._pool.fetch(sql.GET_KNOWN, queue)
-        return Known(row["run"], row["n"], row["now_ms"])
+        [row] = await self._pool.fetch(sql.READ_CHECKPOINT, queue)
+        return Checkpoint(row["server_run_id"], row["position_ms"], row["now_ms"])
 
-    async def reconcile(self, queue: str, known: Known, run: str, mark: int) -> int | None:
+    async def outbox_lost(self, queue: str, known: Checkpoint, server_run_id: str, position_ms: int) -> int | None:
         """Mark what is pending and may be missing in Redis; how many. None: somebody else did, or it is too soon."""
         seconds = RECONCILE_SECONDS
-        [row] = await self._pool.fetch_slowly(sql.RECONCILE_JOBS, queue, known.run, known.n, run, mark, seconds=seconds)
-        return int(row["marked"]) if row["guarded"] else None
+        [row] = await self._pool.fetch_slowly(
+            sql.OUTBOX_LOST_JOBS,
+            queue,
+            known.server_run_id,
+            known.position_ms,
+            server_run_id,
+            position_ms,
+            seconds=seconds,
+        )
+        return int(row["added"]) if row["guarded"] else None
 
-    async def advance(self, queue: str, run: str, known: Known) -> None:
+    async def advance_checkpoint(self, queue: str, server_run_id: str, known: Checkpoint) -> None:
         """Redis remembers `known.now_ms` now."""
-        await self._pool.fetch(sql.ADVANCE_KNOWN, queue, run, known.n, known.now_ms)
+        await self._pool.fetch(sql.ADVANCE_CHECKPOINT, queue, server_run_id, known.position_ms, known.now_ms)
 
     async def pending(self, queue: str, *, after: UUID, limit: int, before_ms: int) -> list[UUID]:
         """What is pending since before `before_ms` of Postgres's clock, in the order of ids, behind `after`."""
@@ -471,7 +481,7 @@ class JobStore:
         more, floor = rows[0]["more"], rows[0]["floor"]
         shown = [_shown(row) for row in rows if row["id"] is not None]
         if floor is not None:
-            waiting = [(job.created_at, job.id) for job in shown if job.run_at is None]
+            waiting = [(row["created_at"], row["id"]) for row in rows if row["id"] is not None and not row["requeued"]]
             self._oldest_waiting.learn(queue, job_type, floor, waiting, used)
         return shown, more
 

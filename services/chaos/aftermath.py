@@ -39,7 +39,7 @@ class Aftermath:
         counts: dict[str, int] = {}
         if self._pool is not None:
             [row] = await self._pool.fetch(sql.UNSETTLED, self._queue.name)
-            counts |= {"rows without an end": row["waiting"], "marks": row["unpushed"], "claims": row["claimed"]}
+            counts |= {"rows without an end": row["waiting"], "marks": row["outbox"], "claims": row["claimed"]}
         tasks = await self._queue.count_tasks()
         leases = set(await self._queue.lease_scores()) | await self._queue.published_leases()
         without = len(set(workers) - set(await self.workers()))
@@ -59,7 +59,7 @@ class Aftermath:
         found = [f"the key {key} is left" for key in sorted(await left_over(self._queue, dead=self._pool is None))]
         if self._pool is not None:
             [row] = await self._pool.fetch(sql.UNSETTLED, self._queue.name)
-            found += [f"{row[name]} {name} are left" for name in ("waiting", "unpushed", "claimed") if row[name]]
+            found += [f"{row[name]} {name} are left" for name in ("waiting", "outbox", "claimed") if row[name]]
         return found
 
     async def rows(self) -> dict[int, list[Row]] | None:
@@ -95,7 +95,7 @@ class Aftermath:
         return dead, strange
 
     async def remove(self) -> None:
-        """Remove all keys and tables: others may use the servers. Shielded, bounded; a server that is away is skipped."""
+        """Remove all keys and tables: others may use the servers. Shielded, bounded; skips a server that is away."""
         with trio.move_on_after(REMOVE_SECONDS, shield=True):
             with contextlib.suppress(QueueUnavailable):
                 await self._queue.remove()

@@ -47,5 +47,5 @@ async def check_rows(queue: Queue, fetch: Fetch, *, taken_by_others: Collection[
 async def left_over(queue: Queue, *, dead: bool = False) -> set[str]:
     """Keys of this queue that are there though nothing waits and no worker lives. What Redis remembers of Postgres
     stays, and, where they are the only trace of a job (`dead`), the dead letters."""
-    kept = {queue.keys.mark, queue.keys.rows} | ({queue.keys.dead} if dead else set())
+    kept = {queue.keys.checkpoint, queue.keys.rows} | ({queue.keys.dead} if dead else set())
     return await queue.key_names() - kept

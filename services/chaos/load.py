@@ -1,4 +1,4 @@
-"""The clients of a chaos run, over HTTP, and a foreign program that uses RPUSH. They record each answer."""
+"""The clients of a chaos run, over HTTP, and an external program that uses RPUSH. They record each answer."""
 
 import time
 from random import Random

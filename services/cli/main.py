@@ -140,7 +140,7 @@ def migrate() -> None:
 def reconcile(dry_run: bool) -> None:
     """Push every pending job that is missing in Redis.
 
-    Workers notice a loss of Redis by themselves; this is for when you know better. It pushes what a foreign program
+    Workers notice a loss of Redis by themselves; this is for when you know better. It pushes what an external program
     has taken as well: the two cannot be told apart.
     """
     import trio

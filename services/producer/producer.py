@@ -22,9 +22,9 @@ from workqueue.core.errors import (
 from workqueue.core.queue import Queue, open_queue
 from workqueue.core.settings import Settings, without_password
 from workqueue.core.steps.installation import Installation
-from workqueue.core.steps.loss import Loss
-from workqueue.core.steps.marks import Ledger
-from workqueue.core.steps.submit import BATCH_BYTES_MAX, BATCH_MAX, Accepted, Submit, size
+from workqueue.core.steps.piggyback import Piggyback
+from workqueue.core.steps.redis_loss import RedisLoss
+from workqueue.core.steps.submit import BATCH_BYTES_MAX, BATCH_MAX, Submit, SubmitResult, size
 from workqueue.core.steps.submit_once import Keyed, SubmitOnce, keyed_size
 from workqueue.core.store import JobStore, migrate, open_store
 from workqueue.core.wire import Submission
@@ -34,7 +34,7 @@ from workqueue.services.http.answers import Refused
 ENTER_SECONDS = 5.0  #: how long a request waits for room in the Batcher
 WAITING_MAX = 1000
 INSTALLATION_SECONDS = 1.0  #: between two looks whether our database is the one of the queue
-QUIET_SECONDS = 1.0  #: without a batch for so long, marks are removed by a statement of their own
+QUIET_SECONDS = 1.0  #: without a batch for so long, outbox entries are removed by a statement of their own
 FLUSH_SECONDS = 2.0
 READS_MAX = 4  #: of the pool's 8 connections: pages must not keep submits, or the watch, from Postgres
 READ_ENTER_SECONDS = 5.0
@@ -42,7 +42,7 @@ READ_ENTER_SECONDS = 5.0
 log = logging.getLogger(__name__)
 
 Item = TypeVar("Item")
-Answer = TypeVar("Answer", bound=Accepted | KeyReused)
+Answer = TypeVar("Answer", bound=SubmitResult | KeyReused)
 
 
 class Producer:
@@ -59,9 +59,9 @@ class Producer:
         self.postgres: Dependency | None = None
         self.installation: Installation
         self._looked = trio.Event()  #: for the first time, answered or not
-        self._batcher: Batcher[Submission, Accepted]
-        self._keyed_batcher: Batcher[Keyed, Accepted | KeyReused]
-        self._ledger: Ledger
+        self._batcher: Batcher[Submission, SubmitResult]
+        self._keyed_batcher: Batcher[Keyed, SubmitResult | KeyReused]
+        self._piggyback: Piggyback
         self._submit: Submit
         self._bulk_turn = trio.CapacityLimiter(1)
         self._reads = trio.CapacityLimiter(READS_MAX)
@@ -112,9 +112,9 @@ class Producer:
                 "Postgres", f"Start it, or point DATABASE_URL (now {database_url}) to one that runs"
             )
         self.installation = Installation(self.queue, self.store)
-        self._ledger = Ledger()
-        self._submit = Submit(self.queue, self.store, self._ledger)
-        once = SubmitOnce(self.queue, self.store, self._ledger, self._submit, ttl_seconds=settings.idempotency_ttl)
+        self._piggyback = Piggyback()
+        self._submit = Submit(self.queue, self.store, self._piggyback)
+        once = SubmitOnce(self.queue, self.store, self._piggyback, self._submit, ttl_seconds=settings.idempotency_ttl)
         limits = {"batch_max": BATCH_MAX, "waiting_max": WAITING_MAX, "bytes_max": BATCH_BYTES_MAX}
         self._batcher = Batcher(partial(self._run_batch, self._submit.run_batch), **limits, size=size)
         self._keyed_batcher = Batcher(partial(self._run_batch, once.run_batch), **limits, size=keyed_size)
@@ -160,7 +160,7 @@ class Producer:
         The first look ever marks whatever is pending, because nothing is known yet. Made here it finds an empty queue;
         left to the first worker, it would push all that was accepted before a second time (15 % more work in a drain).
         """
-        loss = Loss(self.queue, store)
+        loss = RedisLoss(self.queue, store)
         await self.installation.known.wait()
         while True:
             try:
@@ -172,12 +172,12 @@ class Producer:
             await trio.sleep(QUIET_SECONDS)
 
     async def _clear_marks(self, store: JobStore) -> None:
-        """While batches follow each other, each takes the marks of those before it along; the last needs us."""
+        """While batches follow each other, each takes the entries of those before it along; the last needs us."""
         while True:
             await trio.sleep(QUIET_SECONDS / 2)
             if trio.current_time() - self._last_batch_at >= QUIET_SECONDS:
                 try:
-                    await self._ledger.clear(store)
+                    await self._piggyback.clear(store)
                 except StoreUnavailable:
                     continue  # they are kept; the watch tells about the outage
 
@@ -186,8 +186,8 @@ class Producer:
             return
         with trio.move_on_after(FLUSH_SECONDS):
             try:
-                await self._ledger.clear(self.store)
-            except StoreUnavailable as error:  # a mark that stays costs one needless push by the sweep
+                await self._piggyback.clear(self.store)
+            except StoreUnavailable as error:  # an outbox entry that stays costs one needless push by the sweep
                 log.info("marks are left to the sweep: %s", error)
 
     # --- for the routes
@@ -246,7 +246,7 @@ class Producer:
             self.redis.failed(failure)
         return answers
 
-    async def enqueue_many(self, submissions: Sequence[Submission]) -> list[Accepted | BatchFailed]:
+    async def enqueue_many(self, submissions: Sequence[Submission]) -> list[SubmitResult | BatchFailed]:
         """Accept up to BATCH_MAX jobs that came together; the answer for each, in order. Callers take turns, also those
         that have read nothing but what they must refuse.
 

@@ -13,7 +13,7 @@ from workqueue.core.errors import PermanentFailure, WorkQueueError
 from workqueue.core.handlers import Handler
 from workqueue.core.job import Job
 from workqueue.core.outcome import Complete, Failed, Outcome
-from workqueue.core.steps.lease import Held
+from workqueue.core.steps.lease import ClaimedTask
 from workqueue.services.worker.tracebacks import Tracebacks
 
 RESULT_BYTES_MAX = 1024 * 1024
@@ -38,7 +38,7 @@ class Attempt(Struct, eq=False, gc=False):
 
     handler: Handler
     job: Job
-    held: Held  #: what the job was claimed as
+    claimed: ClaimedTask  #: what the job was claimed as
     is_last_chance: bool = False  #: if the worker dies once more, the job has failed
     started_at: float = 0.0  #: trio's clock
 

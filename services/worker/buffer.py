@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import trio
 
-from workqueue.core.steps.lease import Held
+from workqueue.core.steps.lease import ClaimedTask
 
 
 class Buffer:
@@ -16,7 +16,7 @@ class Buffer:
     """
 
     def __init__(self) -> None:
-        self._items: deque[Held] = deque()
+        self._items: deque[ClaimedTask] = deque()
         self._idle = trio.lowlevel.ParkingLot()
         self._room = trio.lowlevel.ParkingLot()
         self._low = 0
@@ -31,16 +31,16 @@ class Buffer:
         return len(self._idle)
 
     @property
-    def head(self) -> Held | None:
+    def head(self) -> ClaimedTask | None:
         """The job that `pop` would return."""
         return self._items[0] if self._items else None
 
-    def extend(self, items: Sequence[Held]) -> None:
+    def extend(self, items: Sequence[ClaimedTask]) -> None:
         """Add to the tail and wake two consumers."""
         self._items.extend(items)
         self._wake_two()
 
-    def pop(self) -> Held | None:
+    def pop(self) -> ClaimedTask | None:
         """The head; None: the buffer is empty."""
         items = self._items
         if not items:
@@ -51,7 +51,7 @@ class Buffer:
             self._room.unpark_all()
         return held
 
-    async def take(self) -> Held | None:
+    async def take(self) -> ClaimedTask | None:
         """The head, as soon as there is one; None once the buffer is closed. Cancelled: nothing is taken.
 
         A consumer that waited wakes two more (1, 2, 4, ...). So ten jobs do not wake a thousand consumers, and jobs of
@@ -81,7 +81,7 @@ class Buffer:
         """When the head was claimed (trio's clock); None: there is none."""
         return self._items[0].claimed_at if self._items else None
 
-    def drain(self) -> list[Held]:
+    def drain(self) -> list[ClaimedTask]:
         """Remove and return all jobs, to give them back."""
         items = list(self._items)
         self._items.clear()

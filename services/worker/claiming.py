@@ -8,7 +8,7 @@ import trio
 
 from workqueue.core.errors import LeaseLost, QueueUnavailable, StoreUnavailable
 from workqueue.core.steps.claim import AUDIT_SECONDS, CLAIM_MAX, Claim
-from workqueue.core.steps.lease import Held, Lease
+from workqueue.core.steps.lease import ClaimedTask, Lease
 from workqueue.core.steps.until_answered import TRIP_SECONDS
 from workqueue.services.worker.buffer import Buffer
 from workqueue.services.worker.consumers import Consumers
@@ -93,7 +93,7 @@ class Claiming:
             if given := await self._claim.audit(lease):
                 log.info("gave back %d jobs of claims whose answers were lost", given)
         if self._consumers.environment.fault is not None:  # another machine may have what this one lacks
-            self._consumers.put_back(self._buffer.drain())
+            self._consumers.give_back(self._buffer.drain())
             await trio.sleep(LACKING_SECONDS)
             return
         if self._consumers.yield_next_claim:  # a worker that knows the type should claim before this one
@@ -107,14 +107,14 @@ class Claiming:
             return
         # A stop that came during the last claim, or before this task ran again, has met no checkpoint yet.
         await trio.lowlevel.checkpoint_if_cancelled()
-        held = await self._take(lease, count)
-        if held and self._is_empty:
+        claimed = await self._take(lease, count)
+        if claimed and self._is_empty:
             # The consumers that were woken go first, the next trip can wait. Twice, because within one turn of its loop
             # Trio runs this task and them in any order.
             await trio.lowlevel.checkpoint()
             await trio.lowlevel.checkpoint()
 
-    async def _take(self, lease: Lease, count: int) -> list[Held]:
+    async def _take(self, lease: Lease, count: int) -> list[ClaimedTask]:
         """Claim once; where the last claim has emptied the list, wait for a task first.
 
         Shielded, except for the wait, so that a stop leaves no claim half done; bounded by `end_soon`, because an
@@ -123,15 +123,15 @@ class Claiming:
         with trio.CancelScope(shield=not self._is_empty) as self._under_way:
             began = trio.current_time()
 
-            def found() -> None:
+            def on_task_available() -> None:
                 nonlocal began
                 self._under_way.shield, began = True, trio.current_time()
 
-            held = await self._claim.run_once(lease, count, found if self._is_empty else None)
-            self._buffer.extend(held)
-            self._is_empty = len(held) < count
+            claimed = await self._claim.run_once(lease, count, on_task_available if self._is_empty else None)
+            self._buffer.extend(claimed)
+            self._is_empty = len(claimed) < count
             self._prefetch.claimed(trio.current_time() - began)
-            return held
+            return claimed
         return []  # a stop: the audit gives back what the claim took
 
     def _room(self) -> int:
@@ -160,6 +160,6 @@ class Claiming:
         The next claim waits until they are back, or it would take the jobs behind them.
         """
         self._prefetch.reset(self._counts.finished)
-        self._consumers.put_back(self._buffer.drain())
+        self._consumers.give_back(self._buffer.drain())
         with trio.move_on_after(GIVE_BACK_SECONDS):
             await self._outcomes.wait_empty()

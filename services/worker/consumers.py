@@ -14,10 +14,10 @@ import trio
 from workqueue.core.errors import InvalidTask, QueueUnavailable
 from workqueue.core.handlers import Registry
 from workqueue.core.job import Job
-from workqueue.core.outcome import Bury, Complete, Failed, Interrupted, NotStarted, Outcome, Retry, Verdict, judge
+from workqueue.core.outcome import Complete, Fail, Failed, Interrupted, NotStarted, Outcome, Retry, Verdict, decide
 from workqueue.core.queue import Queue
-from workqueue.core.steps.lease import Held, Lease
-from workqueue.core.steps.settle import Settled
+from workqueue.core.steps.lease import ClaimedTask, Lease
+from workqueue.core.steps.settle import Ending
 from workqueue.core.steps.until_answered import UntilAnswered
 from workqueue.core.wire import decode_payload
 from workqueue.services.published import RunningJob
@@ -104,31 +104,31 @@ class Consumers:
 
     def interrupt(self, lease: Lease) -> None:
         """The lease is lost: cancel its jobs. Their outcomes are refused, or give the rows back."""
-        for slot, held in self._running():
-            if held.lease is lease:
+        for slot, claimed in self._running():
+            if claimed.lease is lease:
                 slot.interrupt()
 
-    def put_back(self, items: list[Held]) -> None:
+    def give_back(self, items: list[ClaimedTask]) -> None:
         """Give back jobs that have not started."""
-        for held in items:
+        for claimed in items:
             self._counts.given_back += 1
-            self._put(held, NotStarted())
+            self._put(claimed, NotStarted())
 
     def abandon(self) -> None:
         """The last resort at a stop: give back jobs that ignore their cancellation; they end with the process."""
-        for slot, held in self._running():
+        for slot, claimed in self._running():
             log.error("job %s (%s) ignores its cancellation: it is given back and ends with the process",
-                      held.job_id, held.task.type)  # fmt: skip
-            self._put(held, Interrupted(), slot.seconds)
+                      claimed.job_id, claimed.task.type)  # fmt: skip
+            self._put(claimed, Interrupted(), slot.seconds)
 
     def shown(self) -> list[RunningJob]:
         """The jobs that run now, for the page; at most RUNNING_SHOWN_MAX."""
         running = islice(self._running(), RUNNING_SHOWN_MAX)
-        return [RunningJob(str(held.job_id), held.task.type, round(slot.seconds, 1)) for slot, held in running]
+        return [RunningJob(str(claimed.job_id), claimed.task.type, round(slot.seconds, 1)) for slot, claimed in running]
 
     def described(self) -> str:
         """Some of the jobs that run now, in words. May be called from any thread."""
-        shown = [f"job {held.job_id} ({held.task.type})" for _, held in islice(self._running(), 5)]
+        shown = [f"job {claimed.job_id} ({claimed.task.type})" for _, claimed in islice(self._running(), 5)]
         return ", ".join(shown) or "no jobs"
 
     def job_in(self, stack: Sequence[FrameType]) -> str | None:
@@ -138,10 +138,10 @@ class Consumers:
                 return f"job {attempt.job.id} ({attempt.job.type})"
         return None
 
-    def _running(self) -> Iterator[tuple[Slot, Held]]:
+    def _running(self) -> Iterator[tuple[Slot, ClaimedTask]]:
         for slot in self._slots:
             if (attempt := slot.attempt) is not None:
-                yield slot, attempt.held
+                yield slot, attempt.claimed
 
     async def _consume(self, slot: Slot, nursery: trio.Nursery, context: contextvars.Context) -> None:
         slot.frame = inspect.currentframe()
@@ -160,39 +160,39 @@ class Consumers:
         not hold up the jobs behind them longer than other failures would.
         """
         while True:
-            held = self._buffer.head
-            if held is None or self._outcomes.full or self.environment.fault is not None:
+            claimed = self._buffer.head
+            if claimed is None or self._outcomes.full or self.environment.fault is not None:
                 return None
-            if held.counters.recoveries or held.lease.lost or not self._may_start(held.lease):
+            if claimed.counters.recoveries or claimed.lease.lost or not self._may_start(claimed.lease):
                 return None
-            prepared = self._prepare(held)
+            prepared = self._prepare(claimed)
             if prepared is None:
-                if self._peers.knew(held.task.type) is not False:
+                if self._peers.knew(claimed.task.type) is not False:
                     return None
-                prepared = _unsupported(held)
+                prepared = _unsupported(claimed)
             self._buffer.pop()
             if isinstance(prepared, Attempt):
                 return prepared
-            self._put(held, prepared)
+            self._put(claimed, prepared)
 
     async def _take(self) -> Attempt | None:
         """The next job that may start; None once the buffer is closed. A job that may not start goes back or ends."""
         while True:
             if self._outcomes.full:
                 await self._outcomes.wait_for_room()
-            if (held := await self._buffer.take()) is None:
+            if (claimed := await self._buffer.take()) is None:
                 return None
             if self.environment.fault is not None:
-                self.put_back([held])
+                self.give_back([claimed])
                 continue
-            prepared = await self._prepare_carefully(held)
+            prepared = await self._prepare_carefully(claimed)
             if isinstance(prepared, Attempt):
                 return prepared
-            self._put(held, prepared)
+            self._put(claimed, prepared)
 
-    def _prepare(self, held: Held, *, is_last_chance: bool = False) -> Attempt | Outcome | None:
+    def _prepare(self, claimed: ClaimedTask, *, is_last_chance: bool = False) -> Attempt | Outcome | None:
         """A job ready to start, or its failure; None: this worker has no handler for it."""
-        task = held.task
+        task = claimed.task
         handler = self._registry.get(task.type)
         if handler is None:
             return None
@@ -200,47 +200,47 @@ class Consumers:
             payload = decode_payload(task.payload)
         except InvalidTask as error:
             return Failed(str(error), permanent=True)
-        job = Job(held.job_id, task.type, payload, held.counters.run, task.retries, self._keeps_artifacts)
-        return Attempt(handler, job, held, is_last_chance)
+        job = Job(claimed.job_id, task.type, payload, claimed.counters.run, task.retries, self._keeps_artifacts)
+        return Attempt(handler, job, claimed, is_last_chance)
 
-    async def _prepare_carefully(self, held: Held) -> Attempt | Outcome:
+    async def _prepare_carefully(self, claimed: ClaimedTask) -> Attempt | Outcome:
         """The same, for a job that needs a wait or a trip. Cancelled: it goes back."""
-        is_last_chance = held.counters.recoveries >= self._last_chance
+        is_last_chance = claimed.counters.recoveries >= self._last_chance
         if is_last_chance and self._last_chances:  # one at a time: if this worker dies, that job is to blame
             return NotStarted(LAST_CHANCE_DELAY_MS)
         self._last_chances += is_last_chance
         prepared: Attempt | Outcome = NotStarted()
         try:
-            prepared = await self._checked(held, is_last_chance)
+            prepared = await self._checked(claimed, is_last_chance)
         except trio.Cancelled:
-            self._put(held, NotStarted())
+            self._put(claimed, NotStarted())
             raise
         finally:
             if not isinstance(prepared, Attempt):
                 self._last_chances -= is_last_chance
         return prepared
 
-    async def _checked(self, held: Held, is_last_chance: bool) -> Attempt | Outcome:
-        if held.counters.recoveries and not await self._note_start(held):
+    async def _checked(self, claimed: ClaimedTask, is_last_chance: bool) -> Attempt | Outcome:
+        if claimed.counters.recoveries and not await self._note_start(claimed):
             return NotStarted()
         # An outage, or this process woke from a freeze. The lease thread finds out which; it sets no event.
-        while not (self._may_start(held.lease) or held.lease.lost):  # noqa: ASYNC110
+        while not (self._may_start(claimed.lease) or claimed.lease.lost):  # noqa: ASYNC110
             await trio.sleep(0.1)
-        if held.lease.lost:
+        if claimed.lease.lost:
             return NotStarted()
-        return self._prepare(held, is_last_chance=is_last_chance) or await self._without_handler(held)
+        return self._prepare(claimed, is_last_chance=is_last_chance) or await self._without_handler(claimed)
 
-    async def _note_start(self, held: Held) -> bool:
+    async def _note_start(self, claimed: ClaimedTask) -> bool:
         """A worker has died while this job ran: record the start, or a second death could not be blamed on it."""
-        return await self._until_answered(partial(self._queue.note_start, held.lease.id, held.number))
+        return await self._until_answered(partial(self._queue.record_suspect_start, claimed.lease.id, claimed.number))
 
-    async def _without_handler(self, held: Held) -> Outcome:
+    async def _without_handler(self, claimed: ClaimedTask) -> Outcome:
         try:
-            known = await self._peers.know(held.task.type)
+            known = await self._peers.know(claimed.task.type)
         except QueueUnavailable:
             known = True  # unknown: the task comes again
         if not known:
-            return _unsupported(held)
+            return _unsupported(claimed)
         self.yield_next_claim = True
         return NotStarted(int(UNKNOWN_TYPE_DELAY_MS * self._random.uniform(0.5, 1.5)))
 
@@ -251,14 +251,14 @@ class Consumers:
         if type(outcome) is NotStarted:  # isinstance would take 0.1 us to say no
             self.environment.lacks(outcome.lacking)
             self._counts.given_back += 1
-            self._put(attempt.held, outcome)
+            self._put(attempt.claimed, outcome)
         else:
-            self._put(attempt.held, outcome, seconds)
+            self._put(attempt.claimed, outcome, seconds)
 
-    def _put(self, held: Held, outcome: Outcome, seconds: float | None = None) -> None:
+    def _put(self, claimed: ClaimedTask, outcome: Outcome, seconds: float | None = None) -> None:
         """Decide what follows from an outcome, count and log it once, and hand it over."""
-        task = held.task
-        verdict = outcome if isinstance(outcome, Complete) else self._judged(outcome, held)
+        task = claimed.task
+        verdict = outcome if isinstance(outcome, Complete) else self._judged(outcome, claimed)
         counts = self._counts.of(task.type)
         if seconds is not None:
             self._counts.finished += 1
@@ -269,22 +269,22 @@ class Consumers:
             case Complete():
                 self._counts.done += 1
                 counts.done += 1
-            case Bury():
+            case Fail():
                 self._counts.failed += 1
                 counts.failed += 1
-                self._failures.tell(logging.ERROR, "failed", held, verdict)
+                self._failures.tell(logging.ERROR, "failed", claimed, verdict)
             case Retry():
                 self._counts.retried += 1
                 counts.retried += 1
-                self._failures.tell(logging.WARNING, "failed and will be retried", held, verdict)
-        self._outcomes.put(Settled(held, verdict, seconds))
+                self._failures.tell(logging.WARNING, "failed and will be retried", claimed, verdict)
+        self._outcomes.put(Ending(claimed, verdict, seconds))
 
-    def _judged(self, outcome: Outcome, held: Held) -> Verdict:
-        counters = held.counters
-        return judge(
+    def _judged(self, outcome: Outcome, claimed: ClaimedTask) -> Verdict:
+        counters = claimed.counters
+        return decide(
             outcome,
             failures=counters.attempts,
-            retries=held.task.retries,
+            retries=claimed.task.retries,
             interruptions=counters.interruptions,
             max_interruptions=self._max_interruptions,
         )
@@ -301,5 +301,5 @@ class Consumers:
             self.threads_left -= 1
 
 
-def _unsupported(held: Held) -> Failed:
-    return Failed(f"unsupported task type: {held.task.type}")
+def _unsupported(claimed: ClaimedTask) -> Failed:
+    return Failed(f"unsupported task type: {claimed.task.type}")

@@ -4,8 +4,8 @@ import logging
 
 import trio
 
-from workqueue.core.outcome import Bury, Retry
-from workqueue.core.steps.lease import Held
+from workqueue.core.outcome import Fail, Retry
+from workqueue.core.steps.lease import ClaimedTask
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +28,7 @@ class FailureLog:
         self._shown: set[tuple[str, str]] = set()
         self._shown_since = self._since
 
-    def tell(self, level: int, what: str, held: Held, verdict: Bury | Retry) -> None:
+    def tell(self, level: int, what: str, held: ClaimedTask, verdict: Fail | Retry) -> None:
         """One line with the job's id and the handler's traceback, unless that was shown lately; none beyond
         LINES_MAX."""
         if self._written >= LINES_MAX:

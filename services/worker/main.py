@@ -148,7 +148,7 @@ async def _prepare(settings: Settings, bridge: Bridge, worker: Worker) -> None:
     """
     await _migrate(settings, bridge)
     await worker.wait_for_installation()
-    await worker.wait_for_strangers_end()
+    await worker.wait_for_incompatible_workers()
 
 
 async def _migrate(settings: Settings, bridge: Bridge) -> None:

@@ -175,7 +175,7 @@ class WorkerCollector(Collector):
             family.add_metric([self._queue], value)
             yield family
         counters: tuple[tuple[str, str, float], ...] = (
-            ("workqueue_dropped_copies", "Copies of tasks that were dropped at the claim", now.copies),
+            ("workqueue_duplicate_tasks", "Copies of tasks that were dropped at the claim", now.copies),
             ("workqueue_invalid_tasks", "Tasks that were moved to the dead letters because they are none", now.invalid),
             ("workqueue_given_back", "Jobs given back without a verdict", self._snapshot.given_back),
             ("workqueue_recovered_leases", "Leases of dead workers that were recovered here", now.recovered_leases),

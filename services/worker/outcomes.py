@@ -6,7 +6,7 @@ from collections.abc import Callable
 import trio
 
 from workqueue.core.outcome import Complete, Verdict
-from workqueue.core.steps.settle import Settle, Settled
+from workqueue.core.steps.settle import Ending, Settle
 from workqueue.services.worker.heartbeats import Heartbeats
 
 BATCH_MAX = 1000
@@ -27,7 +27,7 @@ class Outcomes:
         self._settle = settle
         self._busy = busy
         self._heartbeats = heartbeats
-        self._waiting: deque[Settled] = deque()
+        self._waiting: deque[Ending] = deque()
         self._bytes = 0
         self._under_way = 0
         self._come = trio.lowlevel.ParkingLot()
@@ -41,7 +41,7 @@ class Outcomes:
     def __len__(self) -> int:
         return len(self._waiting) + self._under_way
 
-    def put(self, settled: Settled) -> None:
+    def put(self, settled: Ending) -> None:
         """Hand over, even where there is no room: consumers wait for it before their next job, so one each at most."""
         self._waiting.append(settled)
         self._bytes += size(settled.verdict)
@@ -76,7 +76,7 @@ class Outcomes:
         while len(self):
             await self._gone.park()
 
-    def _next_batch(self) -> list[Settled]:
+    def _next_batch(self) -> list[Ending]:
         if len(self._waiting) <= BATCH_MAX and self._bytes <= BATCH_BYTES_MAX:
             batch, self._bytes = list(self._waiting), 0
             self._waiting.clear()

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import trio
 
-from workqueue.core.protocol import OLDEST, PROTOCOL, is_stranger
+from workqueue.core.protocol import OLDEST, PROTOCOL, is_incompatible
 from workqueue.core.queue import Queue
 from workqueue.services.published import read_published
 
@@ -39,7 +39,7 @@ class Peers:
         return job_type in self._types
 
 
-async def find_stranger(queue: Queue, *, lease_seconds: float) -> str | None:
+async def find_incompatible_worker(queue: Queue, *, lease_seconds: float) -> str | None:
     """A worker of an incompatible release that is alive, in words for an operator; None: there is none.
 
     Called before a lease is taken, so that of two that start in the same instant neither waits for the other.
@@ -47,7 +47,7 @@ async def find_stranger(queue: Queue, *, lease_seconds: float) -> str | None:
     """
     for published, age_seconds in (await queue.workers()).values():
         worker = read_published(published)
-        if worker is not None and age_seconds < lease_seconds and is_stranger(worker.protocol, worker.oldest):
+        if worker is not None and age_seconds < lease_seconds and is_incompatible(worker.protocol, worker.oldest):
             return (
                 f"worker {worker.name[:SHOWN_MAX]} (version {worker.version[:SHOWN_MAX]}) speaks protocol "
                 f"{worker.protocol} and works beside {worker.oldest} and newer; this one speaks "

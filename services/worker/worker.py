@@ -20,14 +20,16 @@ from workqueue.core.retry import RetryPolicy
 from workqueue.core.settings import Settings
 from workqueue.core.steps.claim import Claim
 from workqueue.core.steps.dropped import Dropped
+from workqueue.core.steps.expiry import PruneKeys
+from workqueue.core.steps.fencing import Fencing
 from workqueue.core.steps.installation import Installation
 from workqueue.core.steps.lease import Lease
-from workqueue.core.steps.loss import Loss
-from workqueue.core.steps.marks import Ledger
-from workqueue.core.steps.observe import Observe
+from workqueue.core.steps.outbox import OutboxRelay
+from workqueue.core.steps.piggyback import Piggyback
+from workqueue.core.steps.promote import Promote
 from workqueue.core.steps.recover import Orphans, Recover
+from workqueue.core.steps.redis_loss import RedisLoss
 from workqueue.core.steps.settle import Settle
-from workqueue.core.steps.sweep import Promote, PruneKeys, Sweep
 from workqueue.core.steps.until_answered import OnFailure, UntilAnswered, ignore_failure
 from workqueue.core.store import JobStore
 from workqueue.services.published import Published
@@ -39,14 +41,14 @@ from workqueue.services.worker.lease_thread import RENEWALS_PER_TERM, LeaseThrea
 from workqueue.services.worker.leases import Leases
 from workqueue.services.worker.metrics import Counts, Gauges, Snapshot
 from workqueue.services.worker.outcomes import Outcomes
-from workqueue.services.worker.peers import find_stranger
+from workqueue.services.worker.peers import find_incompatible_worker
 from workqueue.services.worker.upkeep import repeat
 from workqueue.services.worker.watchdog import LEASE, Watchdog
 
 log = logging.getLogger(__name__)
 
 INSTALLATION_SECONDS = 1.0  #: between two checks that our database is the one of the queue
-STRANGER_SECONDS = 1.0  #: between two looks for workers of an incompatible release
+INCOMPATIBLE_SECONDS = 1.0  #: between two looks for workers of an incompatible release
 FLUSH_SECONDS = 5.0  #: to store the outcomes at a stop; after that, other workers recover the jobs
 PRUNE_SECONDS = 60.0
 ORPHANS_SECONDS = 5.0
@@ -74,17 +76,17 @@ class Worker:
         self._version = version("workqueue")  # once: it is read from disk, and no later step may depend on the disk
         self.counts = Counts(lambda job_type: registry.get(job_type) is not None)
         self.installation = Installation(queue, store)
-        self.stranger: str | None = None  #: a worker of an incompatible release that keeps this one from starting
+        self.incompatible: str | None = None  #: a worker of an incompatible release that keeps this one from starting
         self.heartbeats = Heartbeats()
         self.leases = Leases(self._lost)
         random = Random()  # noqa: S311 - jitter, no secret
         self._buffer = Buffer()
         self._dropped = Dropped()
-        self._ledger = Ledger()
-        self._claim = Claim(queue, store, self._ledger, self.name, self._until_answered, self._dropped)
+        self._piggyback = Piggyback()
+        self._claim = Claim(queue, store, self._piggyback, self.name, self._until_answered, self._dropped)
         policy = RetryPolicy(settings.retry_base_seconds, settings.retry_cap_seconds)
         self._outcomes = Outcomes(
-            Settle(queue, store, self._ledger, policy, random, self._until_answered, self._dropped),
+            Settle(queue, store, self._piggyback, policy, random, self._until_answered, self._dropped),
             self.heartbeats,
             busy=self._buffer.__len__,
         )
@@ -126,7 +128,7 @@ class Worker:
             look=self.watchdog.look,
             on_failure=on_failure,
         )
-        self._observe = Observe(
+        self._observe = Fencing(
             queue, term_seconds=term, mine=self._lease_id, steady_since=self._lease_thread.steady_since
         )
         self._orphans = Orphans(queue, store, term_seconds=term)
@@ -140,7 +142,7 @@ class Worker:
         )
         self.recover = recover()
         self.recover_orphans = recover()
-        self.loss = None if store is None else Loss(queue, store)
+        self.loss = None if store is None else RedisLoss(queue, store)
 
     # --- life
 
@@ -152,15 +154,15 @@ class Worker:
                 return
             await trio.sleep(INSTALLATION_SECONDS)
 
-    async def wait_for_strangers_end(self) -> None:
+    async def wait_for_incompatible_workers(self) -> None:
         """Wait until no worker of an incompatible release is alive. Before `run`; lasts through outages."""
-        look = partial(find_stranger, self.queue, lease_seconds=self.settings.lease_seconds)
-        while (stranger := await self._until_answered(look)) is not None:
-            if stranger != self.stranger:
-                log.warning("waiting: %s", stranger)
-            self.stranger = stranger
-            await trio.sleep(STRANGER_SECONDS)
-        self.stranger = None
+        look = partial(find_incompatible_worker, self.queue, lease_seconds=self.settings.lease_seconds)
+        while (found := await self._until_answered(look)) is not None:
+            if found != self.incompatible:
+                log.warning("waiting: %s", found)
+            self.incompatible = found
+            await trio.sleep(INCOMPATIBLE_SECONDS)
+        self.incompatible = None
 
     async def run(
         self, stop: Callable[[], Awaitable[None]], skip_grace: Callable[[], Awaitable[None]], ready: Callable[[], None]
@@ -204,9 +206,9 @@ class Worker:
             ("orphans", self._recover_orphans, ORPHANS_SECONDS),
         ]
         if self.store is not None:
-            loops.append(("sweep", Sweep(self.queue, self.store).run_once, 2.0))
+            loops.append(("sweep", OutboxRelay(self.queue, self.store).run_once, 2.0))
             loops.append(("prune keys", PruneKeys(self.store).run_once, PRUNE_SECONDS))
-            loops.append(("marks", partial(self._ledger.clear, self.store), 1.0))
+            loops.append(("marks", partial(self._piggyback.clear, self.store), 1.0))
         if self.loss is not None:
             loops.append(("loss", self.loss.run_once, 1.0))
         for name, run_once, every in loops:
@@ -226,7 +228,7 @@ class Worker:
         """Give back jobs that have not started where the queue has rows in a database that is not ours."""
         await self.installation.run_once()
         if not self._may_work():
-            self.consumers.put_back(self._buffer.drain())
+            self.consumers.give_back(self._buffer.drain())
 
     async def _watch_slots(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Stops beating when abandoned threads hold every slot, so that the watchdog replaces the process."""
@@ -253,7 +255,7 @@ class Worker:
                     "stopping: %d jobs run and get %g s, %d go back", len(self.consumers), grace, len(self._buffer)
                 )
                 self._buffer.close()
-                self.consumers.put_back(self._buffer.drain())
+                self.consumers.give_back(self._buffer.drain())
                 running.cancel_scope.deadline = trio.current_time() + grace
                 waiting.start_soon(_cancel_after, skip_grace, running.cancel_scope)
                 waiting.start_soon(self._end_after, grace + UNWIND_SECONDS, skip_grace)
@@ -290,7 +292,7 @@ class Worker:
                 await self.queue.end(lease.id)  # from here on no late claim of ours takes anything
                 await self._claim.audit(lease)  # what had not started goes back uncounted
                 if self.store is not None:
-                    await self._ledger.clear(self.store)
+                    await self._piggyback.clear(self.store)
             except (QueueUnavailable, StoreUnavailable) as error:
                 log.warning("could not release the lease, another worker will recover it: %s", error)
             else:
@@ -307,7 +309,7 @@ class Worker:
         """Redis no longer knows the lease, so other workers may run our jobs: cancel them, and give back the rest."""
         log.error("lease %s is lost: %d running jobs are cancelled", lease.id, len(self.consumers))
         self.consumers.interrupt(lease)
-        self.consumers.put_back(self._buffer.drain())
+        self.consumers.give_back(self._buffer.drain())
 
     async def _observe_and_recover(self) -> None:
         while self.leases.lost:  # this worker is the first to know of its own
@@ -352,8 +354,8 @@ class Worker:
             faults.setdefault("postgres", self.installation.refusal)
         if (lacking := self.consumers.environment.fault) is not None:
             faults["machine"] = lacking
-        if not faults and self.stranger is not None:
-            faults["workers"] = self.stranger
+        if not faults and self.incompatible is not None:
+            faults["workers"] = self.incompatible
         elif not faults and not self.can_claim:
             why = f" ({failed})" if (failed := self._lease_thread.error) else ""
             faults["lease"] = f"this worker has no fresh lease; it takes one as soon as Redis lets it{why}"
@@ -376,7 +378,7 @@ class Worker:
             buffered=len(self._buffer),
             unsettled=len(self._outcomes),
             threads_left=self.consumers.threads_left,
-            copies=self._claim.counts.copies,
+            copies=self._claim.counts.duplicates,
             invalid=self._claim.counts.invalid,
             concurrency=self.settings.worker_concurrency,
             recovered_leases=sum(counts.leases for counts in recovered),

@@ -13,11 +13,11 @@ from workqueue.services.chaos.invariants import check_rows, left_over, tasks_in_
 
 @pytest.fixture
 async def ids(queue, store, redis_url, queue_name):
-    """Two jobs that wait, of which the ready list knows, and two that a worker has; their marks are gone."""
+    """Two jobs that wait, of which the ready list knows, and two that a worker has; their checkpoints are gone."""
     steps = Steps(queue, store)
     ids = await steps.submit.run_batch([Submission("x", b"{}", 0)] * 4)
     await steps.claim.run_once(registered(redis_url, queue_name), 2)
-    await steps.ledger.clear(store)
+    await steps.piggyback.clear(store)
     return ids
 
 
@@ -30,7 +30,7 @@ async def test_a_row_that_waits_and_is_nowhere_is_seen_unless_it_is_marked_or_ta
     await queue._command("LPOP", queue.keys.ready)
     assert await check_rows(queue, psql) == [f"{ids[2]} is pending, and neither in Redis nor marked"]
     assert await check_rows(queue, psql, taken_by_others=[ids[2]]) == []
-    await psql("INSERT INTO unpushed (batch, queue, ids) VALUES ($1, $2, $3)", uuid7(), queue.name, [ids[2]])
+    await psql("INSERT INTO outbox (batch, queue, ids) VALUES ($1, $2, $3)", uuid7(), queue.name, [ids[2]])
     assert await check_rows(queue, psql) == []
 
 
@@ -64,14 +64,14 @@ async def test_what_is_left_over_is_seen(queue, store, psql, ids, database_schem
     assert await left_over(queue) == {keys.ready, keys.leases, keys.workers, keys.flight(lease)}
     await queue.remove()
     assert await left_over(queue) == set()
-    await queue._command("SET", keys.mark, 1)
+    await queue._command("SET", keys.checkpoint, 1)
     await queue._command("RPUSH", keys.dead, "x")
     assert await left_over(queue) == {keys.dead}
     assert await left_over(queue, dead=True) == set()
-    await psql("INSERT INTO unpushed (batch, queue, ids) VALUES ($1, $2, $3)", uuid7(), queue.name, [uuid4()])
+    await psql("INSERT INTO outbox (batch, queue, ids) VALUES ($1, $2, $3)", uuid7(), queue.name, [uuid4()])
     assert await after.left() == [
         f"the key {keys.dead} is left",
         "4 waiting are left",
-        "1 unpushed are left",
+        "1 outbox are left",
         "1 claimed are left",
     ]

@@ -2,7 +2,7 @@ import trio
 
 from tests.cli.support import workqueue
 from workqueue.core.steps.installation import Installation
-from workqueue.core.steps.marks import Ledger
+from workqueue.core.steps.piggyback import Piggyback
 from workqueue.core.steps.submit import Submit
 from workqueue.core.store import migrate
 from workqueue.core.wire import Submission
@@ -17,7 +17,7 @@ async def test_reconcile_pushes_what_is_missing_and_says_so(
         "DATABASE_SCHEMA": database_schema,
         "QUEUE_NAME": queue_name,
     }
-    await Submit(queue, store, Ledger()).run_batch([Submission("x", b"{}", 0)] * 500)
+    await Submit(queue, store, Piggyback()).run_batch([Submission("x", b"{}", 0)] * 500)
     await queue._command("LTRIM", queue.keys.ready, 100, -1)
 
     async def reconcile(*options: str) -> list[str]:

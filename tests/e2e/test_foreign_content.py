@@ -66,7 +66,7 @@ def spoil(redis: Redis, keys: Keys, leases: list[str]) -> None:
             "at": "hello", "hello": '{"type":"quick"}', b"\xff": b"\xff", "": "", "-1": "x", "01": "y", "1e5": "z",
             "9" * 400: "u", "3": b"\xff\x03", "4": "{}",
         })  # fmt: skip
-        redis.sadd(keys.started(lease), "hello", b"\xff", "", "3", "-7", "9" * 400)
+        redis.sadd(keys.suspect_starts(lease), "hello", b"\xff", "", "3", "-7", "9" * 400)
         redis.hset(keys.workers, lease, b"{}")
     redis.zadd(keys.leases, {leases[0]: -1})
     redis.zadd(keys.leases, {leases[1]: 0})
@@ -81,18 +81,18 @@ async def test_something_odd_in_each_key_ends_nothing_and_holds_up_nothing(
     keys = Keys(queue_name)
     leases = [str(uuid4()) for _ in range(3)]
     spoil(redis, keys, leases)
-    redis.set(keys.mark, MARKS[0])
+    redis.set(keys.checkpoint, MARKS[0])
     async with (
         serving(environ) as client,
         worker_process(nursery, tmp_path / "ledger", WORKER_CONCURRENCY="3", **environ) as worker,
     ):
         await until(partial(is_ready, client))
         await until(partial(is_ready, worker))
-        for mark in MARKS:
-            redis.set(keys.mark, mark)
+        for entry in MARKS:
+            redis.set(keys.checkpoint, entry)
             await enqueue(client)
             if "DATABASE_URL" in environ:
-                await until_true(lambda: redis.get(keys.mark) not in MARKS)
+                await until_true(lambda: redis.get(keys.checkpoint) not in MARKS)
         own = Keys(queue_name).flight(await lease_of(redis, keys, worker))
         redis.hset(own, mapping={"hello": "x", b"\xff": b"\xff"})
         redis.sadd(own.replace("flight", "started"), "hello")
@@ -131,8 +131,8 @@ async def test_each_key_of_another_type_is_named_by_both_services_and_survived(
         await enqueue(client)
         await until_true(lambda: sum(ledger_counts(tmp_path / "ledger")[1].values()) == 1)
         lease = await lease_of(redis, keys, worker)
-        spoil_types(redis, types | {keys.flight(lease): "hash", keys.started(lease): "set"})
-        await until(partial(names, worker, [*types, keys.flight(lease), keys.started(lease)]))
+        spoil_types(redis, types | {keys.flight(lease): "hash", keys.suspect_starts(lease): "set"})
+        await until(partial(names, worker, [*types, keys.flight(lease), keys.suspect_starts(lease)]))
         await until(partial(names, client, list(types)))
         assert (await client.post("/enqueue", json={"type": "quick"})).status_code == 500
         for path in ("/api/workers", "/api/overview", "/metrics", "/api/jobs"):
@@ -142,7 +142,7 @@ async def test_each_key_of_another_type_is_named_by_both_services_and_survived(
         assert len(done.stderr.splitlines()) == 1, done.stderr
         await trio.sleep(2)  # each service of the worker meets them
         assert worker.process.poll() is None, worker.said
-        redis.delete(*types, keys.flight(lease), keys.started(lease))
+        redis.delete(*types, keys.flight(lease), keys.suspect_starts(lease))
         await until(partial(is_ready, worker), seconds=20)
         await until(partial(is_ready, client), seconds=20)
         await enqueue(client)

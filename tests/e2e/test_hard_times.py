@@ -24,7 +24,7 @@ from tests.support.wait import until, until_true
 from tests.worker.processes import WorkerProcess, ledger_counts, resident_mib, worker_process
 from workqueue.core.errors import QueueUnavailable
 from workqueue.core.queue import Queue, open_queue
-from workqueue.core.steps.marks import Ledger
+from workqueue.core.steps.piggyback import Piggyback
 from workqueue.core.steps.submit import Submit
 from workqueue.core.store import JobStore
 from workqueue.core.wire import Submission
@@ -44,7 +44,7 @@ class System:
     def __init__(self, client: httpx.AsyncClient, workers: list[WorkerProcess], ledger: Path) -> None:
         self.client = client
         self.workers = workers
-        self.ledger = ledger
+        self.piggyback = ledger
         self.answers: list[tuple[int, str]] = []
         self.slowest = 0.0
         self._clients = trio.CancelScope()
@@ -88,14 +88,14 @@ class System:
 
     async def _starts(self, job_id: str) -> bool:
         with trio.move_on_after(BACK_SECONDS):
-            await until_true(lambda: job_id in ledger_counts(self.ledger)[0], seconds=BACK_SECONDS + 1)
+            await until_true(lambda: job_id in ledger_counts(self.piggyback)[0], seconds=BACK_SECONDS + 1)
             return True
         return False
 
     async def fill(self, queue: Queue, store: JobStore, count: int, seconds: float) -> None:
         """Jobs that are there at once, as if another producer had accepted them."""
         job = Submission("naps", b'{"seconds": %.2f}' % seconds, 0)
-        for job_id in await Submit(queue, store, Ledger()).run_batch([job] * count):
+        for job_id in await Submit(queue, store, Piggyback()).run_batch([job] * count):
             self.answers.append((200, str(job_id)))
 
     async def refuses(self, sentence: str) -> bool:
@@ -345,7 +345,7 @@ async def test_a_full_disk_refuses_producers_and_loses_nothing(
     place.chmod(0o777)
     os.chown(place, pwd.getpwnam(ROOT_RUNS_AS).pw_uid, -1)
     await psql(f"CREATE TABLESPACE {space} LOCATION '{place}'")
-    for table in ("jobs", "runs", "unpushed", "claimed", "marks"):
+    for table in ("jobs", "runs", "outbox", "claimed", "redis_checkpoints"):
         await psql(f"ALTER TABLE {table} SET TABLESPACE {space}")
 
     async def fill() -> None:

@@ -15,9 +15,9 @@ from tests.support.proxy import Proxy, through
 from tests.support.wait import until, until_true
 from tests.worker.processes import ledger_counts, worker_process
 from workqueue.core.job import JobState
-from workqueue.core.steps.marks import Ledger
+from workqueue.core.steps.outbox import OutboxRelay
+from workqueue.core.steps.piggyback import Piggyback
 from workqueue.core.steps.submit import Submit
-from workqueue.core.steps.sweep import Sweep
 from workqueue.core.store import Ending
 from workqueue.core.wire import Submission
 
@@ -48,7 +48,7 @@ async def is_ready(client) -> bool:
 
 async def has_looked(store, queue) -> bool:
     """For a loss of Redis: the first look of all marks whatever is pending."""
-    return (await store.known(queue.name)).n > 0
+    return (await store.read_checkpoint(queue.name)).position_ms > 0
 
 
 async def rows(store, queue):
@@ -82,7 +82,7 @@ async def test_requests_under_way_are_answered_and_then_it_ends(environ, redis_u
         assert [answer.status_code for answer in answers] == [200] * 10
         assert await process.ended() == 0
         assert "Traceback" not in process.said
-    assert await store._pool.fetch("SELECT 1 FROM {schema}.unpushed") == []  # cleared up, or left to the sweep
+    assert await store._pool.fetch("SELECT 1 FROM {schema}.outbox") == []  # cleared up, or left to the sweep
     assert (await queue.depths()).ready == 10
 
 
@@ -155,7 +155,7 @@ async def test_a_crash_of_what_stands_behind_it_ends_the_process(environ, tmp_pa
 
 
 async def test_case_1_killed_after_the_insert(environ, redis_url, redis_proxy, store, queue):
-    """kill -9 between the row and its push: the mark is there, so a worker's sweep brings the job to Redis."""
+    """kill -9 between the row and its push: the outbox entry is there, so a worker's sweep brings the job to Redis."""
     async with (
         running_producer(environ | {"REDIS_URL": through(redis_url, redis_proxy)}) as (process, client),
         trio.open_nursery() as senders,
@@ -170,8 +170,8 @@ async def test_case_1_killed_after_the_insert(environ, redis_url, redis_proxy, s
     (row,) = await rows(store, queue)
     assert row.state == JobState.PENDING
     assert (await queue.depths()).ready == 0
-    await store._pool.fetch("UPDATE {schema}.unpushed SET at = at - interval '10 s'")
-    await Sweep(queue, store).run_once()
+    await store._pool.fetch("UPDATE {schema}.outbox SET at = at - interval '10 s'")
+    await OutboxRelay(queue, store).run_once()
     assert (await queue.depths()).ready == 1
 
 
@@ -196,9 +196,9 @@ async def test_case_2_stopped_after_the_insert(environ, redis_url, redis_proxy, 
             await until(partial(some_rows, store, queue))
             process.send_to_all(signal.SIGSTOP)
             (row,) = await rows(store, queue)
-            await store._pool.fetch("UPDATE {schema}.unpushed SET at = at - interval '10 s'")
+            await store._pool.fetch("UPDATE {schema}.outbox SET at = at - interval '10 s'")
             began = trio.current_time()
-            await Sweep(queue, store).run_once()
+            await OutboxRelay(queue, store).run_once()
             token = uuid7()
             assert await store.claim([row.id], token, **owner)
             assert await store.finish([Ending(row.id, token, JobState.COMPLETED, "completed", 0.0)])
@@ -241,8 +241,8 @@ async def test_case_7_one_key_and_two_producers_of_which_one_is_stopped(environ,
     (row,) = await rows(store, queue)
     assert (row.state, str(row.id)) == (JobState.PENDING, answers[0].json()["job_id"])
     assert (await queue.depths()).ready == 0
-    await store._pool.fetch("UPDATE {schema}.unpushed SET at = at - interval '10 s'")
-    await Sweep(queue, store).run_once()
+    await store._pool.fetch("UPDATE {schema}.outbox SET at = at - interval '10 s'")
+    await OutboxRelay(queue, store).run_once()
     assert (await queue.depths()).ready == 1
 
 
@@ -270,7 +270,7 @@ async def test_case_2_nobody_waits_for_a_producer_that_stands_still_under_load(
             process.send_to_all(signal.SIGSTOP)
             stopped = [row.id for row in await rows(store, queue)]
             others: list[str] = []
-            submit = Submit(queue, store, Ledger())
+            submit = Submit(queue, store, Piggyback())
             with trio.move_on_after(3):
                 while True:
                     with trio.CancelScope(shield=True):

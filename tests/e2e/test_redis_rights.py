@@ -272,7 +272,7 @@ async def test_a_command_that_was_renamed_is_named(nursery, bridge, tmp_path, co
                 await queue.check()
             await queue.depths()  # no answer of the question is taken for this one's
         for ask in (
-            queue.depths, queue.workers, queue.promote, queue.tick, partial(queue.push, [b"x"]),
+            queue.depths, queue.workers, queue.promote, queue.read_checkpoint, partial(queue.push, [b"x"]),
             partial(queue.claim, uuid4(), start=1, count=1, found=lambda: None),
             partial(trio.to_thread.run_sync, connection.register, uuid4(), b"{}"),
         ):  # fmt: skip
@@ -287,7 +287,7 @@ def broken(script: Script, text: str) -> Script:
     return Script(script.name, text, "0" * 40, script.commands)
 
 
-@pytest.mark.parametrize("name", ["CLAIM", "RENEW", "TICK", "PROMOTE"])
+@pytest.mark.parametrize("name", ["CLAIM", "RENEW", "READ_CHECKPOINT", "PROMOTE"])
 @pytest.mark.parametrize(
     "text", ["return redis.error_reply('ODD what nobody foresaw')", "return nil > 1", "no lua at all"]
 )
@@ -303,7 +303,7 @@ async def test_a_reply_that_nothing_foresaw_is_told_once_and_survived(
         asks = {
             "CLAIM": partial(queue.claim, lease, start=1, count=1),
             "RENEW": partial(trio.to_thread.run_sync, connection.renew, lease, b"{}"),
-            "TICK": queue.tick,
+            "READ_CHECKPOINT": queue.read_checkpoint,
             "PROMOTE": queue.promote,
         }
         for _ in range(3):

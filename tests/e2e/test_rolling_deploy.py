@@ -24,7 +24,7 @@ from tests.worker.processes import WorkerProcess, ledger_counts, worker_process
 from workqueue.core.errors import StoreUnavailable
 from workqueue.core.protocol import OLDEST, PROTOCOL
 from workqueue.core.queue import LeaseConnection
-from workqueue.core.steps.marks import Ledger
+from workqueue.core.steps.piggyback import Piggyback
 from workqueue.core.steps.submit import Submit
 from workqueue.core.store import JobStore, migrate
 from workqueue.core.wire import Submission
@@ -133,8 +133,8 @@ async def test_workers_of_two_releases_share_a_queue_and_recover_each_other(
 ):
     """First the old one dies in the middle of its jobs, then the new one; the other one runs what it leaves behind."""
     ledger = tmp_path / "ledger"
-    marks = Ledger()
-    submit = Submit(queue, store, marks)
+    outbox = Piggyback()
+    submit = Submit(queue, store, outbox)
     ids: list[object] = []
     said = ""
 
@@ -158,7 +158,7 @@ async def test_workers_of_two_releases_share_a_queue_and_recover_each_other(
     assert set(ends) == {str(job_id) for job_id in ids}
     assert sum(starts.values()) <= 60 + 2 * 5, "again only what ran when its worker was killed"
     assert "Traceback" not in said, said
-    await marks.clear(store)
+    await outbox.clear(store)
     await check_nothing_left(queue, psql)
 
 

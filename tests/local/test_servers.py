@@ -115,9 +115,9 @@ async def test_a_server_that_ignores_its_signal_is_killed(tmp_path: Path, monkey
 
 async def test_postgres_lets_in_who_knows_the_password_and_nobody_else(bridge, postgres, database_schema):
     assert (await migrate(bridge, postgres.url, database_schema))[0] == "0001_initial"
-    stranger = postgres.url.replace(postgres.url.split(":")[2].split("@")[0], "wrong")
+    found = postgres.url.replace(postgres.url.split(":")[2].split("@")[0], "wrong")
     with pytest.raises(Exception, match="password authentication failed"):
-        await migrate(bridge, stranger, database_schema)
+        await migrate(bridge, found, database_schema)
 
 
 def test_a_free_port_is_free():

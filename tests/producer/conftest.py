@@ -41,7 +41,7 @@ async def redis_only(redis_url: str, queue_name: str) -> AsyncIterator[httpx.Asy
 
 @pytest.fixture
 def tasks(bridge: Bridge, queue: Queue):
-    """What lies in the ready list, as a foreign program would see it."""
+    """What lies in the ready list, as an external program would see it."""
 
     async def read() -> list[bytes]:
         return await queue._command("LRANGE", queue.name, 0, -1)

@@ -44,7 +44,7 @@ async def test_with_another_database_nothing_is_accepted(
         assert "another database" in (await client.get("/ready")).json()["postgres"]
     assert await queue.ready_length() == 0
     assert await psql(f"SELECT * FROM {other}.jobs") == []
-    assert await psql(f"SELECT * FROM {other}.unpushed") == []
+    assert await psql(f"SELECT * FROM {other}.outbox") == []
 
 
 @pytest.mark.usefixtures("patient")

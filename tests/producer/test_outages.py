@@ -14,9 +14,9 @@ from tests.support.proxy import Proxy, through
 from tests.support.wait import until, until_true
 from workqueue.core.job import JobState
 from workqueue.core.queue import open_queue
-from workqueue.core.steps.loss import Loss
+from workqueue.core.steps.outbox import OutboxRelay
+from workqueue.core.steps.redis_loss import RedisLoss
 from workqueue.core.steps.submit import REFUSED
-from workqueue.core.steps.sweep import Sweep
 from workqueue.services.local.valkey import run_valkey
 
 TASK = {"type": "a"}
@@ -63,7 +63,7 @@ async def knows(client, *away: str) -> bool:
 
 async def has_looked(store, queue) -> bool:
     """For a loss of Redis: the first look of all marks whatever is pending."""
-    return (await store.known(queue.name)).n > 0
+    return (await store.read_checkpoint(queue.name)).position_ms > 0
 
 
 async def enqueue(client) -> tuple[int, str]:
@@ -221,14 +221,14 @@ async def test_what_was_accepted_before_the_first_worker_came_is_lost_only_by_a_
     """The first look of all is the producer's: a worker's first one finds nothing to push again, or a real loss."""
 
     async def marked_by_a_loss() -> int:
-        return len(await store._pool.fetch("SELECT 1 FROM {schema}.unpushed WHERE at = 'epoch'"))
+        return len(await store._pool.fetch("SELECT 1 FROM {schema}.outbox WHERE at = 'epoch'"))
 
     await until(partial(has_looked, store, queue))
     assert (await enqueue(client))[0] == 200
-    worker = Loss(queue, store)
+    worker = RedisLoss(queue, store)
     await worker.run_once()
     assert (worker.counts.noticed, await marked_by_a_loss()) == (0, 0)
-    await queue._command("DEL", queue.keys.mark, queue.keys.ready)
+    await queue._command("DEL", queue.keys.checkpoint, queue.keys.ready)
     await worker.run_once()
     assert (worker.counts.noticed, await marked_by_a_loss()) == (1, 1)
 
@@ -255,18 +255,18 @@ async def test_concurrent_requests_share_their_trips(client, queue, store, envir
     assert len(await rows(store, queue)) == 200
 
 
-async def test_marks_are_gone_after_a_second_of_quiet_and_at_the_end(store, queue, environ):
-    async def marks() -> int:
-        return len(await store._pool.fetch("SELECT 1 FROM {schema}.unpushed"))
+async def test_outbox_are_gone_after_a_second_of_quiet_and_at_the_end(store, queue, environ):
+    async def outbox() -> int:
+        return len(await store._pool.fetch("SELECT 1 FROM {schema}.outbox"))
 
     async with serving(environ) as client:
         await until(partial(has_looked, store, queue))
         assert (await enqueue(client))[0] == 200
-        assert await marks() == 1
-        await until(lambda: _none(marks), seconds=3)
+        assert await outbox() == 1
+        await until(lambda: _none(outbox), seconds=3)
         assert (await enqueue(client))[0] == 200
-        assert await marks() == 1
-    assert await marks() == 0
+        assert await outbox() == 1
+    assert await outbox() == 0
 
 
 async def _none(count) -> bool:
@@ -277,9 +277,9 @@ async def _none(count) -> bool:
 
 
 async def pushed_again(store, queue) -> int:
-    """What the sweep of a worker pushes, as if the marks were old enough."""
-    await store._pool.fetch("UPDATE {schema}.unpushed SET at = at - interval '10 s'")
-    await Sweep(queue, store).run_once()
+    """What the sweep of a worker pushes, as if the outbox entries were old enough."""
+    await store._pool.fetch("UPDATE {schema}.outbox SET at = at - interval '10 s'")
+    await OutboxRelay(queue, store).run_once()
     return (await queue.depths()).ready
 
 
@@ -292,7 +292,7 @@ async def test_case_3_the_reply_of_the_push_is_cut(client, redis_proxy, store, q
     arrived = (await queue.depths()).ready
     assert arrived <= 1  # the lost push itself, if it got through
     assert await pushed_again(store, queue) == arrived, "never one more"
-    assert await store._pool.fetch("SELECT 1 FROM {schema}.unpushed") == []
+    assert await store._pool.fetch("SELECT 1 FROM {schema}.outbox") == []
 
 
 async def test_case_3_a_job_that_was_claimed_meanwhile_was_accepted(client, redis_proxy, store, queue):
@@ -318,7 +318,7 @@ async def _some(read) -> bool:
 
 
 async def test_case_4_the_reply_of_the_insert_is_cut(client, postgres_proxy, store, queue):
-    """The row is there, with its mark, and its sender was told that nobody knows: the sweep brings it to Redis."""
+    """The row is there, with its entry, and its sender was told that nobody knows: the sweep brings it to Redis."""
     assert (await enqueue(client))[0] == 200
     assert (await queue.depths()).ready == 1
     postgres_proxy.swallow_replies()
@@ -333,7 +333,7 @@ async def test_case_4_the_reply_of_the_insert_is_cut(client, postgres_proxy, sto
 async def test_case_5_postgres_dies_between_the_failed_push_and_the_look(
     client, redis_proxy, postgres_proxy, store, queue
 ):
-    """Nobody knows: 500, and the mark decides; here it runs."""
+    """Nobody knows: 500, and the outbox entry decides; here it runs."""
     answers: list[tuple[int, str]] = []
 
     async def send() -> None:

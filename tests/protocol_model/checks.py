@@ -20,7 +20,7 @@ def is_quiet(world: World, leases: set[str]) -> bool:
     if world.postgres is None:
         return True
     rows = world.postgres.rows.items()
-    if world.postgres.unpushed or world.postgres.claimed:
+    if world.postgres.outbox or world.postgres.claimed:
         return False
     return all(row.state in TERMINAL or job in truth.popped for job, row in rows)
 
@@ -47,7 +47,7 @@ def _leftovers(world: World, leases: set[str]) -> list[str]:
 
 def _check_rows(world: World, sql: Postgres, leases: set[str]) -> list[str]:
     """The sentence under the table of rows; at rest every row is also terminal."""
-    bad = [f"left over: mark {batch}" for batch in sql.unpushed]
+    bad = [f"left over: mark {batch}" for batch in sql.outbox]
     bad += [f"left over: claim {token} of {claimed.owner}" for token, claimed in sql.claimed.items()]
     truth, in_lists = world.truth, world.redis.jobs_in_lists()
     for job, row in sql.rows.items():

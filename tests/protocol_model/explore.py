@@ -18,13 +18,12 @@ from tests.protocol_model.world import World
 TRAFFIC = 100 * SECOND
 REST_LIMIT = 800 * SECOND
 HOT_TRIPS = (
-    "submit.insert", "submit.push", "submit.refuse", "submit.unmark", "submit.key", "submit.join", "claim.script",
-    "claim.rows", "claim.look", "claim.adopt", "claim.name", "claim.ack", "back", "start.note", "finish",
-    "finish.ack", "release", "release.unmark", "recover.inspect", "recover.rows", "recover.back",
-    "recover.push", "recover.retire", "recover.unmark", "sweep.take", "sweep.fetch", "sweep.push", "sweep.unmark",
-    "loss", "loss.reconcile", "loss.plant", "loss.mark", "renew", "observe", "fence", "audit", "register",
-    "shutdown.end", "orphans",
-    "settle.look", "ledger", "row-audit", "audit.release",
+    "submit.insert", "submit.push", "submit.refuse", "submit.delete_outbox", "submit.key", "submit.join",
+    "claim.script", "claim.rows", "claim.look", "claim.adopt", "claim.name", "claim.ack", "back", "start.note", "finish",
+    "finish.ack", "release", "release.delete_outbox", "recover.inspect", "recover.rows", "recover.back",
+    "recover.push", "recover.retire", "recover.delete_outbox", "sweep.take", "sweep.fetch", "sweep.push",
+    "sweep.delete_outbox", "loss", "loss.reconcile", "loss.plant", "loss.checkpoint", "renew", "observe", "fence", "audit",
+    "register", "shutdown.end", "orphans", "settle.look", "ledger", "row-audit", "audit.release",
 )  # fmt: skip
 DISASTERS = ("outage", "hang", "clock", "partition", "stop", "shutdown", "loss", "cut")
 
@@ -83,18 +82,18 @@ class Schedule:
         keys = [f"key{self.world.rng.randint(1, 4)}" for _ in range(4)]
         self.engine.start(process, "keys", producer.submit_under_keys(keys, TRAFFIC // 3))
 
-    def _start_strangers(self) -> None:
+    def _start_outsiders(self) -> None:
         world, rng = self.world, self.world.rng
-        strangers = [producers.foreign_pusher(world, 6, TRAFFIC // 4)]
+        outsiders = [producers.external_pusher(world, 6, TRAFFIC // 4)]
         if rng.random() < 0.3:
-            strangers.append(producers.foreign_popper(world, 3, TRAFFIC // 3))
+            outsiders.append(producers.external_popper(world, 3, TRAFFIC // 3))
         if world.postgres is not None:
-            strangers.append(producers.copier(world, 6, TRAFFIC // 5))
+            outsiders.append(producers.copier(world, 6, TRAFFIC // 5))
             if rng.random() < 0.3:
-                strangers.append(producers.person(world, 4, TRAFFIC // 3))
+                outsiders.append(producers.person(world, 4, TRAFFIC // 3))
             if rng.random() < 0.5:
-                strangers.append(producers.locker(world, 5, TRAFFIC // 4))
-        for steps in strangers:
+                outsiders.append(producers.locker(world, 5, TRAFFIC // 4))
+        for steps in outsiders:
             self.engine.start(Process(self.world.fresh("stranger")), "stranger", steps)
 
     def _replace_dead(self, process: Process) -> None:
@@ -240,7 +239,7 @@ class Schedule:
         first_at = self.world.rng.randint(10, 50) * SECOND if self.world.rng.random() < 0.1 else 0
         for _ in range(workers):  # mostly at once; now and then producers and losses of Redis are there long before
             self.engine.at(first_at, self._start_worker)
-        self._start_strangers()
+        self._start_outsiders()
         self._plan_disasters()
         if self.killing_job:
             self.engine.at(self.world.rng.randint(0, TRAFFIC), self._add_killer)

@@ -46,7 +46,7 @@ class Counters:
 
 
 @dataclass(slots=True)
-class Mark:
+class OutboxEntry:
     at: int
     ids: list[str]
 
@@ -64,7 +64,7 @@ class Postgres:
     clock: Callable[[], int]
     switches: Switches
     rows: dict[str, Row] = field(default_factory=dict)
-    unpushed: dict[str, Mark] = field(default_factory=dict)
+    outbox: dict[str, OutboxEntry] = field(default_factory=dict)
     claimed: dict[str, Claimed] = field(default_factory=dict)
     keys: dict[str, str] = field(default_factory=dict)
     locked_until: dict[str, int] = field(default_factory=dict)
@@ -72,7 +72,7 @@ class Postgres:
     n: int = 0
     reconciled_at: int = -RECONCILE_PAUSE
 
-    # --- locks and marks
+    # --- locks and outbox entries
 
     def lock(self, job: str, until: int) -> None:
         """Somebody's psql session holds the row."""
@@ -85,19 +85,19 @@ class Postgres:
         if any(self._locked(job) for job in jobs):
             raise LockTimeout
 
-    def _mark(self, batch: str, ids: Iterable[str]) -> None:
-        """Only where a mechanism is off does a batch meet a mark of its own."""
-        mark = self.unpushed.setdefault(batch, Mark(self.clock(), []))
-        mark.ids.extend(job for job in ids if job not in mark.ids)
+    def _add_to_outbox(self, batch: str, ids: Iterable[str]) -> None:
+        """Only where a mechanism is off does a batch meet an outbox entry of its own."""
+        entry = self.outbox.setdefault(batch, OutboxEntry(self.clock(), []))
+        entry.ids.extend(job for job in ids if job not in entry.ids)
 
-    def unmark(self, batches: Iterable[str], done: Iterable[str] = ()) -> None:
+    def delete_outbox(self, batches: Iterable[str], done: Iterable[str] = ()) -> None:
         for batch in batches:
-            self.unpushed.pop(batch, None)
+            self.outbox.pop(batch, None)
         self.forget_claims(done)
 
-    def read_marks(self, batches: Iterable[str]) -> dict[str, list[str]]:
-        """The marks that there are."""
-        return {batch: list(self.unpushed[batch].ids) for batch in batches if batch in self.unpushed}
+    def read_outbox(self, batches: Iterable[str]) -> dict[str, list[str]]:
+        """The outbox entries that there are."""
+        return {batch: list(self.outbox[batch].ids) for batch in batches if batch in self.outbox}
 
     def forget_claims(self, done: Iterable[str]) -> None:
         """Bookkeeping that rides along: claims of which every job has a verdict."""
@@ -109,9 +109,9 @@ class Postgres:
     def insert(self, ids: list[str], batch: str, pushed: list[str]) -> None:
         for job in ids:
             self.rows[job] = Row("pending", self.clock())
-        if self.switches.on("submit-mark"):
-            self._mark(batch, ids)
-        self.unmark(pushed)
+        if self.switches.on("submit-outbox"):
+            self._add_to_outbox(batch, ids)
+        self.delete_outbox(pushed)
 
     def insert_once(self, key: str, job: str, batch: str) -> str:
         """Insert under an idempotency key; returns the job that holds it."""
@@ -141,11 +141,11 @@ class Postgres:
                 self.keys = {key: holder for key, holder in self.keys.items() if holder != job}
             if row.state == "cancelled":
                 refused.add(job)
-        mark = self.read_marks([batch]).get(batch, [])
-        joined = [job for job in mark if self.rows[job].joined and self.rows[job].state == "pending"]
-        self.unmark([batch])
+        entry = self.read_outbox([batch]).get(batch, [])
+        joined = [job for job in entry if self.rows[job].joined and self.rows[job].state == "pending"]
+        self.delete_outbox([batch])
         if joined:
-            self._mark(batch, joined)
+            self._add_to_outbox(batch, joined)
         return refused
 
     # --- claim
@@ -171,7 +171,7 @@ class Postgres:
         return claimed
 
     def adopt(self, ids: list[str], lease: str, token: str) -> set[str]:
-        """Insert foreign tasks as `processing`, on conflict do nothing; what was inserted."""
+        """Insert external tasks as `processing`, on conflict do nothing; what was inserted."""
         new = [job for job in ids if job not in self.rows]
         for job in new:
             self.rows[job] = Row("processing", self.clock(), token=token)
@@ -224,18 +224,18 @@ class Postgres:
         row.attempts += counter == "attempts"
         row.interruptions += counter == "interruptions"
         row.state = "cancelled" if row.cancel_at else "pending"
-        if row.state == "pending" and self.switches.on("release-mark"):
-            self._mark(batch, [job])
+        if row.state == "pending" and self.switches.on("release-outbox"):
+            self._add_to_outbox(batch, [job])
         return row.state == "pending"
 
-    def judge(self, job: str, token: str) -> Verdict:
+    def decide(self, job: str, token: str) -> Verdict:
         """The look at what a statement did not return."""
         if self._is_under(job, token):
             return "locked"
         return "pending" if self.rows[job].state == "pending" else "refused"
 
     def recover(self, lease: str, blameless: bool, noted: set[str], batch: str) -> list[str]:
-        """The rows of a lease that is gone; returns (and marks) those that are `pending` now."""
+        """The rows of a lease that is gone; returns (and outbox entries) those that are `pending` now."""
         owned = self.owned(lease)
         mine = sorted(job for ids in owned.values() for job in ids)
         self._wait_for(mine)
@@ -250,8 +250,8 @@ class Postgres:
             elif row.recoveries >= MAX_RECOVERIES:
                 row.state = "failed"
         waiting = [job for job in mine if self.rows[job].state == "pending"]
-        if waiting and self.switches.on("recover-mark"):
-            self._mark(batch, waiting)
+        if waiting and self.switches.on("recover-outbox"):
+            self._add_to_outbox(batch, waiting)
         self.forget_claims(owned)
         return waiting
 
@@ -260,18 +260,18 @@ class Postgres:
 
     # --- sweep and loss
 
-    def take_marks(self) -> list[tuple[str, list[str], bool]]:
-        """Marks that are old enough: batch, ids, and whether all that is pending could be touched."""
-        old = [(batch, mark) for batch, mark in self.unpushed.items() if mark.at <= self.clock() - SWEEP_AGE][:20]
+    def take_outbox(self) -> list[tuple[str, list[str], bool]]:
+        """Outbox entries that are old enough: batch, ids, and whether all that is pending could be touched."""
+        old = [(batch, entry) for batch, entry in self.outbox.items() if entry.at <= self.clock() - SWEEP_AGE][:20]
         taken = []
-        for batch, mark in old:
-            mark.at = self.clock()
-            waiting = [job for job in mark.ids if self.rows[job].state == "pending"]
+        for batch, entry in old:
+            entry.at = self.clock()
+            waiting = [job for job in entry.ids if self.rows[job].state == "pending"]
             free = [job for job in waiting if not self._locked(job)]
             if self.switches.on("sweep-touch"):
                 for job in free:
                     self.rows[job].updated_at = self.clock()
-            taken.append((batch, list(mark.ids), len(free) == len(waiting)))
+            taken.append((batch, list(entry.ids), len(free) == len(waiting)))
         return taken
 
     def fetch_pending(self, ids: list[str]) -> dict[str, tuple[int, Counters]]:
@@ -299,7 +299,7 @@ class Postgres:
         limit = -1 if since is None else since - RECONCILE_MARGIN
         lost = [job for job, row in self.rows.items() if row.state == "pending" and row.updated_at >= limit]
         if lost:
-            self._mark(batch, lost)
+            self._add_to_outbox(batch, lost)
         return True
 
     def advance(self, run: int, old: int, new: int) -> bool:
@@ -323,5 +323,5 @@ class Postgres:
             return False
         row.state, row.updated_at, row.run_at, row.cancel_at = "pending", self.clock(), 0, False
         row.attempts = row.recoveries = row.interruptions = 0
-        self._mark(batch, [job])
+        self._add_to_outbox(batch, [job])
         return True

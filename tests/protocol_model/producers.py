@@ -1,4 +1,4 @@
-"""Those who bring work and those who meddle: producers, foreign programs, copiers, a person, somebody in psql."""
+"""Those who bring work and those who meddle: producers, external programs, copiers, a person, somebody in psql."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ ANSWER_WITHIN = 30 * SECOND
 
 
 class Producer:
-    """A producer's process: batches one after the other; marks of pushed batches ride along with the next insert."""
+    """A producer's process: batches one after the other; entries of pushed batches ride along with the next insert."""
 
     def __init__(self, world: World, process: Process) -> None:
         self.world = world
@@ -23,7 +23,7 @@ class Producer:
             if self.world.calm:
                 return
             yield from self.submit(self.world.rng.randint(1, 3))
-            yield from self.unmark_when_quiet()
+            yield from self.delete_when_quiet()
 
     def new_job(self, prefix: str) -> str:
         job = self.world.fresh(prefix)
@@ -39,7 +39,7 @@ class Producer:
         try:
             yield from self.world.sql_once("submit.insert", lambda sql: sql.insert(ids, batch, riding))
         except NoAnswer:
-            return  # 500 failed to persist job: the row and its mark are there, or neither is
+            return  # 500 failed to persist job: the row and its outbox entry are there, or neither is
         self.pushed = []
         yield from self.push(ids, batch, sent)
 
@@ -61,18 +61,18 @@ class Producer:
             except LockTimeout:
                 continue
             except NoAnswer:
-                return  # 500: the mark decides
+                return  # 500: the outbox entry decides
             self.world.truth.refused |= refused
             self.world.truth.accepted |= set(ids) - refused
             return
 
-    def unmark_when_quiet(self) -> Steps[None]:
+    def delete_when_quiet(self) -> Steps[None]:
         if not self.pushed or self.world.rng.random() < 0.7:
             return
         yield Sleep(SECOND)
         batches = list(self.pushed)
         try:
-            yield from self.world.sql_once("submit.unmark", lambda sql: sql.unmark(batches))
+            yield from self.world.sql_once("submit.delete_outbox", lambda sql: sql.delete_outbox(batches))
             self.pushed = []
         except NoAnswer:
             pass  # they ride along later
@@ -114,7 +114,7 @@ class Producer:
         return True
 
 
-def foreign_pusher(world: World, count: int, pause: int) -> Steps[None]:
+def external_pusher(world: World, count: int, pause: int) -> Steps[None]:
     """A program in another language: one RPUSH, with an id or without. Equal texts are frequent."""
     for _ in range(count):
         yield Sleep(world.rng.randint(0, pause))
@@ -122,13 +122,13 @@ def foreign_pusher(world: World, count: int, pause: int) -> Steps[None]:
         world.truth.failures[origin] = world.rng.choice((0, 0, 1))
         task = Task(origin if world.rng.random() < 0.5 else "", origin=origin)
         try:
-            yield from world.redis_once("foreign.push", lambda redis, task=task: redis.push([task]))  # type: ignore[misc]
+            yield from world.redis_once("external.push", lambda redis, task=task: redis.push([task]))  # type: ignore[misc]
         except NoAnswer:
             continue
         (world.truth.accepted if task.job else world.truth.unnamed).add(origin)
 
 
-def foreign_popper(world: World, count: int, pause: int) -> Steps[None]:
+def external_popper(world: World, count: int, pause: int) -> Steps[None]:
     """A program that takes tasks from the head of the list and reports nothing."""
     for _ in range(count):
         yield Sleep(world.rng.randint(0, pause))

@@ -51,7 +51,7 @@ class Redis:
     started: dict[str, set[int]] = field(default_factory=dict)
     scheduled: dict[Task, int] = field(default_factory=dict)
     dead: list[tuple[Task, str]] = field(default_factory=list)
-    mark: int | None = None
+    checkpoint: int | None = None
     keys: dict[str, str] = field(default_factory=dict)
 
     def snapshot(self) -> Redis:
@@ -206,12 +206,12 @@ class Redis:
     # --- the watch for loss
 
     def tick(self) -> tuple[int, int | None]:
-        return self.run, self.mark
+        return self.run, self.checkpoint
 
-    def set_mark(self, old: int | None, new: int) -> bool:
-        if self.mark != old and self.switches.on("mark-cas"):
+    def set_checkpoint(self, old: int | None, new: int) -> bool:
+        if self.checkpoint != old and self.switches.on("checkpoint-cas"):
             return False
-        self.mark = new
+        self.checkpoint = new
         return True
 
     # --- what the checks ask

@@ -123,11 +123,11 @@ class Upkeep:
         pushed = yield from self.push_missing(missing)
         yield from world.redis_again("recover.retire", lambda redis: redis.retire(lease))
         in_time = self.now - sent <= ANSWER_WITHIN or not world.on("thirty-seconds")
-        if batch and pushed and in_time and (waiting or not world.on("mark-per-send")):
-            yield from world.sql_again("recover.unmark", lambda sql: sql.unmark([batch]))
+        if batch and pushed and in_time and (waiting or not world.on("outbox-per-send")):
+            yield from world.sql_again("recover.delete_outbox", lambda sql: sql.delete_outbox([batch]))
 
     def recover_rows(self, lease: str, blameless: bool, blamed: set[str]) -> Steps[tuple[str, list[str]]]:
-        """Makes the rows wait. Returns the mark of the answered send; those of the others are left to the sweep."""
+        """Makes the rows wait. Returns the outbox entry of the answered send; those of the others are left to the sweep."""
         world, batch = self.world, self.world.fresh("r")
         while True:
 
@@ -138,11 +138,11 @@ class Upkeep:
                 return batch, (yield from world.sql_once("recover.rows", recover))
             except NoAnswer:
                 yield Sleep(200)
-            if world.on("mark-per-send"):
+            if world.on("outbox-per-send"):
                 batch = world.fresh("r")
 
     def push_missing(self, tasks: list[Task]) -> Steps[bool]:
-        """False: no answer. Each further send would leave a copy; the mark stays and the sweep does it."""
+        """False: no answer. Each further send would leave a copy; the outbox entry stays and the sweep does it."""
         if not tasks or not self.world.on("push-missing"):
             return True
         if not self.world.on("push-once"):
@@ -192,11 +192,11 @@ class Upkeep:
             yield Sleep(2 * SECOND)
             sent = self.now
             try:
-                taken = yield from self.world.sql_once("sweep.take", lambda sql: sql.take_marks())
+                taken = yield from self.world.sql_once("sweep.take", lambda sql: sql.take_outbox())
                 if taken:
                     yield from self.sweep(taken, sent)
             except NoAnswer:
-                pass  # the marks stay, and are old enough again in 5 s
+                pass  # the outbox entries stay, and are old enough again in 5 s
 
     def sweep(self, taken: list[tuple[str, list[str], bool]], sent: int) -> Steps[None]:
         ids = [job for _, jobs, _ in taken for job in jobs]
@@ -205,7 +205,7 @@ class Upkeep:
             yield from self.world.redis_once("sweep.push", lambda redis: self.push_waiting(redis, waiting))
         if self.now - sent <= ANSWER_WITHIN or not self.world.on("thirty-seconds"):
             batches = [batch for batch, _, touched in taken if touched or not self.world.on("all-touched")]
-            yield from self.world.sql_once("sweep.unmark", lambda sql: sql.unmark(batches))
+            yield from self.world.sql_once("sweep.delete_outbox", lambda sql: sql.delete_outbox(batches))
 
     @staticmethod
     def push_waiting(redis: Redis, waiting: dict[str, tuple[int, Counters]]) -> None:
@@ -226,27 +226,27 @@ class Upkeep:
                     yield from self.watch_for_loss()
 
     def watch_for_loss(self) -> Steps[None]:
-        """Postgres is asked first: a mark that it knows was in Redis before."""
+        """Postgres is asked first: an outbox entry that it knows was in Redis before."""
         world = self.world
         known_run, known, now = yield from world.sql_once("loss", lambda sql: sql.read_run())
-        run, mark = yield from world.redis_once("loss", lambda redis: redis.tick())
-        if mark is None and world.on("planted-mark"):
+        run, entry = yield from world.redis_once("loss", lambda redis: redis.tick())
+        if entry is None and world.on("planted-checkpoint"):
             planted = -world.rng.randint(1, 2**31)
-            if not (yield from world.redis_once("loss.plant", lambda redis: redis.set_mark(None, planted))):
+            if not (yield from world.redis_once("loss.plant", lambda redis: redis.set_checkpoint(None, planted))):
                 return
-            mark = planted
+            entry = planted
         other_run = run != known_run and world.on("run-id")
-        if other_run or mark is None or mark < known:
+        if other_run or entry is None or entry < known:
             batch, old = world.fresh("c"), (known_run, known)
-            marked = yield from world.sql_once("loss.reconcile", lambda sql: sql.reconcile(old, run, mark, batch))
+            marked = yield from world.sql_once("loss.reconcile", lambda sql: sql.reconcile(old, run, entry, batch))
             if not marked:
                 return
         if world.on("redis-first"):
-            if (yield from world.redis_once("loss.mark", lambda redis: redis.set_mark(mark, now))):
+            if (yield from world.redis_once("loss.checkpoint", lambda redis: redis.set_checkpoint(entry, now))):
                 yield from world.sql_once("loss", lambda sql: sql.advance(run, known, now))
         else:
             if (yield from world.sql_once("loss", lambda sql: sql.advance(run, known, now))):
-                yield from world.redis_once("loss.mark", lambda redis: redis.set_mark(mark, now))
+                yield from world.redis_once("loss.checkpoint", lambda redis: redis.set_checkpoint(entry, now))
 
     # --- shutdown
 

@@ -62,10 +62,10 @@ class Lease:
 
 
 class Ledger:
-    """What the next statement may delete on its way: marks of what was pushed, claims of what is settled."""
+    """What the next statement may delete on its way: outbox entries of what was pushed, claims of what is settled."""
 
     def __init__(self) -> None:
-        self.marks: list[str] = []
+        self.outbox: list[str] = []
         self.claims: list[str] = []
 
 
@@ -112,13 +112,13 @@ class Worker:
         """Deletes what no other statement has taken along by now."""
         while True:
             yield Sleep(SECOND)
-            marks, self.ledger.marks = self.ledger.marks, []
-            if not marks and not self.ledger.claims:
+            outbox, self.ledger.outbox = self.ledger.outbox, []
+            if not outbox and not self.ledger.claims:
                 continue
             try:
-                yield from self.ride("ledger", lambda sql, done, marks=marks: sql.unmark(marks, done))  # type: ignore[misc]
+                yield from self.ride("ledger", lambda sql, done, outbox=outbox: sql.delete_outbox(outbox, done))  # type: ignore[misc]
             except NoAnswer:
-                self.ledger.marks = marks + self.ledger.marks
+                self.ledger.outbox = outbox + self.ledger.outbox
 
     # --- claim
 
@@ -261,17 +261,17 @@ class Worker:
                 return token, counters
 
     def adopt(
-        self, lease: Lease, waiting: dict[int, Item], foreign: dict[int, Item], claimed: dict[int, Item],
+        self, lease: Lease, waiting: dict[int, Item], external: dict[int, Item], claimed: dict[int, Item],
         unanswered: set[str],
     ) -> Steps[list[str]]:  # fmt: skip
-        """Rows for foreign tasks. One try; the answer says which were made, and the next claim tells of the rest."""
-        token, ids = self.world.fresh("T"), [item.job for item in foreign.values()]
+        """Rows for external tasks. One try; the answer says which were made, and the next claim tells of the rest."""
+        token, ids = self.world.fresh("T"), [item.job for item in external.values()]
         try:
             made = yield from self.world.sql_once("claim.adopt", lambda sql: sql.adopt(ids, lease.id, token))
         except NoAnswer:
             unanswered.add(token)
             return [token]
-        for number, item in foreign.items():
+        for number, item in external.items():
             if item.job in made:
                 item.token = token
                 claimed[number] = waiting.pop(number)
@@ -418,7 +418,7 @@ class Worker:
 
     def judge(self, lease: Lease, number: int, item: Item) -> Steps[bool]:
         """What a statement did not return: only what has a verdict leaves the flight. False: locked, ask again."""
-        verdict = yield from self.world.sql_again("settle.look", lambda sql: sql.judge(item.job, item.token))
+        verdict = yield from self.world.sql_again("settle.look", lambda sql: sql.decide(item.job, item.token))
         if verdict == "locked" and self.world.on("skip-repeat"):
             yield Sleep(500)
             return False
@@ -436,7 +436,7 @@ class Worker:
                 yield Sleep(200)
 
     def release(self, lease: Lease, number: int, item: Item, delay: int, counter: Counter) -> Steps[None]:
-        """Retry, give back, snooze: Postgres first, with a mark; then Redis; then the mark goes."""
+        """Retry, give back, snooze: Postgres first, with an outbox entry; then Redis; then the outbox entry goes."""
         item.settling = True
         changed = replace(
             item.task,
@@ -457,7 +457,7 @@ class Worker:
         batch = self.world.fresh("m")
         while True:
             try:
-                if self.world.on("mark-per-send"):
+                if self.world.on("outbox-per-send"):
                     batch = self.world.fresh("m")
                 released = yield from self.ride(
                     "release",
@@ -471,6 +471,6 @@ class Worker:
             if (yield from self.judge(lease, number, item)):
                 return
         if not (yield from self.back(lease, number, delay, changed)):
-            return  # no longer in its flight: the mark stays for the sweep
+            return  # no longer in its flight: the outbox entry stays for the sweep
         if self.now - sent <= ANSWER_WITHIN or not self.world.on("thirty-seconds"):
-            self.ledger.marks.append(batch)
+            self.ledger.outbox.append(batch)

@@ -88,7 +88,7 @@ class World:
             places.setdefault(job, []).append(place)
 
         for job, row in self.postgres.rows.items() if self.postgres else ():
-            marked = any(job in mark.ids for mark in self.sql.unpushed.values())
+            marked = any(job in entry.ids for entry in self.sql.outbox.values())
             owner = f" {row.token}" if row.state == "processing" else ""
             add(
                 job,

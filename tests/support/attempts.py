@@ -7,7 +7,7 @@ import trio
 from workqueue.core.handlers import Handler
 from workqueue.core.job import Job
 from workqueue.core.outcome import Outcome
-from workqueue.core.steps.lease import Held, Lease
+from workqueue.core.steps.lease import ClaimedTask, Lease
 from workqueue.core.wire import Task
 from workqueue.services.worker.attempt import Attempt
 from workqueue.services.worker.slot import WATCH_SECONDS, Slot
@@ -17,7 +17,7 @@ class OneAttempt:
     """Runs one job. Mutable state: whether it was taken, its outcome, and the thread that it left behind."""
 
     def __init__(self, handler: Handler, job: Job) -> None:
-        held = Held.of(Lease(), 1, Task(handler.type), uuid4(), 0.0)
+        held = ClaimedTask.of(Lease(), 1, Task(handler.type), uuid4(), 0.0)
         self._attempt: Attempt | None = Attempt(handler, job, held)
         self.slot = Slot(lambda: None, self._take, self._ended, self._outlived, trio.CapacityLimiter(10))
         self.outcome: Outcome | None = None

@@ -17,22 +17,22 @@ async def check_rows(queue: Queue, psql: Psql, *, taken_by_others: Collection[UU
 
 
 async def check_nothing_left(queue: Queue, psql: Psql | None = None, *, dead: bool = False) -> None:
-    """No lease, no flight, no task, no mark of a batch, no claim. What Redis remembers of Postgres's clock stays.
+    """No lease, no flight, no task, no entry of a batch, no claim. What Redis remembers of Postgres's clock stays.
 
     With rows, copies of jobs that have ended may lie in Redis, and they alone: a sweep pushes what was pending when it
     looked, and the row decides at the claim. (The first look for a loss, of which nothing is known yet, marks whatever
     is pending; seconds later the jobs have run, and a worker that stops leaves the copies to the next one.)
     """
     keys = queue.keys
-    kept = {keys.mark, keys.rows} | ({keys.dead} if dead else set())
+    kept = {keys.checkpoint, keys.rows} | ({keys.dead} if dead else set())
     names = {name.decode() for name in await queue._command("KEYS", f"{{{queue.name}}}*")}
     left = names | {name.decode() for name in await queue._command("KEYS", queue.name)}
     for name in {name for name in left if ":idem:" in name}:
         assert await queue._command("PTTL", name) > 0, f"{name!r} would stay for ever"
         kept.add(name)
     if psql is not None:
-        # A mark of jobs that have ended may wait for the next sweep as well.
-        marked = "SELECT 1 FROM unpushed JOIN jobs ON jobs.id = ANY (unpushed.ids) WHERE jobs.state = 'pending'"
+        # An outbox entry of jobs that have ended may wait for the next sweep as well.
+        marked = "SELECT 1 FROM outbox JOIN jobs ON jobs.id = ANY (outbox.ids) WHERE jobs.state = 'pending'"
         assert await psql(marked) == []
         assert await psql("SELECT * FROM claimed") == []
         ended = {row["id"] for row in await psql("SELECT id FROM jobs WHERE state NOT IN ('pending', 'processing')")}

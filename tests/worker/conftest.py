@@ -10,8 +10,8 @@ from tests.support.wait import until_true
 from workqueue.core.handlers import Registry
 from workqueue.core.queue import Queue
 from workqueue.core.settings import load_settings
-from workqueue.core.steps.loss import Loss
-from workqueue.core.steps.marks import Ledger
+from workqueue.core.steps.piggyback import Piggyback
+from workqueue.core.steps.redis_loss import RedisLoss
 from workqueue.core.steps.submit import Submit
 from workqueue.core.store import JobStore
 from workqueue.core.wire import Submission
@@ -30,8 +30,10 @@ def registry() -> Registry:
 async def submit(queue: Queue, rows: JobStore | None) -> Callable[..., Any]:
     """Accept `count` jobs of a type; returns their ids."""
     if rows is not None:
-        await Loss(queue, rows).run_once()  # as a producer does, or a worker's first look would make copies to count
-    step = Submit(queue, rows, Ledger())
+        await RedisLoss(
+            queue, rows
+        ).run_once()  # as a producer does, or a worker's first look would make copies to count
+    step = Submit(queue, rows, Piggyback())
 
     async def submit(job_type: str, count: int = 1, *, retries: int = 0, payload: bytes = b"{}") -> list[Any]:
         ids: list[Any] = []

@@ -15,7 +15,7 @@ from tests.worker.processes import ledger_counts, worker_process
 from tests.worker.test_ready import is_ready, ready
 from workqueue.core.steps.claim import dead_letter
 from workqueue.core.steps.installation import Installation
-from workqueue.core.steps.marks import Ledger
+from workqueue.core.steps.piggyback import Piggyback
 from workqueue.core.steps.submit import Submit
 from workqueue.core.wire import Submission, Task, encode_task
 
@@ -38,7 +38,7 @@ async def test_a_worker_that_comes_without_the_database_takes_nothing_and_says_w
     nursery, tmp_path: Path, variables, with_rows, queue, store, psql
 ):
     await Installation(queue, store).run_once()
-    [job_id] = await Submit(queue, store, Ledger()).run_batch([Submission("quick", b"{}", 0)])
+    [job_id] = await Submit(queue, store, Piggyback()).run_batch([Submission("quick", b"{}", 0)])
     ledger = tmp_path / "ledger"
     async with worker_process(nursery, ledger, wait=False, **variables) as worker:
         await until_true(lambda: "DATABASE_URL is not set: set it" in worker.said, seconds=30)
@@ -68,7 +68,7 @@ async def test_a_worker_that_runs_when_the_rows_come_takes_nothing_any_more(regi
         ran.append(job.id)
         await go.wait()
 
-    submit = Submit(queue, None, Ledger())
+    submit = Submit(queue, None, Piggyback())
     await submit.run_batch([Submission("waits", b"{}", 0)] * 20)
     async with run_worker(worker_concurrency=1) as worker:
         await until_true(lambda: len(ran) == 1)
@@ -93,7 +93,7 @@ async def test_from_redis_only_to_rows_with_jobs_waiting_scheduled_running_and_d
 ):
     """What docs/deployment.md says about the move."""
     ledger = tmp_path / "ledger"
-    submit = Submit(queue, None, Ledger())
+    submit = Submit(queue, None, Piggyback())
     running = await submit.run_batch([Submission("naps", b'{"seconds":600}', 0)] * 2)
     waiting = await submit.run_batch([Submission("quick", b"{}", 2)] * 3)
     async with worker_process(nursery, ledger, **variables) as worker:

@@ -42,7 +42,7 @@ async def test_a_job_that_comes_back_while_its_old_run_still_ends_harms_nobody(
         await until_true(lambda: len(runs) == 2)
         assert len(worker.consumers) == 2
         old_may_end.set()
-        await until_true(lambda: len(worker.consumers) == 1 and not lost.held)
+        await until_true(lambda: len(worker.consumers) == 1 and not lost.tasks)
         new_may_end.set()
         await finished(worker, 1)
         assert worker.counts.done == 1
@@ -63,7 +63,7 @@ async def test_nothing_starts_on_a_lease_that_was_not_renewed_lately(run_worker,
         is_fresh = worker._lease_thread.is_fresh
         worker._lease_thread.is_fresh = lambda lease: False
         await submit("x", 3)
-        await until_true(lambda: worker.leases.current.held)
+        await until_true(lambda: worker.leases.current.tasks)
         await trio.sleep(0.3)
         assert started == []
         assert not worker.can_claim

@@ -19,8 +19,8 @@ from tests.support.wait import until_true
 from workqueue.core.errors import QueueUnavailable, StoreUnavailable
 from workqueue.core.job import Artifact
 from workqueue.core.outcome import Complete
-from workqueue.core.steps.lease import Held, Lease
-from workqueue.core.steps.settle import Settled
+from workqueue.core.steps.lease import ClaimedTask, Lease
+from workqueue.core.steps.settle import Ending
 from workqueue.core.wire import Task
 from workqueue.services.health import Dependency
 from workqueue.services.systemd import Notifier
@@ -47,8 +47,8 @@ from workqueue.services.worker.upkeep import repeat
 LEASE = Lease()
 
 
-def held(number: int) -> Held:
-    return Held.of(LEASE, number, Task("x"), uuid4(), trio.current_time())
+def held(number: int) -> ClaimedTask:
+    return ClaimedTask.of(LEASE, number, Task("x"), uuid4(), trio.current_time())
 
 
 async def test_a_buffer_is_first_in_first_out_and_wakes_who_waits():
@@ -86,7 +86,7 @@ class SlowSettle:
         self.batches: list[int] = []
         self.go_on = trio.Event()
 
-    async def run_batch(self, batch: list[Settled]) -> None:
+    async def run_batch(self, batch: list[Ending]) -> None:
         self.batches.append(len(batch))
         await self.go_on.wait()
 
@@ -97,7 +97,7 @@ async def test_outcomes_gather_while_a_batch_is_settled_and_hold_consumers_up_wh
     async with trio.open_nursery() as nursery:
         await nursery.start(outcomes.run)
         for number in range(WAITING_MAX + 501):
-            outcomes.put(Settled(held(number), Complete(b"1"), 0.1))
+            outcomes.put(Ending(held(number), Complete(b"1"), 0.1))
             if number == 0:
                 await wait_all_tasks_blocked()
         assert settle.batches == [1]
@@ -121,7 +121,7 @@ async def test_large_outcomes_hold_consumers_up_long_before_there_are_many():
     mebibyte = Complete(b"1", [Artifact("a", "text/plain", b"x" * 2**20)])
     count = 0
     while not outcomes.full:
-        outcomes.put(Settled(held(count), mebibyte, 0.1))
+        outcomes.put(Ending(held(count), mebibyte, 0.1))
         count += 1
         assert count < WAITING_MAX
     assert count == WAITING_BYTES_MAX // 2**20
@@ -141,7 +141,7 @@ class Trickle:
     def __init__(self) -> None:
         self.claims = 0
 
-    async def run_once(self, lease: Lease, count: int, found: Callable[[], None] | None) -> list[Held]:
+    async def run_once(self, lease: Lease, count: int, found: Callable[[], None] | None) -> list[ClaimedTask]:
         self.claims += 1
         if found is not None:
             found()
@@ -157,7 +157,7 @@ class Waiting:
         self.task = trio.Event()
         self.answer = trio.Event()
 
-    async def run_once(self, lease: Lease, count: int, found: Callable[[], None] | None) -> list[Held]:
+    async def run_once(self, lease: Lease, count: int, found: Callable[[], None] | None) -> list[ClaimedTask]:
         if found is None or len(self.steps) > 2:
             self.steps.append("claims")
             await trio.lowlevel.checkpoint()
@@ -368,7 +368,7 @@ async def test_metrics_can_be_parsed_and_have_the_sums(accept):
     }
     assert samples["workqueue_ready_tasks", None, None] == 7
     assert samples["workqueue_jobs_total", "done", None] == 3
-    assert samples["workqueue_dropped_copies_total", None, None] == 5
+    assert samples["workqueue_duplicate_tasks_total", None, None] == 5
     assert samples["workqueue_job_seconds_bucket", None, "0.001"] == 1
     assert samples["workqueue_job_seconds_bucket", None, "+Inf"] == 3
     assert samples["workqueue_job_seconds_count", None, None] == 3

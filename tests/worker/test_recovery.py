@@ -14,7 +14,7 @@ from tests.support.proxy import Proxy, through
 from tests.support.wait import until, until_true
 from tests.worker.processes import WorkerProcess, ledger_counts, worker_process
 from workqueue.core.queue import open_queue
-from workqueue.core.steps.marks import Ledger
+from workqueue.core.steps.piggyback import Piggyback
 from workqueue.core.steps.submit import Submit
 from workqueue.core.store import JobStore
 from workqueue.core.wire import Submission
@@ -41,10 +41,10 @@ def ledger(tmp_path: Path) -> Path:
 
 
 async def enqueue(queue, store: JobStore | None, job_type: str, count: int, payload: bytes = b"{}", retries: int = 0):
-    marks = Ledger()
-    ids = await Submit(queue, store, marks).run_batch([Submission(job_type, payload, retries)] * count)
+    outbox = Piggyback()
+    ids = await Submit(queue, store, outbox).run_batch([Submission(job_type, payload, retries)] * count)
     if store is not None:
-        await marks.clear(store)
+        await outbox.clear(store)
     return [str(job_id) for job_id in ids]
 
 
@@ -373,7 +373,7 @@ async def test_everything_comes_back_after_a_flush_under_running_workers(
 
 
 async def _remembers(queue) -> bool:
-    return ((await queue.tick())[1] or 0) > 0
+    return ((await queue.read_checkpoint())[1] or 0) > 0
 
 
 async def test_a_stop_while_postgres_is_away_leaves_the_rest_to_another_worker(

@@ -18,7 +18,7 @@ from workqueue.core.handlers import Registry
 from workqueue.core.queue import open_queue
 from workqueue.core.settings import load_settings
 from workqueue.core.steps.lease import Lease
-from workqueue.core.steps.marks import Ledger
+from workqueue.core.steps.piggyback import Piggyback
 from workqueue.core.steps.submit import Submit
 from workqueue.core.wire import Submission
 from workqueue.services.local.process import free_port
@@ -43,9 +43,9 @@ def ledger(tmp_path: Path) -> Path:
 
 
 async def enqueue(queue, store, job_type: str, count: int, payload: bytes = b"{}", retries: int = 0):
-    marks = Ledger()
-    ids = await Submit(queue, store, marks).run_batch([Submission(job_type, payload, retries)] * count)
-    await marks.clear(store)
+    outbox = Piggyback()
+    ids = await Submit(queue, store, outbox).run_batch([Submission(job_type, payload, retries)] * count)
+    await outbox.clear(store)
     return ids
 
 
@@ -84,9 +84,9 @@ async def check_nothing_left_but_tasks(queue, psql) -> None:
     await check_rows(queue, psql)
     keys = {bytes(key) for key in await queue._command("KEYS", f"{{{queue.name}}}*")}
     assert keys <= {
-        key.encode() for key in (queue.keys.front, queue.keys.scheduled, queue.keys.mark, queue.keys.rows)
+        key.encode() for key in (queue.keys.front, queue.keys.scheduled, queue.keys.checkpoint, queue.keys.rows)
     }, "no lease and no flight is left"
-    # A mark may be left, of a claim that did not end in time: check_rows knows its rows. The sweep drops it.
+    # An outbox entry may be left, of a claim that did not end in time: check_rows knows its rows. The sweep drops it.
     assert await psql("SELECT * FROM claimed") == []
 
 

@@ -12,7 +12,7 @@ from trio.testing import MockClock
 from workqueue.core.handlers import Handler
 from workqueue.core.job import Job
 from workqueue.core.outcome import Complete, Failed, Interrupted, Outcome, TimedOut
-from workqueue.core.steps.lease import Held, Lease
+from workqueue.core.steps.lease import ClaimedTask, Lease
 from workqueue.core.wire import Task
 from workqueue.services.worker.attempt import Attempt
 from workqueue.services.worker.slot import WATCH_SECONDS, YIELD_SECONDS, Slot
@@ -42,7 +42,7 @@ class Jobs:
         if not self._left:
             return None
         job = Job(id="1", type="x", payload={}, attempt=1, retries=0)
-        held = Held.of(Lease(), 1, Task("x"), uuid4(), 0.0)
+        held = ClaimedTask.of(Lease(), 1, Task("x"), uuid4(), 0.0)
         return Attempt(Handler("x", self._left.popleft(), True, self._timeout), job, held)
 
     def _ended(self, attempt: Attempt, outcome: Outcome, seconds: float) -> None:

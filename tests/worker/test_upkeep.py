@@ -14,8 +14,8 @@ from tests.support.wait import until, until_true
 from tests.worker.conftest import finished
 from workqueue.core.queue import Queue
 from workqueue.core.steps.lease import Lease
-from workqueue.core.steps.loss import Loss
 from workqueue.core.steps.recover import Recover
+from workqueue.core.steps.redis_loss import RedisLoss
 from workqueue.core.store import JobStore
 from workqueue.services.worker import claiming, worker
 
@@ -79,37 +79,37 @@ async def _waits_again(psql, job_id) -> bool:
 @pytest.mark.parametrize("rows", ["postgres"], indirect=True)
 async def test_what_was_marked_and_never_pushed_is_run(run_worker, queue: Queue, rows: JobStore, ran, psql_if_rows):
     """Its producer was killed between the insert and the push."""
-    await Loss(queue, rows).run_once()
+    await RedisLoss(queue, rows).run_once()
     job_id = uuid7()
     await rows.insert(uuid7(), queue.name, [(job_id, "x", "{}", 0)], [])
-    await psql_if_rows("UPDATE unpushed SET at = now() - interval '6 s'")
+    await psql_if_rows("UPDATE outbox SET at = now() - interval '6 s'")
     async with run_worker() as running:
         await finished(running, 1)
     assert ran == [(str(job_id), 1)]
-    assert await psql_if_rows("SELECT * FROM unpushed") == []
+    assert await psql_if_rows("SELECT * FROM outbox") == []
 
 
 @pytest.mark.parametrize("rows", ["postgres"], indirect=True)
-async def test_marks_go_although_no_other_statement_takes_them_along(
+async def test_outbox_go_although_no_other_statement_takes_them_along(
     run_worker, submit, queue: Queue, rows: JobStore, registry, psql_if_rows
 ):
-    """After a second of quiet; the sweep would push the job once more, in vain, and then drop its mark."""
+    """After a second of quiet; the sweep would push the job once more, in vain, and then drop its outbox entry."""
 
     @registry.handler("fails")
     async def fails(job) -> None:
         raise ValueError("no")
 
     await submit("fails", retries=1)
-    await psql_if_rows("DELETE FROM unpushed")  # that of the producer, which has no loop here
+    await psql_if_rows("DELETE FROM outbox")  # that of the producer, which has no loop here
     async with run_worker(retry_base_seconds=3000, retry_cap_seconds=3600) as running:
         await until_true(lambda: running.counts.retried == 1 and len(running._outcomes) == 0)
-        await psql_if_rows("UPDATE unpushed SET at = now() + interval '1 h'")  # the sweep leaves it alone
+        await psql_if_rows("UPDATE outbox SET at = now() + interval '1 h'")  # the sweep leaves it alone
         await until(partial(_no_marks, psql_if_rows), seconds=5)
         assert (await queue.depths()).scheduled == 1
 
 
 async def _no_marks(psql) -> bool:
-    return await psql("SELECT * FROM unpushed") == []
+    return await psql("SELECT * FROM outbox") == []
 
 
 async def test_jobs_at_their_last_chance_run_one_at_a_time_and_hold_up_nobody_else(run_worker, queue: Queue, registry):
@@ -137,7 +137,7 @@ async def test_jobs_at_their_last_chance_run_one_at_a_time_and_hold_up_nobody_el
         await until_true(lambda: len(running) == 1)
         await trio.sleep(0.2)
         assert most == 1
-        [noted] = await queue._command("SMEMBERS", queue.keys.started((await worker_.leases.wait()).id))
+        [noted] = await queue._command("SMEMBERS", queue.keys.suspect_starts((await worker_.leases.wait()).id))
         assert int(noted), "its start is noted, so that it can be blamed"
         release.set()
         await finished(worker_, 3)
@@ -154,7 +154,7 @@ async def test_a_job_fails_after_as_many_deaths_as_the_setting_says(
         lease = registered_lease()
         [held] = await steps.claim.run_once(lease, 1)
         if held.counters.recoveries:
-            assert await queue.note_start(lease.id, held.number)
+            assert await queue.record_suspect_start(lease.id, held.number)
         assert await queue.fence(lease.id, (await queue.lease_scores())[lease.id])
         if not held.counters.recoveries:
             await Recover(queue, rows, max_recoveries=2).run_once(lease.id)

@@ -44,7 +44,7 @@ async def test_jobs_are_done_in_the_order_of_their_push_and_nothing_is_left(
 async def _drop_the_producers_marks(psql) -> None:
     """The producer of these tests has no loop that does it."""
     if psql is not None:
-        await psql("DELETE FROM unpushed")
+        await psql("DELETE FROM outbox")
 
 
 async def test_a_failing_job_is_retried_with_backoff_and_then_fails_for_good(
@@ -240,12 +240,12 @@ async def test_copies_of_a_task_run_once(registry, submit, run_worker, queue, ro
     async with run_worker(worker_concurrency=5) as worker:
         await started.wait()
         await queue.push([line, line])
-        await until_true(lambda: worker._claim.counts.copies == 2)
+        await until_true(lambda: worker._claim.counts.duplicates == 2)
         go_on.set()
         await finished(worker, 1)
         if rows is not None:  # it has ended: the row knows
             await queue.push([line])
-            await until_true(lambda: worker._claim.counts.copies == 3)
+            await until_true(lambda: worker._claim.counts.duplicates == 3)
     assert ran == {str(job_id): 1}
 
 

@@ -14,8 +14,8 @@ from peering import CONCURRENCY, MODE, PAYLOAD, SLEEP_SECONDS, URL, Meter
 from workqueue import Job, handler
 from workqueue.core.bridge import open_bridge
 from workqueue.core.queue import open_queue
-from workqueue.core.steps.loss import Loss
-from workqueue.core.steps.marks import Ledger
+from workqueue.core.steps.piggyback import Piggyback
+from workqueue.core.steps.redis_loss import RedisLoss
 from workqueue.core.steps.submit import Submit
 from workqueue.core.store import migrate, open_store
 from workqueue.core.wire import Submission
@@ -53,12 +53,12 @@ class Client:
     async def connect(self):
         bridge = await self.stack.enter_async_context(open_bridge())
         queue = await self.stack.enter_async_context(open_queue(bridge, URL, QUEUE))
-        self.store, self.ledger = None, Ledger()
+        self.store, self.piggyback = None, Piggyback()
         if DSN:
             await migrate(bridge, DSN, SCHEMA)
             self.store = await self.stack.enter_async_context(open_store(bridge, DSN, SCHEMA))
-            await Loss(queue, self.store).run_once()  # as a producer does when it starts
-        self.submit = Submit(queue, self.store, self.ledger)
+            await RedisLoss(queue, self.store).run_once()  # as a producer does when it starts
+        self.submit = Submit(queue, self.store, self.piggyback)
 
     async def one(self, kind):
         await self.many(kind, 1)
@@ -68,7 +68,7 @@ class Client:
 
     async def close(self):
         if self.store is not None:
-            await self.ledger.clear(self.store)
+            await self.piggyback.clear(self.store)
         await self.stack.aclose()
 
     def work(self):

@@ -33,18 +33,18 @@ FENCE = _load("fence")
 END = _load("end")
 RETIRE = _load("retire")
 CLAIM = _load("claim")
-NAME_IDS = _load("name_ids")
+ASSIGN_IDS = _load("assign_ids")
 ACK = _load("ack")
-BACK = _load("back")
+GIVE_BACK = _load("give_back")
 BURY = _load("bury")
 PROMOTE = _load("promote")
 SCHEDULE = _load("schedule")
-NOTE_START = _load("note_start")
-TICK = _load("tick")
-SET_MARK = _load("set_mark")
+RECORD_SUSPECT_START = _load("record_suspect_start")
+READ_CHECKPOINT = _load("read_checkpoint")
+SET_CHECKPOINT = _load("set_checkpoint")
 SUBMIT_ONCE = _load("submit_once")
 
 ALL = (
-    REGISTER, RENEW, FENCE, END, RETIRE, CLAIM, NAME_IDS, ACK, BACK, BURY, PROMOTE, SCHEDULE, NOTE_START, TICK,
-    SET_MARK, SUBMIT_ONCE,
+    REGISTER, RENEW, FENCE, END, RETIRE, CLAIM, ASSIGN_IDS, ACK, GIVE_BACK, BURY, PROMOTE, SCHEDULE,
+    RECORD_SUSPECT_START, READ_CHECKPOINT, SET_CHECKPOINT, SUBMIT_ONCE,
 )  # fmt: skip

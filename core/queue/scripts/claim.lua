@@ -3,7 +3,7 @@
 -- ARGV[1] lease    ARGV[2] how many (>= 1)    ARGV[3] at most so many bytes, the first task always    ARGV[4] start number
 -- ARGV[5..] ids for tasks that have none, used in order: where few are taken, a trip for their names alone would cost a
 -- third of the time to their start. Only the first of a claim are looked at, as many as there are ids, and those of
--- which it is plain what they are; name_ids.lua is for the others.
+-- which it is plain what they are; assign_ids.lua is for the others.
 -- Returns {start, task, task, ...} (false where a number of a repeated claim is gone), or {-1} when the lease is lost.
 -- Field `at` of the hash is the start of the last claim. The same start again: the answer was lost, so the same answer
 -- again and nothing taken. A start below `at`: a send that comes too late for anybody, so nothing is taken.

@@ -13,10 +13,10 @@ WITH needed AS (
         ('idempotency', 'SELECT, INSERT, UPDATE, DELETE'),
         ('installation', 'SELECT'),
         ('jobs', 'SELECT, INSERT, UPDATE'),
-        ('marks', 'SELECT, INSERT, UPDATE'),
         ('migrations', 'SELECT'),
-        ('runs', 'SELECT, INSERT'),
-        ('unpushed', 'SELECT, INSERT, UPDATE, DELETE')
+        ('outbox', 'SELECT, INSERT, UPDATE, DELETE'),
+        ('redis_checkpoints', 'SELECT, INSERT, UPDATE'),
+        ('runs', 'SELECT, INSERT')
     ) AS given (name, rights)
 ), found AS (
     SELECT name, rights, needed.oid, pg_class.relkind::text AS kind FROM needed LEFT JOIN pg_class ON pg_class.oid = needed.oid

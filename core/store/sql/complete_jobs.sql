@@ -3,7 +3,7 @@
 -- $1 uuid[] ids    $2 uuid[] tokens    $3 text[] results    $4 float8[] seconds that the run took; $1, $2, $4 as text
 -- $5 uuid[] claim tokens of which every job has a verdict
 -- Returns the ids of what is not done by this: a row for each that is would cost a fifth of it. Locked rows are skipped:
--- look_at_jobs tells, and the caller repeats.
+-- get_row_status tells, and the caller repeats.
 WITH given AS (
     SELECT * FROM unnest($1::text::uuid[], $2::text::uuid[], $3::text[], $4::text::float8[]) AS given (id, token, result, seconds)
 ), locked AS (
@@ -16,6 +16,7 @@ WITH given AS (
         result = locked.result,
         error_message = NULL,
         run_at = NULL,
+        requeued = false,
         started_at = now() - make_interval(secs => locked.seconds),
         finished_at = now(),
         failed_at = NULL,

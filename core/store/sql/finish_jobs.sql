@@ -3,7 +3,7 @@
 -- $6 text[] tracebacks    $7 text[] outcomes    $8 float8[] seconds that the run took
 -- $9 uuid[] job    $10 text[] name    $11 text[] content type    $12 bytea[] content of artifacts
 -- $13 uuid[] claim tokens of which every job has a verdict
--- Returns id of what is done now. Locked rows are skipped: look_at_jobs tells, and the caller repeats.
+-- Returns id of what is done now. Locked rows are skipped: get_row_status tells, and the caller repeats.
 WITH given AS (
     SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::float8[])
         AS given (id, token, state, result, error, traceback, outcome, seconds)
@@ -18,6 +18,7 @@ WITH given AS (
         result = given.result,
         error_message = given.error,
         run_at = NULL,
+        requeued = false,
         started_at = now() - make_interval(secs => given.seconds),
         finished_at = now(),
         failed_at = CASE WHEN given.state <> 'completed' THEN now() END,

@@ -22,5 +22,5 @@ WITH held AS (
     UPDATE {schema}.jobs SET joined = true FROM locked WHERE jobs.id = locked.id RETURNING jobs.id
 )
 SELECT key_hash, body_hash, job_id, expired,
-       coalesce(state NOT IN ('pending', 'processing') OR held.joined OR job_id IN (SELECT id FROM joined), true) AS settled
+       coalesce(state NOT IN ('pending', 'processing') OR held.joined OR job_id IN (SELECT id FROM joined), true) AS answerable
 FROM held

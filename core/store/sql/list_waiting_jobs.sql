@@ -1,5 +1,5 @@
--- A page of the jobs that are pending, newest first: what list_jobs.sql does, without a look at the others. What waits
--- again has a run_at, and with it an index. What waits for its first run has none (an index that knew it would cost each
+-- A page of the jobs that are pending, newest first: what list_jobs.sql does, without a look at the others. What was
+-- requeued has an index. What waits for its first run has none (an index that knew it would cost each
 -- job more than its claim), but no row becomes one later than by its insert: what a page has seen need not be looked at
 -- again, but for the few that it has found there.
 -- $1 text queue    $2 text type (null: any)    $3 timestamptz, $4 uuid cursor (null: first page)
@@ -14,7 +14,7 @@
 WITH again AS (
     SELECT id, created_at, octet_length(payload)::bigint AS size
     FROM {schema}.jobs
-    WHERE run_at IS NOT NULL
+    WHERE requeued
       AND queue = $1
       AND state = 'pending'
       AND ($2::text IS NULL OR type = $2)
@@ -24,7 +24,7 @@ WITH again AS (
 ), first AS (
     SELECT id, created_at, octet_length(payload)::bigint AS size
     FROM {schema}.jobs
-    WHERE run_at IS NULL
+    WHERE NOT requeued
       AND queue = $1
       AND state = 'pending'
       AND ($2::text IS NULL OR type = $2)
@@ -39,7 +39,7 @@ WITH again AS (
 ), known AS MATERIALIZED ( -- or the planner takes the index on created_at for them, and goes through half of the table
     SELECT id, created_at, type, octet_length(payload)::bigint AS size
     FROM {schema}.jobs
-    WHERE id = ANY ($8::uuid[]) AND run_at IS NULL AND queue = $1 AND state = 'pending'
+    WHERE id = ANY ($8::uuid[]) AND NOT requeued AND queue = $1 AND state = 'pending'
 ), left_behind AS (
     SELECT id, created_at, size
     FROM known
@@ -59,7 +59,7 @@ WITH again AS (
     SELECT (SELECT count(*) FROM page) < (SELECT count(*) FROM found) AS more
 )
 SELECT id, type, state, queue, retries, attempts, recoveries, interruptions, payload, error_message, run_at, worker,
-       started_at, finished_at, created_at, updated_at, more,
+       started_at, finished_at, created_at, updated_at, requeued, more,
        CASE WHEN NOT more THEN least($3, now() - interval '15 s') END AS floor
 FROM seen LEFT JOIN (page JOIN {schema}.jobs USING (id)) ON true
 ORDER BY created_at DESC, id DESC

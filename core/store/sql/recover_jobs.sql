@@ -1,10 +1,10 @@
--- Recover: the jobs of an owner that is gone wait again, with a mark, or end where their worker died too often.
--- $1 uuid owner (lease)    $2 text queue    $3 uuid batch of the mark, fresh for each send
+-- Recover: the jobs of an owner that is gone wait again, with an outbox entry, or end where their worker died too often.
+-- $1 uuid owner (lease)    $2 text queue    $3 uuid batch of the outbox entry, fresh for each send
 -- $4 bool blameless: it ended clean or Redis lost it, so nobody is blamed
 -- $5 uuid[] suspects whose start was noted (a suspect that was not may have been a neighbour only)
 -- $6 int at so many deaths of its worker a job fails
 -- Returns id, state. Waits for locked rows (lock_timeout), and may be repeated: what an answer that was lost had said
--- stands in the mark of its send.
+-- stands in the outbox entry of its send.
 WITH owned AS (
     SELECT token, ids FROM {schema}.claimed WHERE owner = $1
 ), locked AS (
@@ -24,8 +24,8 @@ WITH owned AS (
         error_message = CASE WHEN jobs.cancel_at IS NULL AND jobs.recoveries + locked.blamed::int >= $6
                              THEN format('its worker died %s times while it ran', jobs.recoveries + locked.blamed::int)
                              ELSE jobs.error_message END,
-        run_at = CASE WHEN jobs.cancel_at IS NULL AND jobs.recoveries + locked.blamed::int < $6
-                      THEN jobs.created_at END, -- list_waiting_jobs: what waits again has one
+        requeued = jobs.cancel_at IS NULL AND jobs.recoveries + locked.blamed::int < $6,
+        run_at = CASE WHEN jobs.cancel_at IS NULL AND jobs.recoveries + locked.blamed::int < $6 THEN jobs.run_at END,
         finished_at = CASE WHEN jobs.cancel_at IS NOT NULL OR jobs.recoveries + locked.blamed::int >= $6 THEN now() END,
         failed_at = CASE WHEN jobs.cancel_at IS NOT NULL OR jobs.recoveries + locked.blamed::int >= $6 THEN now() END,
         updated_at = now()
@@ -39,8 +39,8 @@ WITH owned AS (
            CASE WHEN blamed THEN 'its worker died or lost its lease' ELSE 'interrupted: its worker stopped, or Redis lost its lease' END
     FROM recovered WHERE blamed OR $4
     ON CONFLICT (job_id, number) DO NOTHING
-), mark AS (
-    INSERT INTO {schema}.unpushed (batch, queue, ids)
+), entry AS (
+    INSERT INTO {schema}.outbox (batch, queue, ids)
     SELECT $3, $2, array_agg(id ORDER BY id) FROM recovered WHERE state = 'pending' HAVING count(*) > 0
 ), done AS ( -- what a late claim adds under another token is not in `owned`, and stays for the next recovery
     DELETE FROM {schema}.claimed USING owned WHERE claimed.token = owned.token

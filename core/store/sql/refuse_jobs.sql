@@ -1,7 +1,7 @@
 -- Submit, step 3: the push failed or was not answered, so what was never claimed will never run.
 -- $1 uuid[] ids    $2 uuid batch    $3 text error message
 -- Returns id of every row that is cancelled after it. Waits for locked rows (lock_timeout). May be repeated.
--- A row that somebody joined under its idempotency key was promised to run: it and its mark stay.
+-- A row that somebody joined under its idempotency key was promised to run: it and its outbox entry stay.
 WITH locked AS ( -- all that is pending: who joins a row just now is waited for, and seen
     SELECT id, joined, attempts = 0 AND recoveries = 0 AND interruptions = 0 AS never_claimed FROM {schema}.jobs
     WHERE id = ANY ($1) AND state = 'pending'
@@ -16,10 +16,10 @@ WITH locked AS ( -- all that is pending: who joins a row just now is waited for,
     DELETE FROM {schema}.idempotency USING refused WHERE idempotency.job_id = refused.id
 ), kept AS (
     SELECT array_agg(id ORDER BY id) AS ids FROM locked WHERE joined
-), unmarked AS (
-    DELETE FROM {schema}.unpushed USING kept WHERE unpushed.batch = $2 AND kept.ids IS NULL
+), deleted AS (
+    DELETE FROM {schema}.outbox USING kept WHERE outbox.batch = $2 AND kept.ids IS NULL
 ), reduced AS (
-    UPDATE {schema}.unpushed SET ids = kept.ids FROM kept WHERE unpushed.batch = $2 AND kept.ids IS NOT NULL
+    UPDATE {schema}.outbox SET ids = kept.ids FROM kept WHERE outbox.batch = $2 AND kept.ids IS NOT NULL
 )
 SELECT id FROM refused
 UNION

@@ -1,3 +1,3 @@
 -- Jobs that are marked as perhaps not in Redis.
 -- $1 text queue
-SELECT unnest(ids) AS id FROM {schema}.unpushed WHERE queue = $1
+SELECT unnest(ids) AS id FROM {schema}.outbox WHERE queue = $1

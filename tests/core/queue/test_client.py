@@ -116,7 +116,7 @@ async def test_tasks_are_counted_at_one_moment_though_they_move(queue, lease, mo
     leases = queue.published_leases
 
     async def move_and_look():
-        await queue.back(lease, [(1, 60_000, b"")])
+        await queue.give_back(lease, [(1, 60_000, b"")])
         return await leases()
 
     monkeypatch.setattr(queue, "published_leases", move_and_look)
@@ -211,16 +211,16 @@ NAMED = [
 async def test_a_claim_names_a_task_that_came_without_an_id(queue, lease, task):
     await queue.push([task])
     name = UUID(NAME)
-    taken = await queue.claim(lease, start=1, count=1, names=[name])
+    taken = await queue.claim(lease, start=1, count=1, spare_ids=[name])
     assert decode_task(taken[1]) == msgspec.structs.replace(decode_task(task), job_id=name)
     assert await queue.flight_tasks(lease, [1]) == taken
-    assert await queue.claim(lease, start=1, count=1, names=[name]) == taken, "the same claim again"
+    assert await queue.claim(lease, start=1, count=1, spare_ids=[name]) == taken, "the same claim again"
 
 
 @pytest.mark.parametrize("task", LEFT)
 async def test_a_claim_leaves_alone_what_it_does_not_understand(queue, lease, task):
     await queue.push([task, NAMED[0]])
-    taken = await queue.claim(lease, start=1, count=2, names=[UUID(NAME), uuid4()])
+    taken = await queue.claim(lease, start=1, count=2, spare_ids=[UUID(NAME), uuid4()])
     assert taken[1] == task
     assert decode_task(taken[2]).job_id == UUID(NAME), "and its name goes to the next"
 
@@ -228,7 +228,7 @@ async def test_a_claim_leaves_alone_what_it_does_not_understand(queue, lease, ta
 async def test_a_claim_names_as_many_as_it_has_names_for(queue, lease):
     await queue.push([b'{"type":"x"}'] * 5)
     names = [uuid4() for _ in range(3)]
-    taken = await queue.claim(lease, start=1, count=5, names=names)
+    taken = await queue.claim(lease, start=1, count=5, spare_ids=names)
     assert [decode_task(task).job_id for task in taken.values()] == [*names, None, None]
 
 
@@ -264,7 +264,7 @@ def test_what_a_claim_names_says_what_it_said_before(portal, valkey, tasks, asci
     async def claimed() -> dict[int, bytes]:
         async with open_queue(portal.bridge, valkey.url, keys.ready) as queue:
             await queue.push(texts)
-            taken = await queue.claim(lease, start=1, count=len(texts), names=names)
+            taken = await queue.claim(lease, start=1, count=len(texts), spare_ids=names)
             await queue.remove()
             return taken
 
@@ -296,9 +296,9 @@ async def test_what_is_acked_leaves_the_flight_once(queue, lease):
 async def test_what_goes_back_keeps_its_order_at_the_head(queue, lease):
     await queue.push([b"%d" % number for number in range(1, 8)])
     await queue.claim(lease, start=1, count=5)
-    given = await queue.back(lease, [(2, 0, b""), (1, 0, b""), (4, 0, b"four"), (9, 0, b"")])
+    given = await queue.give_back(lease, [(2, 0, b""), (1, 0, b""), (4, 0, b"four"), (9, 0, b"")])
     assert given == {1: True, 2: True, 4: True, 9: False}
-    assert await queue.back(lease, [(1, 0, b"")]) == {1: False}
+    assert await queue.give_back(lease, [(1, 0, b"")]) == {1: False}
     taken = await queue.claim(lease, start=10, count=9)
     assert list(taken.values()) == [b"1", b"2", b"four", b"6", b"7"]
 
@@ -308,12 +308,12 @@ async def test_what_goes_back_in_several_calls_keeps_its_order_too(queue, lease)
     tasks = [b"%05d" % number for number in range(2_500)]
     await queue.push([*tasks, b"after"])
     claimed = await queue.claim(lease, start=1, count=2_500)
-    given = await queue.back(lease, [(number, 0, b"") for number in claimed])
+    given = await queue.give_back(lease, [(number, 0, b"") for number in claimed])
     assert given == dict.fromkeys(claimed, True)
     assert await redis(queue)("LRANGE", queue.keys.ready, 0, -1) == [*tasks, b"after"]
     claimed = await queue.claim(lease, start=5_001, count=12)
     large = {number: task + b"x" * 1024 * 1024 for number, task in claimed.items()}
-    await queue.back(lease, [(number, 0, task) for number, task in large.items()])
+    await queue.give_back(lease, [(number, 0, task) for number, task in large.items()])
     assert await redis(queue)("LRANGE", queue.keys.ready, 0, 12) == [*large.values(), tasks[12]]
 
 
@@ -321,7 +321,7 @@ async def test_thousands_leave_the_flight_in_several_calls(queue, lease):
     await queue.push([b"%d" % number for number in range(7_000)])
     claimed = await queue.claim(lease, start=1, count=7_000)
     named = [(number, b"named " + task) for number, task in claimed.items()]
-    assert await queue.name_ids(lease, named) == [True] * 7_000
+    assert await queue.assign_ids(lease, named) == [True] * 7_000
     assert await queue.ack(lease, list(claimed)[:6_500]) == 6_500
     assert await queue.bury(lease, [(number, task) for number, task in named[6_500:]]) == {}
     assert await queue.numbers(lease) == set()
@@ -331,7 +331,7 @@ async def test_thousands_leave_the_flight_in_several_calls(queue, lease):
 async def test_what_goes_back_with_a_delay_is_promoted_when_it_is_due(queue, lease):
     await queue.push([b"1", b"2"])
     await queue.claim(lease, start=1, count=2)
-    await queue.back(lease, [(1, 60_000, b"later"), (2, 400, b"soon")])
+    await queue.give_back(lease, [(1, 60_000, b"later"), (2, 400, b"soon")])
     assert (await queue.depths()).scheduled == 2
     assert await queue.promote() == 0
 
@@ -392,11 +392,11 @@ async def test_a_task_is_named_only_while_it_is_ours(queue, lease):
     await queue.push([b"1", b"2"])
     await queue.claim(lease, start=1, count=2)
     await queue.ack(lease, [2])
-    assert await queue.name_ids(lease, [(1, b"one"), (2, b"two")]) == [True, False]
-    assert await queue.back(lease, [(1, 0, b"")]) == {1: True}
+    assert await queue.assign_ids(lease, [(1, b"one"), (2, b"two")]) == [True, False]
+    assert await queue.give_back(lease, [(1, 0, b"")]) == {1: True}
     assert await queue.claim(lease, start=3, count=1) == {3: b"one"}
     await queue.end(lease)
-    assert await queue.name_ids(lease, [(3, b"x")]) == [False]
+    assert await queue.assign_ids(lease, [(3, b"x")]) == [False]
 
 
 # --- leases
@@ -464,11 +464,11 @@ async def test_out_of_memory_refuses_new_tasks_and_lets_workers_go_on(bridge, tm
         with pytest.raises(QueueUnavailable, match="maxmemory"):
             await queue.schedule([(5, b"more")])
         with pytest.raises(QueueUnavailable, match="maxmemory"):
-            await queue.claim(lease, start=1, count=3, found=nothing)
+            await queue.claim(lease, start=1, count=3, on_task_available=nothing)
         assert connection.renew(lease, b"{}")
         assert len(await queue.claim(lease, start=1, count=3)) == 3
-        assert await queue.name_ids(lease, [(1, b"named")]) == [True]
-        assert await queue.back(lease, [(1, 0, b""), (2, 5, b"later")]) == {1: True, 2: True}
+        assert await queue.assign_ids(lease, [(1, b"named")]) == [True]
+        assert await queue.give_back(lease, [(1, 0, b""), (2, 5, b"later")]) == {1: True, 2: True}
         assert await queue.bury(lease, [(3, b"dead")]) == {}
         await until(partial(_promotes, queue))
         assert await queue.ack(lease, [3]) == 0
@@ -514,10 +514,10 @@ async def test_a_task_whose_blmove_reply_was_lost_is_claimed(queue, lease, proxi
     # BLMOVE moves the task into the front list, then the wait is cancelled before its reply is read.
     # A worker that trusts the reply would never run this task.
     behind, proxy = proxied
-    assert not await behind.claim(lease, start=1, count=1, found=nothing)  # it is connected
+    assert not await behind.claim(lease, start=1, count=1, on_task_available=nothing)  # it is connected
     proxy.swallow_replies()
     async with trio.open_nursery() as waiting:
-        waiting.start_soon(partial(behind.claim, lease, start=2, count=1, found=pytest.fail))
+        waiting.start_soon(partial(behind.claim, lease, start=2, count=1, on_task_available=pytest.fail))
         await queue.push([b"task"])
         await proxy.replies_swallowed.wait()
         waiting.cancel_scope.cancel()
@@ -526,7 +526,7 @@ async def test_a_task_whose_blmove_reply_was_lost_is_claimed(queue, lease, proxi
 
 async def test_a_claim_that_is_cancelled_while_it_waits_takes_nothing(queue, lease):
     async with trio.open_nursery() as waiting:
-        waiting.start_soon(partial(queue.claim, lease, start=1, count=9, found=pytest.fail))
+        waiting.start_soon(partial(queue.claim, lease, start=1, count=9, on_task_available=pytest.fail))
         await until(partial(_is_blocked, queue))
         waiting.cancel_scope.cancel()
     await queue.push([b"1", b"2"])
@@ -548,7 +548,7 @@ async def test_a_claim_that_waits_gets_what_comes(queue, lease):
         tasks: dict[int, bytes] = {}
         start = 1
         while not tasks:
-            tasks = await queue.claim(lease, start=start, count=9, found=partial(found.append, 1))
+            tasks = await queue.claim(lease, start=start, count=9, on_task_available=partial(found.append, 1))
             start += 9
     assert list(tasks.values()) == [b"1", b"2"]
     assert len(found) == (start - 1) / 9
@@ -557,7 +557,7 @@ async def test_a_claim_that_waits_gets_what_comes(queue, lease):
 async def test_a_claim_that_waits_knows_its_script_on_a_new_server(queue, lease):
     await queue.push([b"1"])
     await redis(queue)("SCRIPT", "FLUSH")
-    assert await queue.claim(lease, start=1, count=9, found=nothing) == {1: b"1"}
+    assert await queue.claim(lease, start=1, count=9, on_task_available=nothing) == {1: b"1"}
 
 
 async def _is_blocked(queue) -> bool:
@@ -632,7 +632,7 @@ async def test_waits_that_are_cancelled_at_any_moment_lose_no_task(queue, lease)
     for round_ in range(150):
         async with trio.open_nursery() as waiting:
             waiting.cancel_scope.deadline = trio.current_time() + random.uniform(0.001, 0.008)
-            waiting.start_soon(partial(queue.claim, lease, start=start, count=10, found=nothing))
+            waiting.start_soon(partial(queue.claim, lease, start=start, count=10, on_task_available=nothing))
             await trio.sleep(random.uniform(0, 0.003))
             task = b"%d" % round_
             with trio.CancelScope(shield=True):
@@ -684,5 +684,5 @@ async def _answers(queue) -> bool:
 async def test_an_idle_wait_ends_by_itself(queue, lease):
     begun = trio.current_time()
     for start in range(1, 4):
-        assert not await queue.claim(lease, start=start, count=1, found=nothing)
+        assert not await queue.claim(lease, start=start, count=1, on_task_available=nothing)
     assert 0.6 < trio.current_time() - begun < 3

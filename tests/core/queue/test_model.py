@@ -105,7 +105,7 @@ class QueueMachine(RuleBasedStateMachine):
         if not numbers:
             return
         tasks = [(number, 3_600_000 if later else 0, b"") for number in numbers]
-        answer = self.portal.call(self.queue.back, self.leases[worker], tasks)
+        answer = self.portal.call(self.queue.give_back, self.leases[worker], tasks)
         assert answer == {number: number != 10_000 for number in numbers}
         given = [self.flights[worker].pop(number) for number in numbers if number != 10_000]
         if later:
@@ -114,11 +114,11 @@ class QueueMachine(RuleBasedStateMachine):
             self.ready = given + self.ready
 
     @rule(worker=st.integers(0, 1), data=st.data())
-    def name_ids(self, worker: int, data: st.DataObject) -> None:
+    def assign_ids(self, worker: int, data: st.DataObject) -> None:
         numbers = sorted(data.draw(st.sets(st.sampled_from([*self.flights[worker], 10_000]))))
         if numbers:
             named = [(number, b"named " + self.flights[worker].get(number, b"")) for number in numbers]
-            answer = self.portal.call(self.queue.name_ids, self.leases[worker], named)
+            answer = self.portal.call(self.queue.assign_ids, self.leases[worker], named)
             assert answer == [number != 10_000 for number in numbers]
             self.flights[worker] |= {number: task for number, task in named if number != 10_000}
             if (last := self.last[worker]) is not None:
@@ -157,7 +157,7 @@ class QueueMachine(RuleBasedStateMachine):
         self.portal.call(self.queue.end, lease)
         assert self.portal.call(self.queue.retire, lease) == (not flight)
         if flight:
-            self.portal.call(self.queue.back, lease, [(number, 0, b"") for number in flight])
+            self.portal.call(self.queue.give_back, lease, [(number, 0, b"") for number in flight])
             self.ready = [flight[number] for number in sorted(flight)] + self.ready
             assert self.portal.call(self.queue.retire, lease)
         self.leases[worker] = uuid4()

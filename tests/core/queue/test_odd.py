@@ -7,19 +7,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from workqueue.core.queue import Keys, LeaseConnection
-from workqueue.core.queue.odd import Odd, read_lease, read_mark, read_number
+from workqueue.core.queue.odd import Odd, parse_checkpoint, read_lease, read_number
 
 
 @given(st.binary())
 def test_whatever_stands_there_is_read_as_we_write_it_or_not_at_all(text):
-    for read in (read_lease, read_number, read_mark):
+    for read in (read_lease, read_number, parse_checkpoint):
         value = read(text)
         assert value is None or str(value).encode() == text
 
 
 @given(st.integers(-(2**31), 2**53), st.integers(1, 10**18 - 1), st.uuids())
-def test_what_we_write_is_read(mark, number, lease):
-    assert read_mark(str(mark).encode()) == mark
+def test_what_we_write_is_read(checkpoint, number, lease):
+    assert parse_checkpoint(str(checkpoint).encode()) == checkpoint
     assert read_number(str(number).encode()) == number
     assert read_lease(str(lease).encode()) == lease
 
@@ -39,14 +39,14 @@ MARKS = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("mark", MARKS, ids=lambda mark: repr(mark[:12]))
-async def test_a_mark_that_is_none_is_told_apart_and_can_be_replaced(queue, mark):
-    await queue._command("SET", queue.keys.mark, mark)
-    run, seen = await queue.tick()
-    assert (bool(run), seen) == (True, mark)
-    assert not await queue.set_mark(5, 7)
-    assert await queue.set_mark(seen, 7)
-    assert (await queue.tick())[1] == 7
+@pytest.mark.parametrize("checkpoint", MARKS, ids=lambda checkpoint: repr(checkpoint[:12]))
+async def test_a_checkpoint_that_is_none_is_told_apart_and_can_be_replaced(queue, checkpoint):
+    await queue._command("SET", queue.keys.checkpoint, checkpoint)
+    run, seen = await queue.read_checkpoint()
+    assert (bool(run), seen) == (True, checkpoint)
+    assert not await queue.set_checkpoint(5, 7)
+    assert await queue.set_checkpoint(seen, 7)
+    assert (await queue.read_checkpoint())[1] == 7
 
 
 @pytest.mark.parametrize("score", ["inf", "1.5", "5", "1e300"])

@@ -291,7 +291,7 @@ async def test_a_wrong_password_and_a_user_without_rights_are_an_outage(bridge, 
 async def wait_for_task(queue) -> dict[int, bytes]:
     """As an idle worker does, who has no lease here."""
     with suppress(LeaseLost):
-        await queue.claim(uuid4(), start=1, count=1, found=lambda: None)
+        await queue.claim(uuid4(), start=1, count=1, on_task_available=lambda: None)
 
 
 async def test_a_waiting_worker_that_is_unblocked_or_cut_off_waits_again(queue):

@@ -19,20 +19,20 @@ CALLS: dict[str, tuple[Script, list[str], list[object], bool]] = {
     "end": (scripts.END, ["leases"], ["LEASE"], True),
     "retire": (scripts.RETIRE, ["leases", "workers", "flight", "started"], ["LEASE"], False),
     "claim": (scripts.CLAIM, ["ready", "front", "leases", "flight"], ["LEASE", 5, 1000, 7], True),
-    "name_ids": (scripts.NAME_IDS, ["leases", "flight"], ["LEASE", 1, "named"], True),
+    "assign_ids": (scripts.ASSIGN_IDS, ["leases", "flight"], ["LEASE", 1, "named"], True),
     "ack": (scripts.ACK, ["flight"], [1, 2], True),
-    "back": (scripts.BACK, ["ready", "scheduled", "flight"], [1, 0, "", 2, 50, "later"], True),
+    "back": (scripts.GIVE_BACK, ["ready", "scheduled", "flight"], [1, 0, "", 2, 50, "later"], True),
     "bury": (scripts.BURY, ["dead", "flight"], [10, 1, "entry"], True),
     "promote": (scripts.PROMOTE, ["ready", "scheduled"], [10, 1000], True),
     "schedule": (scripts.SCHEDULE, ["scheduled"], [5, "task"], True),
     "submit_once": (scripts.SUBMIT_ONCE, ["ready", "idem"], [60_000, "body", "task"], True),
-    "note_start": (scripts.NOTE_START, ["leases", "started"], ["LEASE", 2], True),
-    "tick": (scripts.TICK, ["mark"], [], True),
-    "set_mark": (scripts.SET_MARK, ["mark"], [1000, 2000], True),
+    "record_suspect_start": (scripts.RECORD_SUSPECT_START, ["leases", "started"], ["LEASE", 2], True),
+    "tick": (scripts.READ_CHECKPOINT, ["checkpoint"], [], True),
+    "set_checkpoint": (scripts.SET_CHECKPOINT, ["checkpoint"], [1000, 2000], True),
 }
 MISSING = {  # what each answers on a server that has none of its keys
-    "register": 1, "renew": 0, "fence": 0, "end": 0, "retire": 1, "claim": [-1], "name_ids": [0], "ack": 0,
-    "back": [0, 0], "bury": [0, 0], "promote": 0, "schedule": 1, "note_start": 0, "set_mark": 0,
+    "register": 1, "renew": 0, "fence": 0, "end": 0, "retire": 1, "claim": [-1], "assign_ids": [0], "ack": 0,
+    "back": [0, 0], "bury": [0, 0], "promote": 0, "schedule": 1, "record_suspect_start": 0, "set_checkpoint": 0,
     "submit_once": [b"pushed"],
 }  # fmt: skip
 ONLY_READS = {"tick"}
@@ -49,7 +49,7 @@ class Redis:
         self.keys = {
             "ready": keys.ready, "front": keys.front, "leases": keys.leases, "workers": keys.workers,
             "scheduled": keys.scheduled, "dead": keys.dead, "flight": keys.flight(lease),
-            "started": keys.started(lease), "idem": keys.idempotency(b"k"), "mark": keys.mark,
+            "started": keys.suspect_starts(lease), "idem": keys.idempotency(b"k"), "checkpoint": keys.checkpoint,
         }  # fmt: skip
 
     async def __call__(self, *parts):
@@ -63,7 +63,7 @@ class Redis:
         await self("ZADD", self.keys["scheduled"], 1, "due")
         await self("RPUSH", self.keys["dead"], "d1")
         await self("SADD", self.keys["started"], 1)
-        await self("SET", self.keys["mark"], 1000)
+        await self("SET", self.keys["checkpoint"], 1000)
         if lives:
             await self("HSET", self.keys["flight"], "at", 1, 1, "t1", 2, "t2")
         else:
@@ -124,7 +124,7 @@ async def test_one_key_that_is_missing_is_no_error(redis, name, key):
 
 ONLY_DELETED = ("retire", "started")
 HARMS_ITS_OWN_TASK_ALONE = ("submit_once", "idem")
-NOT_READ_AS_A_STRING = [("tick", "mark"), ("set_mark", "mark")]  # a string is what they want
+NOT_READ_AS_A_STRING = [("tick", "checkpoint"), ("set_checkpoint", "checkpoint")]  # a string is what they want
 
 
 @pytest.mark.parametrize(
@@ -143,7 +143,7 @@ async def test_a_key_of_another_type_stops_a_script_before_it_has_done_anything(
 
 
 @pytest.mark.parametrize(("name", "key"), NOT_READ_AS_A_STRING)
-async def test_a_mark_that_is_no_string_is_an_error_too(redis, name, key):
+async def test_a_checkpoint_that_is_no_string_is_an_error_too(redis, name, key):
     await redis("RPUSH", redis.keys[key], "of another type")
     with pytest.raises(KeyOfAnotherType):
         await redis.run(name)

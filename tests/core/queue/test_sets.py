@@ -39,7 +39,7 @@ async def test_every_client_goes_to_the_master_and_on_to_the_next_one(redis_set,
     await queue.check()
     assert set(await queue.workers()) == {lease}
     await queue.push([b"1", b"2"])
-    assert await queue.claim(lease, start=1, count=9, found=nothing) == {1: b"1", 2: b"2"}
+    assert await queue.claim(lease, start=1, count=9, on_task_available=nothing) == {1: b"1", 2: b"2"}
     assert (await queue.inspect(lease)).numbers == {1, 2}
     old = await redis_set.master(queue.name)
     assert await is_of(queue, old)
@@ -75,7 +75,7 @@ async def test_every_client_goes_to_the_master_and_on_to_the_next_one(redis_set,
     connection.close()
     assert await is_of(queue, await redis_set.master(queue.name)), "a script, which the new master did not know"
     began = trio.current_time()
-    assert await queue.claim(lease, start=10, count=1, found=nothing)
+    assert await queue.claim(lease, start=10, count=1, on_task_available=nothing)
     await queue.check()
     assert trio.current_time() - began < 3
 
@@ -86,7 +86,7 @@ def nothing() -> None:
 
 async def is_of(queue, node) -> bool:
     """Does the queue ask this node?"""
-    run, _ = await queue.tick()
+    run, _ = await queue.read_checkpoint()
     return f"run_id:{run}".encode() in await node("INFO", "server")
 
 

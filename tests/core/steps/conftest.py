@@ -11,7 +11,7 @@ from workqueue.core.queue import Keys, LeaseConnection, Queue, open_queue
 from workqueue.core.retry import RetryPolicy
 from workqueue.core.steps.claim import Claim
 from workqueue.core.steps.lease import Lease
-from workqueue.core.steps.marks import Ledger
+from workqueue.core.steps.piggyback import Piggyback
 from workqueue.core.steps.settle import Settle
 from workqueue.core.steps.submit import Submit
 from workqueue.core.store import JobStore, open_store
@@ -74,11 +74,11 @@ class Steps:
     """A producer and a worker, step by step."""
 
     def __init__(self, queue: Queue, store: JobStore | None) -> None:
-        self.ledger = Ledger()
-        self.submit = Submit(queue, store, self.ledger)
-        self.claim = Claim(queue, store, self.ledger, "w")
+        self.piggyback = Piggyback()
+        self.submit = Submit(queue, store, self.piggyback)
+        self.claim = Claim(queue, store, self.piggyback, "w")
         policy = RetryPolicy(base_seconds=0.01, cap_seconds=0.02)
-        self.settle = Settle(queue, store, self.ledger, policy, Random(1))
+        self.settle = Settle(queue, store, self.piggyback, policy, Random(1))
 
 
 @pytest.fixture

@@ -15,10 +15,10 @@ from tests.support.invariants import check_rows, tasks_in_redis
 from tests.support.proxy import Proxy
 from tests.support.wait import until
 from workqueue.core.errors import QueueUnavailable, StoreUnavailable
-from workqueue.core.outcome import Bury, Complete, GiveBack, Retry, Verdict
-from workqueue.core.steps.lease import Held, Lease
-from workqueue.core.steps.settle import Settled
-from workqueue.core.steps.sweep import Sweep
+from workqueue.core.outcome import Complete, Fail, GiveBack, Retry, Verdict
+from workqueue.core.steps.lease import ClaimedTask, Lease
+from workqueue.core.steps.outbox import OutboxRelay
+from workqueue.core.steps.settle import Ending
 from workqueue.core.wire import Submission
 
 SEEDS = int(os.environ.get("CHAOS_SEEDS", "1"))
@@ -72,7 +72,7 @@ class Chaos:
     async def work(self, steps: Steps, lease: Lease) -> None:
         """Claim, run, settle, and now and then lose patience with a claim."""
         while True:
-            held: list[Held] = []
+            held: list[ClaimedTask] = []
             with trio.move_on_after(self.random.choice([0.003, 0.03, float("inf"), float("inf")])):
                 held = await steps.claim.run_once(lease, self.random.randint(1, 30))
             for item in held:
@@ -81,7 +81,7 @@ class Chaos:
                 self.running.add(item.job_id)
                 self.runs[item.job_id] += 1
             await trio.sleep(self.random.uniform(0, 0.01))
-            settled = [Settled(item, self._verdict(item), 0.01) for item in held]
+            settled = [Ending(item, self._verdict(item), 0.01) for item in held]
             for item in held:
                 self.running.discard(item.job_id)
             if settled:
@@ -93,15 +93,15 @@ class Chaos:
             except (QueueUnavailable, StoreUnavailable):
                 await trio.sleep(0.01)
 
-    def _verdict(self, item: Held) -> Verdict:
+    def _verdict(self, item: ClaimedTask) -> Verdict:
         verdict = self.random.choice(
-            [Complete(b"1"), Complete(b"1"), Retry("E", "failed"), GiveBack(interrupted=True), Bury("E", "failed")]
+            [Complete(b"1"), Complete(b"1"), Retry("E", "failed"), GiveBack(interrupted=True), Fail("E", "failed")]
         )
-        if isinstance(verdict, Complete | Bury):
+        if isinstance(verdict, Complete | Fail):
             self.ended.add(item.job_id)
         return verdict
 
-    async def sweep(self, sweep: Sweep) -> None:
+    async def sweep(self, sweep: OutboxRelay) -> None:
         while True:
             with contextlib.suppress(QueueUnavailable, StoreUnavailable):
                 await sweep.run_once()
@@ -110,10 +110,10 @@ class Chaos:
 
 @pytest.fixture
 def _quick_marks(monkeypatch):
-    monkeypatch.setattr("workqueue.core.steps.sweep.MARK_AGE_SECONDS", 0.5)
+    monkeypatch.setattr("workqueue.core.steps.outbox.OUTBOX_AGE_SECONDS", 0.5)
 
 
-async def play(chaos: Chaos, make, leases, proxies, quiet, sweep: Sweep | None = None) -> None:
+async def play(chaos: Chaos, make, leases, proxies, quiet, sweep: OutboxRelay | None = None) -> None:
     """Some seconds of trouble, then peace until everything is `quiet`."""
     async with trio.open_nursery() as world:
         async with trio.open_nursery() as troubled:
@@ -140,7 +140,7 @@ async def test_with_postgres(far_queue, far_store, redis_proxy, postgres_proxy, 
 
     chaos = Chaos(Random(seed))
     make = partial(Steps, far_queue, far_store)
-    await play(chaos, make, [lease, other], [redis_proxy, postgres_proxy], quiet, Sweep(far_queue, far_store))
+    await play(chaos, make, [lease, other], [redis_proxy, postgres_proxy], quiet, OutboxRelay(far_queue, far_store))
     print(f"seed {seed}: {len(chaos.accepted)} accepted, {chaos.refused} refused, {len(chaos.runs)} ran")
     states = {row["id"]: row["state"] for row in await psql("SELECT id, state FROM jobs")}
     cancelled = {job_id for job_id, state in states.items() if state == "cancelled"}

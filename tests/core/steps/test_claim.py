@@ -12,9 +12,9 @@ from tests.support.wait import until
 from workqueue.core.errors import LeaseLost, QueueUnavailable, StoreRefused, StoreUnavailable
 from workqueue.core.outcome import Complete, GiveBack
 from workqueue.core.steps.claim import Claim
-from workqueue.core.steps.marks import Ledger
+from workqueue.core.steps.piggyback import Piggyback
 from workqueue.core.steps.recover import Recover
-from workqueue.core.steps.settle import Settled
+from workqueue.core.steps.settle import Ending
 from workqueue.core.steps.submit import Submit
 from workqueue.core.wire import Submission, decode_task
 
@@ -29,7 +29,7 @@ async def test_what_was_submitted_is_claimed_in_order_and_processing(steps, queu
     ids = await steps.submit.run_batch(FIVE)
     held = await steps.claim.run_once(lease, 3)
     assert [item.job_id for item in held] == ids[:3]
-    assert set(lease.held) == {1, 2, 3}
+    assert set(lease.tasks) == {1, 2, 3}
     rows = await psql("SELECT id FROM jobs WHERE state = 'processing'")
     assert {row["id"] for row in rows} == set(ids[:3])
     await check_rows(queue, psql)
@@ -101,12 +101,12 @@ async def test_a_foreign_task_that_postgres_cannot_store_is_buried_alone(steps, 
 async def test_copies_are_dropped_wherever_the_job_is(steps, queue, lease, psql):
     [running, ended] = await steps.submit.run_batch(FIVE[:2])
     held = await steps.claim.run_once(lease, 2)
-    await steps.settle.run_batch([Settled(item, Complete(b"1"), 0.1) for item in held if item.job_id == ended])
+    await steps.settle.run_batch([Ending(item, Complete(b"1"), 0.1) for item in held if item.job_id == ended])
     copy = b'{"type":"x","job_id":"%b"}'
     both = b'{"type":"x","job_id":"%b"}' % str(uuid7()).encode()
     await queue.push([copy % str(running).encode(), copy % str(ended).encode(), both, both])
     assert len(await steps.claim.run_once(lease, 10)) == 1
-    assert steps.claim.counts.copies == 3
+    assert steps.claim.counts.duplicates == 3
     assert await psql.value("SELECT state FROM jobs WHERE id = $1", ended) == "completed"
 
 
@@ -144,7 +144,7 @@ async def test_a_row_that_is_locked_in_psql_holds_up_none_of_the_499_others(step
         held = await steps.claim.run_once(lease, 500)
     assert {item.job_id for item in held} == set(ids) - {ids[250]}
     await psql("ROLLBACK")
-    await steps.settle.run_batch([Settled(item, Complete(b"1"), 0.1) for item in held])
+    await steps.settle.run_batch([Ending(item, Complete(b"1"), 0.1) for item in held])
 
     async def comes_back() -> bool:
         await queue.promote()
@@ -171,7 +171,7 @@ async def test_a_claim_whose_answer_was_cut_is_repeated_and_loses_nothing(
         redis_proxy.heal()
     assert len(claimed) == 3
     assert (await queue.depths()).ready == 0
-    assert set(lease.held) == {1, 2, 3}
+    assert set(lease.tasks) == {1, 2, 3}
 
 
 async def test_a_claim_statement_whose_answer_was_cut_is_repeated_under_a_new_token(
@@ -229,7 +229,7 @@ async def test_the_audit_leaves_alone_what_is_held(steps, lease):
     await steps.submit.run_batch(FIVE)
     held = await steps.claim.run_once(lease, 5)
     assert await steps.claim.audit(lease) == 0
-    assert set(lease.held) == {item.number for item in held}
+    assert set(lease.tasks) == {item.number for item in held}
 
 
 async def test_what_was_left_locked_by_an_unanswered_send_is_not_taken_for_a_copy(steps, queue, store, psql, lease):
@@ -269,15 +269,15 @@ async def test_a_task_that_was_taken_from_us_before_it_had_an_id_gets_no_row_fro
     steps, queue, store, psql, lease, monkeypatch
 ):
     # We stood still between claim and naming; the task is in the list again, and whoever takes it names it.
-    monkeypatch.setattr("workqueue.core.steps.claim.NAMES", 0)
-    real = queue.name_ids
+    monkeypatch.setattr("workqueue.core.steps.claim.SPARE_IDS_MAX", 0)
+    real = queue.assign_ids
 
     async def too_late(*arguments):
         await queue.fence(lease.id, (await queue.lease_scores())[lease.id])
         await Recover(queue, store, max_recoveries=3).run_once(lease.id)
         return await real(*arguments)
 
-    steps.claim._queue = _Wrapped(queue, name_ids=too_late)
+    steps.claim._queue = _Wrapped(queue, assign_ids=too_late)
     await queue.push([b'{"type":"x"}'])
     assert await steps.claim.run_once(lease, 1) == []
     assert await psql("SELECT * FROM jobs") == []
@@ -303,10 +303,10 @@ async def test_a_wait_without_an_answer_is_followed_by_the_same_claim_again(step
     found: list[int] = []
     starts: list[int] = []
 
-    async def unanswered(lease_id, *, start, found=None, **options):
+    async def unanswered(lease_id, *, start, on_task_available=None, **options):
         starts.append(start)
-        answer = await queue.claim(lease_id, start=start, found=found, **options)
-        if found is not None:
+        answer = await queue.claim(lease_id, start=start, on_task_available=on_task_available, **options)
+        if on_task_available is not None:
             raise QueueUnavailable("its answer was lost")
         return answer
 
@@ -346,8 +346,8 @@ async def test_a_job_that_runs_in_another_worker_is_a_copy(steps, queue, store, 
     theirs = Steps(queue, store)
     await queue.push([b'{"type":"x","job_id":"%b"}' % str(job_id).encode()] * 2)
     assert await theirs.claim.run_once(other, 5) == []
-    assert theirs.claim.counts.copies == 2
-    await steps.settle.run_batch([Settled(held, GiveBack(interrupted=True), 0.1)])
+    assert theirs.claim.counts.duplicates == 2
+    await steps.settle.run_batch([Ending(held, GiveBack(interrupted=True), 0.1)])
     [again] = await theirs.claim.run_once(other, 5)
     assert (again.job_id, again.counters.interruptions) == (job_id, 1)
     await check_rows(queue, psql)
@@ -375,7 +375,7 @@ async def test_copies_of_foreign_tasks_in_two_workers_become_one_job_each(steps,
         workers.start_soon(claim, steps, lease)
         workers.start_soon(claim, theirs, other)
     assert sorted(got) == sorted(ids)
-    assert steps.claim.counts.copies + theirs.claim.counts.copies == 100
+    assert steps.claim.counts.duplicates + theirs.claim.counts.duplicates == 100
     assert len(await tasks_in_redis(queue)) == 100
     await check_rows(queue, psql)
 
@@ -436,7 +436,7 @@ async def test_redis_only_an_id_twice_in_one_worker_is_a_copy(queue, lease):
     await queue.push([b'{"type":"x","job_id":"%b"}' % job_id] * 3 + [b'{"type":"x"}'])
     assert len(await steps.claim.run_once(lease, 2)) == 1
     assert [str(item.job_id).encode() == job_id for item in await steps.claim.run_once(lease, 2)] == [False]
-    assert steps.claim.counts.copies == 2
+    assert steps.claim.counts.duplicates == 2
     assert len(await queue.numbers(lease.id)) == 2
 
 
@@ -478,8 +478,8 @@ async def _audited(steps, lease, queue, psql) -> bool:
 
 
 async def test_a_worker_whose_host_has_an_odd_name_claims_all_the_same(queue, store, lease):
-    claim = Claim(queue, store, Ledger(), "h\udcfc\0st.7")
-    await Submit(queue, store, Ledger()).run_batch([Submission("x", b"{}", 0)])
+    claim = Claim(queue, store, Piggyback(), "h\udcfc\0st.7")
+    await Submit(queue, store, Piggyback()).run_batch([Submission("x", b"{}", 0)])
     await queue.push([b'{"type":"foreign"}'])
     held = await claim.run_once(lease, 10)
     assert len(held) == 2
@@ -494,7 +494,7 @@ async def test_an_audit_that_could_not_give_a_row_back_keeps_its_claim(steps, qu
     await psql("SELECT * FROM jobs FOR UPDATE")
     await steps.claim.audit(lease)
     await psql("ROLLBACK")
-    await steps.ledger.clear(store)
+    await steps.piggyback.clear(store)
     await check_rows(queue, psql)
     await steps.claim.audit(lease)
     assert (await store.get(job_id)).state == "pending"

@@ -10,15 +10,15 @@ import trio
 from tests.core.steps.conftest import Steps
 from tests.support.invariants import check_rows
 from tests.support.mortal import Killed, mortal
-from workqueue.core.outcome import Bury, Complete, GiveBack, Retry, Verdict
+from workqueue.core.outcome import Complete, Fail, GiveBack, Retry, Verdict
 from workqueue.core.queue import Queue
 from workqueue.core.retry import RetryPolicy
 from workqueue.core.steps.claim import Claim
-from workqueue.core.steps.lease import Held, Lease
-from workqueue.core.steps.marks import Ledger
+from workqueue.core.steps.lease import ClaimedTask, Lease
+from workqueue.core.steps.outbox import OutboxRelay
+from workqueue.core.steps.piggyback import Piggyback
 from workqueue.core.steps.recover import Recover
-from workqueue.core.steps.settle import Settle, Settled
-from workqueue.core.steps.sweep import Sweep
+from workqueue.core.steps.settle import Ending, Settle
 from workqueue.core.store import JobStore
 from workqueue.core.wire import Submission
 
@@ -30,13 +30,13 @@ async def bury_the_dead(queue: Queue, store: JobStore | None, lease: Lease) -> N
     await queue.fence(lease.id, (await queue.lease_scores())[lease.id])
     await Recover(queue, store, max_recoveries=3).run_once(lease.id)
     if store is not None:
-        await store._pool.fetch("UPDATE {schema}.unpushed SET at = 'epoch'")
-        await Sweep(queue, store).run_once()
+        await store._pool.fetch("UPDATE {schema}.outbox SET at = 'epoch'")
+        await OutboxRelay(queue, store).run_once()
 
 
-async def claim_all(parts: Steps, queue: Queue, lease: Lease, *, looks: int = 3) -> list[Held]:
+async def claim_all(parts: Steps, queue: Queue, lease: Lease, *, looks: int = 3) -> list[ClaimedTask]:
     """Everything that can be claimed, retries that come soon included."""
-    held: list[Held] = []
+    held: list[ClaimedTask] = []
     for _ in range(looks):
         await queue.promote()
         held += await parts.claim.run_once(lease, 100)
@@ -58,7 +58,7 @@ async def test_a_worker_may_die_at_each_step_of_a_claim(bridge, queue, rows, psq
         died = False
         try:
             dying = mortal(bridge, queue, rows, crossings, after=after)
-            await Claim(*dying, Ledger(), "w").run_once(lease, 10)
+            await Claim(*dying, Piggyback(), "w").run_once(lease, 10)
         except Killed:
             died = True
         await bury_the_dead(queue, rows, lease)
@@ -72,7 +72,7 @@ async def test_a_worker_may_die_at_each_step_of_a_claim(bridge, queue, rows, psq
             processing = await psql_if_rows("SELECT id FROM jobs WHERE state = 'processing'")
             assert {row["id"] for row in processing} == ids, "and no row was made twice"
             assert await psql_if_rows("SELECT FROM jobs WHERE state = 'pending'") == []
-        await parts.settle.run_batch([Settled(item, Complete(b"1"), 0.1) for item in held])
+        await parts.settle.run_batch([Ending(item, Complete(b"1"), 0.1) for item in held])
         assert (await queue.depths()).ready == 0
         if not died:
             assert crossings >= (6 if rows else 2), "it did die at some steps"
@@ -83,7 +83,7 @@ async def test_a_worker_may_die_at_each_step_of_a_claim(bridge, queue, rows, psq
 @pytest.mark.parametrize("after", [False, True], ids=["before a trip", "after a trip"])
 @pytest.mark.parametrize(
     "verdict",
-    [Complete(b"1"), Bury("E: x", "failed"), Retry("E: x", "failed"), GiveBack(interrupted=True)],
+    [Complete(b"1"), Fail("E: x", "failed"), Retry("E: x", "failed"), GiveBack(interrupted=True)],
     ids=["complete", "bury", "retry", "give back"],
 )
 async def test_a_worker_may_die_at_each_step_of_a_settle(
@@ -101,19 +101,19 @@ async def test_a_worker_may_die_at_each_step_of_a_settle(
         try:
             dying = mortal(bridge, queue, rows, crossings, after=after)
             policy = RetryPolicy(base_seconds=0.01, cap_seconds=0.02)
-            settle = Settle(*dying, Ledger(), policy, Random(1))
-            await settle.run_batch([Settled(item, verdict, 0.1) for item in held])
+            settle = Settle(*dying, Piggyback(), policy, Random(1))
+            await settle.run_batch([Ending(item, verdict, 0.1) for item in held])
         except Killed:
             died = True
         await bury_the_dead(queue, rows, lease)
         again = await claim_all(parts, queue, other)
         assert len({item.job_id for item in again}) == len(again)
         counted = {item.counters.attempts + item.counters.recoveries + item.counters.interruptions for item in again}
-        if isinstance(verdict, Complete | Bury):
+        if isinstance(verdict, Complete | Fail):
             if psql_if_rows is not None:
                 ended = await psql_if_rows("SELECT id FROM jobs WHERE state <> 'processing' AND id = ANY ($1)", ids)
                 assert {item.job_id for item in again} == ids - {row["id"] for row in ended}
-            elif isinstance(verdict, Bury):
+            elif isinstance(verdict, Fail):
                 assert len(again) + (await queue.depths()).dead - dead_before == 3
             assert counted <= {1}
             assert again == [] or crossings == 0, "its end is written by the first trip"
@@ -122,7 +122,7 @@ async def test_a_worker_may_die_at_each_step_of_a_settle(
             assert counted == {1}, "as a failure, a give-back, or a death: once"
         if psql_if_rows is not None:
             await check_rows(queue, psql_if_rows)
-        await parts.settle.run_batch([Settled(item, Complete(b"1"), 0.1) for item in again])
+        await parts.settle.run_batch([Ending(item, Complete(b"1"), 0.1) for item in again])
         if not died:
             return
     raise AssertionError("a settle takes fewer trips than this")
@@ -146,7 +146,7 @@ async def test_a_retry_and_the_recovery_of_its_lease_in_the_same_instant_count_o
             await what()
 
         async with trio.open_nursery() as both:
-            retry = partial(parts.settle.run_batch, [Settled(item, Retry("E", "failed"), 0.1) for item in held])
+            retry = partial(parts.settle.run_batch, [Ending(item, Retry("E", "failed"), 0.1) for item in held])
             recover = partial(Recover(queue, rows, max_recoveries=3).run_once, lease.id)
             both.start_soon(later, retry, random.uniform(0, 0.008))
             both.start_soon(later, recover, random.uniform(0, 0.004))
@@ -157,7 +157,7 @@ async def test_a_retry_and_the_recovery_of_its_lease_in_the_same_instant_count_o
         outcomes.add((counters.attempts, counters.recoveries))
         if psql_if_rows is not None:
             await check_rows(queue, psql_if_rows)
-        await parts.settle.run_batch([Settled(item, Complete(b"1"), 0.1) for item in again])
+        await parts.settle.run_batch([Ending(item, Complete(b"1"), 0.1) for item in again])
     print(f"(attempts, recoveries) seen: {outcomes}")
 
 
@@ -172,9 +172,9 @@ async def test_a_worker_that_comes_back_under_its_old_name_is_another_one(queue,
     await bury_the_dead(queue, rows, before)
     [held] = await new.claim.run_once(after, 1)
     assert (held.job_id, held.counters.recoveries) == (job_id, 1)
-    await old.settle.run_batch([Settled(zombie, Complete(b'"old"'), 0.1)])
+    await old.settle.run_batch([Ending(zombie, Complete(b'"old"'), 0.1)])
     assert await queue.numbers(after.id) == {held.number}, "the old one's ack reaches its own flight alone"
-    await new.settle.run_batch([Settled(held, Complete(b'"new"'), 0.1)])
+    await new.settle.run_batch([Ending(held, Complete(b'"new"'), 0.1)])
     if rows is not None:
         row = await rows.get(job_id)
         assert row is not None

@@ -10,13 +10,13 @@ from uuid_utils.compat import uuid7
 from tests.core.steps.conftest import Steps
 from tests.support.invariants import check_rows
 from workqueue.core.outcome import Complete, Retry
+from workqueue.core.steps.outbox import OutboxRelay
 from workqueue.core.steps.recover import Recover
-from workqueue.core.steps.settle import Settled
-from workqueue.core.steps.sweep import Sweep
+from workqueue.core.steps.settle import Ending
 from workqueue.core.wire import Submission
 
 #: Tasks, what workers publish, keys. Frozen: change it only together with PROTOCOL.
-FROZEN = json.loads(Path(__file__).with_name("protocol_1.json").read_text("utf-8"))
+FROZEN = json.loads(Path(__file__).with_name("protocol_2.json").read_text("utf-8"))
 
 
 async def test_tasks_of_the_first_release_are_understood(queue, store, psql, steps, lease):
@@ -57,18 +57,18 @@ async def test_fields_of_a_later_release_survive_everything(queue, store, psql, 
     await queue.push([b'{"type":"x","job_id":"%b","retries":5,%b}' % (str(uuid7()).encode(), fields)])
     first, second, third = registered_lease(), registered_lease(), registered_lease()
     [held] = await steps.claim.run_once(first, 1)
-    await steps.settle.run_batch([Settled(held, Retry("E", "failed"), 0.1)])
+    await steps.settle.run_batch([Ending(held, Retry("E", "failed"), 0.1)])
     [held] = await claimed(steps, queue, second)
     assert held.task.extra == fields
     await queue._command("DEL", queue.keys.flight(second.id))
     await queue.fence(second.id, (await queue.lease_scores())[second.id])
     await Recover(queue, store, max_recoveries=3).run_once(second.id)
-    await psql("UPDATE unpushed SET at = 'epoch'")
-    await Sweep(queue, store).run_once()
+    await psql("UPDATE outbox SET at = 'epoch'")
+    await OutboxRelay(queue, store).run_once()
     [held] = await claimed(steps, queue, third)
     assert held.task.extra == fields
     assert (held.counters.attempts, held.counters.recoveries) == (1, 1)
-    await steps.settle.run_batch([Settled(held, Complete(b"1"), 0.1)])
+    await steps.settle.run_batch([Ending(held, Complete(b"1"), 0.1)])
 
 
 async def claimed(steps: Steps, queue, lease):

@@ -16,10 +16,10 @@ from tests.support.wait import until
 from workqueue.core.errors import StoreUnavailable
 from workqueue.core.outcome import Complete, GiveBack, Retry
 from workqueue.core.steps.lease import Lease
-from workqueue.core.steps.loss import Loss
+from workqueue.core.steps.outbox import OutboxRelay
 from workqueue.core.steps.recover import Recover
-from workqueue.core.steps.settle import Settled
-from workqueue.core.steps.sweep import Sweep
+from workqueue.core.steps.redis_loss import RedisLoss
+from workqueue.core.steps.settle import Ending
 from workqueue.core.wire import Submission
 
 
@@ -57,29 +57,32 @@ async def test_a_claim_that_arrives_when_its_job_waits_for_a_retry_is_not_forgot
     [job_id] = await submitted(steps, 1)
     steps.claim._store = late = Late(store, "claim")
     [held] = await steps.claim.run_once(lease, 1)
-    on_its_way = steps.ledger.take()
-    await steps.settle.run_batch([Settled(held, Retry("E", "failed"), 0.1)])
+    with steps.piggyback.outbox() as batches, steps.piggyback.claims() as tokens:
+        pass  # on their way
+    await steps.settle.run_batch([Ending(held, Retry("E", "failed"), 0.1)])
     await psql("UPDATE jobs SET run_at = NULL")
     assert await late.arrive() != {}
-    await store.drop_marks(on_its_way.marks, on_its_way.claims)
+    await store.delete_outbox(batches, tokens)
     await check_rows(queue, psql)
     assert await steps.claim.audit(lease) == 1
     assert (await store.get(job_id)).state == "pending"
     await steps.claim.audit(lease)  # sees that nothing is left of that claim
-    await steps.ledger.clear(store)
+    await steps.piggyback.clear(store)
     assert await psql("SELECT * FROM claimed") == []
     await check_rows(queue, psql)
 
 
-async def test_a_recovery_that_arrives_late_adds_nothing_to_the_mark_that_goes(steps, queue, store, psql, lease, other):
+async def test_a_recovery_that_arrives_late_adds_nothing_to_the_outbox_entry_that_goes(
+    steps, queue, store, psql, lease, other
+):
     # All of it after Postgres stood still: the repeat of the recovery, a claim of the dead worker, the first recovery.
     first, second = await submitted(steps, 2)
-    await steps.ledger.clear(store)
+    await steps.piggyback.clear(store)
     await steps.claim.run_once(lease, 1)
     raw = await queue.claim(lease.id, start=lease.next_number, count=1)
     await fence(queue, lease)
     late = Late(store, "recover")
-    real = store.drop_marks
+    real = store.delete_outbox
 
     async def dropped_last(batches, done=()) -> None:
         # The second task went back to the list, its row is taken by the dead worker's claim, so its task is a copy.
@@ -90,21 +93,21 @@ async def test_a_recovery_that_arrives_late_adds_nothing_to_the_mark_that_goes(s
         assert await late.arrive() == {second: "pending"}
         await real(batches, done)
 
-    late.drop_marks = dropped_last  # type: ignore[attr-defined]
+    late.delete_outbox = dropped_last  # type: ignore[attr-defined]
     assert len(raw) == 1
     await Recover(queue, late, max_recoveries=3).run_once(lease.id)
     assert (await store.get(second)).state == "pending"
     await check_rows(queue, psql)
 
 
-async def test_what_is_released_after_the_sweep_took_an_earlier_mark_is_not_dropped_with_it(
+async def test_what_is_released_after_the_sweep_took_an_earlier_outbox_entry_is_not_dropped_with_it(
     steps, queue, store, psql, lease
 ):
-    # Two go back, one of them locked for long; the flight is gone with Redis's data, so the mark is all there is.
+    # Two go back, one of them locked for long; the flight is gone with Redis's data, so the entry is all there is.
     ids = await submitted(steps, 2)
     held = await steps.claim.run_once(lease, 2)
     await queue._command("DEL", queue.keys.flight(lease.id))
-    await steps.ledger.clear(store)
+    await steps.piggyback.clear(store)
     await psql("BEGIN")
     await psql("SELECT * FROM jobs WHERE id = $1 FOR UPDATE", ids[1])
 
@@ -112,37 +115,40 @@ async def test_what_is_released_after_the_sweep_took_an_earlier_mark_is_not_drop
         return (await store.get(job_id)).state == "pending"
 
     async with trio.open_nursery() as worker:
-        worker.start_soon(steps.settle.run_batch, [Settled(item, GiveBack(interrupted=True), 0.1) for item in held])
+        worker.start_soon(steps.settle.run_batch, [Ending(item, GiveBack(interrupted=True), 0.1) for item in held])
         await until(partial(released, ids[0]))
-        taken = await store.take_marks(queue.name, age_seconds=-1, limit=20)
+        taken = await store.take_outbox(queue.name, age_seconds=-1, limit=20)
         await psql("COMMIT")
         await until(partial(released, ids[1]))
-        await store.drop_marks([batch for batch, _, _ in taken])
+        await store.delete_outbox([batch for batch, _, _ in taken])
     assert len(taken) == 1
-    marked = {job_id for row in await psql("SELECT ids FROM unpushed") for job_id in row["ids"]}
+    marked = {job_id for row in await psql("SELECT ids FROM outbox") for job_id in row["ids"]}
     assert marked == {ids[1]}
 
 
-async def test_the_sweep_keeps_a_mark_whose_row_somebody_holds(steps, queue, store, psql):
+async def test_the_sweep_keeps_an_outbox_entry_whose_row_somebody_holds(steps, queue, store, psql):
     # It pushes the job all the same. But it cannot write down when: lost a moment later, nobody would know.
     ids = await submitted(steps, 2)
     await queue._command("DEL", queue.name)
     await psql("UPDATE jobs SET updated_at = now() - interval '1 hour'")
-    await psql("UPDATE unpushed SET at = 'epoch'")
+    await psql("UPDATE outbox SET at = 'epoch'")
     await psql("BEGIN")
     await psql("SELECT * FROM jobs WHERE id = $1 FOR UPDATE", ids[1])
-    await Sweep(queue, store).run_once()
+    await OutboxRelay(queue, store).run_once()
     assert await tasks_in_redis(queue) == set(ids)
     await psql("ROLLBACK")
     await queue._command("DEL", queue.name)
-    await psql("INSERT INTO marks (queue, run, n, at) VALUES ($1, 'another', 1, 'epoch')", queue.name)
-    known = await store.known(queue.name)
-    assert await queue.set_mark(None, known.now_ms)
-    await Loss(queue, store).run_once()
-    await psql("UPDATE unpushed SET at = 'epoch'")
-    await Sweep(queue, store).run_once()
+    await psql(
+        "INSERT INTO redis_checkpoints (queue, server_run_id, position_ms, at) VALUES ($1, 'another', 1, 'epoch')",
+        queue.name,
+    )
+    known = await store.read_checkpoint(queue.name)
+    assert await queue.set_checkpoint(None, known.now_ms)
+    await RedisLoss(queue, store).run_once()
+    await psql("UPDATE outbox SET at = 'epoch'")
+    await OutboxRelay(queue, store).run_once()
     assert await tasks_in_redis(queue) == set(ids)
-    assert await psql("SELECT * FROM unpushed") == []
+    assert await psql("SELECT * FROM outbox") == []
 
 
 @pytest.mark.parametrize("first", ["the old run", "the new run"])
@@ -155,12 +161,12 @@ async def test_two_runs_of_one_job_that_end_in_one_batch_are_both_settled(queue,
     await Recover(queue, rows, max_recoveries=3).run_once(lease.id)
     new = await steps.claim.run_once(other, 3)
     assert [item.job_id for item in old] == [item.job_id for item in new]
-    interrupted = [Settled(item, GiveBack(interrupted=True), 0.1) for item in old]
+    interrupted = [Ending(item, GiveBack(interrupted=True), 0.1) for item in old]
     verdicts = [Complete(b"1"), Retry("E", "failed"), GiveBack(interrupted=True)]
-    ended = [Settled(item, verdict, 0.1) for item, verdict in zip(new, verdicts, strict=True)]
+    ended = [Ending(item, verdict, 0.1) for item, verdict in zip(new, verdicts, strict=True)]
     await steps.settle.run_batch(interrupted + ended if first == "the old run" else ended + interrupted)
-    assert not lease.held
-    assert not other.held
+    assert not lease.tasks
+    assert not other.tasks
     assert await queue.numbers(other.id) == set()
     assert await tasks_in_redis(queue) == {item.job_id for item in new[1:]}
     if rows is not None:

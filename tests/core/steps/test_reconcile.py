@@ -6,7 +6,7 @@ from uuid_utils.compat import uuid7
 from tests.support.invariants import check_rows, tasks_in_redis
 from workqueue.core.outcome import Complete
 from workqueue.core.steps.reconcile import Reconcile
-from workqueue.core.steps.settle import Settled
+from workqueue.core.steps.settle import Ending
 from workqueue.core.wire import Submission
 
 TEN = [Submission("x", b"{}", 0)] * 10
@@ -15,7 +15,7 @@ TEN = [Submission("x", b"{}", 0)] * 10
 async def test_what_is_missing_is_pushed_and_nothing_else(steps, queue, store, psql, lease):
     ids = await steps.submit.run_batch(TEN)
     held = await steps.claim.run_once(lease, 3)
-    await steps.settle.run_batch([Settled(held[0], Complete(b"1"), 0.1)])
+    await steps.settle.run_batch([Ending(held[0], Complete(b"1"), 0.1)])
     await trio.sleep(0.002)  # the beginning is known to the millisecond
     await queue._command("LTRIM", queue.keys.ready, 4, -1)
     await store.insert(uuid7(), "another", [(uuid7(), "x", "{}", 0)], [])  # in the same tables, and not ours

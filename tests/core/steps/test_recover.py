@@ -18,10 +18,10 @@ from tests.support.wait import until
 from workqueue.core.errors import StoreBusy
 from workqueue.core.outcome import Complete, GiveBack, Retry
 from workqueue.core.queue import Inspection, Queue
-from workqueue.core.steps.lease import Held, Lease
+from workqueue.core.steps.lease import ClaimedTask, Lease
+from workqueue.core.steps.outbox import OutboxRelay
 from workqueue.core.steps.recover import Orphans, Recover
-from workqueue.core.steps.settle import Settled
-from workqueue.core.steps.sweep import Sweep
+from workqueue.core.steps.settle import Ending
 from workqueue.core.store import JobStore
 from workqueue.core.wire import Submission
 
@@ -51,7 +51,7 @@ async def ready(queue: Queue) -> list[dict[str, Any]]:
     return [json.loads(text) for text in await queue._command("LRANGE", queue.keys.ready, 0, -1)]
 
 
-def ids_of(items: list[Held]) -> list[UUID]:
+def ids_of(items: list[ClaimedTask]) -> list[UUID]:
     return [held.job_id for held in items]
 
 
@@ -66,7 +66,7 @@ async def test_a_dead_workers_jobs_go_back_in_order_to_the_head(parts, recover, 
     assert [held.counters.attempts for held in again] == [0] * 50
     assert recover.counts.jobs == 30
     assert lease.id not in await queue.lease_scores()
-    assert await queue._command("EXISTS", queue.keys.flight(lease.id), queue.keys.started(lease.id)) == 0
+    assert await queue._command("EXISTS", queue.keys.flight(lease.id), queue.keys.suspect_starts(lease.id)) == 0
     await recover.run_once(lease.id)
     assert await ready(queue) == [], "a second time nothing is left to do"
 
@@ -76,7 +76,7 @@ async def test_a_lease_that_lives_keeps_what_it_has(parts, recover, queue, lease
     held = await parts.claim.run_once(lease, 5)
     await recover.run_once(lease.id)
     assert await parts.claim.run_once(other, 5) == []
-    await parts.settle.run_batch([Settled(item, Complete(b"1"), 0.1) for item in held])
+    await parts.settle.run_batch([Ending(item, Complete(b"1"), 0.1) for item in held])
 
 
 @pytest.mark.parametrize("end", ["ended", "absent"])
@@ -97,7 +97,7 @@ async def die(parts: Steps, recover: Recover, queue: Queue, lease: Lease, *, sta
     held = await parts.claim.run_once(lease, 100)
     for item in held:
         if item.job_id in starting and item.counters.recoveries:
-            assert await queue.note_start(lease.id, item.number)
+            assert await queue.record_suspect_start(lease.id, item.number)
     await fence(queue, lease)
     await recover.run_once(lease.id)
 
@@ -134,7 +134,7 @@ async def test_failures_and_deaths_are_counted_apart(parts, recover, queue, regi
     lease = registered_lease()
     for _ in range(2):
         [held] = await claimed(parts, queue, lease, 1)
-        await parts.settle.run_batch([Settled(held, Retry("E: no", "failed"), 0.1)])
+        await parts.settle.run_batch([Ending(held, Retry("E: no", "failed"), 0.1)])
     [held] = await claimed(parts, queue, lease, 1)
     assert (held.counters.attempts, held.counters.recoveries) == (2, 0)
     await fence(queue, lease)
@@ -143,7 +143,7 @@ async def test_failures_and_deaths_are_counted_apart(parts, recover, queue, regi
     assert (held.counters.attempts, held.counters.recoveries, held.counters.run) == (2, 1, 4)
 
 
-async def claimed(parts: Steps, queue: Queue, lease: Lease, count: int) -> list[Held]:
+async def claimed(parts: Steps, queue: Queue, lease: Lease, count: int) -> list[ClaimedTask]:
     with trio.fail_after(5):
         while True:
             await queue.promote()
@@ -158,9 +158,9 @@ async def test_a_late_outcome_of_the_old_run_is_refused(store, steps, queue, lea
     await fence(queue, lease)
     await Recover(queue, store, max_recoveries=MAX).run_once(lease.id)
     [successor] = await steps.claim.run_once(other, 1)
-    await steps.settle.run_batch([Settled(zombie, Complete(b'"old"'), 0.1)])
+    await steps.settle.run_batch([Ending(zombie, Complete(b'"old"'), 0.1)])
     assert (await store.get(job_id)).state == "processing", "the token refuses it"
-    await steps.settle.run_batch([Settled(successor, Complete(b'"new"'), 0.1)])
+    await steps.settle.run_batch([Ending(successor, Complete(b'"new"'), 0.1)])
     assert (await store.get(job_id)).result == '"new"'
     await check_rows(queue, psql)
 
@@ -178,22 +178,22 @@ async def test_what_was_in_no_flight_is_pushed_once(store, steps, queue, lease, 
     """Its flight was lost with Redis's last second; the rows know better."""
     ids = await submitted(steps, 10)
     await steps.claim.run_once(lease, 10)
-    await steps.ledger.clear(store)
+    await steps.piggyback.clear(store)
     await queue._command("DEL", queue.keys.flight(lease.id))
     await fence(queue, lease)
     await Recover(queue, store, max_recoveries=MAX).run_once(lease.id)
     assert len(await ready(queue)) == 10
     assert ids_of(await steps.claim.run_once(other, 10)) == ids
-    assert await psql("SELECT * FROM unpushed") == []
+    assert await psql("SELECT * FROM outbox") == []
 
 
-async def test_a_push_without_an_answer_is_not_repeated_and_the_mark_stays(
+async def test_a_push_without_an_answer_is_not_repeated_and_the_outbox_entry_stays(
     far_queue, redis_proxy: Proxy, store, steps, queue, lease, other, psql, monkeypatch
 ):
     """It has arrived, perhaps: each further send would leave a copy. The sweep does it, once."""
     ids = await submitted(steps, 3)
     await steps.claim.run_once(lease, 3)
-    await steps.ledger.clear(store)
+    await steps.piggyback.clear(store)
     await queue._command("DEL", queue.keys.flight(lease.id))
     await fence(queue, lease)
     push, pushes = far_queue.push, []
@@ -209,21 +209,23 @@ async def test_a_push_without_an_answer_is_not_repeated_and_the_mark_stays(
     async with trio.open_nursery() as nursery:
         await Recover(far_queue, store, max_recoveries=MAX).run_once(lease.id)
     assert len(pushes) == 1
-    [mark] = await psql("SELECT ids FROM unpushed")
-    assert mark["ids"] == ids
+    [entry] = await psql("SELECT ids FROM outbox")
+    assert entry["ids"] == ids
     assert ids_of(await steps.claim.run_once(other, 10)) == ids, "it had arrived"
 
 
-async def test_the_mark_of_a_recovery_stays_when_redis_took_too_long(store, steps, queue, lease, psql, monkeypatch):
+async def test_the_outbox_entry_of_a_recovery_stays_when_redis_took_too_long(
+    store, steps, queue, lease, psql, monkeypatch
+):
     """It may have been replaced meanwhile by one that remembers less: the sweep pushes again."""
     ids = await submitted(steps, 3)
     await steps.claim.run_once(lease, 3)
-    await steps.ledger.clear(store)
+    await steps.piggyback.clear(store)
     await fence(queue, lease)
     monkeypatch.setattr("workqueue.core.steps.recover.ANSWER_SECONDS", -1)
     await Recover(queue, store, max_recoveries=MAX).run_once(lease.id)
-    [mark] = await psql("SELECT ids FROM unpushed")
-    assert mark["ids"] == ids
+    [entry] = await psql("SELECT ids FROM outbox")
+    assert entry["ids"] == ids
     assert len(await ready(queue)) == 3
 
 
@@ -286,7 +288,7 @@ async def test_the_recoverer_may_die_after_each_step(rows, bridge, queue, regist
         held = await parts.claim.run_once(other, 10)
         assert sorted(ids_of(held)) == ids, f"killed at crossing {crossings}"
         assert {item.counters.recoveries for item in held} == {1}
-        await parts.settle.run_batch([Settled(item, Complete(b"1"), 0.1) for item in held])
+        await parts.settle.run_batch([Ending(item, Complete(b"1"), 0.1) for item in held])
         assert await queue.retire(lease.id)
         if not died:
             return
@@ -294,8 +296,8 @@ async def test_the_recoverer_may_die_after_each_step(rows, bridge, queue, regist
 
 
 async def swept(queue: Queue, store: JobStore) -> None:
-    await store._pool.fetch("UPDATE {schema}.unpushed SET at = 'epoch'")
-    await Sweep(queue, store).run_once()
+    await store._pool.fetch("UPDATE {schema}.outbox SET at = 'epoch'")
+    await OutboxRelay(queue, store).run_once()
 
 
 async def test_two_recoverers_at_once_give_each_job_back_once(rows, queue, registered_lease):
@@ -331,7 +333,7 @@ async def test_a_reply_that_is_lost_costs_nothing(
         held = await steps.claim.run_once(other, 10)
         assert sorted(ids_of(held)) == ids
         assert {item.counters.recoveries for item in held} == {1}
-        await steps.settle.run_batch([Settled(item, Complete(b"1"), 0.1) for item in held])
+        await steps.settle.run_batch([Ending(item, Complete(b"1"), 0.1) for item in held])
         await check_rows(queue, psql)
 
 
@@ -358,11 +360,11 @@ async def test_what_happened_since_the_recoverer_looked_stays(parts, queue, rows
     ids = await submitted(parts, 3)
     held = await parts.claim.run_once(lease, 3)
     await fence(queue, lease)
-    again: list[Held] = []
+    again: list[ClaimedTask] = []
 
     async def meanwhile() -> None:
         if what == "finished":
-            await parts.settle.run_batch([Settled(held[1], Complete(b"1"), 0.1)])
+            await parts.settle.run_batch([Ending(held[1], Complete(b"1"), 0.1)])
         else:
             await Recover(queue, rows, max_recoveries=MAX).run_once(lease.id)
             again.extend(await parts.claim.run_once(other, 2))
@@ -373,7 +375,7 @@ async def test_what_happened_since_the_recoverer_looked_stays(parts, queue, rows
     left = await parts.claim.run_once(other, 10)
     assert ids_of(left) == (ids[::2] if what == "finished" else ids[2:])
     assert {item.counters.recoveries for item in again + left} == {1}
-    await parts.settle.run_batch([Settled(item, Complete(b"2"), 0.1) for item in again + left])
+    await parts.settle.run_batch([Ending(item, Complete(b"2"), 0.1) for item in again + left])
     assert (await queue.depths()).ready == 0
     assert await queue.numbers(other.id) == set()
     if psql_if_rows is not None:
@@ -388,12 +390,12 @@ async def test_a_job_that_went_back_and_runs_elsewhere_stays_there_when_its_firs
     """The claim of the dead one names it still, because its neighbours have no verdict; its token is another one."""
     ids = await submitted(parts, 3)
     held = await parts.claim.run_once(lease, 3)
-    await parts.settle.run_batch([Settled(held[0], GiveBack(interrupted=False))])
+    await parts.settle.run_batch([Ending(held[0], GiveBack(interrupted=False))])
     [elsewhere] = await parts.claim.run_once(other, 1)
     await fence(queue, lease)
     await recover.run_once(lease.id)
     assert [UUID(task["job_id"]) for task in await ready(queue)] == ids[1:]
-    await parts.settle.run_batch([Settled(elsewhere, Complete(b"1"), 0.1)])
+    await parts.settle.run_batch([Ending(elsewhere, Complete(b"1"), 0.1)])
     if rows is not None:
         assert (await rows.get(ids[0])).state == "completed"
         assert (await rows.get(ids[0])).recoveries == 0
@@ -454,7 +456,7 @@ async def test_rows_whose_owner_is_no_lease_are_found_in_two_looks(store, steps,
     assert await orphans.run_once() == [lease.id]
     await Recover(queue, store, max_recoveries=MAX).run_once(lease.id)
     await queue._command("DEL", queue.keys.ready)
-    await steps.ledger.clear(store)
+    await steps.piggyback.clear(store)
     assert await orphans.run_once() == []
     assert {row["state"] for row in await psql("SELECT state FROM jobs")} == {"pending"}
     assert {row["id"] for row in await psql("SELECT id FROM jobs")} == set(ids)
@@ -514,7 +516,7 @@ async def test_a_job_given_back_by_a_zombie_is_not_lost(store, steps, queue, lea
     [job_id] = await submitted(steps, 1)
     [held] = await steps.claim.run_once(lease, 1)
     await fence(queue, lease)
-    await steps.settle.run_batch([Settled(held, GiveBack(interrupted=True), 0.1)])
+    await steps.settle.run_batch([Ending(held, GiveBack(interrupted=True), 0.1)])
     await Recover(queue, store, max_recoveries=MAX).run_once(lease.id)
     [again] = await steps.claim.run_once(other, 10)
     assert (again.job_id, again.counters.interruptions, again.counters.recoveries) == (job_id, 1, 0)
@@ -538,7 +540,7 @@ async def test_a_job_that_ends_while_the_recovery_waits_for_its_row_stays_ended(
 async def test_a_task_that_leaves_the_flight_while_the_recovery_reads_is_pushed(store, steps, queue, lease, psql):
     await submitted(steps, 2)
     held = await steps.claim.run_once(lease, 2)
-    await steps.ledger.clear(store)
+    await steps.piggyback.clear(store)
     await fence(queue, lease)
 
     async def the_zombie_acks() -> None:

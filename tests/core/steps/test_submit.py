@@ -9,46 +9,48 @@ from tests.support.invariants import check_rows, tasks_in_redis
 from tests.support.wait import until
 from workqueue.core.errors import EnqueueFailed, PersistFailed, StoreBusy, StoreUnavailable
 from workqueue.core.outcome import Retry
-from workqueue.core.steps.settle import Settled
+from workqueue.core.steps.outbox import OutboxRelay
+from workqueue.core.steps.settle import Ending
 from workqueue.core.steps.submit import Submit
-from workqueue.core.steps.sweep import Sweep
 from workqueue.core.wire import Submission, decode_task
 
 TEN = [Submission("x", b'{"n":%d}' % number, 3) for number in range(10)]
 
 
-async def test_a_batch_becomes_rows_a_mark_and_tasks_and_the_next_batch_takes_the_mark(steps, queue, psql):
+async def test_a_batch_becomes_rows_an_outbox_entry_and_tasks_and_the_next_batch_takes_the_outbox_entry(
+    steps, queue, psql
+):
     ids = await steps.submit.run_batch(TEN)
     assert all(isinstance(job_id, UUID) for job_id in ids)
     tasks = [decode_task(line) for line in await queue._command("LRANGE", queue.name, 0, -1)]
     assert [(task.job_id, task.payload, task.retries) for task in tasks] == [
         (job_id, submission.payload, 3) for job_id, submission in zip(ids, TEN, strict=True)
     ]
-    assert await psql.value("SELECT count(*) FROM unpushed") == 1
+    assert await psql.value("SELECT count(*) FROM outbox") == 1
     await steps.submit.run_batch(TEN)
-    assert await psql.value("SELECT count(*) FROM unpushed") == 1
+    assert await psql.value("SELECT count(*) FROM outbox") == 1
     await check_rows(queue, psql)
 
 
 async def test_without_postgres_each_task_has_an_id_all_the_same(queue):
-    from workqueue.core.steps.marks import Ledger
+    from workqueue.core.steps.piggyback import Piggyback
 
-    ids = await Submit(queue, None, Ledger()).run_batch(TEN)
+    ids = await Submit(queue, None, Piggyback()).run_batch(TEN)
     assert await tasks_in_redis(queue) == set(ids)
 
 
 async def test_an_insert_that_was_not_answered_is_refused_and_swept(far_steps, postgres_proxy, queue, store, psql):
-    # 116 of 119 cancelled inserts had committed. Then the row is there, and its mark: it will run, as 500 allows.
+    # 116 of 119 cancelled inserts had committed. Then the row is there, and its entry: it will run, as 500 allows.
     await far_steps.submit.run_batch(TEN[:1])
     postgres_proxy.swallow_replies()
     [answer] = await far_steps.submit.run_batch(TEN[1:2])
     assert isinstance(answer, PersistFailed)
     assert await psql.value("SELECT count(*) FROM jobs WHERE state = 'pending'") == 2
     await check_rows(queue, psql)
-    await psql("UPDATE unpushed SET at = now() - interval '6 s'")
-    await Sweep(queue, store).run_once()
+    await psql("UPDATE outbox SET at = now() - interval '6 s'")
+    await OutboxRelay(queue, store).run_once()
     assert len(await tasks_in_redis(queue)) == 2
-    assert await psql("SELECT * FROM unpushed") == []
+    assert await psql("SELECT * FROM outbox") == []
 
 
 async def test_a_push_that_never_arrived_is_refused_and_will_not_run(far_steps, redis_proxy, queue, psql):
@@ -70,8 +72,8 @@ async def test_a_push_whose_answer_was_lost_is_refused_and_its_task_is_dropped_a
     assert isinstance(answer, EnqueueFailed)
     assert len(await tasks_in_redis(queue)) == 2, "it is there"
     assert await steps.claim.run_once(lease, 10) == [], "and does not run"
-    assert steps.claim.counts.copies == 1
-    assert lease.held == {first.number: first}
+    assert steps.claim.counts.duplicates == 1
+    assert lease.tasks == {first.number: first}
 
 
 @pytest.mark.parametrize("how", ["runs", "has failed once"])
@@ -91,12 +93,12 @@ async def test_a_push_whose_answer_was_lost_and_whose_task_was_claimed_is_accept
         await redis_proxy.replies_swallowed.wait()
 
         async def claimed() -> bool:
-            return len(await steps.claim.run_once(lease, 10)) > 0 and len(lease.held) == 2
+            return len(await steps.claim.run_once(lease, 10)) > 0 and len(lease.tasks) == 2
 
         await until(claimed)
-        held = max(lease.held.values(), key=lambda held: held.number)
+        held = max(lease.tasks.values(), key=lambda held: held.number)
         if how == "has failed once":
-            await steps.settle.run_batch([Settled(held, Retry("E", "failed"), 0.1)])
+            await steps.settle.run_batch([Ending(held, Retry("E", "failed"), 0.1)])
     assert answers == [held.job_id]
     states = {"runs": "processing", "has failed once": "pending"}
     assert await psql.value("SELECT state FROM jobs WHERE id = $1", held.job_id) == states[how]
@@ -116,16 +118,16 @@ async def test_postgres_dies_between_the_push_and_its_refusal(far_steps, redis_p
         await redis_proxy.requests_swallowed.wait()
         postgres_proxy.go_away()
     assert isinstance(answers[0], EnqueueFailed)
-    await check_rows(queue, psql)  # nobody knows: the mark decides
+    await check_rows(queue, psql)  # nobody knows: the outbox entry decides
 
 
 @pytest.mark.parametrize(("busy", "state"), [(1, "cancelled"), (2, "pending")])
 async def test_a_refusal_that_meets_a_locked_row_is_asked_for_once_more(
     far_steps, redis_proxy, queue, store, psql, busy, state
 ):
-    """Postgres says that nothing was done. Locked for longer, the mark decides: 500 is the answer either way."""
+    """Postgres says that nothing was done. Locked for longer, the entry decides: 500 is the answer either way."""
     await far_steps.submit.run_batch(TEN[:1])
-    await far_steps.ledger.clear(store)
+    await far_steps.piggyback.clear(store)
     refuse, asked = far_steps.submit._store.refuse, []
 
     async def held_up(*arguments):
@@ -140,7 +142,7 @@ async def test_a_refusal_that_meets_a_locked_row_is_asked_for_once_more(
     assert isinstance(answer, EnqueueFailed)
     assert len(asked) == 2
     assert [row["state"] for row in await psql("SELECT state FROM jobs ORDER BY id")] == ["pending", state]
-    assert len(await psql("SELECT * FROM unpushed")) == (state == "pending")
+    assert len(await psql("SELECT * FROM outbox")) == (state == "pending")
     await check_rows(queue, psql)
 
 
@@ -162,7 +164,7 @@ async def test_a_batch_costs_one_trip_to_postgres_and_one_to_redis(steps, trips)
     assert trips.count == 4, "the marks of the first ride along"
 
 
-async def test_a_refused_push_whose_refusal_was_not_answered_is_asked_once_and_the_mark_decides(
+async def test_a_refused_push_whose_refusal_was_not_answered_is_asked_once_and_the_outbox_entry_decides(
     far_steps, redis_proxy, postgres_proxy, queue, store, psql
 ):
     await far_steps.submit.run_batch(TEN[:1])
@@ -188,8 +190,8 @@ async def test_a_refused_push_whose_refusal_was_not_answered_is_asked_once_and_t
         postgres_proxy.go_away()
     assert all(isinstance(answer, EnqueueFailed) for answer in answers)
     await check_rows(queue, psql)
-    await psql("UPDATE unpushed SET at = now() - interval '6 s'")
-    await Sweep(queue, store).run_once()
+    await psql("UPDATE outbox SET at = now() - interval '6 s'")
+    await OutboxRelay(queue, store).run_once()
     assert (
         await psql.value("SELECT count(*) FROM jobs WHERE state = 'pending'")
         + await psql.value("SELECT count(*) FROM jobs WHERE state = 'cancelled'")
@@ -198,7 +200,7 @@ async def test_a_refused_push_whose_refusal_was_not_answered_is_asked_once_and_t
     await check_rows(queue, psql)
 
 
-async def test_the_mark_stays_where_neither_push_nor_refusal_was_answered(
+async def test_the_outbox_entry_stays_where_neither_push_nor_refusal_was_answered(
     far_steps, redis_proxy, postgres_proxy, psql, queue, store
 ):
     await far_steps.submit.run_batch([Submission("x", b"{}", 0)])
@@ -211,5 +213,5 @@ async def test_the_mark_stays_where_neither_push_nor_refusal_was_answered(
         producer.start_soon(submit)
         await redis_proxy.requests_swallowed.wait()
         postgres_proxy.go_away()
-    await far_steps.ledger.clear(store)  # as the next batch would
+    await far_steps.piggyback.clear(store)  # as the next batch would
     await check_rows(queue, psql)

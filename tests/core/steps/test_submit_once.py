@@ -11,10 +11,11 @@ from uuid_utils.compat import uuid7
 from tests.support.invariants import check_rows, tasks_in_redis
 from tests.support.wait import until
 from workqueue.core.errors import EnqueueFailed, InvalidKey, KeyReused, PersistFailed, StoreUnavailable
-from workqueue.core.steps.marks import Ledger
+from workqueue.core.steps.expiry import PRUNE_MAX, PruneKeys
+from workqueue.core.steps.outbox import OutboxRelay
+from workqueue.core.steps.piggyback import Piggyback
 from workqueue.core.steps.submit import REFUSED, Submit
 from workqueue.core.steps.submit_once import Keyed, SubmitOnce, keyed
-from workqueue.core.steps.sweep import PRUNE_MAX, PruneKeys, Sweep
 from workqueue.core.wire import Submission, decode_task
 
 DAY = 86_400.0
@@ -26,8 +27,8 @@ def item(key: str = "k", body: bytes = b"{}", *, payload: bytes = b"{}", retries
 
 def once(queue, store, ttl_seconds: float = DAY) -> SubmitOnce:
     """A producer of its own."""
-    ledger = Ledger()
-    return SubmitOnce(queue, store, ledger, Submit(queue, store, ledger), ttl_seconds=ttl_seconds)
+    piggyback = Piggyback()
+    return SubmitOnce(queue, store, piggyback, Submit(queue, store, piggyback), ttl_seconds=ttl_seconds)
 
 
 @pytest.fixture
@@ -89,12 +90,12 @@ async def test_a_repeat_hears_of_the_same_job_whoever_is_asked_and_however_it_en
     assert await ids_in_list(queue) == [job_id]
 
 
-async def test_many_keys_in_one_batch_make_rows_and_a_mark_and_tasks(first, queue, psql):
+async def test_many_keys_in_one_batch_make_rows_and_an_outbox_entry_and_tasks(first, queue, psql):
     items = [item(f"k{number}", payload=b'{"n":%d}' % number) for number in range(500)]
     ids = await first.run_batch(items)
     assert await ids_in_list(queue) == ids
     assert [row["id"] for row in await psql("SELECT id FROM jobs ORDER BY (payload::json ->> 'n')::int")] == ids
-    assert set(await psql.value("SELECT ids FROM unpushed")) == set(ids)
+    assert set(await psql.value("SELECT ids FROM outbox")) == set(ids)
     assert await psql.value("SELECT count(*) FROM idempotency WHERE expires_at > now() + interval '23 h'") == 500
     assert await first.run_batch(items) == ids
     assert len(await ids_in_list(queue)) == 500
@@ -177,8 +178,8 @@ async def test_the_answer_of_the_insert_is_lost_and_the_repeat_finds_its_job(far
     [job_id] = await second.run_batch([item(payload=b'{"n":1}')])
     assert await psql.value("SELECT id FROM jobs WHERE payload <> '{}'") == job_id
     assert len(await ids_in_list(queue)) == 1, "only the warm one: the mark has still to be swept"
-    await psql("UPDATE unpushed SET at = now() - interval '6 s'")
-    await Sweep(queue, second._store).run_once()
+    await psql("UPDATE outbox SET at = now() - interval '6 s'")
+    await OutboxRelay(queue, second._store).run_once()
     assert job_id in await ids_in_list(queue)
 
 
@@ -189,7 +190,7 @@ async def test_an_insert_that_arrives_after_its_repeat_changes_nothing(first, se
     keys = [(item().key_hash, item().body_hash)]
     assert await store.insert_once(uuid7(), queue.name, [(late, "x", "{}", 3)], keys, [], ttl_seconds=DAY) == set()
     assert [row["id"] for row in await psql("SELECT id FROM jobs")] == [job_id]
-    assert await psql.value("SELECT count(*) FROM unpushed") == 1
+    assert await psql.value("SELECT count(*) FROM outbox") == 1
 
 
 async def test_a_refused_submit_frees_its_key(far, redis_proxy, second, queue, psql):
@@ -213,13 +214,13 @@ async def test_the_answer_of_the_push_is_lost_and_the_repeat_makes_the_one_job_t
     claimed = await steps.claim.run_once(lease, 10)
     assert job_id in [held.job_id for held in claimed]
     assert len(claimed) == 2, "it, and the warm one"
-    assert steps.claim.counts.copies == 1, "the task of the row that was refused"
+    assert steps.claim.counts.duplicates == 1, "the task of the row that was refused"
 
 
 async def test_case_7_the_first_ones_push_fails_after_the_second_was_answered(far, redis_proxy, second, queue, psql):
     """One key, two producers: the first stands still between its insert and its push, the second finds the row.
 
-    Were it cancelled then, the second's 200 would be a lie, and without its mark the job would be pending for ever.
+    Were it cancelled then, the second's 200 would be a lie, and without its entry the job would be pending for ever.
     """
     redis_proxy.swallow_requests()
     answers: list[object] = []
@@ -234,10 +235,10 @@ async def test_case_7_the_first_ones_push_fails_after_the_second_was_answered(fa
     assert answers[0] == job_id, "200 for both"
     assert isinstance(answers[1], EnqueueFailed)
     assert await psql.value("SELECT state FROM jobs WHERE id = $1", job_id) == "pending"
-    marked = await psql("SELECT ids FROM unpushed WHERE $1 = ANY (ids)", job_id)
+    marked = await psql("SELECT ids FROM outbox WHERE $1 = ANY (ids)", job_id)
     assert [row["ids"] for row in marked] == [[job_id]]
-    await psql("UPDATE unpushed SET at = now() - interval '6 s'")
-    await Sweep(queue, second._store).run_once()
+    await psql("UPDATE outbox SET at = now() - interval '6 s'")
+    await OutboxRelay(queue, second._store).run_once()
     assert (await ids_in_list(queue)).count(job_id) == 1
 
 
@@ -257,7 +258,7 @@ async def test_a_repeat_that_waits_for_the_refusal_of_its_row_makes_a_new_one(se
         producer.start_soon(repeat)
         await until(partial(somebody_waits, psql))
         await psql("DELETE FROM idempotency")
-        await psql("DELETE FROM unpushed")
+        await psql("DELETE FROM outbox")
         await psql("COMMIT")
     assert await ids_in_list(queue) == answers != [refused]
     await check_rows(queue, psql)
@@ -350,10 +351,10 @@ async def test_one_bad_value_in_a_batch_is_refused_alone(first, queue, psql):
     assert await psql.value("SELECT count(*) FROM idempotency") == 2
 
 
-async def test_the_marks_of_batches_before_ride_along(first, psql):
+async def test_the_outbox_of_batches_before_ride_along(first, psql):
     await first.run_batch([item("a")])
     await first.run_batch([item("a")])
-    assert await psql("SELECT * FROM unpushed") == [], "a repeat takes them along and leaves none"
+    assert await psql("SELECT * FROM outbox") == [], "a repeat takes them along and leaves none"
 
 
 # --- age

@@ -14,7 +14,6 @@ CREATE TABLE claimed (
     queue text NOT NULL,
     owner uuid NOT NULL,
     ids uuid[] NOT NULL,
-    at timestamp with time zone NOT NULL DEFAULT now(),
     CONSTRAINT claimed_pkey PRIMARY KEY (token)
 );
 CREATE INDEX claimed_owner ON claimed USING btree (owner);
@@ -61,6 +60,7 @@ CREATE TABLE jobs (
     failed_at timestamp with time zone,
     created_at timestamp with time zone NOT NULL DEFAULT now(),
     updated_at timestamp with time zone NOT NULL DEFAULT now(),
+    requeued boolean NOT NULL DEFAULT false,
     CONSTRAINT jobs_pkey PRIMARY KEY (id),
     CONSTRAINT jobs_attempts_check CHECK ((attempts >= 0)),
     CONSTRAINT jobs_check CHECK (((state <> 'processing'::text) OR (token IS NOT NULL))),
@@ -69,22 +69,13 @@ CREATE TABLE jobs (
     CONSTRAINT jobs_retries_check CHECK ((retries >= 0)),
     CONSTRAINT jobs_state_check CHECK ((state = ANY (ARRAY['pending'::text, 'processing'::text, 'completed'::text, 'failed'::text, 'cancelled'::text])))
 ) WITH (fillfactor=45, autovacuum_vacuum_scale_factor=0.02, autovacuum_vacuum_cost_delay=0, autovacuum_vacuum_insert_scale_factor=0.2);
-CREATE INDEX jobs_again_created ON jobs USING btree (created_at, id) WHERE (run_at IS NOT NULL);
-CREATE INDEX jobs_again_type ON jobs USING btree (type, created_at, id) WHERE (run_at IS NOT NULL);
 CREATE INDEX jobs_created ON jobs USING btree (created_at, id);
-CREATE INDEX jobs_failed ON jobs USING btree (failed_at, id) WHERE (failed_at IS NOT NULL);
 CREATE INDEX jobs_failed_created ON jobs USING btree (created_at, id) WHERE (failed_at IS NOT NULL);
 CREATE INDEX jobs_failed_type ON jobs USING btree (type, created_at, id) WHERE (failed_at IS NOT NULL);
+CREATE INDEX jobs_requeued_created ON jobs USING btree (created_at, id) WHERE requeued;
+CREATE INDEX jobs_requeued_type ON jobs USING btree (type, created_at, id) WHERE requeued;
 CREATE INDEX jobs_type_created ON jobs USING btree (type, created_at, id);
 CREATE INDEX jobs_updated ON jobs USING brin (updated_at);
-
-CREATE TABLE marks (
-    queue text NOT NULL,
-    run text,
-    n bigint NOT NULL DEFAULT 0,
-    at timestamp with time zone NOT NULL DEFAULT now(),
-    CONSTRAINT marks_pkey PRIMARY KEY (queue)
-);
 
 CREATE TABLE migrations (
     number integer NOT NULL,
@@ -92,6 +83,22 @@ CREATE TABLE migrations (
     at timestamp with time zone NOT NULL DEFAULT now(),
     oldest integer,
     CONSTRAINT migrations_pkey PRIMARY KEY (number)
+);
+
+CREATE TABLE outbox (
+    batch uuid NOT NULL,
+    queue text NOT NULL,
+    ids uuid[] NOT NULL,
+    at timestamp with time zone NOT NULL DEFAULT now(),
+    CONSTRAINT outbox_pkey PRIMARY KEY (batch)
+);
+
+CREATE TABLE redis_checkpoints (
+    queue text NOT NULL,
+    server_run_id text,
+    position_ms bigint NOT NULL DEFAULT 0,
+    at timestamp with time zone NOT NULL DEFAULT now(),
+    CONSTRAINT redis_checkpoints_pkey PRIMARY KEY (queue)
 );
 
 CREATE TABLE runs (
@@ -105,12 +112,4 @@ CREATE TABLE runs (
     traceback text,
     CONSTRAINT runs_pkey PRIMARY KEY (job_id, number),
     CONSTRAINT runs_job_id_fkey FOREIGN KEY (job_id) REFERENCES jobs(id) ON DELETE CASCADE
-);
-
-CREATE TABLE unpushed (
-    batch uuid NOT NULL,
-    queue text NOT NULL,
-    ids uuid[] NOT NULL,
-    at timestamp with time zone NOT NULL DEFAULT now(),
-    CONSTRAINT unpushed_pkey PRIMARY KEY (batch)
 );

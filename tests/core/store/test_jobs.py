@@ -11,7 +11,7 @@ from uuid_utils.compat import uuid7
 from tests.support.wait import until
 from workqueue.core.errors import StoreBusy, StoreRefused
 from workqueue.core.job import TRANSITIONS, Artifact, JobState
-from workqueue.core.store import Counters, Ending, Release, sql
+from workqueue.core.store import Counters, Finish, Requeue, sql
 from workqueue.core.store.jobs import ERROR_LENGTH_MAX, TRACEBACK_LENGTH_MAX, clean
 from workqueue.core.wire import Task
 
@@ -49,20 +49,20 @@ async def test_a_job_ends_only_out_of_the_states_of_the_table_in_which_a_worker_
     # Every other way into an end is a person's or the sweep's, and has a statement of its own.
     [job_id], token = await insert(store), uuid4()
     await psql("UPDATE jobs SET state = $2, token = $3 WHERE id = $1", job_id, state, token)
-    done = await finish(store, [Ending(job_id, token, end, "x", 1.0, None, "E")])
+    done = await finish(store, [Finish(job_id, token, end, "x", 1.0, None, "E")])
     assert (job_id in done) == (state is JobState.PROCESSING)
     assert end in TRANSITIONS[JobState.PROCESSING]
-    assert (await store.look([job_id]))[job_id].state == (end if done else state)
+    assert (await store.get_status([job_id]))[job_id].state == (end if done else state)
 
 
 @pytest.mark.parametrize("state", JobState)
 @pytest.mark.parametrize("counter", ["attempts", "interruptions", "none"])
 async def test_only_a_job_that_is_processing_goes_back(store, psql, state, counter):
-    [job_id], token, mark = await insert(store), uuid4(), uuid7()
+    [job_id], token, entry = await insert(store), uuid4(), uuid7()
     await psql("UPDATE jobs SET state = $2, token = $3 WHERE id = $1", job_id, state, token)
-    back = await store.release(mark, Q, [Release(job_id, token, counter, 0, "x", 1.0, "E")])
+    back = await store.requeue(entry, Q, [Requeue(job_id, token, counter, 0, "x", 1.0, "E")])
     assert back == ({job_id: JobState.PENDING} if state is JobState.PROCESSING else {})
-    assert len(await psql("SELECT * FROM unpushed WHERE batch = $1", mark)) == len(back)
+    assert len(await psql("SELECT * FROM outbox WHERE batch = $1", entry)) == len(back)
     assert len(await store.runs(job_id)) == len(back)
 
 
@@ -74,7 +74,7 @@ async def test_only_a_job_that_is_pending_is_refused(store, psql, state):
     assert (job_id in refused) == (state in {JobState.PENDING, JobState.CANCELLED})
     assert JobState.CANCELLED in TRANSITIONS[JobState.PENDING]
     expected = JobState.CANCELLED if refused else state
-    assert (await store.look([job_id]))[job_id].state == expected
+    assert (await store.get_status([job_id]))[job_id].state == expected
 
 
 async def test_a_claim_is_noted_in_its_own_statement(store, psql):
@@ -102,8 +102,8 @@ async def test_what_is_not_due_stays(store, psql):
     await psql("UPDATE jobs SET run_at = now() + interval '1 hour' WHERE id = $1", early)
     await psql("UPDATE jobs SET run_at = now() - interval '1 ms' WHERE id = $1", due)
     assert set(await claim(store, [early, due])) == {due}
-    assert 3_500_000 < (await store.look([early]))[early].delay_ms <= 3_600_000
-    assert (await store.look([due]))[due].delay_ms == 0
+    assert 3_500_000 < (await store.get_status([early]))[early].delay_ms <= 3_600_000
+    assert (await store.get_status([due]))[due].delay_ms == 0
 
 
 async def test_a_row_that_somebody_holds_is_skipped_and_the_others_go_on(store, psql):
@@ -117,9 +117,9 @@ async def test_a_row_that_somebody_holds_is_skipped_and_the_others_go_on(store, 
     await psql("ROLLBACK")
     await psql("BEGIN")
     await psql("SELECT * FROM jobs WHERE id = $1 FOR UPDATE", ids[7])
-    done = await finish(store, [Ending(i, token, JobState.COMPLETED, "completed", 0.1, "1") for i in ids[:10]])
+    done = await finish(store, [Finish(i, token, JobState.COMPLETED, "completed", 0.1, "1") for i in ids[:10]])
     assert done == set(ids[:10]) - {ids[7]}
-    assert (await store.look([ids[7]]))[ids[7]].state == "processing"
+    assert (await store.get_status([ids[7]]))[ids[7]].state == "processing"
     await psql("ROLLBACK")
 
 
@@ -139,18 +139,18 @@ async def test_a_job_with_two_retries_that_fails_three_times(store, psql):
     for failures in (1, 2):
         token = uuid4()
         assert await claim(store, [job_id], token) == {job_id: Counters(failures - 1, 0, 0)}
-        release = Release(job_id, token, "attempts", 1, "failed", 0.5, f"E: {failures}", f"trace {failures}")
-        mark = uuid7()
-        assert await store.release(mark, Q, [release]) == {job_id: JobState.PENDING}
+        release = Requeue(job_id, token, "attempts", 1, "failed", 0.5, f"E: {failures}", f"trace {failures}")
+        entry = uuid7()
+        assert await store.requeue(entry, Q, [release]) == {job_id: JobState.PENDING}
         row = await store.get(job_id)
         assert (row.state, row.attempts, row.error_message) == ("pending", failures, f"E: {failures}")
         assert row.run_at is not None
-        assert await psql.value("SELECT ids FROM unpushed WHERE batch = $1", mark) == [job_id]
-        await store.drop_marks([mark])
+        assert await psql.value("SELECT ids FROM outbox WHERE batch = $1", entry) == [job_id]
+        await store.delete_outbox([entry])
         await trio.sleep(0.005)
     token = uuid4()
     await claim(store, [job_id], token)
-    ending = Ending(job_id, token, JobState.FAILED, "failed", 0.5, None, "E: 3", "trace 3")
+    ending = Finish(job_id, token, JobState.FAILED, "failed", 0.5, None, "E: 3", "trace 3")
     assert await finish(store, [ending]) == {job_id}
     assert await finish(store, [ending]) == set(), "the second time nothing is done"
     row = await store.get(job_id)
@@ -169,11 +169,11 @@ async def test_an_outcome_under_another_token_changes_nothing(store):
     [job_id] = await insert(store)
     old, new = uuid4(), uuid4()
     await claim(store, [job_id], old)
-    await store.release(uuid7(), Q, [Release(job_id, old, "interruptions", 0, "interrupted", 1.0)])
+    await store.requeue(uuid7(), Q, [Requeue(job_id, old, "interruptions", 0, "interrupted", 1.0)])
     await claim(store, [job_id], new)
-    assert await finish(store, [Ending(job_id, old, JobState.COMPLETED, "completed", 1, "1")]) == set()
-    assert await store.release(uuid7(), Q, [Release(job_id, old, "attempts", 0, "failed", 1.0)]) == {}
-    look = (await store.look([job_id]))[job_id]
+    assert await finish(store, [Finish(job_id, old, JobState.COMPLETED, "completed", 1, "1")]) == set()
+    assert await store.requeue(uuid7(), Q, [Requeue(job_id, old, "attempts", 0, "failed", 1.0)]) == {}
+    look = (await store.get_status([job_id]))[job_id]
     assert (look.state, look.token) == ("processing", new)
 
 
@@ -181,12 +181,12 @@ async def test_what_goes_back_keeps_its_message_and_counts_only_when_it_had_star
     ids = await insert(store, 2)
     token = uuid4()
     await claim(store, ids, token)
-    await store.release(
+    await store.requeue(
         uuid7(),
         Q,
         [
-            Release(ids[0], token, "interruptions", 0, "interrupted", 2.0, "its worker stopped"),
-            Release(ids[1], token, "none", 0),
+            Requeue(ids[0], token, "interruptions", 0, "interrupted", 2.0, "its worker stopped"),
+            Requeue(ids[1], token, "none", 0),
         ],
     )
     started, unstarted = [await store.get(job_id) for job_id in ids]
@@ -201,11 +201,11 @@ async def test_a_job_that_a_person_wants_to_end_is_cancelled_instead_of_retried(
     token = uuid4()
     await claim(store, [job_id], token)
     await psql("UPDATE jobs SET cancel_at = now() WHERE id = $1", job_id)
-    mark = uuid7()
-    assert await store.release(mark, Q, [Release(job_id, token, "attempts", 9, "failed", 1.0, "E")]) == {
+    entry = uuid7()
+    assert await store.requeue(entry, Q, [Requeue(job_id, token, "attempts", 9, "failed", 1.0, "E")]) == {
         job_id: JobState.CANCELLED
     }
-    assert await psql("SELECT * FROM unpushed WHERE batch = $1", mark) == []
+    assert await psql("SELECT * FROM outbox WHERE batch = $1", entry) == []
 
 
 async def test_artifacts_come_with_the_end_and_only_with_it(store):
@@ -214,8 +214,8 @@ async def test_artifacts_come_with_the_end_and_only_with_it(store):
     await claim(store, [mine, lost], token)
     artifacts = [Artifact("b.png", "image/png", b"\0\xff"), Artifact("a.txt", "text/plain", b"x")]
     endings = [
-        Ending(mine, token, JobState.COMPLETED, "completed", 0.1, "null", artifacts=artifacts),
-        Ending(lost, uuid4(), JobState.COMPLETED, "completed", 0.1, "null", artifacts=artifacts),
+        Finish(mine, token, JobState.COMPLETED, "completed", 0.1, "null", artifacts=artifacts),
+        Finish(lost, uuid4(), JobState.COMPLETED, "completed", 0.1, "null", artifacts=artifacts),
     ]
     assert await finish(store, endings) == {mine}
     assert [(head.name, head.bytes) for head in await store.artifacts(mine)] == [("a.txt", 1), ("b.png", 2)]
@@ -232,9 +232,9 @@ async def test_a_refused_submit_cancels_what_was_never_claimed(store, psql):
     await psql("UPDATE jobs SET attempts = 1 WHERE id = $1", ids[1])  # it ran and failed in the meantime
     await psql("UPDATE jobs SET joined = true WHERE id = $1", ids[2])
     assert await store.refuse(ids, batch, "no") == {ids[3]}
-    assert await psql.value("SELECT ids FROM unpushed WHERE batch = $1", batch) == [ids[2]], "it was promised to run"
+    assert await psql.value("SELECT ids FROM outbox WHERE batch = $1", batch) == [ids[2]], "it was promised to run"
     assert await store.refuse(ids, batch, "no") == {ids[3]}, "the second time says the same"
-    assert {i: look.state for i, look in (await store.look(ids)).items()} == {
+    assert {i: look.state for i, look in (await store.get_status(ids)).items()} == {
         ids[0]: "processing", ids[1]: "pending", ids[2]: "pending", ids[3]: "cancelled",
     }  # fmt: skip
 
@@ -249,8 +249,8 @@ async def test_a_refused_submit_waits_for_a_locked_row_and_says_so(store, psql):
     assert await store.refuse(ids, uuid7(), "no") == set(ids)
 
 
-async def test_a_row_that_is_joined_while_a_refused_submit_waits_for_it_keeps_its_mark(store, psql):
-    # A repeat under the same idempotency key was answered 200: without its mark the job would be pending for ever.
+async def test_a_row_that_is_joined_while_a_refused_submit_waits_for_it_keeps_its_outbox_entry(store, psql):
+    # A repeat under the same idempotency key was answered 200: without its entry the job would be pending for ever.
     ids, batch = sorted(uuid7() for _ in range(3)), uuid7()
     await store.insert(batch, Q, [(job_id, "x", "{}", 0) for job_id in ids], [])
     await psql("BEGIN")
@@ -266,7 +266,7 @@ async def test_a_row_that_is_joined_while_a_refused_submit_waits_for_it_keeps_it
         await until(partial(_waits_for_a_lock, psql))
         await psql("COMMIT")
     assert refused == set(ids[1:])
-    assert await psql.value("SELECT ids FROM unpushed WHERE batch = $1", batch) == [ids[0]]
+    assert await psql.value("SELECT ids FROM outbox WHERE batch = $1", batch) == [ids[0]]
 
 
 async def _waits_for_a_lock(psql) -> bool:
@@ -280,18 +280,18 @@ async def _waits_for_a_lock(psql) -> bool:
     )
 
 
-async def test_marks_are_taken_by_one_sweep_at_a_time(store, psql):
+async def test_outbox_are_taken_by_one_sweep_at_a_time(store, psql):
     ids = await insert(store, 3)
-    assert await store.take_marks(Q, age_seconds=5, limit=20) == []
-    await psql("UPDATE unpushed SET at = now() - interval '6 s'")
+    assert await store.take_outbox(Q, age_seconds=5, limit=20) == []
+    await psql("UPDATE outbox SET at = now() - interval '6 s'")
     await psql("UPDATE jobs SET updated_at = now() - interval '1 h'")
-    [(batch, taken, is_whole)] = await store.take_marks(Q, age_seconds=5, limit=20)
+    [(batch, taken, is_whole)] = await store.take_outbox(Q, age_seconds=5, limit=20)
     assert set(taken) == set(ids)
     assert is_whole
-    assert await store.take_marks(Q, age_seconds=5, limit=20) == []
+    assert await store.take_outbox(Q, age_seconds=5, limit=20) == []
     assert await psql.value("SELECT min(now() - updated_at) < interval '1 min' FROM jobs")
-    await store.drop_marks([batch])
-    assert await psql("SELECT * FROM unpushed") == []
+    await store.delete_outbox([batch])
+    assert await psql("SELECT * FROM outbox") == []
 
 
 async def test_waiting_jobs_come_in_pieces_of_bytes(store, psql):
@@ -332,7 +332,7 @@ async def test_every_state_is_found_page_by_page(store):
     running, failed, cancelled = ids[2:5], ids[5:7], ids[7:10]
     await claim(store, [*running, *failed], token)
     await store.claim([other], uuid4(), queue="other", owner=OWNER, worker="w", earlier=[], done_claims=[])
-    await finish(store, [Ending(job_id, token, JobState.FAILED, "failed", 1, None, "E") for job_id in failed])
+    await finish(store, [Finish(job_id, token, JobState.FAILED, "failed", 1, None, "E") for job_id in failed])
     assert await store.refuse(cancelled, batch, "refused") == set(cancelled)
     wanted = {
         JobState.PENDING: [*ids[:2], *ids[10:]], JobState.PROCESSING: running, JobState.FAILED: failed,
@@ -373,7 +373,7 @@ async def test_text_that_postgres_cannot_keep_is_cleaned(store):
     token = uuid4()
     await claim(store, [job_id], token)
     huge = "t" * 10_000_000
-    ending = Ending(job_id, token, JobState.FAILED, "failed", 1, None, "E: \0 \ud800 x", huge)
+    ending = Finish(job_id, token, JobState.FAILED, "failed", 1, None, "E: \0 \ud800 x", huge)
     assert await finish(store, [ending]) == {job_id}
     row = await store.get(job_id)
     assert row.error_message == "E: \N{REPLACEMENT CHARACTER} ? x"
@@ -387,8 +387,8 @@ async def test_a_value_that_cannot_be_stored_refuses_the_statement_and_nothing_i
     token = uuid4()
     await claim(store, [job_id], token)
     with pytest.raises(StoreRefused):
-        await finish(store, [Ending(job_id, token, JobState.COMPLETED, "completed", 1, '"\0"')])
-    assert (await store.look([job_id]))[job_id].state == "processing"
+        await finish(store, [Finish(job_id, token, JobState.COMPLETED, "completed", 1, '"\0"')])
+    assert (await store.get_status([job_id]))[job_id].state == "processing"
 
 
 async def test_batches_in_opposite_order_do_not_deadlock(store):
@@ -397,13 +397,13 @@ async def test_batches_in_opposite_order_do_not_deadlock(store):
     await claim(store, ids, token)
 
     async def release(some: list[UUID]) -> None:
-        releases = [Release(job_id, token, "none", 0) for job_id in some]
-        await store.release(uuid7(), Q, releases)
+        releases = [Requeue(job_id, token, "none", 0) for job_id in some]
+        await store.requeue(uuid7(), Q, releases)
 
     async with trio.open_nursery() as both:
         both.start_soon(release, ids)
         both.start_soon(release, ids[::-1])
-    assert {look.state for look in (await store.look(ids)).values()} == {"pending"}
+    assert {look.state for look in (await store.get_status(ids)).values()} == {"pending"}
 
 
 async def test_two_workers_adopt_the_same_foreign_tasks_in_opposite_order(store):
@@ -413,7 +413,7 @@ async def test_two_workers_adopt_the_same_foreign_tasks_in_opposite_order(store)
     async with trio.open_nursery() as both:
         for owner, token, mine in zip(owners, tokens, (tasks, tasks[::-1]), strict=True):
             both.start_soon(partial(store.adopt, mine, token, queue=Q, owner=owner, worker="w"))
-    looks = await store.look([job_id for job_id, _ in tasks])
+    looks = await store.get_status([job_id for job_id, _ in tasks])
     assert len(looks) == 300
     assert {look.token for look in looks.values()} <= set(tokens)
     for owner, token in zip(owners, tokens, strict=True):
@@ -435,14 +435,14 @@ async def test_claims_in_opposite_order_share_the_rows(store):
     assert sum(map(len, got)) == 300, "each by one"
 
 
-async def test_marks_of_several_sweeps_at_once_are_shared(store, psql):
+async def test_outbox_of_several_sweeps_at_once_are_shared(store, psql):
     for _ in range(30):
         await insert(store)
-    await psql("UPDATE unpushed SET at = now() - interval '6 s'")
+    await psql("UPDATE outbox SET at = now() - interval '6 s'")
     taken: list[UUID] = []
 
     async def sweep() -> None:
-        taken.extend(batch for batch, _, _ in await store.take_marks(Q, age_seconds=5, limit=20))
+        taken.extend(batch for batch, _, _ in await store.take_outbox(Q, age_seconds=5, limit=20))
 
     async with trio.open_nursery() as workers:
         for _ in range(4):
@@ -453,38 +453,38 @@ async def test_marks_of_several_sweeps_at_once_are_shared(store, psql):
     assert len(set(taken)) == len(taken) == 30
 
 
-async def test_a_mark_of_another_queue_is_left_to_its_workers(store, psql):
+async def test_an_outbox_entry_of_another_queue_is_left_to_its_workers(store, psql):
     await insert(store)
-    await psql("UPDATE unpushed SET at = now() - interval '6 s', queue = 'other'")
-    assert await store.take_marks(Q, age_seconds=5, limit=20) == []
+    await psql("UPDATE outbox SET at = now() - interval '6 s', queue = 'other'")
+    assert await store.take_outbox(Q, age_seconds=5, limit=20) == []
 
 
 async def test_the_largest_counters_still_give_a_run_a_number(store):
     job_id, token, most = uuid4(), uuid4(), 500_000_000
     await store.adopt([(job_id, Task("x", b"{}", 0, most, most, most, job_id))], token, queue=Q, owner=OWNER, worker="")
-    assert await finish(store, [Ending(job_id, token, JobState.FAILED, "failed", 1, None, "E")]) == {job_id}
+    assert await finish(store, [Finish(job_id, token, JobState.FAILED, "failed", 1, None, "E")]) == {job_id}
     assert [run.number for run in await store.runs(job_id)] == [3 * most + 1]
 
 
-async def test_a_release_that_is_repeated_counts_once_and_makes_a_mark_of_its_own(store, psql):
-    ids, token, marks = await insert(store, 2), uuid4(), [uuid7(), uuid7()]
+async def test_a_release_that_is_repeated_counts_once_and_makes_an_outbox_entry_of_its_own(store, psql):
+    ids, token, outbox = await insert(store, 2), uuid4(), [uuid7(), uuid7()]
     await claim(store, ids, token)
-    first, second = (Release(job_id, token, "attempts", 50_000, "failed", 1, "E") for job_id in ids)
-    assert await store.release(marks[0], Q, [first]) == {ids[0]: JobState.PENDING}
-    assert await store.release(marks[1], Q, [first, second]) == {ids[1]: JobState.PENDING}, "it was locked"
-    made = {row["batch"]: row["ids"] for row in await psql("SELECT batch, ids FROM unpushed")}
-    assert [made[mark] for mark in marks] == [ids[:1], ids[1:]]
+    first, second = (Requeue(job_id, token, "attempts", 50_000, "failed", 1, "E") for job_id in ids)
+    assert await store.requeue(outbox[0], Q, [first]) == {ids[0]: JobState.PENDING}
+    assert await store.requeue(outbox[1], Q, [first, second]) == {ids[1]: JobState.PENDING}, "it was locked"
+    made = {row["batch"]: row["ids"] for row in await psql("SELECT batch, ids FROM outbox")}
+    assert [made[entry] for entry in outbox] == [ids[:1], ids[1:]]
     assert {(await store.get(job_id)).attempts for job_id in ids} == {1}
     assert {len(await store.runs(job_id)) for job_id in ids} == {1}
-    assert 49_000 < (await store.look(ids))[ids[0]].delay_ms <= 50_000
+    assert 49_000 < (await store.get_status(ids))[ids[0]].delay_ms <= 50_000
 
 
 async def test_claims_that_are_settled_go_with_any_statement(store, psql):
     for ride in (
         lambda done: claim(store, [], done=done),
         lambda done: finish(store, [], done),
-        lambda done: store.release(uuid7(), Q, [], done),
-        lambda done: store.drop_marks([], done),
+        lambda done: store.requeue(uuid7(), Q, [], done),
+        lambda done: store.delete_outbox([], done),
     ):
         [job_id], token = await insert(store), uuid4()
         await claim(store, [job_id], token)
@@ -496,9 +496,9 @@ async def test_claims_that_are_settled_go_with_any_statement(store, psql):
 async def test_a_completed_job_forgets_its_last_failure(store):
     [job_id], token = await insert(store), uuid4()
     await claim(store, [job_id], token)
-    await store.release(uuid7(), Q, [Release(job_id, token, "attempts", 0, "failed", 1, "E: 1")])
+    await store.requeue(uuid7(), Q, [Requeue(job_id, token, "attempts", 0, "failed", 1, "E: 1")])
     await claim(store, [job_id], token := uuid4())
-    await finish(store, [Ending(job_id, token, JobState.COMPLETED, "completed", 2.0, '{"a":1}')])
+    await finish(store, [Finish(job_id, token, JobState.COMPLETED, "completed", 2.0, '{"a":1}')])
     row = await store.get(job_id)
     assert (row.state, row.attempts, row.error_message, row.result, row.run_at) == (
         "completed", 1, None, '{"a":1}', None,

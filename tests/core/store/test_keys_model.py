@@ -48,7 +48,7 @@ class KeysMachine(RuleBasedStateMachine):
         assert self.portal.call(call) == set(mine.values())
         self.keys |= {key: (given[key], job_id) for key, job_id in mine.items()}
         self.jobs |= dict.fromkeys(mine.values(), ("pending", False))
-        marked = self._sql("SELECT ids FROM unpushed WHERE batch = $1", batch)
+        marked = self._sql("SELECT ids FROM outbox WHERE batch = $1", batch)
         assert [set(row["ids"]) for row in marked] == ([set(mine.values())] if mine else [])  # type: ignore[call-overload]
         if mine:
             self.batches.append((batch, list(mine.values())))

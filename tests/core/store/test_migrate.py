@@ -57,7 +57,7 @@ async def test_no_index_names_a_column_of_the_hot_path(psql, database_schema):
             assert not words & hot, definition
 
 
-async def test_what_waits_again_has_a_run_at_from_the_third_on(bridge, postgres_dsn, database_schema):
+async def test_what_waits_again_is_requeued_and_run_at_is_a_due_time_alone(bridge, postgres_dsn, database_schema):
     await migrate(bridge, postgres_dsn, database_schema, up_to=2)
     async with open_psql(bridge, postgres_dsn, database_schema) as psql:
         await psql(
@@ -68,10 +68,12 @@ async def test_what_waits_again_has_a_run_at_from_the_third_on(bridge, postgres_
             " ('done', 'completed', true, NULL)) AS given (type, state, claimed, run_at)"
         )
         await migrate(bridge, postgres_dsn, database_schema)
-        rows = await psql("SELECT type, run_at - created_at AS delay FROM jobs")
-    hour, none = timedelta(hours=1), timedelta()
-    delays = {row["type"]: row["delay"] for row in rows}
-    assert delays == {"first": None, "again": none, "later": hour, "running": None, "done": None}
+        rows = await psql("SELECT type, run_at - created_at AS delay, requeued FROM jobs")
+    hour = timedelta(hours=1)
+    assert {row["type"]: (row["delay"], row["requeued"]) for row in rows} == {
+        "first": (None, False), "again": (None, True), "later": (hour, True), "running": (None, False),
+        "done": (None, False),
+    }  # fmt: skip
 
 
 async def test_the_third_lets_a_claim_that_has_begun_end_and_goes_on(bridge, postgres_dsn, database_schema):
@@ -156,4 +158,4 @@ async def test_tables_that_are_missing_are_said_with_the_remedy(bridge, store, p
     with pytest.raises(StoreUnavailable, match="workqueue migrate"):
         await store.check()
     with pytest.raises(StoreUnavailable, match="workqueue migrate"):
-        await store.take_marks("q", age_seconds=1, limit=1)
+        await store.take_outbox("q", age_seconds=1, limit=1)

@@ -12,8 +12,8 @@ from tests.support.rows import open_psql
 from tests.support.wait import until
 from workqueue.core.errors import StoreUnavailable
 from workqueue.core.job import Artifact, JobState
-from workqueue.core.store import Ending, JobStore, Release, migrate, open_store
-from workqueue.core.store.jobs import Known
+from workqueue.core.store import Finish, JobStore, Requeue, migrate, open_store
+from workqueue.core.store.jobs import Checkpoint
 
 Q = "q"
 DEPLOYMENT = Path("docs/deployment.md")
@@ -56,27 +56,27 @@ async def do_everything(store: JobStore) -> None:
     assert len(await store.claim(ids[1:], token, **claim)) == 5
     artifact = Artifact("a", "text/plain", b"x")
     ends = [
-        Ending(ids[1], token, JobState.COMPLETED, "completed", 0.1, "1"),
-        Ending(ids[2], token, JobState.COMPLETED, "completed", 0.1, "1", artifacts=[artifact]),
-        Ending(ids[3], token, JobState.FAILED, "failed", 0.1, error="no"),
+        Finish(ids[1], token, JobState.COMPLETED, "completed", 0.1, "1"),
+        Finish(ids[2], token, JobState.COMPLETED, "completed", 0.1, "1", artifacts=[artifact]),
+        Finish(ids[3], token, JobState.FAILED, "failed", 0.1, error="no"),
     ]
     assert len(await store.finish(ends)) == 3
-    assert await store.release(uuid7(), Q, [Release(ids[4], token, "attempts", 0, "failed", 0.1, "no")])
+    assert await store.requeue(uuid7(), Q, [Requeue(ids[4], token, "attempts", 0, "failed", 0.1, "no")])
     assert await store.owned(owner)
     assert await store.owners(Q)
-    assert await store.recover(owner, Q, uuid7(), blameless=False, noted=[], max_recoveries=3)
+    assert await store.recover(owner, Q, uuid7(), blameless=False, started=[], max_recoveries=3)
     await store.adopt([], uuid4(), queue=Q, owner=owner, worker="w")
-    taken = await store.take_marks(Q, age_seconds=0, limit=10)
+    taken = await store.take_outbox(Q, age_seconds=0, limit=10)
     await store.waiting(ids, after=None, bytes_max=1000)
-    await store.drop_marks([batch for batch, _, _ in taken], [token])
-    known = await store.known(Q)
-    assert isinstance(known, Known)
-    await store.reconcile(Q, known, "run", -1)
-    await store.advance(Q, "run", known)
+    await store.delete_outbox([batch for batch, _, _ in taken], [token])
+    known = await store.read_checkpoint(Q)
+    assert isinstance(known, Checkpoint)
+    await store.outbox_lost(Q, known, "run", -1)
+    await store.advance_checkpoint(Q, "run", known)
     await store.pending(Q, after=UUID(int=0), limit=10, before_ms=known.now_ms)
     for state in (None, *JobState):
         await store.page(Q, job_type=None, state=state, before=None, limit=3)
-    await store.look(ids)
+    await store.get_status(ids)
     await store.get(ids[0])
     await store.runs(ids[3])
     await store.artifacts(ids[2])
@@ -187,7 +187,7 @@ async def test_a_view_in_the_place_of_our_table_is_one_sentence(store, psql):
     [
         ("ALTER TABLE runs RENAME TO gone", "ALTER TABLE gone RENAME TO runs", "missing in the schema .*: runs"),
         ("ALTER TABLE jobs RENAME COLUMN worker TO gone", "ALTER TABLE jobs RENAME COLUMN gone TO worker", "worker"),
-        ("ALTER TABLE unpushed ADD COLUMN tenant int NOT NULL", "ALTER TABLE unpushed DROP COLUMN tenant", "tenant"),
+        ("ALTER TABLE outbox ADD COLUMN tenant int NOT NULL", "ALTER TABLE outbox DROP COLUMN tenant", "tenant"),
         (
             "CREATE FUNCTION {schema}.no() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN RAISE 'somebody says no'; END$$",
             "DROP FUNCTION {schema}.no() CASCADE",
@@ -197,7 +197,7 @@ async def test_a_view_in_the_place_of_our_table_is_one_sentence(store, psql):
 )
 async def test_what_a_person_breaks_waits_says_so_and_works_again_when_it_is_mended(store, psql, broken, mended, says):
     await do_everything(store)
-    await psql("DELETE FROM unpushed")
+    await psql("DELETE FROM outbox")
     await psql(broken)
     if "FUNCTION" in broken:
         await psql("CREATE TRIGGER no BEFORE INSERT ON jobs FOR EACH ROW EXECUTE FUNCTION {schema}.no()")

@@ -13,7 +13,7 @@ from tests.support.proxy import Proxy, through
 from tests.support.wait import until
 from workqueue.core.errors import StoreBusy, StoreRefused, StoreUnavailable
 from workqueue.core.job import JobState
-from workqueue.core.store import Ending, open_store
+from workqueue.core.store import Finish, open_store
 from workqueue.core.store.outages import outage
 from workqueue.services.local.process import free_port
 
@@ -34,7 +34,7 @@ async def test_a_value_that_cannot_be_stored_is_refused_and_nothing_is_done(stor
     with pytest.raises(StoreRefused):
         await insert(store, **value)
     assert await psql("SELECT * FROM jobs") == []
-    assert await psql("SELECT * FROM unpushed") == [], "its mark neither"
+    assert await psql("SELECT * FROM outbox") == [], "its mark neither"
     await insert(store)
 
 
@@ -129,11 +129,11 @@ async def test_a_statement_that_is_cancelled_while_the_database_hangs_ends_soon(
     proxy = Proxy(postgres.port)
     await nursery.start(proxy.run)
     async with open_store(bridge, through(postgres_dsn, proxy), database_schema) as far:
-        await far.look([uuid4()])
+        await far.get_status([uuid4()])
         proxy.black_hole()
         begun = trio.current_time()
         with trio.move_on_after(0.2), contextlib.suppress(StoreUnavailable):
-            await far.look([uuid4()])
+            await far.get_status([uuid4()])
         assert trio.current_time() - begun < 2.5
         proxy.heal()
         await until(partial(_answers, far))
@@ -141,7 +141,7 @@ async def test_a_statement_that_is_cancelled_while_the_database_hangs_ends_soon(
 
 async def _answers(store) -> bool:
     try:
-        await store.look([uuid4()])
+        await store.get_status([uuid4()])
     except StoreUnavailable:
         return False
     return True
@@ -198,15 +198,15 @@ async def test_nothing_of_a_statement_without_an_answer_is_left_locked(bridge, s
     await nursery.start(proxy.run)
     job_id, token = await insert(store), uuid4()
     await store.claim([job_id], token, queue=Q, owner=uuid4(), worker="w", earlier=[], done_claims=[])
-    ending = Ending(job_id, token, JobState.COMPLETED, "completed", 1, "1")
+    ending = Finish(job_id, token, JobState.COMPLETED, "completed", 1, "1")
     async with open_store(bridge, through(postgres_dsn, proxy), database_schema) as far:
-        await far.finish([Ending(uuid4(), token, JobState.COMPLETED, "completed", 1)])  # prepared
+        await far.finish([Finish(uuid4(), token, JobState.COMPLETED, "completed", 1)])  # prepared
         proxy.swallow_replies()
         nursery.start_soon(partial(_finish, far, ending))
         await proxy.replies_swallowed.wait()
 
         async def completed() -> bool:
-            return (await store.look([job_id]))[job_id].state == "completed"
+            return (await store.get_status([job_id]))[job_id].state == "completed"
 
         await until(completed)
         with trio.fail_after(1):

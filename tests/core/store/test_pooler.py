@@ -18,11 +18,11 @@ from tests.support.wait import until
 from tests.worker.processes import worker_process
 from workqueue.core.errors import StoreBusy, StoreRefused
 from workqueue.core.job import JobState
-from workqueue.core.steps.marks import Ledger
+from workqueue.core.steps.piggyback import Piggyback
 from workqueue.core.steps.submit import Submit
-from workqueue.core.store import Counters, Ending, JobStore, Release, migrate, open_store
+from workqueue.core.store import Counters, Finish, JobStore, Requeue, migrate, open_store
 from workqueue.core.store.connecting import connect, target
-from workqueue.core.store.jobs import Known
+from workqueue.core.store.jobs import Checkpoint
 from workqueue.core.wire import Submission
 
 pytestmark = pytest.mark.skipif(program() is None, reason=MISSING)
@@ -69,11 +69,11 @@ async def test_many_at_once_find_their_tables_and_their_statements(pooled, psql,
             ids = await insert(pooled, 3)
             token, owner = uuid4(), uuid4()
             assert len(await claim(pooled, ids, token, owner)) == 3
-            assert await pooled.finish([Ending(ids[0], token, JobState.COMPLETED, "completed", 0.1, "1")])
-            failed = Ending(ids[1], token, JobState.FAILED, "failed", 0.1, error="no", traceback="…")
+            assert await pooled.finish([Finish(ids[0], token, JobState.COMPLETED, "completed", 0.1, "1")])
+            failed = Finish(ids[1], token, JobState.FAILED, "failed", 0.1, error="no", traceback="…")
             assert await pooled.finish([failed])
-            again = Release(ids[2], token, "attempts", 5, "failed", 0.1, "no")
-            assert await pooled.release(uuid7(), Q, [again]) == {ids[2]: JobState.PENDING}
+            again = Requeue(ids[2], token, "attempts", 5, "failed", 0.1, "no")
+            assert await pooled.requeue(uuid7(), Q, [again]) == {ids[2]: JobState.PENDING}
             await pooled.page(Q, job_type="x", state=JobState.FAILED, before=None, limit=3)
             await pooled.page(Q, job_type=None, state=JobState.PENDING, before=None, limit=3)
             assert (await pooled.get(ids[1])).error_message == "no"
@@ -101,7 +101,7 @@ async def test_what_waits_for_a_lock_gives_up_in_time(pooled, psql):
     row, keys = (uuid7(), "x", "{}", 0), [(b"new", b"b")]
     calls = [
         partial(pooled.refuse, [job_id], uuid7(), "no"),
-        partial(pooled.recover, owner, Q, uuid7(), blameless=False, noted=[], max_recoveries=3),
+        partial(pooled.recover, owner, Q, uuid7(), blameless=False, started=[], max_recoveries=3),
         partial(pooled.join, Q, [(b"k", b"b")]),
         partial(pooled.insert_once, uuid7(), Q, [row], keys, [], ttl_seconds=60),
     ]
@@ -123,10 +123,10 @@ async def test_what_waits_for_a_lock_gives_up_in_time(pooled, psql):
 
 async def test_nothing_of_ours_is_left_in_a_session(bridge, pooled, pooled_dsn):
     await insert(pooled)
-    known = await pooled.known(Q)
-    await pooled.reconcile(Q, known, "run", -1)
+    known = await pooled.read_checkpoint(Q)
+    await pooled.outbox_lost(Q, known, "run", -1)
     assert await pooled.pending(Q, after=UUID(int=0), limit=10, before_ms=known.now_ms + 10**6)
-    assert isinstance(known, Known)
+    assert isinstance(known, Checkpoint)
 
     async def settings() -> list[object]:
         connection = await asyncpg.connect(pooled_dsn, statement_cache_size=0)
@@ -162,7 +162,7 @@ async def test_a_session_of_our_own_is_told_from_one_that_is_shared(bridge, pool
 async def test_a_worker_behind_it_does_its_jobs(
     nursery, tmp_path: Path, pooled_dsn, pooled, psql, queue, redis_url, database_schema
 ):
-    await Submit(queue, pooled, Ledger()).run_batch([Submission("quick", b"{}", 0)] * 200)
+    await Submit(queue, pooled, Piggyback()).run_batch([Submission("quick", b"{}", 0)] * 200)
     variables = {"REDIS_URL": redis_url, "QUEUE_NAME": queue.name, "DATABASE_URL": pooled_dsn,
                  "DATABASE_SCHEMA": database_schema, "WORKER_CONCURRENCY": "20"}  # fmt: skip
     async with worker_process(nursery, tmp_path / "ledger", **variables) as worker:

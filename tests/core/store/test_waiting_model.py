@@ -12,7 +12,7 @@ from uuid_utils.compat import uuid7
 from tests.support.portal import Portal
 from tests.support.rows import Psql, open_psql
 from workqueue.core.job import JobState
-from workqueue.core.store import Ending, JobStore, Release, migrate, open_store
+from workqueue.core.store import Finish, JobStore, Requeue, migrate, open_store
 from workqueue.core.store.oldest_waiting import Floor
 
 TYPES = st.sampled_from(["x", "y"])
@@ -28,7 +28,7 @@ class PagesMachine(RuleBasedStateMachine):
     @initialize()
     def start(self) -> None:
         self.queue = uuid4().hex
-        self.held: dict[UUID, list[UUID]] = {}  # owner, whose one claim has it for its token -> what it has
+        self.tasks: dict[UUID, list[UUID]] = {}  # owner, whose one claim has it for its token -> what it has
 
     def _sql(self, statement: str, *arguments: object) -> list[dict[str, object]]:
         return self.portal.call(self.psql, statement, *arguments)  # type: ignore[arg-type]
@@ -53,12 +53,12 @@ class PagesMachine(RuleBasedStateMachine):
             )
 
         taken = self.portal.call(call)
-        self.held[owner] = [job_id for job_id in ids if job_id.int in taken]
+        self.tasks[owner] = [job_id for job_id in ids if job_id.int in taken]
 
     @rule(data=st.data(), how=st.sampled_from(["complete", "fail", "retry", "give back", "stop", "die"]))
     def settle(self, data: st.DataObject, how: str) -> None:
         """One job ends or waits again, or all that its worker has. What waits is looked at before and after."""
-        held = [(owner, job_id) for owner, ids in self.held.items() for job_id in ids]
+        held = [(owner, job_id) for owner, ids in self.tasks.items() for job_id in ids]
         if not held:
             return
         owner, job_id = data.draw(st.sampled_from(held))
@@ -67,7 +67,7 @@ class PagesMachine(RuleBasedStateMachine):
         if how in {"stop", "die"}:
             self._recover(owner, blameless=how == "stop")
         else:
-            self.held[owner].remove(job_id)
+            self.tasks[owner].remove(job_id)
             self._settle(owner, job_id, how)
         for job_type in ("x", "y", None):
             self._turn(job_type, None, 100, 1000)
@@ -75,20 +75,20 @@ class PagesMachine(RuleBasedStateMachine):
     def _settle(self, owner: UUID, job_id: UUID, how: str) -> None:
         if how in {"complete", "fail"}:
             state = JobState.COMPLETED if how == "complete" else JobState.FAILED
-            ending = Ending(job_id, owner, state, how, 1.0, "1", "E")
+            ending = Finish(job_id, owner, state, how, 1.0, "1", "E")
             assert self.portal.call(self.store.finish, [ending]) == {job_id.int}
         else:
             counter, delay_ms = ("attempts", 60_000) if how == "retry" else ("interruptions", 0)
-            release = Release(job_id, owner, counter, delay_ms, how, 1.0, "E")
-            back = self.portal.call(self.store.release, uuid7(), self.queue, [release])
+            release = Requeue(job_id, owner, counter, delay_ms, how, 1.0, "E")
+            back = self.portal.call(self.store.requeue, uuid7(), self.queue, [release])
             assert back == {job_id: JobState.PENDING}
 
     def _recover(self, owner: UUID, *, blameless: bool) -> None:
-        mine = self.held.pop(owner)
+        mine = self.tasks.pop(owner)
 
         async def call() -> dict[UUID, JobState]:
             return await self.store.recover(
-                owner, self.queue, uuid7(), blameless=blameless, noted=mine, max_recoveries=2
+                owner, self.queue, uuid7(), blameless=blameless, started=mine, max_recoveries=2
             )
 
         assert set(self.portal.call(call)) == set(mine)

@@ -11,7 +11,7 @@ from uuid_utils.compat import uuid7
 from tests.core.store.test_jobs import OWNER, Q, claim, finish, insert, pages
 from tests.support.wait import until
 from workqueue.core.job import JobState
-from workqueue.core.store import Ending, Release, sql
+from workqueue.core.store import Finish, Requeue, sql
 from workqueue.core.store.oldest_waiting import KEPT_SECONDS, UNKNOWN, OldestWaiting
 
 HOUR = timedelta(hours=1)
@@ -38,15 +38,15 @@ async def fill(psql, count: int, state: str = "completed") -> None:
 
 
 async def retry(store, job_id, token):
-    return await store.release(uuid7(), Q, [Release(job_id, token, "attempts", 3_600_000, "failed", 1, "E")])
+    return await store.requeue(uuid7(), Q, [Requeue(job_id, token, "attempts", 3_600_000, "failed", 1, "E")])
 
 
 async def give_back(store, job_id, token):
-    return await store.release(uuid7(), Q, [Release(job_id, token, "none", 0)])
+    return await store.requeue(uuid7(), Q, [Requeue(job_id, token, "none", 0)])
 
 
 async def recover(store, job_id, token, *, blameless):
-    return await store.recover(OWNER, Q, uuid7(), blameless=blameless, noted=[], max_recoveries=3)
+    return await store.recover(OWNER, Q, uuid7(), blameless=blameless, started=[], max_recoveries=3)
 
 
 @pytest.mark.parametrize(
@@ -63,12 +63,12 @@ async def test_what_waits_again_is_listed_though_it_is_older_than_what_can_wait_
     assert row.created_at < floor(store, None)
     assert await again(store, job_id, token) == {job_id: JobState.PENDING}
     assert await listed(store) == await listed(store, None) == [job_id]
-    assert (await store.get(job_id)).run_at is not None
+    assert ((await store.get(job_id)).run_at is not None) == (again is retry)
     if again is not retry:
-        assert (await store.look([job_id]))[job_id].delay_ms == 0
+        assert (await store.get_status([job_id]))[job_id].delay_ms == 0
         token = uuid4()
         assert set(await claim(store, [job_id], token)) == {job_id}, "it is due at once"
-        assert await finish(store, [Ending(job_id, token, JobState.COMPLETED, "completed", 1, "1")]) == {job_id}
+        assert await finish(store, [Finish(job_id, token, JobState.COMPLETED, "completed", 1, "1")]) == {job_id}
         assert (await store.get(job_id)).run_at is None
         assert await listed(store) == await listed(store, None) == []
 
@@ -78,7 +78,7 @@ async def test_what_does_not_wait_again_has_no_run_at(store, psql, way):
     [job_id], token = await insert(store), uuid4()
     await claim(store, [job_id], token)
     if way == "died too often":
-        await store.recover(OWNER, Q, uuid7(), blameless=False, noted=[], max_recoveries=1)
+        await store.recover(OWNER, Q, uuid7(), blameless=False, started=[], max_recoveries=1)
     else:
         await psql("UPDATE jobs SET cancel_at = now()")
         await (give_back if way == "release" else partial(recover, blameless=True))(store, job_id, token)
@@ -89,7 +89,7 @@ async def test_what_does_not_wait_again_has_no_run_at(store, psql, way):
 async def test_jobs_that_wait_again_and_jobs_that_wait_for_their_first_run_come_in_one_order(store, psql):
     await fill(psql, 30, "pending")
     rows = await psql("SELECT id FROM jobs ORDER BY created_at DESC, id DESC")
-    await psql("UPDATE jobs SET run_at = created_at WHERE id = ANY ($1)", [row["id"] for row in rows[::3]])
+    await psql("UPDATE jobs SET requeued = true WHERE id = ANY ($1)", [row["id"] for row in rows[::3]])
     await fill(psql, 30)
     for limit in (1, 7, 30, 500):
         assert await pages(store, JobState.PENDING, "x", limit=limit) == [row["id"] for row in rows]
@@ -147,7 +147,7 @@ async def test_a_few_that_wait_for_ever_are_found_without_a_look_at_those_that_a
 async def test_where_many_wait_again_nobody_looks_behind_them_for_what_waits_for_its_first_run(store, psql):
     await fill(psql, 20_000)
     newest = "SELECT id FROM jobs ORDER BY created_at DESC LIMIT 60"
-    await psql(f"UPDATE jobs SET state = 'pending', run_at = created_at WHERE id IN ({newest})")
+    await psql(f"UPDATE jobs SET state = 'pending', requeued = true WHERE id IN ({newest})")
     await psql("ANALYZE jobs")
     page, more = await store.page(Q, job_type="x", state=JobState.PENDING, before=None, limit=50)
     assert (len(page), more, floor(store)) == (50, True, UNKNOWN)
@@ -184,7 +184,7 @@ async def test_a_page_that_is_cut_teaches_nothing(store, psql, monkeypatch):
     shown, more = await page(limit=5)
     assert (len(shown), more) == (5, False)
     assert floor(store) == rows[2]["created_at"], "two are left behind"
-    await psql("UPDATE jobs SET run_at = created_at WHERE id = ANY ($1)", [row["id"] for row in rows[3:]])
+    await psql("UPDATE jobs SET requeued = true WHERE id = ANY ($1)", [row["id"] for row in rows[3:]])
     assert len(await listed(store)) == 5
     assert floor(store) == rows[0]["created_at"], "what waits again is found without it"
 
@@ -216,7 +216,7 @@ async def test_what_no_floor_can_know_is_found_when_it_is_forgotten(store, psql)
 async def test_jobs_that_wait_once_and_complete_are_updated_in_place(store, psql):
     ids, token = await insert(store, 10), uuid4()  # few: their page has room for all versions
     await claim(store, ids, token)
-    await finish(store, [Ending(job_id, token, JobState.COMPLETED, "completed", 1, "1") for job_id in ids])
+    await finish(store, [Finish(job_id, token, JobState.COMPLETED, "completed", 1, "1") for job_id in ids])
     statistics = "SELECT n_tup_upd, n_tup_hot_upd FROM pg_stat_user_tables WHERE relid = 'jobs'::regclass"
 
     async def counted() -> bool:

@@ -5,7 +5,8 @@ from uuid_utils.compat import uuid7
 from tests.support.invariants import check_rows, tasks_in_redis
 from tests.support.wait import until
 from workqueue.core.errors import QueueUnavailable, StoreUnavailable
-from workqueue.core.steps.sweep import MARKS_MAX, Promote, Sweep
+from workqueue.core.steps.outbox import BATCHES_MAX, OutboxRelay
+from workqueue.core.steps.promote import Promote
 from workqueue.core.wire import Submission, decode_task
 
 JOBS = [Submission("x", b"{}", 2) for _ in range(3)]
@@ -14,7 +15,7 @@ JOBS = [Submission("x", b"{}", 2) for _ in range(3)]
 async def lose_pushes(queue, psql) -> None:
     """As if the producer had been killed between the insert and the push, six seconds ago."""
     await queue._command("DEL", queue.name)
-    await psql("UPDATE unpushed SET at = now() - interval '6 s'")
+    await psql("UPDATE outbox SET at = now() - interval '6 s'")
 
 
 async def test_what_a_sweep_finds_is_pushed_with_its_counters_and_early_jobs_are_scheduled(steps, queue, store, psql):
@@ -22,33 +23,33 @@ async def test_what_a_sweep_finds_is_pushed_with_its_counters_and_early_jobs_are
     await psql("UPDATE jobs SET attempts = 2, run_at = now() + interval '1 h' WHERE id = $1", ids[0])
     await psql("UPDATE jobs SET state = 'cancelled' WHERE id = $1", ids[1])
     await lose_pushes(queue, psql)
-    sweep = Sweep(queue, store)
+    sweep = OutboxRelay(queue, store)
     assert not await sweep.run_once()
     assert not await sweep.run_once()
     [early] = await queue._command("ZRANGE", queue.keys.scheduled, 0, -1)
     assert (decode_task(early).job_id, decode_task(early).attempts) == (ids[0], 2)
     [due] = await queue._command("LRANGE", queue.name, 0, -1)
     assert decode_task(due).job_id == ids[2]
-    assert await psql("SELECT * FROM unpushed") == []
+    assert await psql("SELECT * FROM outbox") == []
 
 
-async def test_a_young_mark_is_still_somebodys_work(steps, queue, store, psql):
+async def test_a_young_outbox_entry_is_still_somebodys_work(steps, queue, store, psql):
     await steps.submit.run_batch(JOBS)
     await queue._command("DEL", queue.name)
-    assert not await Sweep(queue, store).run_once()
+    assert not await OutboxRelay(queue, store).run_once()
     assert await tasks_in_redis(queue) == set()
     await check_rows(queue, psql)
 
 
 async def test_a_full_take_says_that_there_may_be_more(steps, queue, store, psql):
-    for _ in range(MARKS_MAX + 1):
+    for _ in range(BATCHES_MAX + 1):
         await store.insert(uuid7(), queue.name, [(uuid7(), "x", "{}", 0)], [])
     await lose_pushes(queue, psql)
-    sweep = Sweep(queue, store)
+    sweep = OutboxRelay(queue, store)
     assert await sweep.run_once()
     assert not await sweep.run_once()
-    assert len(await tasks_in_redis(queue)) == MARKS_MAX + 1
-    assert await psql("SELECT * FROM unpushed") == []
+    assert len(await tasks_in_redis(queue)) == BATCHES_MAX + 1
+    assert await psql("SELECT * FROM outbox") == []
 
 
 async def test_a_batch_of_large_jobs_is_pushed_in_pieces(queue, store, psql, monkeypatch):
@@ -64,7 +65,7 @@ async def test_a_batch_of_large_jobs_is_pushed_in_pieces(queue, store, psql, mon
         await push(tasks)
 
     monkeypatch.setattr(queue, "push", counted)
-    await Sweep(queue, store).run_once()
+    await OutboxRelay(queue, store).run_once()
     assert await tasks_in_redis(queue) == set(ids)
     assert max(pieces) < 6 * 1024 * 1024
 
@@ -74,58 +75,58 @@ async def test_a_row_that_makes_no_task_holds_up_nobody(steps, queue, store, psq
     ids = await steps.submit.run_batch(JOBS)
     await psql("UPDATE jobs SET payload = 'no JSON' WHERE id = $1", ids[1])
     await lose_pushes(queue, psql)
-    await Sweep(queue, store).run_once()
+    await OutboxRelay(queue, store).run_once()
     assert [held.job_id for held in await steps.claim.run_once(lease, 10)] == [ids[0], ids[2]]
     assert (await queue.depths()).dead == 1
-    assert await psql("SELECT * FROM unpushed") == []
+    assert await psql("SELECT * FROM outbox") == []
 
 
 @pytest.mark.parametrize("server", ["postgres", "redis"])
-async def test_a_sweep_that_is_cut_off_leaves_its_marks_to_the_next(
+async def test_a_sweep_that_is_cut_off_leaves_its_outbox_to_the_next(
     far_queue, far_store, redis_proxy, postgres_proxy, steps, queue, store, psql, monkeypatch, server
 ):
     ids = await steps.submit.run_batch(JOBS)
     await lose_pushes(queue, psql)
-    monkeypatch.setattr("workqueue.core.steps.sweep.MARK_AGE_SECONDS", 0.2)
+    monkeypatch.setattr("workqueue.core.steps.outbox.OUTBOX_AGE_SECONDS", 0.2)
     proxy = postgres_proxy if server == "postgres" else redis_proxy
     proxy.swallow_replies()
     async with trio.open_nursery() as worker:
-        worker.start_soon(_sweep_in_vain, Sweep(far_queue, far_store))
+        worker.start_soon(_sweep_in_vain, OutboxRelay(far_queue, far_store))
         await proxy.replies_swallowed.wait()
         proxy.heal()
     await check_rows(queue, psql)
 
     async def swept() -> bool:
-        await Sweep(queue, store).run_once()
-        return not await psql("SELECT * FROM unpushed")
+        await OutboxRelay(queue, store).run_once()
+        return not await psql("SELECT * FROM outbox")
 
     await until(swept)
     assert await tasks_in_redis(queue) == set(ids)
     await check_rows(queue, psql)
 
 
-async def _sweep_in_vain(sweep: Sweep) -> None:
+async def _sweep_in_vain(sweep: OutboxRelay) -> None:
     with pytest.raises((QueueUnavailable, StoreUnavailable)):
         await sweep.run_once()
 
 
-async def test_a_mark_stays_when_redis_took_too_long(steps, queue, store, psql, monkeypatch):
+async def test_an_outbox_entry_stays_when_redis_took_too_long(steps, queue, store, psql, monkeypatch):
     # What answered so late may be a Redis that was replaced meanwhile: the next sweep pushes again.
     await steps.submit.run_batch(JOBS)
     await lose_pushes(queue, psql)
-    monkeypatch.setattr("workqueue.core.steps.sweep.ANSWER_SECONDS", -1)
-    await Sweep(queue, store).run_once()
-    assert len(await psql("SELECT * FROM unpushed")) == 1
+    monkeypatch.setattr("workqueue.core.steps.outbox.ANSWER_SECONDS", -1)
+    await OutboxRelay(queue, store).run_once()
+    assert len(await psql("SELECT * FROM outbox")) == 1
     assert len(await tasks_in_redis(queue)) == 3
 
 
 async def test_what_the_sweep_pushes_twice_runs_once(steps, queue, store, psql, lease):
     ids = await steps.submit.run_batch(JOBS)
-    await psql("UPDATE unpushed SET at = now() - interval '6 s'")
-    await Sweep(queue, store).run_once()
+    await psql("UPDATE outbox SET at = now() - interval '6 s'")
+    await OutboxRelay(queue, store).run_once()
     assert (await queue.depths()).ready == 6
     assert {held.job_id for held in await steps.claim.run_once(lease, 10)} == set(ids)
-    assert steps.claim.counts.copies == 3
+    assert steps.claim.counts.duplicates == 3
 
 
 async def test_promote_says_whether_there_is_more(queue):
@@ -136,23 +137,23 @@ async def test_promote_says_whether_there_is_more(queue):
     assert (await queue.depths()).ready == 1_500
 
 
-async def test_marks_that_nobody_took_along_are_dropped_alone_and_not_forgotten_in_an_outage(
+async def test_outbox_that_nobody_took_along_are_dropped_alone_and_not_forgotten_in_an_outage(
     steps, far_store, postgres_proxy, store, psql
 ):
     await steps.submit.run_batch(JOBS)
     postgres_proxy.go_away()
     with pytest.raises(StoreUnavailable):
-        await steps.ledger.clear(far_store)
-    await steps.ledger.clear(store)
-    assert await psql("SELECT * FROM unpushed") == []
-    await steps.ledger.clear(store)  # nothing to do: no trip
+        await steps.piggyback.clear(far_store)
+    await steps.piggyback.clear(store)
+    assert await psql("SELECT * FROM outbox") == []
+    await steps.piggyback.clear(store)  # nothing to do: no trip
 
 
-async def test_ids_of_a_mark_in_any_order_are_all_pushed(queue, store, psql):
-    # Pages go on behind the last id: unsorted, they would stop early, and the mark would go.
+async def test_ids_of_an_outbox_entry_in_any_order_are_all_pushed(queue, store, psql):
+    # Pages go on behind the last id: unsorted, they would stop early, and the outbox entry would go.
     ids = sorted(uuid7() for _ in range(12))
     large = '{"a":"' + "x" * 2**20 + '"}'
     await store.insert(uuid7(), queue.name, [(job_id, "x", large, 0) for job_id in ids[4:] + ids[:4]], [])
-    await psql("UPDATE unpushed SET at = now() - interval '6 s'")
-    await Sweep(queue, store).run_once()
+    await psql("UPDATE outbox SET at = now() - interval '6 s'")
+    await OutboxRelay(queue, store).run_once()
     assert await tasks_in_redis(queue) == set(ids)

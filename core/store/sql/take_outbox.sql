@@ -1,15 +1,15 @@
--- The sweep: take the oldest marks that are old enough; whoever took one has it for as long again.
--- $1 text queue    $2 float8 seconds that a mark must be old    $3 int at most so many
+-- The sweep: take the oldest outbox entries that are old enough; whoever took one has it for as long again.
+-- $1 text queue    $2 float8 seconds that an outbox entry must be old    $3 int at most so many
 -- Returns batch, ids, whole. Touches the rows that are still pending, so that a loss of Redis just after finds them.
--- whole: nobody had locked one of them, so that each was touched. Else the mark must stay: untouched, a row that is
+-- whole: nobody had locked one of them, so that each was touched. Else the outbox entry must stay: untouched, a row that is
 -- pushed now and lost a moment later would be found by nobody.
 WITH taken AS (
-    SELECT batch FROM {schema}.unpushed
+    SELECT batch FROM {schema}.outbox
     WHERE queue = $1 AND at < now() - make_interval(secs => $2)
     ORDER BY batch LIMIT $3 FOR UPDATE SKIP LOCKED
 ), mine AS (
-    UPDATE {schema}.unpushed SET at = now() FROM taken WHERE unpushed.batch = taken.batch
-    RETURNING unpushed.batch, unpushed.ids
+    UPDATE {schema}.outbox SET at = now() FROM taken WHERE outbox.batch = taken.batch
+    RETURNING outbox.batch, outbox.ids
 ), waiting AS (
     SELECT mine.batch, jobs.id FROM (SELECT batch, unnest(ids) AS id FROM mine) AS mine JOIN {schema}.jobs ON jobs.id = mine.id
     WHERE jobs.state = 'pending'

@@ -4,7 +4,7 @@ import pytest
 
 from workqueue.core.errors import QueueUnavailable
 from workqueue.core.queue import LeaseConnection
-from workqueue.core.steps.observe import Observe
+from workqueue.core.steps.fencing import Fencing
 
 TERM = 15.0
 
@@ -26,9 +26,9 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def observe(queue, other, clock) -> Observe:
+def observe(queue, other, clock) -> Fencing:
     """`other` is the observer's own lease."""
-    return Observe(
+    return Fencing(
         queue, term_seconds=TERM, mine=lambda: other.id, steady_since=lambda: clock.steady_since, clock=clock
     )
 
@@ -147,7 +147,7 @@ async def test_a_term_ends_before_the_question_is_asked(queue, other, lease):
             now += 4
             return found
 
-    observe = Observe(Slow(), term_seconds=15, mine=lambda: other.id, steady_since=lambda: 0.0, clock=lambda: now)
+    observe = Fencing(Slow(), term_seconds=15, mine=lambda: other.id, steady_since=lambda: 0.0, clock=lambda: now)
     assert await observe.run_once() == []
     now += 12
     assert await observe.run_once() == []

@@ -14,9 +14,9 @@ from tests.support.mortal import Killed, mortal
 from workqueue.core.errors import QueueUnavailable
 from workqueue.core.outcome import Complete
 from workqueue.core.queue import Queue, open_queue
-from workqueue.core.steps.loss import Loss
-from workqueue.core.steps.settle import Settled
-from workqueue.core.steps.sweep import Sweep
+from workqueue.core.steps.outbox import OutboxRelay
+from workqueue.core.steps.redis_loss import RedisLoss
+from workqueue.core.steps.settle import Ending
 from workqueue.core.store import JobStore
 from workqueue.core.wire import Submission
 from workqueue.services.local.valkey import run_valkey
@@ -36,8 +36,8 @@ async def own_queue(bridge, server, queue_name):
 
 
 @pytest.fixture
-def loss(own_queue, store) -> Loss:
-    return Loss(own_queue, store)
+def loss(own_queue, store) -> RedisLoss:
+    return RedisLoss(own_queue, store)
 
 
 async def accepted(queue: Queue, store: JobStore, count: int) -> list[UUID]:
@@ -46,13 +46,13 @@ async def accepted(queue: Queue, store: JobStore, count: int) -> list[UUID]:
     for begin in range(0, count, 500):
         answers = await steps.submit.run_batch([Submission("x", b"{}", 0)] * min(500, count - begin))
         ids += [job_id for job_id in answers if isinstance(job_id, UUID)]
-        await steps.ledger.clear(store)
+        await steps.piggyback.clear(store)
     assert len(ids) == count
     return ids
 
 
 async def sweep(queue: Queue, store: JobStore) -> None:
-    while await Sweep(queue, store).run_once():
+    while await OutboxRelay(queue, store).run_once():
         pass
 
 
@@ -62,13 +62,13 @@ async def ready(queue: Queue) -> list[UUID]:
 
 async def later(psql) -> None:
     """As if the last reconcile had been longer ago than its pause."""
-    await psql("UPDATE marks SET at = at - interval '11 seconds'")
+    await psql("UPDATE redis_checkpoints SET at = at - interval '11 seconds'")
 
 
-async def begun(loss: Loss, queue: Queue, store: JobStore, psql) -> None:
-    """The first look ever, which marks whatever is pending, because nothing is known."""
+async def begun(loss: RedisLoss, queue: Queue, store: JobStore, psql) -> None:
+    """The first look ever, which checkpoints whatever is pending, because nothing is known."""
     await loss.run_once()
-    await psql("DELETE FROM unpushed")
+    await psql("DELETE FROM outbox")
     await later(psql)
 
 
@@ -77,10 +77,10 @@ async def test_as_long_as_nothing_is_lost_nothing_is_done(loss, own_queue, store
     await accepted(own_queue, store, 10)
     for _ in range(3):
         await loss.run_once()
-    assert await psql("SELECT * FROM unpushed") == []
-    known = await store.known(own_queue.name)
-    run, mark = await own_queue.tick()
-    assert (known.run, known.n) == (run, mark)
+    assert await psql("SELECT * FROM outbox") == []
+    known = await store.read_checkpoint(own_queue.name)
+    run, checkpoint = await own_queue.read_checkpoint()
+    assert (known.server_run_id, known.position_ms) == (run, checkpoint)
     assert loss.counts.noticed == 0
 
 
@@ -88,7 +88,7 @@ async def test_a_loss_before_anybody_had_ever_looked_is_made_good_by_the_first_l
     """Nothing is known of Redis yet, so that nothing can be missed: everything that is pending may be."""
     ids = await accepted(own_queue, store, 600)
     await own_queue._command("FLUSHALL")
-    assert await psql("SELECT * FROM unpushed") == []
+    assert await psql("SELECT * FROM outbox") == []
     await loss.run_once()
     await sweep(own_queue, store)
     assert sorted(await ready(own_queue)) == ids
@@ -102,11 +102,11 @@ async def test_what_was_pending_comes_back_after_a_flush(loss, own_queue, store,
     await own_queue._command("FLUSHALL")
     await loss.run_once()
     assert loss.counts.jobs == 1200
-    await sweep(own_queue, store)  # at once: these marks are old enough from the start
+    await sweep(own_queue, store)  # at once: these checkpoints are old enough from the start
     assert sorted(await ready(own_queue)) == ids
-    assert await psql("SELECT * FROM unpushed") == []
+    assert await psql("SELECT * FROM outbox") == []
     await loss.run_once()
-    assert await psql("SELECT * FROM unpushed") == [], "once"
+    assert await psql("SELECT * FROM outbox") == [], "once"
 
 
 async def test_what_is_finished_is_not_started_again(loss, own_queue, store, psql, server, queue_name):
@@ -116,7 +116,7 @@ async def test_what_is_finished_is_not_started_again(loss, own_queue, store, psq
     ids = await accepted(own_queue, store, 10)
     steps = Steps(own_queue, store)
     held = await steps.claim.run_once(registered(server.url, queue_name), 4)
-    await steps.settle.run_batch([Settled(item, Complete(b"1"), 0.1) for item in held])
+    await steps.settle.run_batch([Ending(item, Complete(b"1"), 0.1) for item in held])
     await own_queue._command("FLUSHALL")
     await loss.run_once()
     await sweep(own_queue, store)
@@ -128,13 +128,13 @@ async def test_rows_of_another_queue_are_left_to_its_own_workers(loss, own_queue
     await begun(loss, own_queue, store, psql)
     ids = await accepted(own_queue, store, 3)
     await store.insert(uuid7(), "another", [(uuid7(), "x", "{}", 0)], [])
-    [(theirs,)] = await psql("SELECT batch FROM unpushed WHERE queue = 'another'")
+    [(theirs,)] = await psql("SELECT batch FROM outbox WHERE queue = 'another'")
     await own_queue._command("FLUSHALL")
     await loss.run_once()
     assert loss.counts.jobs == 3
     await sweep(own_queue, store)
     assert sorted(await ready(own_queue)) == ids
-    assert [row["batch"] for row in await psql("SELECT batch FROM unpushed")] == [theirs]
+    assert [row["batch"] for row in await psql("SELECT batch FROM outbox")] == [theirs]
 
 
 async def test_an_empty_replacement_is_noticed(bridge, loss, own_queue, store, psql, tmp_path_factory, queue_name):
@@ -144,107 +144,107 @@ async def test_an_empty_replacement_is_noticed(bridge, loss, own_queue, store, p
         run_valkey(tmp_path_factory.mktemp("other"), durable=False) as other,
         open_queue(bridge, other.url, queue_name) as replacement,
     ):
-        await Loss(replacement, store).run_once()
+        await RedisLoss(replacement, store).run_once()
         await sweep(replacement, store)
         assert sorted(await ready(replacement)) == ids
 
 
-async def test_only_what_changed_since_the_mark_is_pushed_after_a_restart(loss, own_queue, store, psql):
-    """Another run id, and the mark is there: at most the last seconds are missing."""
+async def test_only_what_changed_since_the_checkpoint_is_pushed_after_a_restart(loss, own_queue, store, psql):
+    """Another run id, and the checkpoint is there: at most the last seconds are missing."""
     await begun(loss, own_queue, store, psql)
     old, recent = await accepted(own_queue, store, 5), await accepted(own_queue, store, 3)
     await psql("UPDATE jobs SET updated_at = now() - interval '1 hour' WHERE id = ANY ($1)", old)
     await loss.run_once()
-    await psql("UPDATE marks SET run = 'another'")
+    await psql("UPDATE redis_checkpoints SET server_run_id = 'another'")
     await loss.run_once()
-    [mark] = await psql("SELECT ids FROM unpushed")
-    assert mark["ids"] == recent
+    [checkpoint] = await psql("SELECT ids FROM outbox")
+    assert checkpoint["ids"] == recent
 
 
 async def test_a_redis_that_was_set_back_is_noticed(loss, own_queue, store, psql):
-    """Its append-only file was cut: the same server, an older mark."""
+    """Its append-only file was cut: the same server, an older checkpoint."""
     await begun(loss, own_queue, store, psql)
-    _, before = await own_queue.tick()
+    _, before = await own_queue.read_checkpoint()
     await trio.sleep(0.01)
     ids = await accepted(own_queue, store, 5)
     await loss.run_once()
-    await own_queue._command("SET", own_queue.keys.mark, before)
+    await own_queue._command("SET", own_queue.keys.checkpoint, before)
     await own_queue._command("DEL", own_queue.keys.ready)
     await loss.run_once()
     await sweep(own_queue, store)
     assert sorted(await ready(own_queue)) == ids
 
 
-async def test_at_most_every_ten_seconds_and_the_mark_waits_meanwhile(loss, own_queue, store, psql):
+async def test_at_most_every_ten_seconds_and_the_checkpoint_waits_meanwhile(loss, own_queue, store, psql):
     await begun(loss, own_queue, store, psql)
     ids = await accepted(own_queue, store, 5)
     await own_queue._command("FLUSHALL")
     await loss.run_once()
     await own_queue._command("FLUSHALL")
-    await psql("DELETE FROM unpushed")
+    await psql("DELETE FROM outbox")
     await loss.run_once()
-    assert await psql("SELECT * FROM unpushed") == []
-    _, mark = await own_queue.tick()
-    assert mark is not None
-    assert mark < 0, "else the second loss would be forgotten"
+    assert await psql("SELECT * FROM outbox") == []
+    _, checkpoint = await own_queue.read_checkpoint()
+    assert checkpoint is not None
+    assert checkpoint < 0, "else the second loss would be forgotten"
     await later(psql)
     await loss.run_once()
-    [mark] = await psql("SELECT ids FROM unpushed")
-    assert mark["ids"] == ids
+    [checkpoint] = await psql("SELECT ids FROM outbox")
+    assert checkpoint["ids"] == ids
 
 
 @pytest.mark.parametrize("after", [False, True])
 async def test_a_watcher_that_dies_after_any_step_raises_no_false_alarm(bridge, loss, own_queue, store, psql, after):
-    """Redis gets the mark first: one that Postgres alone knew would look as if Redis had been set back."""
+    """Redis gets the checkpoint first: one that Postgres alone knew would look as if Redis had been set back."""
     await begun(loss, own_queue, store, psql)
     await accepted(own_queue, store, 5)
     for crossings in range(4):
         dying = mortal(bridge, own_queue, store, crossings, after=after)
         with pytest.raises(Killed):
-            await Loss(*dying).run_once()
+            await RedisLoss(*dying).run_once()
         await loss.run_once()
         await later(psql)
     assert loss.counts.noticed == 0
-    assert await psql("SELECT * FROM unpushed") == []
+    assert await psql("SELECT * FROM outbox") == []
 
 
 @pytest.mark.parametrize("which", ["planted", "final"])
-async def test_a_mark_that_arrives_after_a_second_flush_does_not_hide_it(loss, own_queue, store, psql, which):
+async def test_a_checkpoint_that_arrives_after_a_second_flush_does_not_hide_it(loss, own_queue, store, psql, which):
     """It was sent when Redis had lost everything, and found none again."""
     await begun(loss, own_queue, store, psql)
     ids = await accepted(own_queue, store, 5)
     await own_queue._command("FLUSHALL")
-    set_mark, late = own_queue.set_mark, []
+    set_checkpoint, late = own_queue.set_checkpoint, []
 
     async def hanging(seen, new) -> bool:
         if late or (which == "final" and new < 0):
-            return await set_mark(seen, new)
+            return await set_checkpoint(seen, new)
         late.append((seen, new))
         raise QueueUnavailable("no answer")
 
-    own_queue.set_mark = hanging
+    own_queue.set_checkpoint = hanging
     with pytest.raises(QueueUnavailable):
         await loss.run_once()
     await sweep(own_queue, store)
     await own_queue._command("FLUSHALL")
-    await set_mark(*late[0])
+    await set_checkpoint(*late[0])
     await later(psql)
     await loss.run_once()
     await sweep(own_queue, store)
     assert sorted(await ready(own_queue)) == ids
 
 
-async def test_of_several_workers_one_marks(own_queue, store, psql, loss):
+async def test_of_several_workers_one_fills_the_outbox(own_queue, store, psql, loss):
     await begun(loss, own_queue, store, psql)
     await accepted(own_queue, store, 5)
     await own_queue._command("FLUSHALL")
     async with trio.open_nursery() as nursery:
         for _ in range(5):
-            nursery.start_soon(Loss(own_queue, store).run_once)
-    assert len(await psql("SELECT * FROM unpushed")) == 1
+            nursery.start_soon(RedisLoss(own_queue, store).run_once)
+    assert len(await psql("SELECT * FROM outbox")) == 1
 
 
-async def test_what_a_foreign_program_took_is_pushed_again_once_by_a_loss(loss, own_queue, store, psql):
+async def test_what_an_external_program_took_is_pushed_again_once_by_a_loss(loss, own_queue, store, psql):
     """It reports nothing, so nobody can tell. Its rows stay pending until a person acts; no scan pushes them."""
     await begun(loss, own_queue, store, psql)
     ids = await accepted(own_queue, store, 100)
@@ -266,12 +266,12 @@ async def test_a_loss_just_after_a_sweep_finds_what_it_pushed(loss, own_queue, s
     [job_id] = await accepted(own_queue, store, 1)
     await own_queue._command("DEL", own_queue.keys.ready)
     await psql("UPDATE jobs SET updated_at = now() - interval '1 hour'")
-    mark = "INSERT INTO unpushed (batch, queue, ids, at) VALUES ($1, $2, $3, 'epoch')"
-    await psql(mark, job_id, own_queue.name, [job_id])
+    checkpoint = "INSERT INTO outbox (batch, queue, ids, at) VALUES ($1, $2, $3, 'epoch')"
+    await psql(checkpoint, job_id, own_queue.name, [job_id])
     await loss.run_once()
     await sweep(own_queue, store)
-    await own_queue._command("DEL", own_queue.keys.ready)  # the file is cut just behind the mark
-    await psql("UPDATE marks SET run = 'another'")
+    await own_queue._command("DEL", own_queue.keys.ready)  # the file is cut just behind the checkpoint
+    await psql("UPDATE redis_checkpoints SET server_run_id = 'another'")
     await loss.run_once()
     await sweep(own_queue, store)
     assert await ready(own_queue) == [job_id]
@@ -284,7 +284,7 @@ async def test_everything_comes_back_after_a_restart_with_a_file_that_was_cut(
     """What a crash does under `appendfsync everysec`: the last second is missing, the last command half there."""
     folder = tmp_path / "cut"
     async with run_valkey(folder, sync="always") as server, open_queue(bridge, server.url, queue_name) as queue:
-        loss = Loss(queue, store)
+        loss = RedisLoss(queue, store)
         await begun(loss, queue, store, psql)
         kept = await accepted(queue, store, 5)
         await loss.run_once()
@@ -296,14 +296,14 @@ async def test_everything_comes_back_after_a_restart_with_a_file_that_was_cut(
             lost = sorted(uuid7() for _ in range(5))
             await store.insert(uuid7(), queue_name, [(job_id, "x", "{}", 0) for job_id in lost], [])
             await psql("UPDATE jobs SET updated_at = now() - interval '1 hour' WHERE id = ANY ($1)", lost)
-            await psql("UPDATE unpushed SET at = 'epoch'")
+            await psql("UPDATE outbox SET at = 'epoch'")
             await sweep(queue, store)
         assert sorted(await ready(queue)) == kept + lost
     with file.open("r+b") as aof:
         aof.truncate(size + 7)
     async with run_valkey(folder, sync="always") as server, open_queue(bridge, server.url, queue_name) as queue:
         assert sorted(await ready(queue)) == kept, "the cut took the others"
-        await Loss(queue, store).run_once()
+        await RedisLoss(queue, store).run_once()
         await sweep(queue, store)
         assert set(await ready(queue)) == {*kept, *lost}
 
@@ -324,14 +324,14 @@ class Between:
         return answer
 
 
-async def test_a_look_beside_which_another_worker_moves_the_mark_on_is_no_alarm(queue, store, psql):
+async def test_a_look_beside_which_another_worker_moves_the_checkpoint_on_is_no_alarm(queue, store, psql):
     async def look() -> None:
-        await Loss(queue, store).run_once()
+        await RedisLoss(queue, store).run_once()
 
     await look()
     for parts in ((Between(queue, "tick", look), store), (queue, Between(store, "known", look))):
-        await psql("UPDATE marks SET at = at - interval '11 seconds'")
-        mine = Loss(*parts)
+        await psql("UPDATE redis_checkpoints SET at = at - interval '11 seconds'")
+        mine = RedisLoss(*parts)
         await mine.run_once()
         assert mine.counts.noticed == 0
 
@@ -341,25 +341,27 @@ async def quiet_queue(bridge, server, own_queue, queue_name):
     """The same queue for a user who may not ask INFO, as with managed servers: it shows no run id."""
     await own_queue._command("ACL", "SETUSER", "quiet", "on", ">pw", "~*", "+@all", "-@dangerous")
     async with open_queue(bridge, f"redis://quiet:pw@127.0.0.1:{server.port}", queue_name) as queue:
-        assert (await queue.tick())[0] is None
+        assert (await queue.read_checkpoint())[0] is None
         yield queue
 
 
-async def test_without_a_run_id_a_flush_and_a_mark_that_was_set_back_are_noticed(quiet_queue, own_queue, store, psql):
-    loss = Loss(quiet_queue, store)
+async def test_without_a_run_id_a_flush_and_a_checkpoint_that_was_set_back_are_noticed(
+    quiet_queue, own_queue, store, psql
+):
+    loss = RedisLoss(quiet_queue, store)
     await begun(loss, quiet_queue, store, psql)
     ids = await accepted(own_queue, store, 10)
     await loss.run_once()
-    old = (await own_queue.tick())[1]
+    old = (await own_queue.read_checkpoint())[1]
     await loss.run_once()
-    assert await psql("SELECT * FROM unpushed") == [], "nothing was lost"
+    assert await psql("SELECT * FROM outbox") == [], "nothing was lost"
     await own_queue._command("FLUSHALL")  # users stay
     await loss.run_once()
     assert loss.counts.jobs == 10
     await sweep(own_queue, store)
     await later(psql)
     await own_queue._command("DEL", own_queue.keys.ready)
-    await own_queue._command("SET", own_queue.keys.mark, old)
+    await own_queue._command("SET", own_queue.keys.checkpoint, old)
     await loss.run_once()
     assert loss.counts.jobs == 20
     await sweep(own_queue, store)
@@ -369,7 +371,7 @@ async def test_without_a_run_id_a_flush_and_a_mark_that_was_set_back_are_noticed
 async def test_workers_of_which_only_some_may_ask_for_the_run_id_take_that_for_no_loss(
     quiet_queue, own_queue, store, psql
 ):
-    looks = [Loss(own_queue, store), Loss(quiet_queue, store)]
+    looks = [RedisLoss(own_queue, store), RedisLoss(quiet_queue, store)]
     await begun(looks[0], own_queue, store, psql)
     await accepted(own_queue, store, 10)
     for _ in range(3):
@@ -377,27 +379,29 @@ async def test_workers_of_which_only_some_may_ask_for_the_run_id_take_that_for_n
             await loss.run_once()
             await later(psql)
     assert [loss.counts.noticed for loss in looks] == [0, 0]
-    assert await psql("SELECT * FROM unpushed") == []
+    assert await psql("SELECT * FROM outbox") == []
 
 
 async def test_the_right_to_ask_for_the_run_id_may_come_later(quiet_queue, own_queue, store, psql):
     """It might be another server by now: what is pending is pushed once more, and then all is known."""
-    await begun(Loss(quiet_queue, store), own_queue, store, psql)
+    await begun(RedisLoss(quiet_queue, store), own_queue, store, psql)
     await accepted(own_queue, store, 10)
-    loss = Loss(own_queue, store)
+    loss = RedisLoss(own_queue, store)
     for _ in range(2):
         await loss.run_once()
-    run, mark = await own_queue.tick()
-    known = await store.known(own_queue.name)
-    assert (known.run, known.n, loss.counts.noticed) == (run, mark, 1)
+    run, checkpoint = await own_queue.read_checkpoint()
+    known = await store.read_checkpoint(own_queue.name)
+    assert (known.server_run_id, known.position_ms, loss.counts.noticed) == (run, checkpoint, 1)
 
 
-@pytest.mark.parametrize("mark", [b"hello", b"9" * 30, b"", b"1.5", b"\xff"])
-async def test_a_mark_that_another_program_has_overwritten_counts_as_lost(loss, own_queue, store, psql, mark):
+@pytest.mark.parametrize("checkpoint", [b"hello", b"9" * 30, b"", b"1.5", b"\xff"])
+async def test_a_checkpoint_that_another_program_has_overwritten_counts_as_lost(
+    loss, own_queue, store, psql, checkpoint
+):
     await begun(loss, own_queue, store, psql)
     await accepted(own_queue, store, 10)
-    await own_queue._command("SET", own_queue.keys.mark, mark)
+    await own_queue._command("SET", own_queue.keys.checkpoint, checkpoint)
     await loss.run_once()
     assert loss.counts.jobs == 10
     await loss.run_once()
-    assert (await own_queue.tick())[1] == (await store.known(own_queue.name)).n
+    assert (await own_queue.read_checkpoint())[1] == (await store.read_checkpoint(own_queue.name)).position_ms

@@ -1,4 +1,4 @@
-"""Observe: fence the leases of workers that renew no more. No clock judges a lease but the observer's own."""
+"""Fencing: fence the leases of workers that renew no more. No clock judges a lease but the observer's own."""
 
 import logging
 import time
@@ -10,7 +10,7 @@ from workqueue.core.queue import Queue
 log = logging.getLogger(__name__)
 
 
-class Observe:
+class Fencing:
     """Watches the leases of the others.
 
     A lease is fenced when its score has stayed the same for a whole term of this worker's own clock, while this worker

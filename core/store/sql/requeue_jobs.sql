@@ -1,9 +1,9 @@
--- Retry, give back, snooze: jobs that are still ours become pending, with a mark, or cancelled if a person asked for it.
--- $1 uuid batch of the mark, fresh for each send    $2 text queue    $3 uuid[] ids    $4 uuid[] tokens
+-- Retry, give back, snooze: jobs that are still ours become pending, with an outbox entry, or cancelled if a person asked for it.
+-- $1 uuid batch of the outbox entry, fresh for each send    $2 text queue    $3 uuid[] ids    $4 uuid[] tokens
 -- $5 text[] counters: attempts | interruptions | none    $6 bigint[] delays in ms    $7 text[] errors (a failure's goes into the row too)
 -- $8 text[] tracebacks    $9 text[] outcomes    $10 float8[] seconds that the run took (null: there was none)
 -- $11 uuid[] claim tokens of which every job has a verdict
--- Returns id, state. Locked rows are skipped: look_at_jobs tells, and the caller sends again what is locked.
+-- Returns id, state. Locked rows are skipped: get_row_status tells, and the caller sends again what is locked.
 WITH given AS (
     SELECT * FROM unnest($3::uuid[], $4::uuid[], $5::text[], $6::bigint[], $7::text[], $8::text[], $9::text[], $10::float8[])
         AS given (id, token, counter, delay_ms, error, traceback, outcome, seconds)
@@ -11,15 +11,16 @@ WITH given AS (
     SELECT jobs.id FROM {schema}.jobs JOIN given ON jobs.id = given.id
     WHERE jobs.token = given.token AND jobs.state = 'processing'
     ORDER BY jobs.id FOR UPDATE OF jobs SKIP LOCKED
-), released AS (
+), requeued_jobs AS (
     UPDATE {schema}.jobs SET
         state = CASE WHEN jobs.cancel_at IS NULL THEN 'pending' ELSE 'cancelled' END,
         attempts = jobs.attempts + (given.counter = 'attempts')::int,
         interruptions = jobs.interruptions + (given.counter = 'interruptions')::int,
         error_message = CASE WHEN given.counter = 'attempts' THEN given.error ELSE jobs.error_message END,
-        run_at = CASE WHEN jobs.cancel_at IS NOT NULL THEN NULL -- list_waiting_jobs: what waits again has one
+        requeued = jobs.cancel_at IS NULL,
+        run_at = CASE WHEN jobs.cancel_at IS NOT NULL THEN NULL
                       WHEN given.delay_ms > 0 THEN now() + given.delay_ms * interval '1 millisecond'
-                      ELSE jobs.created_at END,
+                      ELSE jobs.run_at END,
         finished_at = CASE WHEN jobs.cancel_at IS NOT NULL THEN now() END,
         failed_at = CASE WHEN jobs.cancel_at IS NOT NULL THEN now() END,
         updated_at = now()
@@ -28,15 +29,15 @@ WITH given AS (
     RETURNING jobs.id, jobs.state, jobs.worker, jobs.attempts + jobs.recoveries + jobs.interruptions AS number
 ), ended AS (
     INSERT INTO {schema}.runs (job_id, number, worker, started_at, outcome, error, traceback)
-    SELECT released.id, released.number, released.worker, now() - make_interval(secs => given.seconds), given.outcome,
+    SELECT requeued_jobs.id, requeued_jobs.number, requeued_jobs.worker, now() - make_interval(secs => given.seconds), given.outcome,
            given.error, given.traceback
-    FROM released JOIN given ON given.id = released.id
+    FROM requeued_jobs JOIN given ON given.id = requeued_jobs.id
     WHERE given.seconds IS NOT NULL
     ON CONFLICT (job_id, number) DO NOTHING
-), mark AS (
-    INSERT INTO {schema}.unpushed (batch, queue, ids)
-    SELECT $1, $2, array_agg(id) FROM released WHERE state = 'pending' HAVING count(*) > 0
+), entry AS (
+    INSERT INTO {schema}.outbox (batch, queue, ids)
+    SELECT $1, $2, array_agg(id) FROM requeued_jobs WHERE state = 'pending' HAVING count(*) > 0
 ), done AS (
     DELETE FROM {schema}.claimed WHERE token = ANY ($11)
 )
-SELECT id, state FROM released
+SELECT id, state FROM requeued_jobs

@@ -1,0 +1,23 @@
+-- Loss of Redis: it is another server, or has forgotten something. What is pending and may be missing there goes into the
+-- outbox.
+-- $1 text queue    $2 text server_run_id and $3 bigint position_ms that are known so far (else another worker was
+-- quicker: nothing is done)    $4 text server_run_id of this Redis
+-- $5 bigint the checkpoint that it remembers, ms of this clock (negative: none, all may be missing)
+-- At most every 10 s. Entries of 500 jobs each, old enough for the relay at once.
+-- Returns guarded (1: done, 0: another worker, or too soon), added.
+WITH guard AS (
+    INSERT INTO {schema}.redis_checkpoints (queue, server_run_id, at) VALUES ($1, $4, 'epoch') -- the first look ever is no loss
+    ON CONFLICT (queue) DO UPDATE SET server_run_id = excluded.server_run_id, at = now()
+    WHERE redis_checkpoints.server_run_id IS NOT DISTINCT FROM $2 AND redis_checkpoints.position_ms = $3
+      AND redis_checkpoints.at < now() - interval '10 seconds'
+    RETURNING 1
+), lost AS (
+    SELECT id, (row_number() OVER () - 1) / 500 AS piece
+    FROM {schema}.jobs
+    WHERE EXISTS (SELECT FROM guard) AND queue = $1 AND state = 'pending'
+      AND updated_at >= to_timestamp($5::bigint / 1000.0) - interval '60 seconds'
+), entries AS (
+    INSERT INTO {schema}.outbox (batch, queue, ids, at)
+    SELECT gen_random_uuid(), $1, array_agg(id ORDER BY id), 'epoch' FROM lost GROUP BY piece
+)
+SELECT (SELECT count(*) FROM guard) AS guarded, (SELECT count(*) FROM lost) AS added
