@@ -33,8 +33,8 @@ ROOT = Path(__file__).parents[2]
 TERM = 2
 #: Without a tag `v...` behind us: the subject of the commit whose code is taken for the release before. No id: whoever
 #: rewrites the history keeps the subjects.
-BEFORE = "Move the fault proxy to where users can have it too, and draft the chaos of whole processes"
-FROZEN = json.loads((ROOT / "tests/core/steps/protocol_1.json").read_text("utf-8"))
+BEFORE = "Release 0.2.0"
+FROZEN = json.loads((ROOT / "tests/core/steps/protocol_2.json").read_text("utf-8"))
 
 
 @pytest.fixture
@@ -91,7 +91,7 @@ def test_the_release_before_is_found_by_its_tag_or_by_its_subject_whatever_its_i
     with pytest.raises(LookupError, match="no code of the release before"):
         release_before(tmp_path)
     commit("Begin")
-    with pytest.raises(LookupError, match=r"no tag v\.\.\. and no commit 'Move the fault proxy"):
+    with pytest.raises(LookupError, match=r"no tag v\.\.\. and no commit 'Release 0.2.0'"):
         release_before(tmp_path)
     by_subject = commit(BEFORE)
     released = commit("Release")

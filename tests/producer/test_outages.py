@@ -148,7 +148,7 @@ async def test_an_outage_is_told_once_when_it_comes_and_once_when_it_goes(client
     await trio.sleep(2.5)  # two more looks
     redis_proxy.heal()
     await until(partial(is_ready, client), seconds=3)
-    told = [record for record in caplog.records if record.name.startswith("services.")]
+    told = [record for record in caplog.records if record.name.startswith("workqueue.services.")]
     assert [record.levelname for record in told] == ["WARNING", "INFO"]
     assert "is back after" in told[1].getMessage()
 
