@@ -19,7 +19,7 @@ TRUE, FALSE = {"1", "t", "true"}, {"0", "f", "false"}
 class Settings(Struct, frozen=True, kw_only=True):
     """The settings of the environment. Field name = variable name in lower case; units in the comments."""
 
-    redis_url: str = "redis://localhost:6379"  #: put together from REDIS_ADDR and its companions where it is not set
+    redis_url: str = "redis://localhost:6379"  #: built from REDIS_ADDR and the variables beside it where it is not set
     database_url: str | None = None
     database_schema: Annotated[str, Meta(pattern=r"^[a-z_][a-z0-9_]{0,62}\Z")] = "workqueue"
     queue_name: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.:-]{1,128}\Z")] = "workqueue:jobs"
@@ -61,7 +61,7 @@ class Settings(Struct, frozen=True, kw_only=True):
 
 
 def _parts(text: str | None) -> list[str]:
-    """What commas separate."""
+    """The parts that commas separate."""
     return [part.strip() for part in (text or "").split(",") if part.strip()]
 
 

@@ -458,7 +458,7 @@ class Queue:
                 if (failure := outage(error, asked)) is None:
                     raise
                 if isinstance(failure, Refused | UnknownReply):
-                    self._unforeseen.tell(failure)
+                    self._unforeseen.log(failure)
                     self._refused[asked] = failure, trio.current_time()
                 raise failure from error
             if self._refused:

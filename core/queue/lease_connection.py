@@ -40,6 +40,6 @@ class LeaseConnection:
         except Exception as error:
             if (failure := outage(error, script.shown)) is None:
                 raise
-            self._unforeseen.tell(failure)
+            self._unforeseen.log(failure)
             raise failure from error
         return int(answer)

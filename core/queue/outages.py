@@ -64,7 +64,7 @@ def plain(error: Exception) -> str:
     text = str(error) or type(error).__name__
     if DENIED.search(text):
         return PROTECTED
-    text = text.partition(", with args beginning with")[0]  # behind it stands what we sent: a job, say
+    text = text.partition(", with args beginning with")[0]  # the arguments that were sent follow: a job, say
     return "".join(letter if letter.isprintable() else " " for letter in text[:TEXT_MAX])
 
 
@@ -129,15 +129,15 @@ class Unforeseen:
     Mutable state: the texts that were logged.
     """
 
-    TOLD_MAX = 100
+    LOGGED_MAX = 100
 
     def __init__(self) -> None:
-        self._told: set[str] = set()
+        self._logged: set[str] = set()
 
-    def tell(self, failure: QueueUnavailable) -> None:
+    def log(self, failure: QueueUnavailable) -> None:
         text = str(failure)
-        if isinstance(failure, UnknownReply) and text not in self._told and len(self._told) < self.TOLD_MAX:
-            self._told.add(text)
+        if isinstance(failure, UnknownReply) and text not in self._logged and len(self._logged) < self.LOGGED_MAX:
+            self._logged.add(text)
             log.error(
                 "%s. Unless the server's configuration explains it, this is a fault of WorkQueue: report it", text
             )

@@ -12,7 +12,7 @@ import trio
 from workqueue import Job, handler
 
 LOOK_SECONDS = 0.1
-ASLEEP_SECONDS = 0.5  #: who looks each 0.1 s and did not for so long stood still as a whole
+ASLEEP_SECONDS = 0.5  #: a gap this long between two looks, 0.1 s apart: the process was stopped as a whole
 
 _path = os.environ.get("WORKQUEUE_CHAOS_LEDGER")
 _file = os.open(_path or os.devnull, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
@@ -24,7 +24,7 @@ def note(what: str, job: Job) -> None:
 
 
 def _watch() -> None:
-    """Note when this process stood still: stopped, or without a processor on a crowded machine."""
+    """Record when this process did not run: stopped, or without a processor on a busy machine."""
     last = time.monotonic()
     while True:
         time.sleep(LOOK_SECONDS)

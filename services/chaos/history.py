@@ -1,4 +1,4 @@
-"""What was done to whom, and when: the record that explains, or does not, why a job ran twice. Pure.
+"""The record of all faults, with their times: it explains, or does not, why a job ran twice. Pure.
 
 Times are seconds of the machine's monotonic clock, which all of its processes share.
 """

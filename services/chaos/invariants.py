@@ -1,4 +1,4 @@
-"""The check under protocol's table of rows, at a quiet moment: nothing is lost, nothing lies about, nothing is left."""
+"""The check under protocol's table of rows, at a quiet moment: no job is lost, no task or key is left over."""
 
 from collections.abc import Awaitable, Callable, Collection
 from typing import Any
@@ -45,7 +45,8 @@ async def check_rows(queue: Queue, fetch: Fetch, *, taken_by_others: Collection[
 
 
 async def left_over(queue: Queue, *, dead: bool = False) -> set[str]:
-    """Keys of this queue that are there though nothing waits and no worker lives. What Redis remembers of Postgres
-    stays, and, where they are the only trace of a job (`dead`), the dead letters."""
+    """Keys of this queue that exist though no job waits and no worker is alive. The keys about Postgres may stay, and,
+    where they are the only trace of a job (`dead`), the dead letters.
+    """
     kept = {queue.keys.checkpoint, queue.keys.rows} | ({queue.keys.dead} if dead else set())
     return await queue.key_names() - kept

@@ -1,4 +1,4 @@
-"""Which fault strikes when: drawn from a seed, so that a run can be repeated. Pure."""
+"""The faults of a run and their times, drawn from a seed, so that a run can be repeated. Pure."""
 
 from collections.abc import Iterator, Sequence
 from random import Random

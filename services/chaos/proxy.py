@@ -60,7 +60,7 @@ class Proxy:
         self.swallow_replies()
 
     def go_away(self) -> None:
-        """The server is gone: what is open is cut, what is new is refused."""
+        """As if the server had gone: cut open connections, refuse new ones."""
         self.refuse = True
         self.cut()
 

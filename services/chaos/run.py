@@ -51,7 +51,7 @@ DRAIN_SECONDS = 90.0  #: of peace at the end, within which everything has to com
 
 
 class Options(Struct, frozen=True, kw_only=True):
-    """What is asked for."""
+    """The options of a run."""
 
     seed: int
     seconds: float

@@ -17,7 +17,7 @@ BAR_WIDTH = 30
 
 
 class Figures(Struct, frozen=True):
-    """What was measured."""
+    """The figures."""
 
     submitted: float  #: jobs a second
     drained: Rate
@@ -29,7 +29,7 @@ async def run_bench(settings: Settings, jobs: int, latencies: int, progress: Pro
 
     Raises QueueUnavailable, StoreUnavailable, InvalidSettings.
     """
-    logging.disable(logging.WARNING)  # the worker's life is no news here
+    logging.disable(logging.WARNING)  # the worker's own lines are of no interest here
     urls = settings.redis_url, settings.database_url
     async with open_sandbox(*urls, concurrency=settings.worker_concurrency) as sandbox:
         progress(f"submit {jobs:,} jobs ...")
@@ -48,7 +48,7 @@ def bar(name: str, done: int, of: int) -> str:
 
 
 def summary(figures: Figures, settings: Settings, jobs: int) -> Iterator[str]:
-    """The lines that a person reads; no secret in them."""
+    """The lines of the result; without any secret."""
     url, drained, idle = settings.database_url, figures.drained, figures.idle
     yield f"Redis     {without_password(settings.redis_url)}"
     yield f"Postgres  {'none: jobs live in Redis alone' if url is None else without_password(url)}"

@@ -15,7 +15,7 @@ ANSWER_SECONDS = 300.0  #: all of a request may meet a server that hangs, five s
 
 
 class Counts(Struct):
-    """What became of the lines so far."""
+    """How many lines were taken and refused so far."""
 
     accepted: int = 0
     refused: int = 0

@@ -99,7 +99,7 @@ class Up:
         """
         os.umask(0o077)
         self._home.mkdir(parents=True, exist_ok=True)
-        # Root's Postgres runs as another user, who has to pass through.
+        # Root's Postgres runs as another user, which has to reach its folder below.
         self._home.chmod(0o711 if os.geteuid() == 0 else 0o700)
         with (self._home / "up.lock").open("a+") as lock:
             try:
@@ -195,7 +195,7 @@ class Up:
 
     @asynccontextmanager
     async def _process(self, name: str, port: int) -> AsyncIterator[Server]:
-        """One of our services in a session of its own, so that a Ctrl-C reaches us alone."""
+        """One of our services in a session of its own, so that a Ctrl-C reaches only `up`."""
         process = await trio.lowlevel.open_process(
             [sys.executable, "-m", "workqueue.services.cli", name],
             env=self._environ

@@ -51,7 +51,7 @@ async def run_server(
     """Run a server until the block ends; entered once `is_ready` says so.
 
     Raises LocalServerError with the end of its log when it ends by itself before, or takes longer than READY_SECONDS.
-    Its signals are ours to send: it lives in a session of its own, so a Ctrl-C reaches us alone.
+    It has a session of its own, so that a Ctrl-C reaches only this process, which then ends it.
     """
     with log_file.open("ab") as log:
         begin = log.tell()
@@ -84,7 +84,7 @@ async def run_server(
 async def end_process(
     process: trio.Process, stop_signal: signal.Signals = signal.SIGTERM, seconds: float | None = None
 ) -> None:
-    """Ask it to end, and kill it when it has not after so many seconds."""
+    """Send SIGTERM, and SIGKILL after so many seconds."""
     if process.poll() is None:
         with contextlib.suppress(ProcessLookupError):
             process.send_signal(stop_signal)

@@ -20,7 +20,7 @@ LENGTHS = struct.Struct(">II")  #: of the JSON, and of the bytes behind it
 GO = b"\0"  #: the worker's answer to Needs
 
 #: permanent, artifact: PermanentFailure, ArtifactRefused. unable: what the order needs could not be loaded, and nothing
-#: of it has begun. broken: anything else; the process may not be what it was.
+#: of it has begun. broken: any other error; the process may be damaged.
 Kind = Literal["permanent", "artifact", "unable", "broken"]
 
 
@@ -63,7 +63,7 @@ _decoder: msgspec.json.Decoder[Message] = msgspec.json.Decoder(Message)
 
 
 def order(job: Job, image_folder: str | None) -> bytes:
-    """A job as it goes to the process. Raises PermanentFailure for a payload that cannot."""
+    """A job as a message. Raises PermanentFailure for a payload that cannot be sent."""
     try:  # not by msgspec: it would make null of a number such as 1e999
         head = json.dumps([job.type, job.payload, job.keeps_artifacts, image_folder]).encode()
     except (ValueError, RecursionError) as error:

@@ -140,7 +140,7 @@ def test_a_reply_that_nothing_foresaw_is_an_outage_and_told_once(reply, caplog):
     assert str(failure).isprintable()
     unforeseen = Unforeseen()
     for _ in range(3):
-        unforeseen.tell(failure)
+        unforeseen.log(failure)
     assert [record.levelname for record in caplog.records] == ["ERROR"]
 
 
