@@ -219,7 +219,7 @@ async def test_a_handler_that_blocks_the_loop_is_named_and_costs_no_lease(
         await until_true(partial(started, ledger, 1))
         async with worker_process(nursery, ledger, **variables):
             await until(partial(all_in, psql, "completed", 1), seconds=20)
-        assert f"s in job {job_id} (blocks)" in blocked.said
+        assert f"s by job {job_id} (blocks)" in blocked.said
         assert "time.sleep(seconds)" in blocked.said, "the stack says where"
         text = (await httpx_get(blocked.port, "/metrics", {"Accept": "text/plain"})).text
         assert 'workqueue_loop_blocked_total{queue="' + queue.name + '"} 1.0' in text

@@ -191,7 +191,7 @@ def saying(python: str) -> tuple[str, ...]:
 @pytest.mark.parametrize(
     ("python", "sentence"),
     [
-        ("say(b'\\xff' * 8); time.sleep(60)", "no meaning: it was ended (a message of 4294967295"),
+        ("say(b'\\xff' * 8); time.sleep(60)", "cannot be read: it was ended (a message of 4294967295"),
         ("say(b'\\0\\0\\0\\2\\0\\0\\0\\0{}'); time.sleep(60)", "sent a message that cannot be read"),
         ("say(b'\\0\\0\\0\\2\\0\\0\\0\\0[['); time.sleep(60)", "sent a message that cannot be read"),
         (f"say({messages.frame(messages.Ready())!r}); time.sleep(60)", "sent a message that cannot be read"),
