@@ -12,15 +12,14 @@ import click
 import trio
 
 from workqueue.core.bridge import Bridge, open_bridge
+from workqueue.core.engine import engine_of
 from workqueue.core.errors import QueueUnavailable, StoreUnavailable
 from workqueue.core.handlers import Registry
 from workqueue.core.job import Job
 from workqueue.core.queue import Queue, open_queue
 from workqueue.core.settings import load_settings
-from workqueue.core.steps.piggyback import Piggyback
 from workqueue.core.steps.reconcile import Reconcile
 from workqueue.core.steps.redis_loss import RedisLoss
-from workqueue.core.steps.submit import Submit
 from workqueue.core.store import JobStore, migrate, open_store
 from workqueue.core.wire import Submission
 from workqueue.services.local.postgres import run_postgres
@@ -69,7 +68,7 @@ async def _by_itself(bridge: Bridge, redis_url: str, store: JobStore, rows: int)
     async with open_queue(bridge, redis_url, name) as queue, trio.open_nursery() as nursery:
         await RedisLoss(queue, store).run_once()
         await store._pool.fetch_slowly(FILL, name, PAYLOAD, rows, seconds=600)
-        await store._pool.fetch("UPDATE marks SET at = 'epoch'")
+        await store._pool.fetch("UPDATE {schema}.redis_checkpoints SET at = 'epoch'")
         worker, stop, ready = Worker(settings, queue, store, registry), trio.Event(), trio.Event()
         nursery.start_soon(worker.run, stop.wait, trio.sleep_forever, ready.set)
         await ready.wait()
@@ -79,9 +78,8 @@ async def _by_itself(bridge: Bridge, redis_url: str, store: JobStore, rows: int)
         done_before, accepted_before = worker.counts.done, accepted[0]
         await queue._command("FLUSHALL")
         begun = trio.current_time()
-        loss = worker.loss
-        assert loss is not None
-        while not loss.counts.jobs:  # noqa: ASYNC110 - counted by another task
+        loss = worker.engine.loss
+        while not loss.jobs:  # noqa: ASYNC110 - counted by another task
             await trio.sleep(0.05)
         noticed = trio.current_time() - begun
         while await store._pool.fetch(UNSWEPT):  # noqa: ASYNC110 - rows are what tells
@@ -89,7 +87,7 @@ async def _by_itself(bridge: Bridge, redis_url: str, store: JobStore, rows: int)
         seconds = trio.current_time() - begun
         depths = await queue.depths()
         click.echo(
-            f"by itself: {loss.counts.jobs:,} rows marked after {noticed:.1f} s, all in Redis after {seconds:.1f} s "
+            f"by itself: {loss.jobs:,} rows marked after {noticed:.1f} s, all in Redis after {seconds:.1f} s "
             f"(ready: {depths.ready:,}); meanwhile {worker.counts.done - done_before:,} jobs were done and "
             f"{accepted[0] - accepted_before:,} accepted"
         )
@@ -97,7 +95,7 @@ async def _by_itself(bridge: Bridge, redis_url: str, store: JobStore, rows: int)
 
 
 async def _traffic(queue: Queue, store: JobStore, accepted: list[int]) -> None:
-    submit = Submit(queue, store, Piggyback())
+    submit = engine_of(queue, store).submit
     batch = [Submission("noop", PAYLOAD.encode(), 3)] * (TRAFFIC_PER_SECOND // 10)
     while True:
         try:

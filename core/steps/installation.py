@@ -1,14 +1,22 @@
 """Installation: does this process know the database in which the jobs of its queue have rows?"""
 
 import logging
+from collections.abc import Awaitable, Callable
 from uuid import UUID
 
 import trio
 
 from workqueue.core.queue import Queue
-from workqueue.core.store import JobStore
 
 log = logging.getLogger(__name__)
+
+
+#: The id of the database that this process has; None: it has none. Raises StoreUnavailable.
+Database = Callable[[], Awaitable[UUID | None]]
+
+
+async def no_database() -> None:
+    """Redis only."""
 
 
 class Installation:
@@ -21,9 +29,9 @@ class Installation:
     Mutable state: what the last look has found.
     """
 
-    def __init__(self, queue: Queue, store: JobStore | None) -> None:
+    def __init__(self, queue: Queue, database: Database) -> None:
         self._queue = queue
-        self._store = store
+        self._database = database
         self.refusal: str | None = None  #: why this process may not work on this queue, and what to do
         self.known = trio.Event()  #: set by the first look that was answered
 
@@ -34,10 +42,10 @@ class Installation:
 
     async def run_once(self) -> None:
         """Look once. Raises QueueUnavailable, StoreUnavailable: what was found before holds."""
-        mine = None if self._store is None else await self._store.installation()
+        mine = await self._database()
         noted = await self._queue.installation(mine)
         if mine is None and noted is None and self.refusal is not None:
-            # Redis was emptied: who has the database notes it again, and meanwhile this process must take nothing.
+            # Redis was emptied. A process that has the database notes it again; meanwhile this one must take nothing.
             return
         before, self.refusal = self.refusal, refusal(self._queue, mine, noted)
         self.known.set()

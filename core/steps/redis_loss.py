@@ -34,10 +34,11 @@ class RedisLoss:
     the list: an external program may have taken a task.
     """
 
-    def __init__(self, queue: Queue, store: JobStore) -> None:
+    def __init__(self, queue: Queue, store: JobStore, counts: LossCounts | None = None) -> None:
+        """`counts`: counts on there."""
         self._queue = queue
         self._store = store
-        self.counts = LossCounts()
+        self.counts = counts or LossCounts()
 
     async def run_once(self) -> None:
         """Look once. Raises QueueUnavailable, StoreUnavailable. Each worker does; the first one fills the outbox."""

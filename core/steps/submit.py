@@ -1,6 +1,7 @@
-"""Submit: a batch of new jobs becomes rows with an outbox entry, then tasks in Redis, then the outbox entry may go."""
+"""Submit: a batch of new jobs becomes rows with an outbox entry, then tasks in Redis, then the entry may go."""
 
 from collections.abc import Sequence
+from typing import Protocol
 from uuid import UUID
 
 import trio
@@ -28,51 +29,64 @@ REFUSED = "not enqueued: Redis did not take it"
 SubmitResult = UUID | EnqueueFailed | PersistFailed
 
 
-class Submit:
-    """Accepts jobs in batches. What it answers is true: an id will run, EnqueueFailed will not."""
+class Submit(Protocol):
+    """Accepts jobs in batches. Its answer is true: an id will run, EnqueueFailed will not."""
 
-    def __init__(self, queue: Queue, store: JobStore | None, piggyback: Piggyback) -> None:
+    async def run_batch(self, submissions: Sequence[Submission]) -> list[SubmitResult]:
+        """Accept 1 to BATCH_MAX submissions; the answer for each, in order.
+
+        Bounded by the limits of its trips, three at most. Meant to run in a task of its own (a Batcher's): a client
+        that hangs up only stops waiting. Cancelled or killed: what is known to be accepted will run.
+        """
+
+
+class SubmitTasks:
+    """Redis only."""
+
+    def __init__(self, queue: Queue) -> None:
+        self._queue = queue
+
+    async def run_batch(self, submissions: Sequence[Submission]) -> list[SubmitResult]:
+        """Submit.run_batch. Cancelled: the tasks may be there."""
+        ids = new_ids(len(submissions))
+        try:
+            await self._queue.push(tasks_of(ids, submissions))
+        except QueueUnavailable as error:
+            return [EnqueueFailed(str(error)) for _ in ids]
+        return list(ids)
+
+
+class SubmitRows:
+    """With Postgres: rows and an outbox entry first, then the tasks."""
+
+    def __init__(self, queue: Queue, store: JobStore, piggyback: Piggyback) -> None:
         self._queue = queue
         self._store = store
         self._piggyback = piggyback
 
     async def run_batch(self, submissions: Sequence[Submission]) -> list[SubmitResult]:
-        """Accept 1 to BATCH_MAX submissions; the answer for each, in order.
-
-        Bounded by the limits of its three trips. Meant to run in a task of its own (a Batcher's): a client that hangs
-        up only stops waiting. Cancelled or killed after the insert: the entry makes the sweep push what is pending.
-        """
-        ids = new_ids(len(submissions))
-        if self._store is None:
-            return await self._push_only(ids, submissions)
-        store, batch, inserted_at = self._store, uuid7(), trio.current_time()
+        """Submit.run_batch. Cancelled or killed after the insert: the relay pushes what is pending."""
+        ids, batch, inserted_at = new_ids(len(submissions)), uuid7(), trio.current_time()
         rows = rows_of(ids, submissions)
         try:
             with self._piggyback.outbox() as pushed:
-                await store.insert(batch, self._queue.name, rows, pushed)
+                await self._store.insert(batch, self._queue.name, rows, pushed)
         except StoreRefused:
             return await self._one_by_one(submissions)
         except StoreUnavailable as error:
-            # The rows and their outbox entry are there, or neither is (116 of 119 cancelled inserts had committed).
+            # The rows and their entry are there, or neither is (116 of 119 cancelled inserts had committed).
             return [PersistFailed(str(error)) for _ in ids]
-        return await self.push_inserted(store, batch, inserted_at, ids, submissions)
+        return await self.push_inserted(batch, inserted_at, ids, submissions)
 
     async def push_inserted(
-        self, store: JobStore, batch: UUID, inserted_at: float, ids: list[UUID], submissions: Sequence[Submission]
+        self, batch: UUID, inserted_at: float, ids: list[UUID], submissions: Sequence[Submission]
     ) -> list[SubmitResult]:
-        """Steps 2 and 3, for rows whose entry is `batch`; `inserted_at` is when their insert was sent (trio's clock)."""
+        """Steps 2 and 3, for the rows of entry `batch`; `inserted_at`: when their insert was sent (trio's clock)."""
         try:
             await self._queue.push(tasks_of(ids, submissions))
         except QueueUnavailable as error:
-            return await self._refuse(store, ids, batch, error)
+            return await self._refuse(ids, batch, error)
         self._piggyback.pushed(batch, inserted_at=inserted_at)
-        return list(ids)
-
-    async def _push_only(self, ids: list[UUID], submissions: Sequence[Submission]) -> list[SubmitResult]:
-        try:
-            await self._queue.push(tasks_of(ids, submissions))
-        except QueueUnavailable as error:
-            return [EnqueueFailed(str(error)) for _ in ids]
         return list(ids)
 
     async def _one_by_one(self, submissions: Sequence[Submission]) -> list[SubmitResult]:
@@ -81,16 +95,14 @@ class Submit:
             return [PersistFailed("Postgres refused a value of this job")]
         return [(await self.run_batch([submission]))[0] for submission in submissions]
 
-    async def _refuse(
-        self, store: JobStore, ids: list[UUID], batch: UUID, error: QueueUnavailable
-    ) -> list[SubmitResult]:
+    async def _refuse(self, ids: list[UUID], batch: UUID, error: QueueUnavailable) -> list[SubmitResult]:
         """The push failed, or its answer was lost: cancel what was never claimed, so that the answer is true."""
-        cancelled = set(ids)  # without an answer the outbox entry decides, and 500 says that nobody knows
+        cancelled = set(ids)  # without an answer the outbox entry decides, and 500 says that it is not known
         for _ in range(BUSY_TRIES):
             try:
-                cancelled = await store.refuse(ids, batch, REFUSED)
+                cancelled = await self._store.refuse(ids, batch, REFUSED)
             except StoreBusy:
-                continue  # somebody holds one of the rows: nothing was done, and lock_timeout was the pause
+                continue  # another transaction holds one of the rows: nothing was done, and lock_timeout was the pause
             except (StoreUnavailable, StoreRefused):
                 pass  # Postgres is away as well
             break

@@ -247,11 +247,15 @@ class JobStore:
         """
         rows = await self._pool.fetch(sql.CLAIM_JOBS, _array(ids), token, queue, owner, worker, earlier, done_claims)
         taken = dict.fromkeys([job_id.int for job_id in ids], NEVER_RUN)
+        changed = 0
         for job_id, attempts, recoveries, interruptions in rows:
-            if attempts is None:
+            if job_id is None:
+                changed = attempts
+            elif attempts is None:
                 del taken[job_id.int]
             else:
                 taken[job_id.int] = Counters(attempts, recoveries, interruptions)
+        _compare("claimed", changed, len(taken))
         return taken
 
     async def get_status(self, ids: Sequence[UUID]) -> dict[UUID, RowStatus]:
@@ -321,7 +325,13 @@ class JobStore:
                 refusable=True,
             )
             done = {finish.id.int for finish in plain}
-            done.difference_update(job_id.int for (job_id,) in rows)
+            changed = 0
+            for job_id, count in rows:
+                if job_id is None:
+                    changed = count
+                else:
+                    done.discard(job_id.int)
+            _compare("completed", changed, len(done))
         if others:
             done |= await self._finish(others, () if plain else done_claims)
         return done
@@ -550,6 +560,16 @@ class JobStore:
         await trio.lowlevel.checkpoint()
         if (complaint := self.complaint) is not None:
             raise StoreUnavailable(complaint)
+
+
+def _compare(done: str, changed: int, told: int) -> None:
+    """Raise StoreUnavailable unless a statement has changed as many rows as its answer amounts to: what was not changed
+    would be acked, and its job lost. The caller repeats it, and finds out which rows are done."""
+    if changed != told:
+        raise StoreUnavailable(
+            f"Postgres: {changed} rows were {done} where the answer amounts to {told}: look for row security, rules or "
+            "triggers on the table jobs"
+        )
 
 
 def _array(values: Sequence[UUID] | Sequence[float]) -> str:

@@ -9,12 +9,10 @@ import trio
 from msgspec import Struct
 
 from workqueue.core.bridge import open_bridge
+from workqueue.core.engine import engine_of
 from workqueue.core.errors import QueueUnavailable, StoreUnavailable
 from workqueue.core.queue import Queue, open_queue
 from workqueue.core.settings import Settings, load_settings
-from workqueue.core.steps.piggyback import Piggyback
-from workqueue.core.steps.redis_loss import RedisLoss
-from workqueue.core.steps.submit import Submit
 from workqueue.core.store import JobStore, migrate, open_store
 from workqueue.core.store.pool import Pool, open_pool
 from workqueue.core.wire import Submission
@@ -34,14 +32,12 @@ class Sandbox(Struct, frozen=True):
 
     async def submit(self, job_type: str, count: int, payload: bytes = PAYLOAD) -> None:
         """As a producer does it, in batches. Raises EnqueueFailed or PersistFailed for the first that is refused."""
-        outbox = Piggyback()
-        submit = Submit(self.queue, self.store, outbox)
+        engine = engine_of(self.queue, self.store)
         for begin in range(0, count, BATCH):
-            for answer in await submit.run_batch([Submission(job_type, payload, 0)] * min(BATCH, count - begin)):
+            for answer in await engine.submit.run_batch([Submission(job_type, payload, 0)] * min(BATCH, count - begin)):
                 if isinstance(answer, Exception):  # or the drain would wait for it
                     raise answer
-        if self.store is not None:
-            await outbox.clear(self.store)
+        await engine.clear()
 
 
 @asynccontextmanager
@@ -60,7 +56,7 @@ async def open_sandbox(redis_url: str, database_url: str | None, *, concurrency:
             stack.push_async_callback(_remove_schema, pool, name)
             await migrate(bridge, database_url, name)
             store = await stack.enter_async_context(open_store(bridge, database_url, name))
-            await RedisLoss(queue, store).run_once()  # as a producer does when it starts
+            await engine_of(queue, store).look_for_loss()  # as a producer does when it starts
         yield Sandbox(settings, queue, store)
 
 

@@ -11,6 +11,7 @@ import trio
 
 from workqueue.core.batching import Batcher
 from workqueue.core.bridge import Bridge, open_bridge
+from workqueue.core.engine import Engine, engine_of
 from workqueue.core.errors import (
     BatchFailed,
     EnqueueFailed,
@@ -22,10 +23,8 @@ from workqueue.core.errors import (
 from workqueue.core.queue import Queue, open_queue
 from workqueue.core.settings import Settings, without_password
 from workqueue.core.steps.installation import Installation
-from workqueue.core.steps.piggyback import Piggyback
-from workqueue.core.steps.redis_loss import RedisLoss
-from workqueue.core.steps.submit import BATCH_BYTES_MAX, BATCH_MAX, Submit, SubmitResult, size
-from workqueue.core.steps.submit_once import Keyed, SubmitOnce, keyed_size
+from workqueue.core.steps.submit import BATCH_BYTES_MAX, BATCH_MAX, SubmitResult, size
+from workqueue.core.steps.submit_once import Keyed, keyed_size
 from workqueue.core.store import JobStore, migrate, open_store
 from workqueue.core.wire import Submission
 from workqueue.services.health import Dependency
@@ -61,8 +60,7 @@ class Producer:
         self._looked = trio.Event()  #: for the first time, answered or not
         self._batcher: Batcher[Submission, SubmitResult]
         self._keyed_batcher: Batcher[Keyed, SubmitResult | KeyReused]
-        self._piggyback: Piggyback
-        self._submit: Submit
+        self._engine: Engine
         self._bulk_turn = trio.CapacityLimiter(1)
         self._reads = trio.CapacityLimiter(READS_MAX)
         self._last_batch_at = 0.0
@@ -111,12 +109,11 @@ class Producer:
             self.postgres = Dependency(
                 "Postgres", f"Start it, or point DATABASE_URL (now {database_url}) to one that runs"
             )
-        self.installation = Installation(self.queue, self.store)
-        self._piggyback = Piggyback()
-        self._submit = Submit(self.queue, self.store, self._piggyback)
-        once = SubmitOnce(self.queue, self.store, self._piggyback, self._submit, ttl_seconds=settings.idempotency_ttl)
+        self._engine = engine_of(self.queue, self.store)
+        self.installation = self._engine.installation
+        once = self._engine.submit_once(ttl_seconds=settings.idempotency_ttl)
         limits = {"batch_max": BATCH_MAX, "waiting_max": WAITING_MAX, "bytes_max": BATCH_BYTES_MAX}
-        self._batcher = Batcher(partial(self._run_batch, self._submit.run_batch), **limits, size=size)
+        self._batcher = Batcher(partial(self._run_batch, self._engine.submit.run_batch), **limits, size=size)
         self._keyed_batcher = Batcher(partial(self._run_batch, once.run_batch), **limits, size=keyed_size)
         log.info("queue %s on %s, job rows: %s", settings.queue_name, redis_url, database_url)
 
@@ -138,8 +135,8 @@ class Producer:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(postgres.watch, store.check, store.check_fitness)
             nursery.start_soon(self._watch_installation)
-            nursery.start_soon(self._clear_marks, store)
-            nursery.start_soon(self._look_for_a_loss, store)
+            nursery.start_soon(self._clear)
+            nursery.start_soon(self._look_for_a_loss)
 
     async def _watch_installation(self) -> None:
         """Is our database the one of the queue? Looked at beside the requests: none makes a trip for it."""
@@ -154,41 +151,38 @@ class Producer:
             self._looked.set()
             await trio.sleep(INSTALLATION_SECONDS)
 
-    async def _look_for_a_loss(self, store: JobStore) -> None:
+    async def _look_for_a_loss(self) -> None:
         """Look once, as soon as Redis lets us; workers look each second.
 
         The first look ever marks whatever is pending, because nothing is known yet. Made here it finds an empty queue;
         left to the first worker, it would push all that was accepted before a second time (15 % more work in a drain).
         """
-        loss = RedisLoss(self.queue, store)
         await self.installation.known.wait()
         while True:
             try:
                 if self.installation.may_work:
-                    await loss.run_once()
+                    await self._engine.look_for_loss()
                     return
             except (QueueUnavailable, StoreUnavailable):
                 pass  # the watch tells about the outage
             await trio.sleep(QUIET_SECONDS)
 
-    async def _clear_marks(self, store: JobStore) -> None:
+    async def _clear(self) -> None:
         """While batches follow each other, each takes the entries of those before it along; the last needs us."""
         while True:
             await trio.sleep(QUIET_SECONDS / 2)
             if trio.current_time() - self._last_batch_at >= QUIET_SECONDS:
                 try:
-                    await self._piggyback.clear(store)
+                    await self._engine.clear()
                 except StoreUnavailable:
                     continue  # they are kept; the watch tells about the outage
 
     async def _flush(self) -> None:
-        if self.store is None:
-            return
         with trio.move_on_after(FLUSH_SECONDS):
             try:
-                await self._piggyback.clear(self.store)
-            except StoreUnavailable as error:  # an outbox entry that stays costs one needless push by the sweep
-                log.info("marks are left to the sweep: %s", error)
+                await self._engine.clear()
+            except StoreUnavailable as error:  # an outbox entry that stays costs one needless push by the relay
+                log.info("outbox entries are left to the relay: %s", error)
 
     # --- for the routes
 
@@ -260,7 +254,7 @@ class Producer:
             if not submissions:
                 return []
             try:
-                return list(await self._run_batch(self._submit.run_batch, submissions))
+                return list(await self._run_batch(self._engine.submit.run_batch, submissions))
             except Exception as error:  # noqa: BLE001 - a bug, logged by _run_batch
                 return [BatchFailed(str(error)) for _ in submissions]
 

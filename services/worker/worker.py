@@ -12,24 +12,17 @@ from uuid import UUID
 import msgspec
 import trio
 
+from workqueue.core.engine import WorkerParts, engine_of
 from workqueue.core.errors import NeedsOperator, QueueUnavailable, StoreUnavailable
 from workqueue.core.handlers import Registry
 from workqueue.core.protocol import OLDEST, PROTOCOL
 from workqueue.core.queue import LeaseConnection, Queue
 from workqueue.core.retry import RetryPolicy
 from workqueue.core.settings import Settings
-from workqueue.core.steps.claim import Claim
 from workqueue.core.steps.dropped import Dropped
-from workqueue.core.steps.expiry import PruneKeys
 from workqueue.core.steps.fencing import Fencing
-from workqueue.core.steps.installation import Installation
 from workqueue.core.steps.lease import Lease
-from workqueue.core.steps.outbox import OutboxRelay
-from workqueue.core.steps.piggyback import Piggyback
 from workqueue.core.steps.promote import Promote
-from workqueue.core.steps.recover import Orphans, Recover
-from workqueue.core.steps.redis_loss import RedisLoss
-from workqueue.core.steps.settle import Settle
 from workqueue.core.steps.until_answered import OnFailure, UntilAnswered, ignore_failure
 from workqueue.core.store import JobStore
 from workqueue.services.published import Published
@@ -50,7 +43,6 @@ log = logging.getLogger(__name__)
 INSTALLATION_SECONDS = 1.0  #: between two checks that our database is the one of the queue
 INCOMPATIBLE_SECONDS = 1.0  #: between two looks for workers of an incompatible release
 FLUSH_SECONDS = 5.0  #: to store the outcomes at a stop; after that, other workers recover the jobs
-PRUNE_SECONDS = 60.0
 ORPHANS_SECONDS = 5.0
 UNWIND_SECONDS = 5.0  #: for cancelled handlers to clean up; after that, the process ends with them
 
@@ -70,23 +62,23 @@ class Worker:
         self._until_answered = UntilAnswered(on_failure)
         self.settings = settings
         self.queue = queue
-        self.store = store
         self.registry = registry
         self.name = f"{socket.gethostname()}.{os.getpid()}"
         self._version = version("workqueue")  # once: it is read from disk, and no later step may depend on the disk
         self.counts = Counts(lambda job_type: registry.get(job_type) is not None)
-        self.installation = Installation(queue, store)
+        self.engine = engine_of(queue, store)
+        self.installation = self.engine.installation
         self.incompatible: str | None = None  #: a worker of an incompatible release that keeps this one from starting
         self.heartbeats = Heartbeats()
         self.leases = Leases(self._lost)
         random = Random()  # noqa: S311 - jitter, no secret
         self._buffer = Buffer()
         self._dropped = Dropped()
-        self._piggyback = Piggyback()
-        self._claim = Claim(queue, store, self._piggyback, self.name, self._until_answered, self._dropped)
         policy = RetryPolicy(settings.retry_base_seconds, settings.retry_cap_seconds)
+        parts = WorkerParts(self.name, policy, random, self._dropped)
+        self._claim = self.engine.claim(parts, self._until_answered)
         self._outcomes = Outcomes(
-            Settle(queue, store, self._piggyback, policy, random, self._until_answered, self._dropped),
+            self.engine.settle(parts, self._until_answered),
             self.heartbeats,
             busy=self._buffer.__len__,
         )
@@ -96,7 +88,7 @@ class Worker:
             self._buffer,
             self._outcomes,
             self.counts,
-            keeps_artifacts=store is not None,
+            keeps_artifacts=self.engine.keeps_artifacts,
             max_recoveries=settings.max_recoveries,
             max_interruptions=settings.max_interruptions,
             may_start=lambda lease: self._lease_thread.is_fresh(lease),
@@ -131,18 +123,10 @@ class Worker:
         self._observe = Fencing(
             queue, term_seconds=term, mine=self._lease_id, steady_since=self._lease_thread.steady_since
         )
-        self._orphans = Orphans(queue, store, term_seconds=term)
-        recover = partial(
-            Recover,
-            queue,
-            store,
-            max_recoveries=settings.max_recoveries,
-            until_answered=self._until_answered,
-            dropped=self._dropped,
-        )
+        self._orphans = self.engine.orphans(term_seconds=term)
+        recover = partial(self.engine.recover, parts, self._until_answered, max_recoveries=settings.max_recoveries)
         self.recover = recover()
         self.recover_orphans = recover()
-        self.loss = None if store is None else RedisLoss(queue, store)
 
     # --- life
 
@@ -205,12 +189,7 @@ class Worker:
             ("observe", self._observe_and_recover, 1.0),
             ("orphans", self._recover_orphans, ORPHANS_SECONDS),
         ]
-        if self.store is not None:
-            loops.append(("sweep", OutboxRelay(self.queue, self.store).run_once, 2.0))
-            loops.append(("prune keys", PruneKeys(self.store).run_once, PRUNE_SECONDS))
-            loops.append(("marks", partial(self._piggyback.clear, self.store), 1.0))
-        if self.loss is not None:
-            loops.append(("loss", self.loss.run_once, 1.0))
+        loops += [(step.name, step.run_once, step.every_seconds) for step in self.engine.upkeep()]
         for name, run_once, every in loops:
             ours = partial(self._unless_refused, run_once)
             await upkeep.start(partial(repeat, ours, every_seconds=every, name=name, heartbeats=self.heartbeats))
@@ -291,8 +270,7 @@ class Worker:
             try:
                 await self.queue.end(lease.id)  # from here on no late claim of ours takes anything
                 await self._claim.audit(lease)  # what had not started goes back uncounted
-                if self.store is not None:
-                    await self._piggyback.clear(self.store)
+                await self.engine.clear()
             except (QueueUnavailable, StoreUnavailable) as error:
                 log.warning("could not release the lease, another worker will recover it: %s", error)
             else:
@@ -342,14 +320,8 @@ class Worker:
             faults["redis"] = str(error)
         except QueueUnavailable as error:
             faults["redis"] = f"{str(error).rstrip('.')}. Check REDIS_URL and that the server runs"
-        if self.store is not None:
-            try:
-                await self.store.check()
-            except StoreUnavailable as error:
-                faults["postgres"] = f"{str(error).rstrip('.')}. Check DATABASE_URL and that the server runs"
-            else:
-                if (complaint := self.store.complaint) is not None:
-                    faults["postgres"] = complaint
+        if (fault := await self.engine.rows_fault()) is not None:
+            faults["postgres"] = fault
         if self.installation.refusal is not None:
             faults.setdefault("postgres", self.installation.refusal)
         if (lacking := self.consumers.environment.fault) is not None:
@@ -384,7 +356,7 @@ class Worker:
             recovered_leases=sum(counts.leases for counts in recovered),
             recovered_jobs=sum(counts.jobs for counts in recovered),
             poisoned_jobs=sum(counts.failed for counts in recovered),
-            reconciled_jobs=self.loss.counts.jobs if self.loss else 0,
+            reconciled_jobs=self.engine.loss.jobs,
             dropped_letters=self._dropped.total,
             blocked=self.watchdog.counts.blocked,
             blocked_seconds=self.watchdog.counts.blocked_seconds,

@@ -1,9 +1,8 @@
 import trio
 
 from tests.cli.support import workqueue
-from workqueue.core.steps.installation import Installation
+from tests.support.steps import make_installation, make_submit
 from workqueue.core.steps.piggyback import Piggyback
-from workqueue.core.steps.submit import Submit
 from workqueue.core.store import migrate
 from workqueue.core.wire import Submission
 
@@ -17,7 +16,7 @@ async def test_reconcile_pushes_what_is_missing_and_says_so(
         "DATABASE_SCHEMA": database_schema,
         "QUEUE_NAME": queue_name,
     }
-    await Submit(queue, store, Piggyback()).run_batch([Submission("x", b"{}", 0)] * 500)
+    await make_submit(queue, store, Piggyback()).run_batch([Submission("x", b"{}", 0)] * 500)
     await queue._command("LTRIM", queue.keys.ready, 100, -1)
 
     async def reconcile(*options: str) -> list[str]:
@@ -52,7 +51,7 @@ def test_a_redis_that_is_away_is_one_line(postgres_dsn):
 async def test_rows_of_another_database_are_not_pushed(
     bridge, queue, store, redis_url, postgres_dsn, database_schema, queue_name
 ):
-    await Installation(queue, store).run_once()
+    await make_installation(queue, store).run_once()
     other = f"other_{database_schema}"[:60]
     await migrate(bridge, postgres_dsn, other)
     variables = {"REDIS_URL": redis_url, "QUEUE_NAME": queue_name, "DATABASE_URL": postgres_dsn}

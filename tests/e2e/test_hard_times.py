@@ -20,12 +20,12 @@ import trio
 
 from tests.producer.serving import serving
 from tests.support.invariants import check_rows
+from tests.support.steps import make_submit
 from tests.support.wait import until, until_true
 from tests.worker.processes import WorkerProcess, ledger_counts, resident_mib, worker_process
 from workqueue.core.errors import QueueUnavailable
 from workqueue.core.queue import Queue, open_queue
 from workqueue.core.steps.piggyback import Piggyback
-from workqueue.core.steps.submit import Submit
 from workqueue.core.store import JobStore
 from workqueue.core.wire import Submission
 from workqueue.services.local import valkey
@@ -95,7 +95,7 @@ class System:
     async def fill(self, queue: Queue, store: JobStore, count: int, seconds: float) -> None:
         """Jobs that are there at once, as if another producer had accepted them."""
         job = Submission("naps", b'{"seconds": %.2f}' % seconds, 0)
-        for job_id in await Submit(queue, store, Piggyback()).run_batch([job] * count):
+        for job_id in await make_submit(queue, store, Piggyback()).run_batch([job] * count):
             self.answers.append((200, str(job_id)))
 
     async def refuses(self, sentence: str) -> bool:

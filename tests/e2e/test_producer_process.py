@@ -12,12 +12,12 @@ from uuid_utils.compat import uuid7
 
 from tests.e2e.processes import running, running_producer
 from tests.support.proxy import Proxy, through
+from tests.support.steps import make_submit
 from tests.support.wait import until, until_true
 from tests.worker.processes import ledger_counts, worker_process
 from workqueue.core.job import JobState
 from workqueue.core.steps.outbox import OutboxRelay
 from workqueue.core.steps.piggyback import Piggyback
-from workqueue.core.steps.submit import Submit
 from workqueue.core.store import Ending
 from workqueue.core.wire import Submission
 
@@ -270,7 +270,7 @@ async def test_case_2_nobody_waits_for_a_producer_that_stands_still_under_load(
             process.send_to_all(signal.SIGSTOP)
             stopped = [row.id for row in await rows(store, queue)]
             others: list[str] = []
-            submit = Submit(queue, store, Piggyback())
+            submit = make_submit(queue, store, Piggyback())
             with trio.move_on_after(3):
                 while True:
                     with trio.CancelScope(shield=True):

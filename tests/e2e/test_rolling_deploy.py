@@ -19,13 +19,13 @@ from tests.cli.support import workqueue
 from tests.core.steps.conftest import registered
 from tests.producer.serving import serving
 from tests.support.invariants import check_nothing_left
+from tests.support.steps import make_submit
 from tests.support.wait import until, until_true
 from tests.worker.processes import WorkerProcess, ledger_counts, worker_process
 from workqueue.core.errors import StoreUnavailable
 from workqueue.core.protocol import OLDEST, PROTOCOL
 from workqueue.core.queue import LeaseConnection
 from workqueue.core.steps.piggyback import Piggyback
-from workqueue.core.steps.submit import Submit
 from workqueue.core.store import JobStore, migrate
 from workqueue.core.wire import Submission
 
@@ -134,7 +134,7 @@ async def test_workers_of_two_releases_share_a_queue_and_recover_each_other(
     """First the old one dies in the middle of its jobs, then the new one; the other one runs what it leaves behind."""
     ledger = tmp_path / "ledger"
     outbox = Piggyback()
-    submit = Submit(queue, store, outbox)
+    submit = make_submit(queue, store, outbox)
     ids: list[object] = []
     said = ""
 

@@ -4,8 +4,8 @@ import httpx
 import pytest
 
 from tests.producer.serving import serving
+from tests.support.steps import make_installation
 from tests.support.wait import until
-from workqueue.core.steps.installation import Installation
 from workqueue.core.store import migrate
 
 JOB = {"type": "x", "payload": {}}
@@ -23,7 +23,7 @@ async def answers(client: httpx.AsyncClient) -> set[tuple[int, str]]:
 
 
 async def test_without_the_database_nothing_is_accepted(queue, store, redis_url, queue_name):
-    await Installation(queue, store).run_once()
+    await make_installation(queue, store).run_once()
     async with serving({"REDIS_URL": redis_url, "QUEUE_NAME": queue_name}) as client:
         assert await answers(client) == {(500, "failed to enqueue task")}, "not even the very first"
         ready = await client.get("/ready")
@@ -36,7 +36,7 @@ async def test_without_the_database_nothing_is_accepted(queue, store, redis_url,
 async def test_with_another_database_nothing_is_accepted(
     bridge, queue, store, psql, environ, postgres_dsn, database_schema
 ):
-    await Installation(queue, store).run_once()
+    await make_installation(queue, store).run_once()
     other = f"other_{database_schema}"[:60]
     await migrate(bridge, postgres_dsn, other)
     async with serving(environ | {"DATABASE_SCHEMA": other}) as client:
@@ -50,7 +50,7 @@ async def test_with_another_database_nothing_is_accepted(
 @pytest.mark.usefixtures("patient")
 async def test_a_producer_that_runs_when_the_rows_come_accepts_nothing_any_more(queue, store, redis_only):
     assert (await redis_only.post("/enqueue", json=JOB)).status_code == 200
-    await Installation(queue, store).run_once()
+    await make_installation(queue, store).run_once()
 
     async def refuses() -> bool:
         return (await redis_only.post("/enqueue", json=JOB)).status_code == 500

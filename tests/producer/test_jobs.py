@@ -11,7 +11,7 @@ from uuid_utils.compat import uuid7
 
 from workqueue.core.job import Artifact, JobState
 from workqueue.core.queue import Queue
-from workqueue.core.store import Ending, JobStore, Release
+from workqueue.core.store import Finish, JobStore, Requeue
 from workqueue.services.producer.producer import READS_MAX
 from workqueue.services.producer.views import job_details
 
@@ -37,7 +37,7 @@ async def claim(store: JobStore, queue: Queue, *ids: UUID) -> UUID:
 
 
 async def finish(store: JobStore, job_id: UUID, token: UUID, state: JobState, **more: object) -> None:
-    assert await store.finish([Ending(job_id, token, state, **({"outcome": state, "seconds": 1.5} | more))])
+    assert await store.finish([Finish(job_id, token, state, **({"outcome": state, "seconds": 1.5} | more))])
 
 
 async def details(client: httpx.AsyncClient, job_id: UUID) -> dict:
@@ -158,7 +158,7 @@ async def test_the_run_in_the_row_is_not_shown_twice(client, store, queue):
     job_id = await enqueue(client, retries=1)
     token = await claim(store, queue, job_id)
     row = await store.get(job_id)
-    await store.requeue(uuid7(), queue.name, [Release(job_id, token, "attempts", 0, "failed", 0.5, "E", "T")])
+    await store.requeue(uuid7(), queue.name, [Requeue(job_id, token, "attempts", 0, "failed", 0.5, "E", "T")])
     shown = job_details(row, [], await store.runs(job_id)).runs
     assert [(run.number, run.outcome) for run in shown] == [(1, "failed")]
 
@@ -203,7 +203,7 @@ async def test_a_completed_job_shows_its_result_and_the_run_that_made_it(client,
     job_id = await enqueue(client, retries=1)
     token = await claim(store, queue, job_id)
     batch = uuid7()
-    release = Release(job_id, token, "attempts", 0, "failed", 0.5, "ValueError: no", "Traceback ...")
+    release = Requeue(job_id, token, "attempts", 0, "failed", 0.5, "ValueError: no", "Traceback ...")
     await store.requeue(batch, queue.name, [release])
     waiting = await details(client, job_id)
     assert (waiting["status"], waiting["attempts"], waiting["error_message"]) == ("pending", 1, "ValueError: no")
@@ -241,7 +241,7 @@ async def test_a_cancelled_run_is_shown_and_a_cancelled_wait_is_not(client, stor
     runs = (await details(client, ran))["runs"]
     assert [(run["number"], run["outcome"], run["error"]) for run in runs] == [(1, "cancelled", "a person did it")]
     token = await claim(store, queue, waited)
-    await store.requeue(uuid7(), queue.name, [Release(waited, token, "attempts", 0, "failed", 0.0, "E", "T")])
+    await store.requeue(uuid7(), queue.name, [Requeue(waited, token, "attempts", 0, "failed", 0.0, "E", "T")])
     await store._pool.fetch("UPDATE {schema}.jobs SET state = 'cancelled' WHERE id = ANY ($1)", [waited, never])
     assert [run["outcome"] for run in (await details(client, waited))["runs"]] == ["failed"]
     assert (await details(client, never))["runs"] == []
@@ -341,7 +341,7 @@ async def test_a_history_without_bound_is_read(client, store, queue):
     job_id = await enqueue(client, retries=1_000_000)
     token = await claim(store, queue, job_id)
     await store._pool.fetch("UPDATE {schema}.jobs SET attempts = 2147483000, recoveries = 500 WHERE id = $1", job_id)
-    await store.requeue(uuid7(), queue.name, [Release(job_id, token, "attempts", 0, "failed", 1.0, "E", "x" * 10**7)])
+    await store.requeue(uuid7(), queue.name, [Requeue(job_id, token, "attempts", 0, "failed", 1.0, "E", "x" * 10**7)])
     (run,) = (await details(client, job_id))["runs"]
     assert run["number"] == 2147483501
     assert len(run["traceback"]) == 64 * 1024

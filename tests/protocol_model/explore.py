@@ -19,11 +19,11 @@ TRAFFIC = 100 * SECOND
 REST_LIMIT = 800 * SECOND
 HOT_TRIPS = (
     "submit.insert", "submit.push", "submit.refuse", "submit.delete_outbox", "submit.key", "submit.join",
-    "claim.script", "claim.rows", "claim.look", "claim.adopt", "claim.name", "claim.ack", "back", "start.note", "finish",
-    "finish.ack", "release", "release.delete_outbox", "recover.inspect", "recover.rows", "recover.back",
+    "claim.script", "claim.rows", "claim.look", "claim.adopt", "claim.name", "claim.ack", "back", "start.note",
+    "finish", "finish.ack", "release", "release.delete_outbox", "recover.inspect", "recover.rows", "recover.back",
     "recover.push", "recover.retire", "recover.delete_outbox", "sweep.take", "sweep.fetch", "sweep.push",
-    "sweep.delete_outbox", "loss", "loss.reconcile", "loss.plant", "loss.checkpoint", "renew", "observe", "fence", "audit",
-    "register", "shutdown.end", "orphans", "settle.look", "ledger", "row-audit", "audit.release",
+    "sweep.delete_outbox", "loss", "loss.reconcile", "loss.plant", "loss.checkpoint", "renew", "observe", "fence",
+    "audit", "register", "shutdown.end", "orphans", "settle.look", "ledger", "row-audit", "audit.release",
 )  # fmt: skip
 DISASTERS = ("outage", "hang", "clock", "partition", "stop", "shutdown", "loss", "cut")
 

@@ -127,7 +127,7 @@ class Upkeep:
             yield from world.sql_again("recover.delete_outbox", lambda sql: sql.delete_outbox([batch]))
 
     def recover_rows(self, lease: str, blameless: bool, blamed: set[str]) -> Steps[tuple[str, list[str]]]:
-        """Makes the rows wait. Returns the outbox entry of the answered send; those of the others are left to the sweep."""
+        """Makes the rows wait. Returns the entry of the answered send; those of the others are left to the relay."""
         world, batch = self.world, self.world.fresh("r")
         while True:
 

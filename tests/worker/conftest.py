@@ -6,13 +6,13 @@ from typing import Any
 import pytest
 import trio
 
+from tests.support.steps import make_submit
 from tests.support.wait import until_true
 from workqueue.core.handlers import Registry
 from workqueue.core.queue import Queue
 from workqueue.core.settings import load_settings
 from workqueue.core.steps.piggyback import Piggyback
 from workqueue.core.steps.redis_loss import RedisLoss
-from workqueue.core.steps.submit import Submit
 from workqueue.core.store import JobStore
 from workqueue.core.wire import Submission
 from workqueue.services.worker.worker import Worker
@@ -33,7 +33,7 @@ async def submit(queue: Queue, rows: JobStore | None) -> Callable[..., Any]:
         await RedisLoss(
             queue, rows
         ).run_once()  # as a producer does, or a worker's first look would make copies to count
-    step = Submit(queue, rows, Piggyback())
+    step = make_submit(queue, rows, Piggyback())
 
     async def submit(job_type: str, count: int = 1, *, retries: int = 0, payload: bytes = b"{}") -> list[Any]:
         ids: list[Any] = []

@@ -11,13 +11,13 @@ from redis.crc import key_slot
 from tests.e2e.processes import running_producer
 from tests.support.invariants import check_nothing_left, check_rows
 from tests.support.redis_sets import SLOTS
+from tests.support.steps import make_submit
 from tests.support.wait import until, until_true
 from tests.worker.processes import ledger_counts, worker_process
 from workqueue import Job
 from workqueue.core.errors import EnqueueFailed, QueueUnavailable
 from workqueue.core.queue import open_queue
 from workqueue.core.steps.piggyback import Piggyback
-from workqueue.core.steps.submit import Submit
 from workqueue.core.wire import Submission
 
 CONCURRENCY = 10
@@ -81,7 +81,7 @@ async def test_with_rows_every_accepted_job_completes_once_and_without_them_what
         worker_process(nursery, ledger, WORKER_CONCURRENCY=str(CONCURRENCY), **variables) as worker,
         run_worker(queue=other, store=None, worker_concurrency=CONCURRENCY),
     ):
-        submit = Submit(other, None, Piggyback())
+        submit = make_submit(other, None, Piggyback())
 
         async def by_http() -> str | None:
             answer = await client.post("/enqueue", json={"type": "naps", "payload": {"seconds": 0.05}})
@@ -148,7 +148,7 @@ async def test_what_the_replica_had_not_yet_comes_back_from_the_rows_and_is_lost
         ran[str(job.id)] = ran.get(str(job.id), 0) + 1
 
     async with open_queue(bridge, redis_url, in_the_same_slots(queue_name)) as other:
-        steps = {"rows": Submit(queue, store, Piggyback()), "none": Submit(other, None, Piggyback())}
+        steps = {"rows": make_submit(queue, store, Piggyback()), "none": make_submit(other, None, Piggyback())}
 
         async def accept() -> dict[str, set[str]]:
             """Ten jobs by each; which they are."""

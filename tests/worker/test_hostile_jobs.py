@@ -9,13 +9,13 @@ import msgspec
 import pytest
 import trio
 
+from tests.support.steps import make_submit
 from tests.support.wait import until, until_true
 from tests.worker.conftest import finished
 from tests.worker.handlers.support import PROCESS_MIB, WORKER_MIB, children_of, cpu_ticks, is_alive, peak_mib
 from tests.worker.handlers.test_attacks import uri, webp_canvas, whole_png
 from tests.worker.processes import resident_mib, worker_process
 from workqueue.core.steps.piggyback import Piggyback
-from workqueue.core.steps.submit import Submit
 from workqueue.core.wire import Submission
 from workqueue.services.worker.handlers.children import MEMORY_BYTES, open_children
 
@@ -47,7 +47,7 @@ async def both_computing(pid: int) -> list[int]:
 
 
 async def test_sigterm_ends_a_worker_full_of_them_within_its_grace(nursery, variables, queue, tmp_path: Path):
-    await Submit(queue, None, Piggyback()).run_batch([Submission("generate_pdf", SLOW, 0)] * 2)
+    await make_submit(queue, None, Piggyback()).run_batch([Submission("generate_pdf", SLOW, 0)] * 2)
     async with worker_process(nursery, tmp_path / "ledger", **variables) as worker:
         pids = await both_computing(worker.process.pid)
         seconds = await worker.terminate()
@@ -63,7 +63,7 @@ async def has_ready(queue, count: int) -> bool:
 
 
 async def test_they_die_with_their_worker(nursery, variables, queue, tmp_path: Path):
-    await Submit(queue, None, Piggyback()).run_batch([Submission("generate_pdf", SLOW, 0)] * 2)
+    await make_submit(queue, None, Piggyback()).run_batch([Submission("generate_pdf", SLOW, 0)] * 2)
     async with worker_process(nursery, tmp_path / "ledger", **variables) as worker:
         pids = await both_computing(worker.process.pid)
         worker.process.send_signal(signal.SIGKILL)
@@ -73,7 +73,7 @@ async def test_they_die_with_their_worker(nursery, variables, queue, tmp_path: P
 
 async def test_the_loop_is_not_held_up_meanwhile(nursery, variables, queue, tmp_path: Path):
     """They compute in processes: the worker itself has next to nothing to do, and neither lease nor /ready suffers."""
-    await Submit(queue, None, Piggyback()).run_batch([Submission("generate_pdf", SLOW, 0)] * 2)
+    await make_submit(queue, None, Piggyback()).run_batch([Submission("generate_pdf", SLOW, 0)] * 2)
     async with worker_process(nursery, tmp_path / "ledger", **variables) as worker:
         await both_computing(worker.process.pid)
         before = cpu_ticks(worker.process.pid)
@@ -91,7 +91,7 @@ async def test_a_worker_takes_no_more_memory_than_its_unit_gives(nursery, variab
         {"image": uri(webp_canvas(7999, 7999)), "width": 100},
     ]
     tasks = [Submission("resize_image", msgspec.json.encode(each), 0) for each in [*large, *too_large, *large]]
-    await Submit(queue, None, Piggyback()).run_batch([*tasks, Submission("generate_pdf", QUICK, 0)])
+    await make_submit(queue, None, Piggyback()).run_batch([*tasks, Submission("generate_pdf", QUICK, 0)])
     async with worker_process(nursery, tmp_path / "ledger", **variables) as worker:
         peaks: dict[int, int] = {}
         async with httpx.AsyncClient() as client:

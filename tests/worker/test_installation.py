@@ -10,13 +10,12 @@ import pytest
 import trio
 
 from tests.support.invariants import check_rows
+from tests.support.steps import make_installation, make_submit
 from tests.support.wait import until, until_true
 from tests.worker.processes import ledger_counts, worker_process
 from tests.worker.test_ready import is_ready, ready
 from workqueue.core.steps.claim import dead_letter
-from workqueue.core.steps.installation import Installation
 from workqueue.core.steps.piggyback import Piggyback
-from workqueue.core.steps.submit import Submit
 from workqueue.core.wire import Submission, Task, encode_task
 
 
@@ -37,8 +36,8 @@ async def states(psql) -> Counter[str]:
 async def test_a_worker_that_comes_without_the_database_takes_nothing_and_says_what_to_set(
     nursery, tmp_path: Path, variables, with_rows, queue, store, psql
 ):
-    await Installation(queue, store).run_once()
-    [job_id] = await Submit(queue, store, Piggyback()).run_batch([Submission("quick", b"{}", 0)])
+    await make_installation(queue, store).run_once()
+    [job_id] = await make_submit(queue, store, Piggyback()).run_batch([Submission("quick", b"{}", 0)])
     ledger = tmp_path / "ledger"
     async with worker_process(nursery, ledger, wait=False, **variables) as worker:
         await until_true(lambda: "DATABASE_URL is not set: set it" in worker.said, seconds=30)
@@ -68,11 +67,11 @@ async def test_a_worker_that_runs_when_the_rows_come_takes_nothing_any_more(regi
         ran.append(job.id)
         await go.wait()
 
-    submit = Submit(queue, None, Piggyback())
+    submit = make_submit(queue, None, Piggyback())
     await submit.run_batch([Submission("waits", b"{}", 0)] * 20)
     async with run_worker(worker_concurrency=1) as worker:
         await until_true(lambda: len(ran) == 1)
-        await Installation(queue, store).run_once()
+        await make_installation(queue, store).run_once()
         await until_true(lambda: worker.installation.refusal is not None)
 
         async def all_but_one_are_back() -> bool:
@@ -93,7 +92,7 @@ async def test_from_redis_only_to_rows_with_jobs_waiting_scheduled_running_and_d
 ):
     """What docs/deployment.md says about the move."""
     ledger = tmp_path / "ledger"
-    submit = Submit(queue, None, Piggyback())
+    submit = make_submit(queue, None, Piggyback())
     running = await submit.run_batch([Submission("naps", b'{"seconds":600}', 0)] * 2)
     waiting = await submit.run_batch([Submission("quick", b"{}", 2)] * 3)
     async with worker_process(nursery, ledger, **variables) as worker:

@@ -14,12 +14,12 @@ import trio
 from tests.support.invariants import check_rows
 from tests.support.proxy import Proxy, through
 from tests.support.rows import open_psql
+from tests.support.steps import make_submit
 from tests.support.wait import until, until_true
 from tests.worker.processes import cpu_seconds, ledger_counts, resident_mib, worker_process
 from workqueue.core.bridge import open_bridge
 from workqueue.core.queue import open_queue
 from workqueue.core.steps.piggyback import Piggyback
-from workqueue.core.steps.submit import Submit
 from workqueue.core.store import migrate, open_store
 from workqueue.core.wire import Submission
 from workqueue.services.local.postgres import run_postgres
@@ -46,7 +46,7 @@ async def test_a_restart_of_redis_is_ridden_out(
         variables = {"REDIS_URL": url, "DATABASE_URL": postgres_dsn, "DATABASE_SCHEMA": database_schema,
                      "QUEUE_NAME": "q", "WORKER_CONCURRENCY": "5"}  # fmt: skip
         async with open_queue(bridge, url, "q") as queue:
-            ids = await Submit(queue, store, Piggyback()).run_batch([Submission("naps", b"{}", 0)] * 100)
+            ids = await make_submit(queue, store, Piggyback()).run_batch([Submission("naps", b"{}", 0)] * 100)
         context = worker_process(nursery, ledger, **variables)
         worker = await context.__aenter__()
         await until_true(lambda: len(ledger_counts(ledger)[1]) >= 10)
@@ -95,7 +95,7 @@ async def test_a_restart_of_postgres_is_ridden_out(nursery, tmp_path: Path, redi
                 open_queue(bridge, redis_url, queue_name) as queue,
                 open_store(bridge, dsn, "workqueue") as store,
             ):
-                ids = await Submit(queue, store, Piggyback()).run_batch([Submission("naps", b"{}", 0)] * 100)
+                ids = await make_submit(queue, store, Piggyback()).run_batch([Submission("naps", b"{}", 0)] * 100)
             context = worker_process(nursery, ledger, **variables)
             worker = await context.__aenter__()
             await until_true(lambda: len(ledger_counts(ledger)[1]) >= 10)
@@ -139,7 +139,7 @@ async def test_a_bad_network_runs_no_job_twice(
         "REDIS_URL": through(redis_url, proxies[0]), "DATABASE_URL": through(postgres_dsn, proxies[1]),
         "DATABASE_SCHEMA": database_schema, "QUEUE_NAME": queue_name, "WORKER_CONCURRENCY": "5",
     }  # fmt: skip
-    ids = await Submit(queue, store, Piggyback()).run_batch([Submission("naps", b'{"seconds":0.05}', 0)] * 200)
+    ids = await make_submit(queue, store, Piggyback()).run_batch([Submission("naps", b'{"seconds":0.05}', 0)] * 200)
     async with worker_process(nursery, ledger, **variables) as worker:
         for round_ in range(3):
             for proxy in proxies:
@@ -166,7 +166,7 @@ async def test_a_kill_leaves_its_jobs_to_whoever_recovers_the_lease(
     ledger = tmp_path / "ledger"
     variables = {"REDIS_URL": redis_url, "DATABASE_URL": postgres_dsn, "DATABASE_SCHEMA": database_schema,
                  "QUEUE_NAME": queue_name}  # fmt: skip
-    await Submit(queue, store, Piggyback()).run_batch([Submission("naps", b'{"seconds":30}', 0)] * 5)
+    await make_submit(queue, store, Piggyback()).run_batch([Submission("naps", b'{"seconds":30}', 0)] * 5)
     async with worker_process(nursery, ledger, **variables) as worker:
         await until_true(lambda: len(ledger_counts(ledger)[0]) == 2)
         worker.process.send_signal(signal.SIGKILL)
@@ -180,7 +180,7 @@ async def test_a_lease_that_redis_has_lost_is_replaced_and_its_jobs_run_again(
     ledger = tmp_path / "ledger"
     variables = {"REDIS_URL": redis_url, "DATABASE_URL": postgres_dsn, "DATABASE_SCHEMA": database_schema,
                  "QUEUE_NAME": queue_name, "LEASE_SECONDS": "1"}  # fmt: skip
-    await Submit(queue, store, Piggyback()).run_batch([Submission("naps", b'{"seconds":2}', 0)] * 2)
+    await make_submit(queue, store, Piggyback()).run_batch([Submission("naps", b'{"seconds":2}', 0)] * 2)
     async with worker_process(nursery, ledger, **variables) as worker:
         await until_true(lambda: len(ledger_counts(ledger)[0]) == 2)
         await queue._command("DEL", queue.keys.leases)
@@ -284,7 +284,7 @@ async def test_an_outage_costs_neither_the_processor_nor_memory(
         "REDIS_URL": through(redis_url, proxies[0]), "DATABASE_URL": through(postgres_dsn, proxies[1]),
         "DATABASE_SCHEMA": database_schema, "QUEUE_NAME": queue_name, "WORKER_CONCURRENCY": "10",
     }  # fmt: skip
-    await Submit(queue, store, Piggyback()).run_batch([Submission("naps", b'{"seconds":1}', 0)] * 10)
+    await make_submit(queue, store, Piggyback()).run_batch([Submission("naps", b'{"seconds":1}', 0)] * 10)
     async with worker_process(nursery, ledger, **variables) as worker:
         await until_true(lambda: len(ledger_counts(ledger)[0]) == 10)
         for proxy in proxies:
@@ -317,7 +317,7 @@ async def test_copies_in_two_workers_run_once(
     variables = {"REDIS_URL": redis_url, "DATABASE_URL": postgres_dsn, "DATABASE_SCHEMA": database_schema,
                  "QUEUE_NAME": queue_name, "WORKER_CONCURRENCY": "5"}  # fmt: skip
     async with worker_process(nursery, ledger, **variables), worker_process(nursery, ledger, **variables):
-        ids = await Submit(queue, store, Piggyback()).run_batch([Submission("naps", b'{"seconds":0.3}', 0)] * 5)
+        ids = await make_submit(queue, store, Piggyback()).run_batch([Submission("naps", b'{"seconds":0.3}', 0)] * 5)
         for _ in range(4):
             await queue.push([b'{"type":"naps","job_id":"%b"}' % str(job_id).encode() for job_id in ids])
         await until(partial(all_completed, psql, 5))

@@ -8,13 +8,13 @@ import httpx
 from redis import Redis
 
 from tests.support.rows import open_psql
+from tests.support.steps import make_submit
 from tests.support.wait import until, until_true
 from tests.worker.processes import WorkerProcess, worker_process
 from workqueue.core.handlers import Registry
 from workqueue.core.queue import open_queue
 from workqueue.core.settings import load_settings
 from workqueue.core.steps.piggyback import Piggyback
-from workqueue.core.steps.submit import Submit
 from workqueue.core.store import open_store
 from workqueue.core.wire import Submission
 from workqueue.services.local.valkey import run_valkey
@@ -77,7 +77,7 @@ async def test_a_right_that_is_missing_waits_is_named_and_costs_no_job(
     await psql(f"GRANT USAGE ON SCHEMA {database_schema} TO {role}")
     await psql(f"GRANT ALL ON ALL TABLES IN SCHEMA {database_schema} TO {role}")
     await psql(f"REVOKE INSERT ON claimed FROM {role}")
-    await Submit(queue, store, Piggyback()).run_batch([Submission("quick", b"{}", 0)] * 3)
+    await make_submit(queue, store, Piggyback()).run_batch([Submission("quick", b"{}", 0)] * 3)
     variables = {"REDIS_URL": redis_url, "QUEUE_NAME": queue.name, "DATABASE_URL": dsn,
                  "DATABASE_SCHEMA": database_schema}  # fmt: skip
     async with worker_process(nursery, tmp_path / "ledger", **variables) as worker:

@@ -11,11 +11,11 @@ import trio
 
 from tests.support.invariants import check_nothing_left, check_rows
 from tests.support.proxy import Proxy, through
+from tests.support.steps import make_submit
 from tests.support.wait import until, until_true
 from tests.worker.processes import WorkerProcess, ledger_counts, worker_process
 from workqueue.core.queue import open_queue
 from workqueue.core.steps.piggyback import Piggyback
-from workqueue.core.steps.submit import Submit
 from workqueue.core.store import JobStore
 from workqueue.core.wire import Submission
 from workqueue.services.local.valkey import run_valkey
@@ -42,7 +42,7 @@ def ledger(tmp_path: Path) -> Path:
 
 async def enqueue(queue, store: JobStore | None, job_type: str, count: int, payload: bytes = b"{}", retries: int = 0):
     outbox = Piggyback()
-    ids = await Submit(queue, store, outbox).run_batch([Submission(job_type, payload, retries)] * count)
+    ids = await make_submit(queue, store, outbox).run_batch([Submission(job_type, payload, retries)] * count)
     if store is not None:
         await outbox.clear(store)
     return [str(job_id) for job_id in ids]

@@ -12,6 +12,7 @@ from trio.testing import wait_all_tasks_blocked
 
 from tests.support.invariants import check_nothing_left, check_rows
 from tests.support.proxy import Proxy, through
+from tests.support.steps import make_submit
 from tests.support.wait import until, until_true
 from tests.worker.processes import ledger_counts, worker_process
 from workqueue.core.handlers import Registry
@@ -19,7 +20,6 @@ from workqueue.core.queue import open_queue
 from workqueue.core.settings import load_settings
 from workqueue.core.steps.lease import Lease
 from workqueue.core.steps.piggyback import Piggyback
-from workqueue.core.steps.submit import Submit
 from workqueue.core.wire import Submission
 from workqueue.services.local.process import free_port
 from workqueue.services.worker.claiming import STOP_SECONDS
@@ -44,7 +44,7 @@ def ledger(tmp_path: Path) -> Path:
 
 async def enqueue(queue, store, job_type: str, count: int, payload: bytes = b"{}", retries: int = 0):
     outbox = Piggyback()
-    ids = await Submit(queue, store, outbox).run_batch([Submission(job_type, payload, retries)] * count)
+    ids = await make_submit(queue, store, outbox).run_batch([Submission(job_type, payload, retries)] * count)
     await outbox.clear(store)
     return ids
 

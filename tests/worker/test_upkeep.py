@@ -10,11 +10,11 @@ from uuid_utils.compat import uuid7
 
 from tests.core.steps.conftest import Steps, registered
 from tests.support.invariants import check_rows
+from tests.support.steps import make_recover
 from tests.support.wait import until, until_true
 from tests.worker.conftest import finished
 from workqueue.core.queue import Queue
 from workqueue.core.steps.lease import Lease
-from workqueue.core.steps.recover import Recover
 from workqueue.core.steps.redis_loss import RedisLoss
 from workqueue.core.store import JobStore
 from workqueue.services.worker import claiming, worker
@@ -157,7 +157,7 @@ async def test_a_job_fails_after_as_many_deaths_as_the_setting_says(
             assert await queue.record_suspect_start(lease.id, held.number)
         assert await queue.fence(lease.id, (await queue.lease_scores())[lease.id])
         if not held.counters.recoveries:
-            await Recover(queue, rows, max_recoveries=2).run_once(lease.id)
+            await make_recover(queue, rows, max_recoveries=2).run_once(lease.id)
     async with run_worker(max_recoveries=2) as running:
         await until_true(lambda: running.recover.counts.failed == 1)
         await until(partial(_is_gone, queue, lease))

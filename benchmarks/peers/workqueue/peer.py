@@ -13,10 +13,8 @@ from peering import CONCURRENCY, MODE, PAYLOAD, SLEEP_SECONDS, URL, Meter
 
 from workqueue import Job, handler
 from workqueue.core.bridge import open_bridge
+from workqueue.core.engine import engine_of
 from workqueue.core.queue import open_queue
-from workqueue.core.steps.piggyback import Piggyback
-from workqueue.core.steps.redis_loss import RedisLoss
-from workqueue.core.steps.submit import Submit
 from workqueue.core.store import migrate, open_store
 from workqueue.core.wire import Submission
 from workqueue.services.local.process import free_port
@@ -53,22 +51,21 @@ class Client:
     async def connect(self):
         bridge = await self.stack.enter_async_context(open_bridge())
         queue = await self.stack.enter_async_context(open_queue(bridge, URL, QUEUE))
-        self.store, self.piggyback = None, Piggyback()
+        store = None
         if DSN:
             await migrate(bridge, DSN, SCHEMA)
-            self.store = await self.stack.enter_async_context(open_store(bridge, DSN, SCHEMA))
-            await RedisLoss(queue, self.store).run_once()  # as a producer does when it starts
-        self.submit = Submit(queue, self.store, self.piggyback)
+            store = await self.stack.enter_async_context(open_store(bridge, DSN, SCHEMA))
+        self.engine = engine_of(queue, store)
+        await self.engine.look_for_loss()  # as a producer does when it starts
 
     async def one(self, kind):
         await self.many(kind, 1)
 
     async def many(self, kind, jobs):
-        await self.submit.run_batch([Submission(kind, self.payload, 0)] * jobs)
+        await self.engine.submit.run_batch([Submission(kind, self.payload, 0)] * jobs)
 
     async def close(self):
-        if self.store is not None:
-            await self.piggyback.clear(self.store)
+        await self.engine.clear()
         await self.stack.aclose()
 
     def work(self):

@@ -2,7 +2,8 @@
 -- $1 uuid[] ids, as text    $2 uuid token, fresh for each send    $3 text queue    $4 uuid owner (lease)    $5 text worker
 -- $6 uuid[] tokens of earlier sends of this claim    $7 uuid[] claim tokens of which every job has a verdict
 -- Returns what is not as usual: the ids that were not claimed, with null for counters, and those of jobs that have run
--- before, with theirs. All others were claimed and have run never: a row for each would cost as much as its update.
+-- before, with theirs. All others were claimed and have run never: a row for each would cost as much as its update. And
+-- one row without an id, whose first counter says how many were claimed: success is never inferred from silence.
 -- Locked rows are skipped: their tasks come again. Concurrent claims of one row: one wins.
 WITH free AS (
     SELECT id FROM {schema}.jobs
@@ -22,3 +23,5 @@ WITH free AS (
 SELECT given.id, mine.attempts, mine.recoveries, mine.interruptions
 FROM unnest($1::text::uuid[]) AS given (id) LEFT JOIN mine USING (id)
 WHERE mine.id IS NULL OR mine.attempts + mine.recoveries + mine.interruptions > 0
+UNION ALL
+SELECT NULL, count(*), NULL, NULL FROM mine

@@ -2,8 +2,9 @@
 -- arrays to send, and nothing to join them with.
 -- $1 uuid[] ids    $2 uuid[] tokens    $3 text[] results    $4 float8[] seconds that the run took; $1, $2, $4 as text
 -- $5 uuid[] claim tokens of which every job has a verdict
--- Returns the ids of what is not done by this: a row for each that is would cost a fifth of it. Locked rows are skipped:
--- get_row_status tells, and the caller repeats.
+-- Returns the ids of what is not done by this: a row for each that is would cost a fifth of it; and one row without an id,
+-- that says how many are done: success is never inferred from silence. Locked rows are skipped: get_row_status tells, and
+-- the caller repeats.
 WITH given AS (
     SELECT * FROM unnest($1::text::uuid[], $2::text::uuid[], $3::text[], $4::text::float8[]) AS given (id, token, result, seconds)
 ), locked AS (
@@ -26,4 +27,6 @@ WITH given AS (
 ), done AS (
     DELETE FROM {schema}.claimed WHERE token = ANY ($5)
 )
-SELECT id FROM given WHERE id NOT IN (SELECT id FROM completed)
+SELECT id, NULL AS count FROM given WHERE id NOT IN (SELECT id FROM completed)
+UNION ALL
+SELECT NULL, count(*) FROM completed

@@ -6,14 +6,12 @@ from typing import Any
 import pytest
 
 from tests.support.proxy import Proxy, through
+from tests.support.steps import make_claim, make_settle, make_submit
 from workqueue.core.bridge import Bridge
 from workqueue.core.queue import Keys, LeaseConnection, Queue, open_queue
 from workqueue.core.retry import RetryPolicy
-from workqueue.core.steps.claim import Claim
 from workqueue.core.steps.lease import Lease
 from workqueue.core.steps.piggyback import Piggyback
-from workqueue.core.steps.settle import Settle
-from workqueue.core.steps.submit import Submit
 from workqueue.core.store import JobStore, open_store
 
 
@@ -75,10 +73,10 @@ class Steps:
 
     def __init__(self, queue: Queue, store: JobStore | None) -> None:
         self.piggyback = Piggyback()
-        self.submit = Submit(queue, store, self.piggyback)
-        self.claim = Claim(queue, store, self.piggyback, "w")
+        self.submit = make_submit(queue, store, self.piggyback)
+        self.claim = make_claim(queue, store, self.piggyback, "w")
         policy = RetryPolicy(base_seconds=0.01, cap_seconds=0.02)
-        self.settle = Settle(queue, store, self.piggyback, policy, Random(1))
+        self.settle = make_settle(queue, store, self.piggyback, policy, Random(1))
 
 
 @pytest.fixture

@@ -8,14 +8,12 @@ from uuid_utils.compat import uuid7
 
 from tests.core.steps.conftest import Steps
 from tests.support.invariants import check_rows, tasks_in_redis
+from tests.support.steps import make_claim, make_recover, make_submit
 from tests.support.wait import until
 from workqueue.core.errors import LeaseLost, QueueUnavailable, StoreRefused, StoreUnavailable
 from workqueue.core.outcome import Complete, GiveBack
-from workqueue.core.steps.claim import Claim
 from workqueue.core.steps.piggyback import Piggyback
-from workqueue.core.steps.recover import Recover
 from workqueue.core.steps.settle import Ending
-from workqueue.core.steps.submit import Submit
 from workqueue.core.wire import Submission, decode_task
 
 FIVE = [Submission("x", b'{"n":%d}' % number, 0) for number in range(5)]
@@ -84,14 +82,14 @@ async def test_what_is_no_task_is_buried_whole_and_its_neighbours_go_on(steps, q
 
 
 async def test_a_foreign_task_that_postgres_cannot_store_is_buried_alone(steps, queue, psql, lease, monkeypatch):
-    adopt = steps.claim._store.adopt
+    adopt = steps.claim._claims._store.adopt
 
     async def refusing(tasks, *arguments, **options):
         if any(task.type == "bad" for _, task in tasks):
             raise StoreRefused("Postgres: no")
         return await adopt(tasks, *arguments, **options)
 
-    monkeypatch.setattr(steps.claim._store, "adopt", refusing)
+    monkeypatch.setattr(steps.claim._claims._store, "adopt", refusing)
     await queue.push([b'{"type":"x"}', b'{"type":"bad"}', b'{"type":"x"}'])
     assert len(await steps.claim.run_once(lease, 10)) == 2
     assert [entry["reason"] for entry in await dead(queue)] == ["Postgres: no"]
@@ -248,7 +246,7 @@ async def test_what_was_left_locked_by_an_unanswered_send_is_not_taken_for_a_cop
             raise StoreUnavailable("its answer was lost")
         return rows
 
-    steps.claim._store = _Wrapped(store, claim=first_is_lost)
+    steps.claim._claims._store = _Wrapped(store, claim=first_is_lost)
     assert await steps.claim.run_once(lease, 1) == []
     await psql("ROLLBACK")
     assert await steps.claim.audit(lease) == 2, "the task and the row"
@@ -274,7 +272,7 @@ async def test_a_task_that_was_taken_from_us_before_it_had_an_id_gets_no_row_fro
 
     async def too_late(*arguments):
         await queue.fence(lease.id, (await queue.lease_scores())[lease.id])
-        await Recover(queue, store, max_recoveries=3).run_once(lease.id)
+        await make_recover(queue, store, max_recoveries=3).run_once(lease.id)
         return await real(*arguments)
 
     steps.claim._queue = _Wrapped(queue, assign_ids=too_late)
@@ -386,7 +384,7 @@ async def test_an_adoption_whose_answer_was_cut_is_taken_over_by_the_claim_after
     await queue.push([b'{"type":"x"}'])
     await far_steps.claim.run_once(lease, 1)  # every statement is prepared
     await queue.push([b'{"type":"x"}'] * 5)
-    adopt, once = far_steps.claim._store.adopt, []
+    adopt, once = far_steps.claim._claims._store.adopt, []
 
     async def cut_off(*arguments, **options):
         if not once:
@@ -395,7 +393,7 @@ async def test_an_adoption_whose_answer_was_cut_is_taken_over_by_the_claim_after
             nursery.start_soon(_heal_when, postgres_proxy, psql, 6)
         return await adopt(*arguments, **options)
 
-    far_steps.claim._store.adopt = cut_off
+    far_steps.claim._claims._store.adopt = cut_off
     async with trio.open_nursery() as nursery:
         held = await far_steps.claim.run_once(lease, 10)
     assert len(held) == 5
@@ -405,7 +403,7 @@ async def test_an_adoption_whose_answer_was_cut_is_taken_over_by_the_claim_after
 
 
 async def test_an_adoption_that_arrives_after_its_repeat_is_taken_over_too(steps, queue, psql, lease, monkeypatch):
-    adopt, late = steps.claim._store.adopt, []
+    adopt, late = steps.claim._claims._store.adopt, []
 
     async def delayed(*arguments, **options):
         late.append((arguments, options))
@@ -414,7 +412,7 @@ async def test_an_adoption_that_arrives_after_its_repeat_is_taken_over_too(steps
         await adopt(*late[0][0], **late[0][1])
         return await adopt(*arguments, **options)
 
-    monkeypatch.setattr(steps.claim._store, "adopt", delayed)
+    monkeypatch.setattr(steps.claim._claims._store, "adopt", delayed)
     await queue.push([b'{"type":"x"}'])
     [held] = await steps.claim.run_once(lease, 1)
     assert len(late) == 2
@@ -478,8 +476,8 @@ async def _audited(steps, lease, queue, psql) -> bool:
 
 
 async def test_a_worker_whose_host_has_an_odd_name_claims_all_the_same(queue, store, lease):
-    claim = Claim(queue, store, Piggyback(), "h\udcfc\0st.7")
-    await Submit(queue, store, Piggyback()).run_batch([Submission("x", b"{}", 0)])
+    claim = make_claim(queue, store, Piggyback(), "h\udcfc\0st.7")
+    await make_submit(queue, store, Piggyback()).run_batch([Submission("x", b"{}", 0)])
     await queue.push([b'{"type":"foreign"}'])
     held = await claim.run_once(lease, 10)
     assert len(held) == 2

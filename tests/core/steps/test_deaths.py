@@ -10,15 +10,14 @@ import trio
 from tests.core.steps.conftest import Steps
 from tests.support.invariants import check_rows
 from tests.support.mortal import Killed, mortal
+from tests.support.steps import make_claim, make_recover, make_settle
 from workqueue.core.outcome import Complete, Fail, GiveBack, Retry, Verdict
 from workqueue.core.queue import Queue
 from workqueue.core.retry import RetryPolicy
-from workqueue.core.steps.claim import Claim
 from workqueue.core.steps.lease import ClaimedTask, Lease
 from workqueue.core.steps.outbox import OutboxRelay
 from workqueue.core.steps.piggyback import Piggyback
-from workqueue.core.steps.recover import Recover
-from workqueue.core.steps.settle import Ending, Settle
+from workqueue.core.steps.settle import Ending
 from workqueue.core.store import JobStore
 from workqueue.core.wire import Submission
 
@@ -28,7 +27,7 @@ CROSSINGS_MAX = 15
 async def bury_the_dead(queue: Queue, store: JobStore | None, lease: Lease) -> None:
     """What the other workers do: fence the lease, recover it, sweep."""
     await queue.fence(lease.id, (await queue.lease_scores())[lease.id])
-    await Recover(queue, store, max_recoveries=3).run_once(lease.id)
+    await make_recover(queue, store, max_recoveries=3).run_once(lease.id)
     if store is not None:
         await store._pool.fetch("UPDATE {schema}.outbox SET at = 'epoch'")
         await OutboxRelay(queue, store).run_once()
@@ -58,7 +57,7 @@ async def test_a_worker_may_die_at_each_step_of_a_claim(bridge, queue, rows, psq
         died = False
         try:
             dying = mortal(bridge, queue, rows, crossings, after=after)
-            await Claim(*dying, Piggyback(), "w").run_once(lease, 10)
+            await make_claim(*dying, Piggyback(), "w").run_once(lease, 10)
         except Killed:
             died = True
         await bury_the_dead(queue, rows, lease)
@@ -101,7 +100,7 @@ async def test_a_worker_may_die_at_each_step_of_a_settle(
         try:
             dying = mortal(bridge, queue, rows, crossings, after=after)
             policy = RetryPolicy(base_seconds=0.01, cap_seconds=0.02)
-            settle = Settle(*dying, Piggyback(), policy, Random(1))
+            settle = make_settle(*dying, Piggyback(), policy, Random(1))
             await settle.run_batch([Ending(item, verdict, 0.1) for item in held])
         except Killed:
             died = True
@@ -147,7 +146,7 @@ async def test_a_retry_and_the_recovery_of_its_lease_in_the_same_instant_count_o
 
         async with trio.open_nursery() as both:
             retry = partial(parts.settle.run_batch, [Ending(item, Retry("E", "failed"), 0.1) for item in held])
-            recover = partial(Recover(queue, rows, max_recoveries=3).run_once, lease.id)
+            recover = partial(make_recover(queue, rows, max_recoveries=3).run_once, lease.id)
             both.start_soon(later, retry, random.uniform(0, 0.008))
             both.start_soon(later, recover, random.uniform(0, 0.004))
         again = await claim_all(parts, queue, other)

@@ -9,9 +9,9 @@ from uuid_utils.compat import uuid7
 
 from tests.core.steps.conftest import Steps
 from tests.support.invariants import check_rows
+from tests.support.steps import make_recover
 from workqueue.core.outcome import Complete, Retry
 from workqueue.core.steps.outbox import OutboxRelay
-from workqueue.core.steps.recover import Recover
 from workqueue.core.steps.settle import Ending
 from workqueue.core.wire import Submission
 
@@ -62,7 +62,7 @@ async def test_fields_of_a_later_release_survive_everything(queue, store, psql, 
     assert held.task.extra == fields
     await queue._command("DEL", queue.keys.flight(second.id))
     await queue.fence(second.id, (await queue.lease_scores())[second.id])
-    await Recover(queue, store, max_recoveries=3).run_once(second.id)
+    await make_recover(queue, store, max_recoveries=3).run_once(second.id)
     await psql("UPDATE outbox SET at = 'epoch'")
     await OutboxRelay(queue, store).run_once()
     [held] = await claimed(steps, queue, third)

@@ -1,11 +1,12 @@
 """Whose rows the jobs of a queue have: noted once, asked for ever."""
 
+from tests.support.steps import make_installation
 from workqueue.core.steps.installation import Installation
 from workqueue.core.store import migrate, open_store
 
 
 async def look(queue, store) -> Installation:
-    found = Installation(queue, store)
+    found = make_installation(queue, store)
     await found.run_once()
     return found
 
@@ -41,7 +42,7 @@ async def test_another_database_is_refused_and_its_id_is_named(bridge, queue, st
 async def test_a_redis_that_lost_its_data_refuses_nobody_and_lets_nobody_in(queue, store):
     here = await look(queue, store)
     without = await look(queue, None)
-    running = Installation(queue, None)
+    running = make_installation(queue, None)
     await queue._command("DEL", queue.keys.rows)
     await running.run_once()
     assert running.may_work, "nothing is known: a Redis-only installation is none of ours"
@@ -69,7 +70,7 @@ async def test_what_stands_in_the_key_may_be_anything(queue, store):
 
 
 async def test_before_the_first_answer_nothing_may_be_done(queue):
-    assert not Installation(queue, None).may_work
+    assert not make_installation(queue, None).may_work
 
 
 async def test_each_installation_has_an_id_of_its_own_and_an_older_one_gets_it(bridge, postgres_dsn, database_schema):

@@ -12,12 +12,12 @@ import trio
 
 from tests.core.steps.conftest import Steps
 from tests.support.invariants import check_rows, tasks_in_redis
+from tests.support.steps import make_recover
 from tests.support.wait import until
 from workqueue.core.errors import StoreUnavailable
 from workqueue.core.outcome import Complete, GiveBack, Retry
 from workqueue.core.steps.lease import Lease
 from workqueue.core.steps.outbox import OutboxRelay
-from workqueue.core.steps.recover import Recover
 from workqueue.core.steps.redis_loss import RedisLoss
 from workqueue.core.steps.settle import Ending
 from workqueue.core.wire import Submission
@@ -55,7 +55,7 @@ async def test_a_claim_that_arrives_when_its_job_waits_for_a_retry_is_not_forgot
     # Its repeat was answered, the job ran and failed; now the first send takes the row. Had its claim been reckoned
     # settled, a statement that is late as well would delete it, and the row would be processing for ever, under nobody.
     [job_id] = await submitted(steps, 1)
-    steps.claim._store = late = Late(store, "claim")
+    steps.claim._claims._store = late = Late(store, "claim")
     [held] = await steps.claim.run_once(lease, 1)
     with steps.piggyback.outbox() as batches, steps.piggyback.claims() as tokens:
         pass  # on their way
@@ -95,7 +95,7 @@ async def test_a_recovery_that_arrives_late_adds_nothing_to_the_outbox_entry_tha
 
     late.delete_outbox = dropped_last  # type: ignore[attr-defined]
     assert len(raw) == 1
-    await Recover(queue, late, max_recoveries=3).run_once(lease.id)
+    await make_recover(queue, late, max_recoveries=3).run_once(lease.id)
     assert (await store.get(second)).state == "pending"
     await check_rows(queue, psql)
 
@@ -158,7 +158,7 @@ async def test_two_runs_of_one_job_that_end_in_one_batch_are_both_settled(queue,
     await submitted(steps, 3)
     old = await steps.claim.run_once(lease, 3)
     await fence(queue, lease)
-    await Recover(queue, rows, max_recoveries=3).run_once(lease.id)
+    await make_recover(queue, rows, max_recoveries=3).run_once(lease.id)
     new = await steps.claim.run_once(other, 3)
     assert [item.job_id for item in old] == [item.job_id for item in new]
     interrupted = [Ending(item, GiveBack(interrupted=True), 0.1) for item in old]

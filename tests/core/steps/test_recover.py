@@ -14,13 +14,14 @@ from tests.core.steps.conftest import Steps
 from tests.support.invariants import check_rows
 from tests.support.mortal import Killed, mortal
 from tests.support.proxy import Proxy
+from tests.support.steps import make_orphans, make_recover
 from tests.support.wait import until
 from workqueue.core.errors import StoreBusy
 from workqueue.core.outcome import Complete, GiveBack, Retry
 from workqueue.core.queue import Inspection, Queue
 from workqueue.core.steps.lease import ClaimedTask, Lease
 from workqueue.core.steps.outbox import OutboxRelay
-from workqueue.core.steps.recover import Orphans, Recover
+from workqueue.core.steps.recover import Recover
 from workqueue.core.steps.settle import Ending
 from workqueue.core.store import JobStore
 from workqueue.core.wire import Submission
@@ -35,7 +36,7 @@ def parts(queue: Queue, rows: JobStore | None) -> Steps:
 
 @pytest.fixture
 def recover(queue: Queue, rows: JobStore | None) -> Recover:
-    return Recover(queue, rows, max_recoveries=MAX)
+    return make_recover(queue, rows, max_recoveries=MAX)
 
 
 async def submitted(parts: Steps, count: int) -> list[UUID]:
@@ -156,7 +157,7 @@ async def test_a_late_outcome_of_the_old_run_is_refused(store, steps, queue, lea
     [job_id] = await submitted(steps, 1)
     [zombie] = await steps.claim.run_once(lease, 1)
     await fence(queue, lease)
-    await Recover(queue, store, max_recoveries=MAX).run_once(lease.id)
+    await make_recover(queue, store, max_recoveries=MAX).run_once(lease.id)
     [successor] = await steps.claim.run_once(other, 1)
     await steps.settle.run_batch([Ending(zombie, Complete(b'"old"'), 0.1)])
     assert (await store.get(job_id)).state == "processing", "the token refuses it"
@@ -170,7 +171,7 @@ async def test_a_job_that_a_person_wanted_to_end_ends(store, steps, queue, lease
     await steps.claim.run_once(lease, 1)
     await psql("UPDATE jobs SET cancel_at = now()")
     await fence(queue, lease)
-    await Recover(queue, store, max_recoveries=MAX).run_once(lease.id)
+    await make_recover(queue, store, max_recoveries=MAX).run_once(lease.id)
     assert (await store.get(job_id)).state == "cancelled"
 
 
@@ -181,7 +182,7 @@ async def test_what_was_in_no_flight_is_pushed_once(store, steps, queue, lease, 
     await steps.piggyback.clear(store)
     await queue._command("DEL", queue.keys.flight(lease.id))
     await fence(queue, lease)
-    await Recover(queue, store, max_recoveries=MAX).run_once(lease.id)
+    await make_recover(queue, store, max_recoveries=MAX).run_once(lease.id)
     assert len(await ready(queue)) == 10
     assert ids_of(await steps.claim.run_once(other, 10)) == ids
     assert await psql("SELECT * FROM outbox") == []
@@ -207,7 +208,7 @@ async def test_a_push_without_an_answer_is_not_repeated_and_the_outbox_entry_sta
 
     monkeypatch.setattr(far_queue, "push", cut_off)
     async with trio.open_nursery() as nursery:
-        await Recover(far_queue, store, max_recoveries=MAX).run_once(lease.id)
+        await make_recover(far_queue, store, max_recoveries=MAX).run_once(lease.id)
     assert len(pushes) == 1
     [entry] = await psql("SELECT ids FROM outbox")
     assert entry["ids"] == ids
@@ -222,8 +223,8 @@ async def test_the_outbox_entry_of_a_recovery_stays_when_redis_took_too_long(
     await steps.claim.run_once(lease, 3)
     await steps.piggyback.clear(store)
     await fence(queue, lease)
-    monkeypatch.setattr("workqueue.core.steps.recover.ANSWER_SECONDS", -1)
-    await Recover(queue, store, max_recoveries=MAX).run_once(lease.id)
+    monkeypatch.setattr("workqueue.core.steps.recover_rows.ANSWER_SECONDS", -1)
+    await make_recover(queue, store, max_recoveries=MAX).run_once(lease.id)
     [entry] = await psql("SELECT ids FROM outbox")
     assert entry["ids"] == ids
     assert len(await ready(queue)) == 3
@@ -279,10 +280,10 @@ async def test_the_recoverer_may_die_after_each_step(rows, bridge, queue, regist
         died = False
         try:
             dying = mortal(bridge, queue, rows, crossings, after=after)
-            await Recover(*dying, max_recoveries=MAX).run_once(lease.id)
+            await make_recover(*dying, max_recoveries=MAX).run_once(lease.id)
         except Killed:
             died = True
-        await Recover(queue, rows, max_recoveries=MAX).run_once(lease.id)
+        await make_recover(queue, rows, max_recoveries=MAX).run_once(lease.id)
         if rows is not None:  # what was in no flight waits for the sweep where its recoverer died before the push
             await swept(queue, rows)
         held = await parts.claim.run_once(other, 10)
@@ -308,7 +309,7 @@ async def test_two_recoverers_at_once_give_each_job_back_once(rows, queue, regis
     await fence(queue, lease)
     async with trio.open_nursery() as nursery:
         for _ in range(3):
-            nursery.start_soon(Recover(queue, rows, max_recoveries=MAX).run_once, lease.id)
+            nursery.start_soon(make_recover(queue, rows, max_recoveries=MAX).run_once, lease.id)
     held = await parts.claim.run_once(other, 500)
     assert sorted(ids_of(held)) == ids
     assert {item.counters.recoveries for item in held} == {1}
@@ -326,7 +327,7 @@ async def test_a_reply_that_is_lost_costs_nothing(
         proxy = (redis_proxy, postgres_proxy)[swallowed % 2]
         proxy.swallow_replies()
         async with trio.open_nursery() as recovering:
-            recovering.start_soon(Recover(far_queue, far_store, max_recoveries=MAX).run_once, lease.id)
+            recovering.start_soon(make_recover(far_queue, far_store, max_recoveries=MAX).run_once, lease.id)
             await proxy.replies_swallowed.wait()
             proxy.heal()
         await swept(queue, far_store)
@@ -366,11 +367,11 @@ async def test_what_happened_since_the_recoverer_looked_stays(parts, queue, rows
         if what == "finished":
             await parts.settle.run_batch([Ending(held[1], Complete(b"1"), 0.1)])
         else:
-            await Recover(queue, rows, max_recoveries=MAX).run_once(lease.id)
+            await make_recover(queue, rows, max_recoveries=MAX).run_once(lease.id)
             again.extend(await parts.claim.run_once(other, 2))
 
     look = "flight_tasks" if rows is None else "inspect"  # the last look before what decides
-    await Recover(HeldUp(queue, look, meanwhile), rows, max_recoveries=MAX).run_once(lease.id)
+    await make_recover(HeldUp(queue, look, meanwhile), rows, max_recoveries=MAX).run_once(lease.id)
     assert await queue.numbers(other.id) == {item.number for item in again}
     left = await parts.claim.run_once(other, 10)
     assert ids_of(left) == (ids[::2] if what == "finished" else ids[2:])
@@ -424,7 +425,7 @@ async def test_a_row_that_somebody_holds_is_recovered_with_the_others_when_it_is
     await psql("BEGIN")
     await psql("SELECT * FROM jobs WHERE id = $1 FOR UPDATE", ids[5])
     async with trio.open_nursery() as recovering:
-        recovering.start_soon(Recover(queue, store, max_recoveries=MAX).run_once, lease.id)
+        recovering.start_soon(make_recover(queue, store, max_recoveries=MAX).run_once, lease.id)
         if how == "waits":
             await until(partial(somebody_waits, psql))
             await psql("COMMIT")
@@ -446,7 +447,7 @@ async def test_rows_whose_owner_is_no_lease_are_found_in_two_looks(store, steps,
     now = [100.0]
     ids = await submitted(steps, 5)
     await steps.claim.run_once(lease, 5)
-    orphans = Orphans(queue, store, term_seconds=10, clock=lambda: now[0])
+    orphans = make_orphans(queue, store, term_seconds=10, clock=lambda: now[0])
     assert await orphans.run_once() == []
     await queue._command("DEL", queue.keys.leases, queue.keys.workers, queue.keys.flight(lease.id))
     assert await orphans.run_once() == []
@@ -454,7 +455,7 @@ async def test_rows_whose_owner_is_no_lease_are_found_in_two_looks(store, steps,
     assert await orphans.run_once() == [], "a lease that is being taken just now may look absent for a moment"
     now[0] += 0.2
     assert await orphans.run_once() == [lease.id]
-    await Recover(queue, store, max_recoveries=MAX).run_once(lease.id)
+    await make_recover(queue, store, max_recoveries=MAX).run_once(lease.id)
     await queue._command("DEL", queue.keys.ready)
     await steps.piggyback.clear(store)
     assert await orphans.run_once() == []
@@ -467,7 +468,7 @@ async def test_a_worker_of_another_queue_is_no_orphan_of_ours(store, queue, psql
     theirs = uuid7()
     await store.insert(uuid7(), "another", [(theirs, "x", "{}", 0)], [])
     await store.claim([theirs], uuid4(), queue="another", owner=uuid4(), worker="w", earlier=[], done_claims=[])
-    orphans = Orphans(queue, store, term_seconds=0)
+    orphans = make_orphans(queue, store, term_seconds=0)
     for _ in range(2):
         assert await orphans.run_once() == []
         await trio.sleep(0.01)
@@ -478,11 +479,11 @@ async def test_a_claim_that_arrives_after_the_recovery_is_found(store, steps, qu
     [job_id] = await submitted(steps, 1)
     await steps.claim.run_once(lease, 1)
     await fence(queue, lease)
-    recover = Recover(queue, store, max_recoveries=MAX)
+    recover = make_recover(queue, store, max_recoveries=MAX)
     await recover.run_once(lease.id)
     claim = partial(store.claim, queue=queue.name, owner=lease.id, worker="w", earlier=[], done_claims=[])
     assert await claim([job_id], uuid4())
-    orphans = Orphans(queue, store, term_seconds=0)
+    orphans = make_orphans(queue, store, term_seconds=0)
     await orphans.run_once()
     await trio.sleep(0.01)
     assert await orphans.run_once() == [lease.id]
@@ -497,11 +498,11 @@ async def test_a_flight_whose_lease_was_evicted_is_found_without_rows(queue, ste
     ids = await submitted_in_redis(parts, queue, 3)
     await parts.claim.run_once(lease, 3)
     await queue._command("DEL", queue.keys.leases)
-    orphans = Orphans(queue, None, term_seconds=0)
+    orphans = make_orphans(queue, None, term_seconds=0)
     await orphans.run_once()
     await trio.sleep(0.01)
     assert await orphans.run_once() == [lease.id]
-    await Recover(queue, None, max_recoveries=MAX).run_once(lease.id)
+    await make_recover(queue, None, max_recoveries=MAX).run_once(lease.id)
     assert [UUID(task["job_id"]) for task in await ready(queue)] == ids
     assert await orphans.run_once() == []
 
@@ -517,7 +518,7 @@ async def test_a_job_given_back_by_a_zombie_is_not_lost(store, steps, queue, lea
     [held] = await steps.claim.run_once(lease, 1)
     await fence(queue, lease)
     await steps.settle.run_batch([Ending(held, GiveBack(interrupted=True), 0.1)])
-    await Recover(queue, store, max_recoveries=MAX).run_once(lease.id)
+    await make_recover(queue, store, max_recoveries=MAX).run_once(lease.id)
     [again] = await steps.claim.run_once(other, 10)
     assert (again.job_id, again.counters.interruptions, again.counters.recoveries) == (job_id, 1, 0)
     await check_rows(queue, psql)
@@ -531,7 +532,7 @@ async def test_a_job_that_ends_while_the_recovery_waits_for_its_row_stays_ended(
     await psql("BEGIN")
     await psql("UPDATE jobs SET state = 'completed', result = '1', finished_at = now()")
     async with trio.open_nursery() as recovering:
-        recovering.start_soon(Recover(queue, store, max_recoveries=3).run_once, lease.id)
+        recovering.start_soon(make_recover(queue, store, max_recoveries=3).run_once, lease.id)
         await until(partial(somebody_waits, psql))
         await psql("COMMIT")
     assert (await store.get(job_id)).state == "completed"
@@ -546,5 +547,5 @@ async def test_a_task_that_leaves_the_flight_while_the_recovery_reads_is_pushed(
     async def the_zombie_acks() -> None:
         await queue.ack(lease.id, [held[0].number])
 
-    await Recover(HeldUp(queue, "flight_tasks", the_zombie_acks), store, max_recoveries=3).run_once(lease.id)
+    await make_recover(HeldUp(queue, "flight_tasks", the_zombie_acks), store, max_recoveries=3).run_once(lease.id)
     await check_rows(queue, psql)

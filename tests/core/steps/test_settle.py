@@ -227,7 +227,7 @@ async def test_redis_only_an_answer_that_was_cut_is_asked_for_again(far_queue, r
     steps = Steps(far_queue, None)
     await steps.submit.run_batch(HUNDRED[:1])
     [held] = await take(steps, lease, 1)
-    await steps.settle._queue.numbers(lease.id)  # connected
+    await steps.settle._endings._queue.numbers(lease.id)  # connected
     steps.settle._policy = RetryPolicy(base_seconds=3600)
     redis_proxy.swallow_replies()
     async with trio.open_nursery() as worker:

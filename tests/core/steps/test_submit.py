@@ -6,12 +6,12 @@ import trio
 from uuid_utils.compat import uuid7
 
 from tests.support.invariants import check_rows, tasks_in_redis
+from tests.support.steps import make_submit
 from tests.support.wait import until
 from workqueue.core.errors import EnqueueFailed, PersistFailed, StoreBusy, StoreUnavailable
 from workqueue.core.outcome import Retry
 from workqueue.core.steps.outbox import OutboxRelay
 from workqueue.core.steps.settle import Ending
-from workqueue.core.steps.submit import Submit
 from workqueue.core.wire import Submission, decode_task
 
 TEN = [Submission("x", b'{"n":%d}' % number, 3) for number in range(10)]
@@ -35,7 +35,7 @@ async def test_a_batch_becomes_rows_an_outbox_entry_and_tasks_and_the_next_batch
 async def test_without_postgres_each_task_has_an_id_all_the_same(queue):
     from workqueue.core.steps.piggyback import Piggyback
 
-    ids = await Submit(queue, None, Piggyback()).run_batch(TEN)
+    ids = await make_submit(queue, None, Piggyback()).run_batch(TEN)
     assert await tasks_in_redis(queue) == set(ids)
 
 

@@ -9,12 +9,12 @@ import trio
 from uuid_utils.compat import uuid7
 
 from tests.support.invariants import check_rows, tasks_in_redis
+from tests.support.steps import make_submit_once
 from tests.support.wait import until
 from workqueue.core.errors import EnqueueFailed, InvalidKey, KeyReused, PersistFailed, StoreUnavailable
 from workqueue.core.steps.expiry import PRUNE_MAX, PruneKeys
 from workqueue.core.steps.outbox import OutboxRelay
-from workqueue.core.steps.piggyback import Piggyback
-from workqueue.core.steps.submit import REFUSED, Submit
+from workqueue.core.steps.submit import REFUSED
 from workqueue.core.steps.submit_once import Keyed, SubmitOnce, keyed
 from workqueue.core.wire import Submission, decode_task
 
@@ -27,8 +27,7 @@ def item(key: str = "k", body: bytes = b"{}", *, payload: bytes = b"{}", retries
 
 def once(queue, store, ttl_seconds: float = DAY) -> SubmitOnce:
     """A producer of its own."""
-    piggyback = Piggyback()
-    return SubmitOnce(queue, store, piggyback, Submit(queue, store, piggyback), ttl_seconds=ttl_seconds)
+    return make_submit_once(queue, store, ttl_seconds=ttl_seconds)
 
 
 @pytest.fixture

@@ -14,12 +14,12 @@ from uuid_utils.compat import uuid7
 from tests.support.invariants import check_rows
 from tests.support.pgbouncer import MISSING, MODES, program, run_pgbouncer
 from tests.support.rows import open_psql
+from tests.support.steps import make_submit
 from tests.support.wait import until
 from tests.worker.processes import worker_process
 from workqueue.core.errors import StoreBusy, StoreRefused
 from workqueue.core.job import JobState
 from workqueue.core.steps.piggyback import Piggyback
-from workqueue.core.steps.submit import Submit
 from workqueue.core.store import Counters, Finish, JobStore, Requeue, migrate, open_store
 from workqueue.core.store.connecting import connect, target
 from workqueue.core.store.jobs import Checkpoint
@@ -162,7 +162,7 @@ async def test_a_session_of_our_own_is_told_from_one_that_is_shared(bridge, pool
 async def test_a_worker_behind_it_does_its_jobs(
     nursery, tmp_path: Path, pooled_dsn, pooled, psql, queue, redis_url, database_schema
 ):
-    await Submit(queue, pooled, Piggyback()).run_batch([Submission("quick", b"{}", 0)] * 200)
+    await make_submit(queue, pooled, Piggyback()).run_batch([Submission("quick", b"{}", 0)] * 200)
     variables = {"REDIS_URL": redis_url, "QUEUE_NAME": queue.name, "DATABASE_URL": pooled_dsn,
                  "DATABASE_SCHEMA": database_schema, "WORKER_CONCURRENCY": "20"}  # fmt: skip
     async with worker_process(nursery, tmp_path / "ledger", **variables) as worker:

@@ -174,7 +174,7 @@ async def test_without_the_program_a_job_is_not_started(children, monkeypatch):
 async def test_a_release_that_was_moved_away_is_no_failure_of_a_job(children, monkeypatch, tmp_path):
     monkeypatch.setattr(module, "_environ", lambda: {"PYTHONPATH": str(tmp_path)})
     monkeypatch.setattr(module, "COMMAND", (sys.executable, "-S", *module.COMMAND[1:]))
-    with pytest.raises(CannotStart, match=r"it ended at its start \(status 1\): .*No module named 'workqueue"):
+    with pytest.raises(CannotStart, match=r"it ended at its start \(status 1\): .*No module named 'workqueue'"):
         await children.run(document())
 
 

@@ -1,0 +1,223 @@
+"""Engine: the steps of one queue, chosen once: Redis only, or with rows in Postgres.
+
+Producer, worker, command line, benchmarks and clients get their steps here, and ask nowhere else which it is.
+"""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from random import Random
+from typing import Protocol
+from uuid import UUID
+
+from msgspec import Struct
+
+from workqueue.core.bridge import Bridge
+from workqueue.core.errors import StoreUnavailable
+from workqueue.core.queue import Queue, open_queue
+from workqueue.core.retry import RetryPolicy
+from workqueue.core.settings import Settings
+from workqueue.core.steps.claim import Claim, TaskClaims
+from workqueue.core.steps.claim_rows import RowClaims
+from workqueue.core.steps.dead_letters import Discards
+from workqueue.core.steps.dropped import Dropped
+from workqueue.core.steps.expiry import PruneKeys
+from workqueue.core.steps.installation import Installation, no_database
+from workqueue.core.steps.orphans import Orphans
+from workqueue.core.steps.outbox import OutboxRelay
+from workqueue.core.steps.piggyback import Piggyback
+from workqueue.core.steps.recover import Flight, Recover
+from workqueue.core.steps.recover_rows import RowRecovery
+from workqueue.core.steps.recover_tasks import TaskRecovery
+from workqueue.core.steps.redis_loss import LossCounts, RedisLoss
+from workqueue.core.steps.settle import Departures, Settle
+from workqueue.core.steps.settle_rows import RowEndings
+from workqueue.core.steps.settle_tasks import TaskEndings
+from workqueue.core.steps.submit import Submit, SubmitRows, SubmitTasks
+from workqueue.core.steps.submit_once import SubmitOnce, SubmitOnceRows, SubmitOnceTasks
+from workqueue.core.steps.until_answered import UntilAnswered
+from workqueue.core.store import JobStore, open_store
+
+PRUNE_SECONDS = 60.0  #: between two looks for idempotency keys that have expired
+
+
+class WorkerParts(Struct):
+    """What the steps of one worker share."""
+
+    name: str  #: of the worker, for people
+    policy: RetryPolicy
+    random: Random
+    dropped: Dropped
+
+
+class Upkeep(Struct):
+    """A step that each worker repeats."""
+
+    name: str
+    every_seconds: float
+    run_once: Callable[[], Awaitable[bool | None]]  #: True: there is more to do at once
+
+
+class Engine(Protocol):
+    """The steps of one queue. Each method makes new ones, but for what they share: the piggyback."""
+
+    @property
+    def queue(self) -> Queue: ...
+
+    @property
+    def store(self) -> JobStore | None:
+        """The rows, for pages that show them. Steps do not ask."""
+
+    @property
+    def installation(self) -> Installation: ...
+
+    @property
+    def submit(self) -> Submit: ...
+
+    def submit_once(self, *, ttl_seconds: float) -> SubmitOnce: ...
+
+    def claim(self, worker: WorkerParts, until_answered: UntilAnswered) -> Claim: ...
+
+    def settle(self, worker: WorkerParts, until_answered: UntilAnswered) -> Settle: ...
+
+    def recover(self, worker: WorkerParts, until_answered: UntilAnswered, *, max_recoveries: int) -> Recover: ...
+
+    def orphans(self, *, term_seconds: float) -> Orphans: ...
+
+    @property
+    def keeps_artifacts(self) -> bool: ...
+
+    @property
+    def loss(self) -> LossCounts: ...
+
+    async def rows_fault(self) -> str | None:
+        """What keeps rows from being written, and what to do; None: nothing does."""
+
+    def upkeep(self) -> list[Upkeep]:
+        """What is to be repeated besides promotion, fencing and recovery."""
+
+    async def look_for_loss(self) -> None:
+        """The first look, before anything is accepted: what it finds pending it takes for lost with Redis, because
+        nothing is known yet. Raises QueueUnavailable, StoreUnavailable."""
+
+    async def clear(self) -> None:
+        """Delete what no statement has taken along. Raises StoreUnavailable."""
+
+
+class TaskEngine:
+    """Redis only: the task is all there is."""
+
+    store = None
+    keeps_artifacts = False
+
+    def __init__(self, queue: Queue) -> None:
+        self.queue = queue
+        self.loss = LossCounts()
+        self.installation = Installation(queue, no_database)
+        self.submit: Submit = SubmitTasks(queue)
+        self._piggyback = Piggyback()
+
+    def submit_once(self, *, ttl_seconds: float) -> SubmitOnce:
+        return SubmitOnceTasks(self.queue, ttl_seconds=ttl_seconds)
+
+    def claim(self, worker: WorkerParts, until_answered: UntilAnswered) -> Claim:
+        return Claim(self.queue, TaskClaims(), Discards(self.queue, until_answered, worker.dropped), until_answered)
+
+    def settle(self, worker: WorkerParts, until_answered: UntilAnswered) -> Settle:
+        departures = Departures(self.queue, self._piggyback, worker.policy, worker.random, until_answered)
+        return Settle(TaskEndings(self.queue, departures, worker.dropped, until_answered))
+
+    def recover(self, worker: WorkerParts, until_answered: UntilAnswered, *, max_recoveries: int) -> Recover:
+        flight = Flight(self.queue, until_answered, worker.dropped)
+        return Recover(flight, TaskRecovery(flight, max_recoveries=max_recoveries))
+
+    def orphans(self, *, term_seconds: float) -> Orphans:
+        return Orphans(self.queue, term_seconds=term_seconds)
+
+    async def rows_fault(self) -> str | None:
+        return None
+
+    def upkeep(self) -> list[Upkeep]:
+        return []
+
+    async def look_for_loss(self) -> None:
+        """Engine.look_for_loss: what Redis has lost is known to no one."""
+
+    async def clear(self) -> None:
+        """Engine.clear: there is nothing."""
+
+
+class RowEngine:
+    """With Postgres: the row decides, a task is a hint."""
+
+    keeps_artifacts = True
+
+    def __init__(self, queue: Queue, store: JobStore) -> None:
+        self.queue = queue
+        self.store = store
+        self.piggyback = Piggyback()
+        self.loss = LossCounts()
+        self.installation = Installation(queue, store.installation)
+        self.submit = SubmitRows(queue, store, self.piggyback)
+
+    def submit_once(self, *, ttl_seconds: float) -> SubmitOnce:
+        return SubmitOnceRows(self.queue, self.store, self.piggyback, self.submit, ttl_seconds=ttl_seconds)
+
+    def claim(self, worker: WorkerParts, until_answered: UntilAnswered) -> Claim:
+        discards = Discards(self.queue, until_answered, worker.dropped)
+        rows = RowClaims(self.queue, self.store, self.piggyback, worker.name, discards, until_answered)
+        return Claim(self.queue, rows, discards, until_answered)
+
+    def settle(self, worker: WorkerParts, until_answered: UntilAnswered) -> Settle:
+        departures = Departures(self.queue, self.piggyback, worker.policy, worker.random, until_answered)
+        return Settle(RowEndings(self.queue, self.store, self.piggyback, departures, until_answered))
+
+    def recover(self, worker: WorkerParts, until_answered: UntilAnswered, *, max_recoveries: int) -> Recover:
+        flight = Flight(self.queue, until_answered, worker.dropped)
+        return Recover(flight, RowRecovery(flight, self.store, max_recoveries=max_recoveries))
+
+    def orphans(self, *, term_seconds: float) -> Orphans:
+        async def owners() -> set[UUID]:
+            return await self.store.owners(self.queue.name)
+
+        return Orphans(self.queue, owners, term_seconds=term_seconds)
+
+    async def rows_fault(self) -> str | None:
+        try:
+            await self.store.check()
+        except StoreUnavailable as error:
+            return f"{str(error).rstrip('.')}. Check DATABASE_URL and that the server runs"
+        return self.store.complaint
+
+    def upkeep(self) -> list[Upkeep]:
+        return [
+            Upkeep("outbox", 2.0, OutboxRelay(self.queue, self.store).run_once),
+            Upkeep("idempotency keys", PRUNE_SECONDS, PruneKeys(self.store).run_once),
+            Upkeep("piggyback", 1.0, self.clear),
+            Upkeep("loss", 1.0, RedisLoss(self.queue, self.store, self.loss).run_once),
+        ]
+
+    async def look_for_loss(self) -> None:
+        """Engine.look_for_loss."""
+        await RedisLoss(self.queue, self.store).run_once()
+
+    async def clear(self) -> None:
+        """Engine.clear."""
+        await self.piggyback.clear(self.store)
+
+
+def engine_of(queue: Queue, store: JobStore | None) -> Engine:
+    """The one place that chooses."""
+    return TaskEngine(queue) if store is None else RowEngine(queue, store)
+
+
+@asynccontextmanager
+async def open_engine(bridge: Bridge, settings: Settings, queue_name: str | None = None) -> AsyncIterator[Engine]:
+    """The engine of `settings`; `queue_name` instead of theirs. Connects with the first trip."""
+    async with AsyncExitStack() as stack:
+        name = queue_name or settings.queue_name
+        queue = await stack.enter_async_context(open_queue(bridge, settings.redis_url, name))
+        store: JobStore | None = None
+        if settings.database_url:
+            opened = open_store(bridge, settings.database_url, settings.database_schema)
+            store = await stack.enter_async_context(opened)
+        yield engine_of(queue, store)
