@@ -11,7 +11,7 @@ from benchmarks.results import Figure, Sample
 from benchmarks.servers import Servers
 from workqueue.core.wire import Task, encode_task
 from workqueue.services.bench.drain import drain, handlers, open_worker, until_done
-from workqueue.services.bench.place import PAYLOAD, Place, open_place
+from workqueue.services.bench.sandbox import PAYLOAD, Sandbox, open_sandbox
 
 CONCURRENCIES = (2, 100, 1000)
 JOBS, ROWS, FAILURES, SLEEPS = 100_000, 60_000, 60_000, 20_000
@@ -57,8 +57,8 @@ async def _measure(servers: Servers) -> dict[str, Sample]:
         samples[SUBMIT_ROWS] = submitted
     _, samples[FAIL] = await _one(servers, "fails", servers.jobs(FAILURES), 2)
     _, samples[SLEEP] = await _one(servers, "sleeps", servers.jobs(SLEEPS), 1000)
-    async with open_place(servers.redis_url, None, concurrency=2) as place:
-        samples |= await _depth(servers, place)
+    async with open_sandbox(servers.redis_url, None, concurrency=2) as sandbox:
+        samples |= await _depth(servers, sandbox)
     return samples
 
 
@@ -66,15 +66,15 @@ async def _one(
     servers: Servers, job_type: str, jobs: int, concurrency: int, *, rows: bool = False
 ) -> tuple[Sample, Sample]:
     database = servers.database_url if rows else None
-    async with open_place(servers.redis_url, database, concurrency=concurrency) as place:
+    async with open_sandbox(servers.redis_url, database, concurrency=concurrency) as sandbox:
         begun = trio.current_time()
-        await place.submit(job_type, jobs)
+        await sandbox.submit(job_type, jobs)
         submitted = Sample(jobs / (trio.current_time() - begun))
-        rate = await drain(place, jobs)
+        rate = await drain(sandbox, jobs)
     return submitted, Sample(rate.per_second, rate.cpu_us)
 
 
-async def _depth(servers: Servers, place: Place) -> dict[str, Sample]:
+async def _depth(servers: Servers, sandbox: Sandbox) -> dict[str, Sample]:
     """The same worker, the same jobs, from a short list and from a long one.
 
     Redis rewrites its append-only file each time that it has doubled, and a child of it that writes a million tasks
@@ -82,16 +82,16 @@ async def _depth(servers: Servers, place: Place) -> dict[str, Sample]:
     """
     shallow, deep, deep_done = servers.jobs(SHALLOW), servers.jobs(DEEP), servers.jobs(DEEP_DONE)
     await trio.to_thread.run_sync(_rewrite, servers)
-    async with open_worker(place, handlers()) as worker:
+    async with open_worker(sandbox, handlers()) as worker:
         seconds = 0.0
         for _ in range(SHALLOW_TIMES):
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(_push, place, shallow)
+                nursery.start_soon(_push, sandbox, shallow)
                 rate = await until_done(worker, shallow)
             seconds += shallow / rate.per_second
-    await _push(place, deep)
+    await _push(sandbox, deep)
     await trio.to_thread.run_sync(_rewrite, servers)
-    async with open_worker(place, handlers()) as worker:
+    async with open_worker(sandbox, handlers()) as worker:
         rate = await until_done(worker, deep_done)
     return {SHALLOW_RATE: Sample(SHALLOW_TIMES * shallow / seconds), DEEP_RATE: Sample(rate.per_second)}
 
@@ -109,8 +109,8 @@ def _wait_for_rewrite(redis: "Redis") -> None:
         time.sleep(0.05)
 
 
-async def _push(place: Place, jobs: int) -> None:
-    """As a external program does it: 1,000,000 tasks in some seconds."""
+async def _push(sandbox: Sandbox, jobs: int) -> None:
+    """As an external program does it: 1,000,000 tasks in some seconds."""
     for begin in range(0, jobs, 5000):
         tasks = [encode_task(Task("noop", PAYLOAD, job_id=uuid7())) for _ in range(min(5000, jobs - begin))]
-        await place.queue.push(tasks)
+        await sandbox.queue.push(tasks)

@@ -70,7 +70,7 @@ async def _by_itself(bridge: Bridge, redis_url: str, store: JobStore, rows: int)
         await RedisLoss(queue, store).run_once()
         await store._pool.fetch_slowly(FILL, name, PAYLOAD, rows, seconds=600)
         await store._pool.fetch("UPDATE {schema}.redis_checkpoints SET at = 'epoch'")
-        worker, stop, ready = Worker(settings, queue, store, registry), trio.Event(), trio.Event()
+        worker, stop, ready = Worker(settings, engine_of(queue, store), registry), trio.Event(), trio.Event()
         nursery.start_soon(worker.run, stop.wait, trio.sleep_forever, ready.set)
         await ready.wait()
         accepted = [0]

@@ -15,10 +15,10 @@ from uuid_utils.compat import uuid7
 from benchmarks.processes import end, process, producer, resident_bytes
 from benchmarks.results import Figure, Sample
 from benchmarks.servers import Servers
-from workqueue.core.queue.keys import Keys
+from workqueue.core.queue import Keys
 from workqueue.core.wire import Task, encode_task
 from workqueue.services.bench.latency import percentiles
-from workqueue.services.bench.place import PAYLOAD
+from workqueue.services.bench.sandbox import PAYLOAD
 
 LATENCIES = 300
 SPINS, NOOPS, SHARE_AT = 6000, 120_000, (0.85, 0.15)

@@ -5,15 +5,13 @@ from typing import Generic, TypeVar
 
 import trio
 
+from workqueue.core.errors import BatchFailed
+
 T = TypeVar("T")
 R = TypeVar("R")
 
 
-class BatchFailed(Exception):
-    """The trip that carried this item failed; `__cause__` says why."""
-
-
-class _Slot(Generic[T, R]):
+class _Entry(Generic[T, R]):
     def __init__(self, item: T, size: int) -> None:
         self.item = item
         self.size = size
@@ -24,9 +22,9 @@ class _Slot(Generic[T, R]):
 
 
 class Batcher(Generic[T, R]):
-    """No timer: a batch is whatever has gathered while the trip before it was under way.
+    """Without a timer: a batch is all items that came while the trip before it was under way.
 
-    Mutable state: the channel of slots, filled by `submit` and emptied by `run`, and the slot that did not fit into
+    Mutable state: the channel of entries, filled by `submit` and emptied by `run`, and the entry that did not fit into
     the last batch, touched by `run` alone.
     """
 
@@ -47,8 +45,8 @@ class Batcher(Generic[T, R]):
         self._batch_max = batch_max
         self._bytes_max = bytes_max
         self._size = size
-        self._enter, self._exit = trio.open_memory_channel[_Slot[T, R]](waiting_max)
-        self._kept: _Slot[T, R] | None = None
+        self._enter, self._exit = trio.open_memory_channel[_Entry[T, R]](waiting_max)
+        self._kept: _Entry[T, R] | None = None
 
     async def submit(self, item: T, *, enter_seconds: float = float("inf")) -> R:
         """Wait until `item` has made its trip.
@@ -57,77 +55,77 @@ class Batcher(Generic[T, R]):
         `flush` returned for this item, and trio.BrokenResourceError when the batcher has ended.
         Cancelled before its trip began: nothing happens. During it: the trip goes on, only its result is lost to us.
         """
-        slot: _Slot[T, R] = _Slot(item, self._size(item))
+        entry: _Entry[T, R] = _Entry(item, self._size(item))
         try:
-            self._enter.send_nowait(slot)
+            self._enter.send_nowait(entry)
         except trio.WouldBlock:
             with trio.fail_after(enter_seconds):
-                await self._enter.send(slot)  # bounded: where there is no room, the caller waits
+                await self._enter.send(entry)  # bounded: where there is no room, the caller waits
         try:
-            await slot.done.wait()
+            await entry.done.wait()
         except trio.Cancelled:
-            slot.gone = True
+            entry.gone = True
             raise
-        if slot.error is not None:  # a fresh exception each: tasks that share one garble its traceback
-            if isinstance(slot.error, trio.BrokenResourceError):
+        if entry.error is not None:  # a fresh exception each: tasks that share one garble its traceback
+            if isinstance(entry.error, trio.BrokenResourceError):
                 raise trio.BrokenResourceError("the batcher has ended")
-            raise BatchFailed("batch not written") from slot.error
-        if isinstance(slot.result, Exception):
-            raise slot.result
-        return slot.result
+            raise BatchFailed("batch not written") from entry.error
+        if isinstance(entry.result, Exception):
+            raise entry.result
+        return entry.result
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Make trips until cancelled. Whoever still waits then is told."""
+        """Make trips until cancelled. Callers that still wait then get trio.BrokenResourceError."""
         task_status.started()
         with self._exit:
             try:
                 while True:
-                    slots = await self._gather()
-                    if slots:
-                        await self._trip(slots)
-            finally:  # whoever still waits must not wait for ever
+                    entries = await self._gather()
+                    if entries:
+                        await self._trip(entries)
+            finally:  # no caller may wait for ever
                 ended = trio.BrokenResourceError("the batcher has ended")
                 if self._kept is not None:
                     _refuse([self._kept], ended)
-                while (slot := self._next()) is not None:
-                    _refuse([slot], ended)
+                while (entry := self._next()) is not None:
+                    _refuse([entry], ended)
 
-    async def _gather(self) -> list[_Slot[T, R]]:
+    async def _gather(self) -> list[_Entry[T, R]]:
         first = self._kept or await self._exit.receive()
         self._kept = None
-        slots = [] if first.gone else [first]
+        entries = [] if first.gone else [first]
         size = first.size
-        while len(slots) < self._batch_max and (slot := self._next()) is not None:
-            if slot.gone:
+        while len(entries) < self._batch_max and (entry := self._next()) is not None:
+            if entry.gone:
                 continue
-            if slots and size + slot.size > self._bytes_max:
-                self._kept = slot
+            if entries and size + entry.size > self._bytes_max:
+                self._kept = entry
                 break
-            slots.append(slot)
-            size += slot.size
-        return slots
+            entries.append(entry)
+            size += entry.size
+        return entries
 
-    def _next(self) -> _Slot[T, R] | None:
+    def _next(self) -> _Entry[T, R] | None:
         try:
             return self._exit.receive_nowait()
         except (trio.WouldBlock, trio.EndOfChannel):
             return None
 
-    async def _trip(self, slots: list[_Slot[T, R]]) -> None:
+    async def _trip(self, entries: list[_Entry[T, R]]) -> None:
         try:
-            results = await self._flush([slot.item for slot in slots])
-            for slot, result in zip(slots, results, strict=True):
-                slot.result = result  # type: ignore[assignment]  # an exception is told apart by submit
+            results = await self._flush([entry.item for entry in entries])
+            for entry, result in zip(entries, results, strict=True):
+                entry.result = result  # type: ignore[assignment]  # an exception is told apart by submit
         except BaseException as error:
-            _refuse(slots, error)
+            _refuse(entries, error)
             if not isinstance(error, Exception):
-                raise  # Cancelled: nobody is left waiting, and we end
+                raise  # Cancelled: no caller is left waiting
         else:
-            for slot in slots:
-                slot.done.set()
+            for entry in entries:
+                entry.done.set()
 
 
-def _refuse(slots: "list[_Slot[T, R]]", error: BaseException) -> None:
-    for slot in slots:
-        slot.error = error
-        slot.done.set()
+def _refuse(entries: "list[_Entry[T, R]]", error: BaseException) -> None:
+    for entry in entries:
+        entry.error = error
+        entry.done.set()

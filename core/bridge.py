@@ -15,8 +15,8 @@ Ts = TypeVarTuple("Ts")
 
 log = logging.getLogger(__name__)
 
-NO_THREAD = "can't start new thread"  #: what Python says where the machine gives none
-CALLBACKS_MAX = 64  #: of asyncio, that are run in one turn of Trio's loop
+NO_THREAD = "can't start new thread"  #: the text of Python's error where the machine gives no thread
+CALLBACKS_MAX = 64  #: of asyncio's callbacks that are run in one turn of Trio's loop
 
 
 class Bridge:
@@ -28,8 +28,8 @@ class Bridge:
 
     def __init__(self, loop: trio_asyncio.TrioEventLoop) -> None:
         self._loop = loop
-        # What runs in asyncio gets the context variables that were there at the start, not those of the caller: each
-        # limit of time leaves a timer behind that lasts until it is due, and would keep a whole request for so long
+        # asyncio code gets the context variables of the start, not those of the caller: each limit of time leaves a
+        # timer behind that lasts until it is due, and would keep a whole request in memory for so long
         # (12 KiB each; a producer that was read 700 times a second held 150 MB of them).
         self._context = contextvars.copy_context()
 
@@ -63,10 +63,10 @@ async def open_bridge() -> AsyncIterator[Bridge]:
 
 
 def _run_all_that_is_ready(loop: Any) -> None:
-    """Let the loop run its callbacks as asyncio does: all that are ready, and then the others' turn.
+    """Let the loop run its callbacks as asyncio does: all that are ready, then Trio's other tasks.
 
     trio-asyncio runs one in a turn of Trio's loop, under a cancel scope of its own; a trip to Redis makes seven. Its
-    method is private, so `test_bridge.py` tells when another version has it no longer.
+    method is private: pyproject.toml bounds the version, and test_bridge.py fails where it is gone.
     """
     run_one = loop._main_loop_one
 
@@ -80,9 +80,9 @@ def _run_all_that_is_ready(loop: Any) -> None:
 
 
 def _log_stray_error(loop: Any, context: dict[str, Any]) -> None:
-    """Instead of asyncio's default handler, which ended in a hang under trio-asyncio: a line, and we go on."""
+    """Log the error and go on. asyncio's default handler ended in a hang under trio-asyncio."""
     error = context.get("exception")
-    if isinstance(error, OSError | TimeoutError):  # an outage, met by a task of a library's own; others tell of it
+    if isinstance(error, OSError | TimeoutError):  # an outage, met by a library's own task; the watch logs it
         log.debug("asyncio: %s: %s", context.get("message"), error)
     else:
         log.warning("asyncio: %s", context.get("message"), exc_info=error)

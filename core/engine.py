@@ -12,11 +12,10 @@ from uuid import UUID
 from msgspec import Struct
 
 from workqueue.core.bridge import Bridge
-from workqueue.core.errors import StoreUnavailable
+from workqueue.core.errors import JobsNotStored, StoreUnavailable
 from workqueue.core.queue import Queue, open_queue
 from workqueue.core.retry import RetryPolicy
 from workqueue.core.settings import Settings
-from workqueue.core.steps.again import Again, Alive
 from workqueue.core.steps.claim import Claim, TaskClaims
 from workqueue.core.steps.claim_rows import RowClaims
 from workqueue.core.steps.dead_letters import Discards
@@ -35,6 +34,7 @@ from workqueue.core.steps.settle_rows import RowEndings
 from workqueue.core.steps.settle_tasks import TaskEndings
 from workqueue.core.steps.submit import Submit, SubmitRows, SubmitTasks
 from workqueue.core.steps.submit_once import SubmitOnce, SubmitOnceRows, SubmitOnceTasks
+from workqueue.core.steps.until_answered import UntilAnswered
 from workqueue.core.store import JobStore, open_store
 
 PRUNE_SECONDS = 60.0  #: between two looks for idempotency keys that have expired
@@ -54,7 +54,7 @@ class Upkeep(Struct):
 
     name: str
     every_seconds: float
-    start: Callable[[Alive], Callable[[], Awaitable[bool | None]]]  #: makes the step; True: there is more to do at once
+    run_once: Callable[[], Awaitable[bool | None]]  #: True: there is more to do at once
 
 
 class Engine(Protocol):
@@ -64,8 +64,11 @@ class Engine(Protocol):
     def queue(self) -> Queue: ...
 
     @property
-    def store(self) -> JobStore | None:
-        """The rows, for pages that show them. Steps do not ask."""
+    def keeps_rows(self) -> bool:
+        """Do jobs have rows, with ids that can be asked for, results and artifacts?"""
+
+    def rows(self) -> JobStore:
+        """The rows, for readers. Raises JobsNotStored."""
 
     @property
     def installation(self) -> Installation: ...
@@ -75,16 +78,13 @@ class Engine(Protocol):
 
     def submit_once(self, *, ttl_seconds: float) -> SubmitOnce: ...
 
-    def claim(self, worker: WorkerParts, again: Again) -> Claim: ...
+    def claim(self, worker: WorkerParts, until_answered: UntilAnswered) -> Claim: ...
 
-    def settle(self, worker: WorkerParts, again: Again) -> Settle: ...
+    def settle(self, worker: WorkerParts, until_answered: UntilAnswered) -> Settle: ...
 
-    def recover(self, worker: WorkerParts, again: Again, *, max_recoveries: int) -> Recover: ...
+    def recover(self, worker: WorkerParts, until_answered: UntilAnswered, *, max_recoveries: int) -> Recover: ...
 
     def orphans(self, *, term_seconds: float) -> Orphans: ...
-
-    @property
-    def keeps_artifacts(self) -> bool: ...
 
     @property
     def loss(self) -> LossCounts: ...
@@ -106,8 +106,7 @@ class Engine(Protocol):
 class TaskEngine:
     """Redis only: the task is all there is."""
 
-    store = None
-    keeps_artifacts = False
+    keeps_rows = False
 
     def __init__(self, queue: Queue) -> None:
         self.queue = queue
@@ -116,18 +115,21 @@ class TaskEngine:
         self.submit: Submit = SubmitTasks(queue)
         self._piggyback = Piggyback()
 
+    def rows(self) -> JobStore:
+        raise JobsNotStored("jobs are stored only with DATABASE_URL")
+
     def submit_once(self, *, ttl_seconds: float) -> SubmitOnce:
         return SubmitOnceTasks(self.queue, ttl_seconds=ttl_seconds)
 
-    def claim(self, worker: WorkerParts, again: Again) -> Claim:
-        return Claim(self.queue, TaskClaims(), Discards(self.queue, again, worker.dropped), again)
+    def claim(self, worker: WorkerParts, until_answered: UntilAnswered) -> Claim:
+        return Claim(self.queue, TaskClaims(), Discards(self.queue, until_answered, worker.dropped), until_answered)
 
-    def settle(self, worker: WorkerParts, again: Again) -> Settle:
-        departures = Departures(self.queue, self._piggyback, worker.policy, worker.random, again)
-        return Settle(TaskEndings(self.queue, departures, worker.dropped, again))
+    def settle(self, worker: WorkerParts, until_answered: UntilAnswered) -> Settle:
+        departures = Departures(self.queue, self._piggyback, worker.policy, worker.random, until_answered)
+        return Settle(TaskEndings(self.queue, departures, worker.dropped, until_answered))
 
-    def recover(self, worker: WorkerParts, again: Again, *, max_recoveries: int) -> Recover:
-        flight = Flight(self.queue, again, worker.dropped)
+    def recover(self, worker: WorkerParts, until_answered: UntilAnswered, *, max_recoveries: int) -> Recover:
+        flight = Flight(self.queue, until_answered, worker.dropped)
         return Recover(flight, TaskRecovery(flight, max_recoveries=max_recoveries))
 
     def orphans(self, *, term_seconds: float) -> Orphans:
@@ -149,7 +151,7 @@ class TaskEngine:
 class RowEngine:
     """With Postgres: the row decides, a task is a hint."""
 
-    keeps_artifacts = True
+    keeps_rows = True
 
     def __init__(self, queue: Queue, store: JobStore) -> None:
         self.queue = queue
@@ -159,20 +161,23 @@ class RowEngine:
         self.installation = Installation(queue, store.installation)
         self.submit = SubmitRows(queue, store, self.piggyback)
 
+    def rows(self) -> JobStore:
+        return self.store
+
     def submit_once(self, *, ttl_seconds: float) -> SubmitOnce:
         return SubmitOnceRows(self.queue, self.store, self.piggyback, self.submit, ttl_seconds=ttl_seconds)
 
-    def claim(self, worker: WorkerParts, again: Again) -> Claim:
-        discards = Discards(self.queue, again, worker.dropped)
-        rows = RowClaims(self.queue, self.store, self.piggyback, worker.name, discards, again)
-        return Claim(self.queue, rows, discards, again)
+    def claim(self, worker: WorkerParts, until_answered: UntilAnswered) -> Claim:
+        discards = Discards(self.queue, until_answered, worker.dropped)
+        rows = RowClaims(self.queue, self.store, self.piggyback, worker.name, discards, until_answered)
+        return Claim(self.queue, rows, discards, until_answered)
 
-    def settle(self, worker: WorkerParts, again: Again) -> Settle:
-        departures = Departures(self.queue, self.piggyback, worker.policy, worker.random, again)
-        return Settle(RowEndings(self.queue, self.store, self.piggyback, departures, again))
+    def settle(self, worker: WorkerParts, until_answered: UntilAnswered) -> Settle:
+        departures = Departures(self.queue, self.piggyback, worker.policy, worker.random, until_answered)
+        return Settle(RowEndings(self.queue, self.store, self.piggyback, departures, until_answered))
 
-    def recover(self, worker: WorkerParts, again: Again, *, max_recoveries: int) -> Recover:
-        flight = Flight(self.queue, again, worker.dropped)
+    def recover(self, worker: WorkerParts, until_answered: UntilAnswered, *, max_recoveries: int) -> Recover:
+        flight = Flight(self.queue, until_answered, worker.dropped)
         return Recover(flight, RowRecovery(flight, self.store, max_recoveries=max_recoveries))
 
     def orphans(self, *, term_seconds: float) -> Orphans:
@@ -190,10 +195,10 @@ class RowEngine:
 
     def upkeep(self) -> list[Upkeep]:
         return [
-            Upkeep("outbox", 2.0, lambda alive: OutboxRelay(self.queue, self.store, alive).run_once),
-            Upkeep("idempotency keys", PRUNE_SECONDS, lambda alive: PruneKeys(self.store).run_once),
-            Upkeep("piggyback", 1.0, lambda alive: self.clear),
-            Upkeep("loss", 1.0, lambda alive: RedisLoss(self.queue, self.store, alive, self.loss).run_once),
+            Upkeep("outbox", 2.0, OutboxRelay(self.queue, self.store).run_once),
+            Upkeep("idempotency keys", PRUNE_SECONDS, PruneKeys(self.store).run_once),
+            Upkeep("piggyback", 1.0, self.clear),
+            Upkeep("loss", 1.0, RedisLoss(self.queue, self.store, self.loss).run_once),
         ]
 
     async def look_for_loss(self) -> None:

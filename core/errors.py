@@ -1,4 +1,8 @@
-"""Everything that WorkQueue raises on purpose. Knows no HTTP: services/producer/errors.py maps these to answers."""
+"""Every error that core/ raises on purpose. Knows no HTTP: services/producer/errors.py maps these to answers.
+
+An error of one service alone (a port in use, an embedded server that does not start) stands beside its code, and is a
+WorkQueueError too.
+"""
 
 
 class WorkQueueError(Exception):
@@ -21,6 +25,22 @@ class QueueUnavailable(WorkQueueError):
     """Redis did not answer; whether the command took effect is unknown."""
 
 
+class NeedsOperator(QueueUnavailable):
+    """Redis answers, and does not do what we need; the text says what an operator has to do."""
+
+
+class KeyOfAnotherType(NeedsOperator):
+    """A key of the queue holds another type; nothing was done."""
+
+
+class Refused(NeedsOperator):
+    """Redis does not let this user run a command, or does not know it."""
+
+
+class UnknownReply(NeedsOperator):
+    """Redis answered with an error that core/queue/outages.py does not know: another server, or a fault of ours."""
+
+
 class StoreUnavailable(WorkQueueError):
     """Postgres did not answer; whether the statement took effect is unknown (116 of 119 cancelled INSERTs had)."""
 
@@ -38,7 +58,11 @@ class EnqueueFailed(WorkQueueError):
 
 
 class PersistFailed(WorkQueueError):
-    """The task was not accepted: its row was not written, or nobody knows."""
+    """The task was not accepted: its row was not written, or that is unknown."""
+
+
+class BatchFailed(WorkQueueError):
+    """The trip that carried this item of a batch failed; `__cause__` says why."""
 
 
 class KeyReused(WorkQueueError):
@@ -47,6 +71,10 @@ class KeyReused(WorkQueueError):
 
 class InvalidKey(WorkQueueError):
     """The idempotency key of a request cannot be one."""
+
+
+class JobsNotStored(WorkQueueError):
+    """There is no DATABASE_URL, and so no rows to read."""
 
 
 class LeaseLost(WorkQueueError):

@@ -2,26 +2,24 @@
 
 import re
 from collections.abc import Mapping
-from ipaddress import IPv6Address
 from typing import Annotated, Any
-from urllib.parse import parse_qsl, quote, unquote, urlsplit
+from urllib.parse import quote, urlsplit
 
 import msgspec
 from msgspec import Meta, Struct
 
-from workqueue.core import database_url
+from workqueue.core import database_url, redis_url
 from workqueue.core.errors import InvalidSettings
 
 Port = Annotated[int, Meta(ge=0, le=65535)]
 
-REDIS_SCHEMES = ("redis", "rediss", "unix", "redis+sentinel", "rediss+sentinel", "redis+cluster", "rediss+cluster")
 TRUE, FALSE = {"1", "t", "true"}, {"0", "f", "false"}
 
 
 class Settings(Struct, frozen=True, kw_only=True):
-    """What the environment says. Field name = variable name in lower case; units in the comments."""
+    """The settings of the environment. Field name = variable name in lower case; units in the comments."""
 
-    redis_url: str = "redis://localhost:6379"  #: put together from REDIS_ADDR and its companions where it is not set
+    redis_url: str = "redis://localhost:6379"  #: built from REDIS_ADDR and the variables beside it where it is not set
     database_url: str | None = None
     database_schema: Annotated[str, Meta(pattern=r"^[a-z_][a-z0-9_]{0,62}\Z")] = "workqueue"
     queue_name: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.:-]{1,128}\Z")] = "workqueue:jobs"
@@ -63,7 +61,7 @@ class Settings(Struct, frozen=True, kw_only=True):
 
 
 def _parts(text: str | None) -> list[str]:
-    """What commas separate."""
+    """The parts that commas separate."""
     return [part.strip() for part in (text or "").split(",") if part.strip()]
 
 
@@ -86,15 +84,13 @@ LOG_LEVELS = ("debug", "info", "warning", "error")
 
 def load_settings(environ: Mapping[str, str]) -> Settings:
     """Read what is set (empty counts as unset); raise InvalidSettings with every fault, not only the first."""
-    values: dict[str, object] = {}
-    faults: list[str] = []
+    read = _Reader(environ)
     for field in msgspec.structs.fields(Settings):
-        if field.name in {"redis_url", "database_url", "producer_port", "worker_port"}:
-            continue
-        _read(environ, field.name.upper(), field.type, field.name, values, faults)
+        if field.name not in {"redis_url", "database_url", "producer_port", "worker_port"}:
+            read.variable(field.name.upper(), field.type, field.name)
     for name in ("producer_port", "worker_port"):
-        variable = name.upper() if environ.get(name.upper()) else "PORT"
-        _read(environ, variable, Port, name, values, faults)
+        read.variable(name.upper() if environ.get(name.upper()) else "PORT", Port, name)
+    values, faults = read.values, read.faults
     values["redis_url"] = _redis_url(environ, faults)
     if url := environ.get("DATABASE_URL"):
         try:
@@ -107,15 +103,22 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
     return msgspec.convert(values, Settings)
 
 
-def _read(
-    environ: Mapping[str, str], variable: str, kind: Any, name: str, values: dict[str, object], faults: list[str]
-) -> None:
-    if not (text := environ.get(variable)):
-        return
-    try:
-        values[name] = msgspec.convert(text, kind, strict=False)
-    except msgspec.ValidationError as error:
-        faults.append(f"{variable}={_shown(variable, text)}: {_in_words(error)}")
+class _Reader:
+    """Variables that msgspec can convert. Mutable state: the values and the faults found so far."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self._environ = environ
+        self.values: dict[str, object] = {}
+        self.faults: list[str] = []
+
+    def variable(self, variable: str, kind: Any, name: str) -> None:
+        """Read `variable`, where it is set, into the field `name` of type `kind`."""
+        if not (text := self._environ.get(variable)):
+            return
+        try:
+            self.values[name] = msgspec.convert(text, kind, strict=False)
+        except msgspec.ValidationError as error:
+            self.faults.append(f"{variable}={_shown(variable, text)}: {_in_words(error)}")
 
 
 def _shown(variable: str, text: str) -> str:
@@ -123,7 +126,7 @@ def _shown(variable: str, text: str) -> str:
 
 
 def _in_words(error: msgspec.ValidationError) -> str:
-    """What is allowed, in the words of somebody who does not know our types."""
+    """What is allowed, without the names of our types."""
     text = str(error)
     if match := re.search(r"Expected `(int|float)`, got `str`", text):
         return "must be a whole number" if match[1] == "int" else "must be a number"
@@ -178,12 +181,12 @@ def _url_fault(url: str, schemes: tuple[str, ...]) -> str | None:
 def _redis_url(environ: Mapping[str, str], faults: list[str]) -> str:
     """REDIS_URL, or a URL put together from REDIS_ADDR, REDIS_USERNAME, REDIS_PASSWORD and REDIS_TLS."""
     if url := environ.get("REDIS_URL"):
-        if fault := _url_fault(url, REDIS_SCHEMES) or _redis_fault(url):
+        if fault := _url_fault(url, redis_url.SCHEMES) or redis_url.fault(url):
             faults.append(f"REDIS_URL=***: {fault}")
         return url
     address = environ.get("REDIS_ADDR") or "localhost:6379"
     match = re.fullmatch(r"(\[[0-9a-fA-F:.]+\]|[^\s:/@\[\]]+):(\d{1,5})", address)
-    if not match or not _is_host(address):
+    if not match or not redis_url.is_host(address):
         shown = "***" if "@" in address else repr(address[:200])
         faults.append(f"REDIS_ADDR={shown}: must be host:port, such as localhost:6379")
     tls = (environ.get("REDIS_TLS") or "false").lower()
@@ -192,111 +195,6 @@ def _redis_url(environ: Mapping[str, str], faults: list[str]) -> str:
     user, password = environ.get("REDIS_USERNAME") or "", environ.get("REDIS_PASSWORD") or ""
     credentials = f"{quote(user, safe='')}:{quote(password, safe='')}@" if user or password else ""
     return f"{'rediss' if tls in TRUE else 'redis'}://{credentials}{address}"
-
-
-#: What REDIS_URL may say behind a `?`, and a pattern for it. Other options of redis-py change what answers mean, or the
-#: limits of time that the queue counts on: a job's answer would be lost.
-_TEXT, _YES_NO = r"(?s).+", "(?i)true|false|yes|no|1|0"
-REDIS_OPTIONS = {
-    "client_name": "[!-~]+", "db": "[0-9]{1,9}", "password": _TEXT, "username": _TEXT, "ssl_ca_certs": _TEXT,
-    "ssl_ca_data": _TEXT, "ssl_ca_path": _TEXT, "ssl_cert_reqs": "none|optional|required", "ssl_certfile": _TEXT,
-    "ssl_check_hostname": _YES_NO, "ssl_ciphers": _TEXT, "ssl_keyfile": _TEXT, "ssl_password": _TEXT,
-    "sentinel_password": _TEXT, "sentinel_username": _TEXT,
-}  # fmt: skip
-#: Named where they are refused; what else stands there may be a piece of a password.
-_REFUSED_OPTIONS = frozenset({
-    "connection_class", "credential_provider", "decode_responses", "driver_info", "encoder_class", "encoding",
-    "encoding_errors", "health_check_interval", "host", "legacy_responses", "lib_name", "lib_version",
-    "maint_notifications_config", "max_connections", "parser_class", "path", "port", "protocol", "redis_connect_func",
-    "retry", "retry_on_error", "retry_on_timeout", "single_connection_client", "socket_connect_timeout",
-    "socket_keepalive", "socket_keepalive_options", "socket_read_size", "socket_timeout", "socket_type",
-    "ssl_exclude_verify_flags", "ssl_include_verify_flags", "ssl_min_version", "ssl_validate_ocsp", "timeout",
-})  # fmt: skip
-SOCKET_PATH_MAX = 107  #: bytes
-
-
-def _redis_fault(url: str) -> str | None:
-    """What is wrong with the hosts, the path or the options of a URL whose form is right. Shows nothing of it."""
-    try:
-        url.encode()
-    except UnicodeEncodeError:
-        return "is no UTF-8"
-    if any(letter < " " or letter == "\x7f" for letter in url) or url != url.strip():
-        return "has a control character, or blanks around it; in a password write %20 and so on"
-    parts = urlsplit(url)
-    topology = parts.scheme.partition("+")[2]
-    path = parts.path.strip("/")
-    if "@" in path:
-        return "has an @ behind the hosts; in a password write / as %2F and @ as %40"
-    if not all(_is_text(part) for part in (parts.username, parts.password, parts.path)):
-        return "has a % that stands for no UTF-8"
-    fault = _options_fault(parts.query, parts.scheme)
-    if parts.scheme == "unix":
-        socket = unquote(parts.path).encode()
-        if not socket or b"\0" in socket or len(socket) > SOCKET_PATH_MAX:
-            return f"must name a socket, in 1 to {SOCKET_PATH_MAX} bytes: unix:///run/redis.sock"
-        return fault
-    address = parts.netloc.rpartition("@")[2]
-    hosts = address.split(",") if topology else [address]
-    if topology and not all(urlsplit(f"//{host}").hostname for host in hosts):
-        return f"a host is missing; must be {parts.scheme}://host:port,host:port..."
-    if not all(map(_is_host, hosts)):
-        return "a host or its port cannot be one; must be host:port, [IPv6]:port, with a port from 1 to 65535"
-    if topology == "cluster":
-        if path not in {"", "0"} or dict(parse_qsl(parts.query)).get("db", "0").strip("0"):
-            return "a Cluster has no other databases: nothing may stand behind the hosts"
-        return fault
-    if topology == "sentinel":
-        service, _, path = path.partition("/")
-        if not service:
-            return f"must name the service: {parts.scheme}://host:port,host:port/service"
-    if path and not re.fullmatch(REDIS_OPTIONS["db"], path):
-        return "the path must end with the number of a database, such as /0"
-    return fault
-
-
-def _options_fault(query: str, scheme: str) -> str | None:
-    allowed = [
-        name for name in sorted(REDIS_OPTIONS)
-        if ("ssl_" not in name or scheme.startswith("rediss")) and ("sentinel" not in name or "sentinel" in scheme)
-    ]  # fmt: skip
-    pairs = parse_qsl(query, keep_blank_values=True)
-    if not _is_text(query) or (query and not pairs):
-        return "has options that cannot be read"
-    for name, value in pairs:
-        if name not in allowed:
-            known = name in _REFUSED_OPTIONS or name in REDIS_OPTIONS
-            shown = f"the option {name}" if known else "an option behind ?"
-            return f"{shown} is not taken here; allowed are {', '.join(allowed)} (a ? in a password is written %3F)"
-        if not re.fullmatch(REDIS_OPTIONS[name], value):
-            pattern = REDIS_OPTIONS[name]
-            wanted = {_TEXT: "not be empty", _YES_NO: "be true or false", "[!-~]+": "be visible ASCII without blanks"}
-            return f"the option {name} must {wanted.get(pattern, f'match {pattern}')}"
-    return None
-
-
-def _is_text(quoted: str | None) -> bool:
-    try:
-        unquote(quoted or "", errors="strict")
-    except UnicodeDecodeError:
-        return False
-    return True
-
-
-def _is_host(address: str) -> bool:
-    """Could a connection be made there? An empty host is localhost."""
-    try:
-        parts = urlsplit(f"//{address}")
-        if parts.port == 0:
-            return False
-        host = unquote(parts.hostname or "", errors="strict")
-        if ":" in host:
-            IPv6Address(host)
-        elif host:
-            host.encode("idna")  # as a connection does: no label may be empty or have more than 63 letters
-        return not re.search(r"[\s\0/@?#%]", host.partition("%")[0] if ":" in host else host)
-    except ValueError:
-        return False
 
 
 _SHOWN_URL = re.compile(
@@ -310,8 +208,8 @@ _HOSTS = re.compile(r"(?:(?:\[[0-9a-zA-Z:.%]*\]|[^\s\[\]:,]*)(?::[0-9]{0,5})?(?:
 def without_password(url: str) -> str:
     """`url` as it may be shown in a log or on a terminal.
 
-    What stands where it may be a piece of a password is left out, a user without a password too. Where it is not sure
-    which part is which (an unescaped / ? # or @ in a password), all but the scheme is.
+    Leaves out every part that may be a piece of a password, a user without a password too. Where the parts cannot be
+    told apart (an unescaped / ? # or @ in a password), only the scheme is shown.
     """
     match = _SHOWN_URL.fullmatch(url)
     if match is None or not _HOSTS.fullmatch(match["hosts"]) or not url.isprintable():

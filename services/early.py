@@ -1,4 +1,4 @@
-"""The signals before there is a loop to hear them, and after it. Imports nothing that takes time."""
+"""Signals before the loop runs, and after it. Imports nothing that takes time."""
 
 import math
 import os
@@ -7,10 +7,10 @@ from typing import NoReturn
 
 
 def end_at_signals() -> None:
-    """Called first of all in a process: SIGTERM and SIGHUP end it at once, until `Stop.listen` knows better.
+    """Called first of all in a process: SIGTERM and SIGHUP end it at once, until `Stop.listen` takes them.
 
     Process 1 of a container has no default for it, so that while handlers were imported a stop was lost; and a
-    KeyboardInterrupt in the middle of an import would come out as a traceback.
+    KeyboardInterrupt in the middle of an import would show a traceback.
     """
     signal.signal(signal.SIGTERM, _end)
     signal.signal(signal.SIGINT, _end)
@@ -19,8 +19,7 @@ def end_at_signals() -> None:
 
 
 def end_after(seconds: float) -> None:
-    """For a process that is told to stop by other means than SIGTERM, and may be in the middle of it: end so much later
-    at the latest."""
+    """End after so many seconds at the latest: for a process that may be stopping already, without a SIGTERM."""
     signal.signal(signal.SIGTERM, lambda *_: signal.alarm(math.ceil(seconds)))
 
 
@@ -31,6 +30,4 @@ def ignore_signals() -> None:
 
 
 def _end(number: int, _: object) -> NoReturn:
-    os._exit(
-        128 + number if number == signal.SIGINT else 0
-    )  # nothing was begun that would have to be ended, or all has
+    os._exit(128 + number if number == signal.SIGINT else 0)  # nothing runs that would have to be ended

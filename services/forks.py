@@ -1,8 +1,8 @@
-"""What a child that a handler forks (multiprocessing does, on Linux) must not inherit from a service.
+"""Cleans up in children that a handler forks (multiprocessing does, on Linux).
 
-Our signal handlers, or Process.terminate() would do nothing there; and our listening sockets, or the child would hold
-the port for as long as it lives. Both are reset in the child, before it runs a line of its own. There is one such list
-a process because os.register_at_fork has no way back; what is in it comes and goes.
+A child must not inherit the signal handlers of a service, or Process.terminate() would do nothing there, nor its
+listening sockets, or it would hold the port as long as it lives. Both are reset in the child before it runs any other
+code. The list is one per process, because os.register_at_fork cannot be undone.
 """
 
 import os
@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 
 RESET = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
-_closed_in_children: dict[int, int] = {}  #: descriptor -> its inode: the number may be another file's by then
+_closed_in_children: dict[int, int] = {}  #: descriptor -> its inode: the number may belong to another file by then
 
 
 def not_for_children(listener: socket.socket) -> AbstractContextManager[None]:

@@ -1,4 +1,4 @@
-"""What is known of Redis and Postgres: asked each second, told once when it goes and once when it comes back."""
+"""The state of Redis and Postgres: asked for each second, logged once when one goes away and once when it is back."""
 
 import logging
 from collections.abc import Awaitable, Callable
@@ -6,13 +6,12 @@ from collections.abc import Awaitable, Callable
 import trio
 from msgspec import Struct
 
-from workqueue.core.errors import QueueUnavailable, StoreUnavailable
-from workqueue.core.queue.outages import NeedsOperator
+from workqueue.core.errors import NeedsOperator, QueueUnavailable, StoreUnavailable
 
 EVERY_SECONDS = 1.0
-ANSWER_SECONDS = 2.0  #: without an answer by then it counts as away
-TOLD_MAX = 20
-QUIET_SECONDS = 60.0  #: what was not met for so long is told again
+ANSWER_SECONDS = 2.0  #: without an answer by then a server counts as away
+REPORTED_MAX = 20
+QUIET_SECONDS = 60.0  #: a failure that did not occur for so long is logged again
 
 OUTAGES = (QueueUnavailable, StoreUnavailable)
 
@@ -30,24 +29,24 @@ class DependencyHealth(Struct, frozen=True):
 class Dependency:
     """Redis or Postgres, as this process sees it.
 
-    Mutable state: what the last look said, changed by `watch` and, before the first look, by `lost`; and what `failed`
-    told last.
+    Mutable state: the result of the last look, set by `watch` and, before the first look, by `lost`; and the last
+    failure that `failed` has logged.
     """
 
     def __init__(self, name: str, remedy: str) -> None:
         self.name = name
         self._remedy = remedy
-        self._kind = "unknown"  #: unknown | ok | unfit (it answers, and an operator should mend it) | away
+        self._kind = "unknown"  #: unknown | ok | unfit (it answers, and needs an operator) | away
         self._error: str | None = f"{name}: not reached yet"
         self._ms: float | None = None
         self._since = trio.current_time()
-        self._told: set[str] = set()  #: of what makes it unfit, since it became so
+        self._reported: set[str] = set()  #: complaints that were logged since it became unfit
         self._complaint = ""
         self._met_at = float("-inf")
 
     @property
     def is_away(self) -> bool:
-        """Known not to answer: asking it again would only take time."""
+        """It is known not to answer: a request need not try."""
         return self._kind == "away"
 
     @property
@@ -56,8 +55,8 @@ class Dependency:
 
     @property
     def error(self) -> str | None:
-        """What is wrong and what to do; None: nothing."""
-        if self._error is None or self._kind == "unfit":  # what is unfit says itself what to do
+        """What is wrong, with the remedy; None: nothing."""
+        if self._error is None or self._kind == "unfit":  # a complaint names its own remedy
             return self._error
         return f"{self._error.rstrip('.')}. {self._remedy}"
 
@@ -76,8 +75,8 @@ class Dependency:
                 milliseconds = None if complaint else (trio.current_time() - began) * 1000
                 try:
                     await check()
-                except OUTAGES as error:  # it has looked closer, so its sentence says more
-                    await _complaint(reach)  # or has it gone in between?
+                except OUTAGES as error:  # `check` looks closer, so its text says more
+                    await _complaint(reach)  # raises where the server went away in between
                     complaint = str(error)
         except trio.TooSlowError:
             self._change("away", f"{self.name}: no answer within {ANSWER_SECONDS:g} s")
@@ -87,11 +86,13 @@ class Dependency:
             self._change("unfit" if complaint else "ok", complaint, milliseconds)
 
     def lost(self, error: Exception) -> None:
-        """It is away, as somebody has seen who needs it to begin at all."""
+        """A start that needs the server has found it away."""
         self._change("away", str(error))
 
     def failed(self, error: Exception, what: str = "a request failed") -> None:
-        """Somebody met this. Told once, not each time; and not at all where the watch has told of an outage already."""
+        """Log a failure that a caller met: each text once, again after QUIET_SECONDS without it, and never while
+        the watch reports an outage.
+        """
         now, text = trio.current_time(), str(error)
         is_new = text != self._complaint or now > self._met_at + QUIET_SECONDS
         if self._kind in ("away", "unfit") or (is_new and now < self._met_at + EVERY_SECONDS):
@@ -104,10 +105,10 @@ class Dependency:
         before, self._kind = self._kind, kind
         self._error, self._ms = error, milliseconds and round(milliseconds, 2)
         if kind != before:
-            self._told.clear()
-        if kind == "unfit" and error is not None and error not in self._told and len(self._told) < TOLD_MAX:
-            self._told.add(error)
-            if kind == before:  # another one: it may have lost one right after the other
+            self._reported.clear()
+        if kind == "unfit" and error is not None and error not in self._reported and len(self._reported) < REPORTED_MAX:
+            self._reported.add(error)
+            if kind == before:  # another complaint: the server may get one after the other
                 log.warning("%s", self.error)
         if before == kind:
             return
@@ -117,14 +118,14 @@ class Dependency:
         elif before == "unknown":
             log.info("%s answers", self.name)
         else:
-            log.info("%s is well again after %.1f s", self.name, now - self._since)
+            log.info("%s is back after %.1f s", self.name, now - self._since)
         self._since = now
 
 
 async def _complaint(reach: Callable[[], Awaitable[object]]) -> str | None:
-    """What it says instead of an answer, when it is there; raises when it is not."""
+    """The error that the server answers with, None: it answers well; raises where it is away."""
     try:
         await reach()
-    except NeedsOperator as error:  # it will say so to whatever asks it
+    except NeedsOperator as error:  # each caller gets the same answer
         return str(error)
     return None

@@ -1,4 +1,4 @@
-"""One line an event on standard error. Set up once by whoever starts a process; libraries only ask for a logger."""
+"""One line per event on standard error. Set up once by the entry point of a process; all others only get a logger."""
 
 import logging
 import os
@@ -10,14 +10,14 @@ from collections.abc import Callable
 from workqueue.core.settings import Settings
 
 OURS = ("core", "services", "workqueue")
-WAIT_MS = 100  #: for standard error to be read; a log that is not read must not hold up what it tells of
-PIECE_BYTES = 4096  #: what a pipe takes at once where it takes anything (PIPE_BUF)
+WAIT_MS = 100  #: for standard error to be read; a log that is not read must not hold up the process
+PIECE_BYTES = 4096  #: that a pipe takes as a whole, or not at all (PIPE_BUF)
 
 
 def unmute(settings: Settings) -> None:
-    """After modules of users were imported: logging.config.dictConfig disables every logger that there is by then.
+    """Call after users' modules were imported: logging.config.dictConfig disables every logger that exists then.
 
-    Where they have set up a root of their own, our lines go there.
+    Where a module has set up the root logger, our lines go there.
     """
     for name, logger in logging.root.manager.loggerDict.items():
         if isinstance(logger, logging.Logger) and name.partition(".")[0] in OURS:
@@ -27,11 +27,11 @@ def unmute(settings: Settings) -> None:
 
 
 class _StandardError(logging.Handler):
-    """Writes to standard error as long as it is read. What it does not take within WAIT_MS is left out, and counted.
+    """Writes to standard error as long as it is read. A line that it does not take in WAIT_MS is dropped and counted.
 
     A pipe that nothing reads would hold up the loop with its first line beyond 64 KiB, and with it the worker: its
     jobs would be given to others, its parent would kill it, and stand still itself when it says so.
-    Mutable state: how many lines were left out since the last one that was written; logging's lock guards it.
+    Mutable state: how many lines were dropped since the last one that was written; logging's lock guards it.
     """
 
     def __init__(self, descriptor: int) -> None:
@@ -45,7 +45,7 @@ class _StandardError(logging.Handler):
             if self._left_out:
                 line = b"(%d lines were left out: standard error was not read)\n%b" % (self._left_out, line)
             self._left_out = 0 if self._write(line) else self._left_out + 1
-        except OSError:  # a full disk, a descriptor that was closed: to tell of it there would fail as well
+        except OSError:  # a full disk, a closed descriptor: a report there would fail as well
             self._left_out += 1
         except Exception:  # noqa: BLE001 - as logging's own handlers do: a line that cannot be written is no error
             self.handleError(record)
@@ -80,14 +80,14 @@ def configure_logging(settings: Settings) -> None:
         root.removeHandler(old)
     root.addHandler(handler)
     root.setLevel(settings.log_level.upper())
-    for library in ("fontTools", "fpdf", "PIL", "httpx", "httpcore"):  # chatty about their own insides
+    for library in ("fontTools", "fpdf", "PIL", "httpx", "httpcore"):  # they log much about their own work
         logging.getLogger(library).setLevel(max(logging.WARNING, root.level))
-    # Below our own level: what they say on info and debug is about their own insides.
+    # Above our own level: on info and debug they log details of their own work.
     for library in ("asyncio", "hypercorn.error", "trio_asyncio"):
         logging.getLogger(library).setLevel(max(logging.INFO, root.level))
 
 
-#: What steers a terminal, ends a line, or turns the order of characters around, each as \\x.. or \\u....
+#: Characters that steer a terminal, end a line, or reverse the order of text, each as \\x.. or \\u....
 _CONTROL = {
     code: f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}"
     for code in [*range(32), 127, *range(128, 160), 0x2028, 0x2029, *range(0x202A, 0x202F), *range(0x2066, 0x206A)]
@@ -96,12 +96,12 @@ _LINES = {code: text for code, text in _CONTROL.items() if chr(code) not in "\n\
 
 
 def printable(text: str) -> str:
-    """`text` in one line, whatever is in it, for a log or a terminal."""
+    """`text` in one line, made safe for a log or a terminal."""
     return text.translate(_CONTROL)
 
 
 class Seldom:
-    """A line that may be due a thousand times a second: written once in a while, with how often it was due since.
+    """A line that may be due a thousand times a second: written once in a while, with the number of times it was due.
 
     Mutable state: when it was written last, and how often it was due since.
     """
@@ -110,7 +110,7 @@ class Seldom:
         self._seconds = seconds
         self._clock = clock
         self._told_at = float("-inf")
-        self._untold = 0
+        self._omitted = 0
 
     def warning(
         self, log: logging.Logger, line: str, *arguments: object, exc_info: BaseException | None = None
@@ -118,11 +118,11 @@ class Seldom:
         """Write it, unless it was written just now. `exc_info` is shown where the log is on debug."""
         now = self._clock()
         if now - self._told_at < self._seconds:
-            self._untold += 1
+            self._omitted += 1
             return
-        if self._untold:
-            line += f" (and {self._untold} more times since it was said last)"
-        self._told_at, self._untold = now, 0
+        if self._omitted:
+            line += f" (and {self._omitted} more times since it was logged last)"
+        self._told_at, self._omitted = now, 0
         log.warning(line, *arguments, exc_info=exc_info if log.isEnabledFor(logging.DEBUG) else None)
 
 
@@ -136,7 +136,7 @@ class _Lines(logging.Formatter):
         return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(record.created))}.{int(record.msecs):03d}Z"
 
     def format(self, record: logging.LogRecord) -> str:
-        """A line; what follows it (a traceback) is indented, so that nothing in it looks like another line of ours."""
+        """A line, and below it a traceback, indented: no part of it can look like another line of ours."""
         record.level = record.levelname.lower()
         record.message = printable(record.getMessage())
         record.asctime = self.formatTime(record)

@@ -1,12 +1,12 @@
-"""What a worker says of itself with each renewal of its lease, and how that is read: any program may write there."""
+"""The description that a worker writes with each renewal of its lease. Any program may write there: read with care."""
 
 from typing import Annotated
 
 import msgspec
 from msgspec import Meta, Struct
 
-BYTES_MAX = 1 << 20  #: of one worker: its types, and the jobs that it shows
-COUNT_MAX = 2**53  #: a page in a browser can still add these up
+BYTES_MAX = 1 << 20  #: of one worker's description
+COUNT_MAX = 2**53  #: browsers can still add numbers up to here
 
 Count = Annotated[int, Meta(ge=0, le=COUNT_MAX)]
 Seconds = Annotated[float, Meta(ge=0, le=1e12)]
@@ -28,7 +28,7 @@ class Published(Struct, frozen=True):
     pid: Count = 0
     version: str = ""
     protocol: Count = 1
-    oldest: Count = 1  #: protocol beside which it can work
+    oldest: Count = 1  #: protocol of another process beside which it can work
     concurrency: Count = 0
     types: list[str] = []
     running: list[RunningJob] = []
@@ -41,7 +41,7 @@ _decoder = msgspec.json.Decoder(Published, strict=False)
 
 
 def read_published(text: bytes) -> Published | None:
-    """None: it cannot be read, because another program wrote it, or a version that says it otherwise."""
+    """None: it cannot be read, because another program wrote it, or a version with another format."""
     if len(text) > BYTES_MAX:
         return None
     try:

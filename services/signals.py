@@ -9,7 +9,7 @@ log = logging.getLogger(__name__)
 
 
 class Stop:
-    """What an operator asked for.
+    """The stop that an operator asked for.
 
     Mutable state: the two events, set by `listen` alone.
     """

@@ -7,7 +7,7 @@ import trio
 
 
 class Notifier:
-    """Tells systemd how we are; does nothing where systemd did not ask. See sd_notify(3)."""
+    """Sends the state of this process to systemd; does nothing where systemd did not ask. See sd_notify(3)."""
 
     def __init__(self, address: str | None, watchdog_seconds: float | None = None) -> None:
         self._address = "\0" + address[1:] if address and address.startswith("@") else address
@@ -26,7 +26,7 @@ class Notifier:
         self._send("STOPPING=1")
 
     async def feed_watchdog(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """A sign of life three times in each WatchdogSec, from the loop: a loop that stands still sends none."""
+        """A sign of life three times in each WatchdogSec, from the loop: a blocked loop sends none."""
         task_status.started()
         if not self._address or not self._watchdog_seconds:
             return
@@ -42,4 +42,4 @@ class Notifier:
             try:
                 to_systemd.sendto(state.encode(), self._address)
             except OSError:
-                return  # nobody listens: no reason to fail
+                return  # systemd does not listen: no reason to fail

@@ -55,7 +55,7 @@ def test_a_line_that_is_due_often_is_written_seldom(caplog):
     seldom.warning(logging.getLogger("x"), "%d of them", 3)
     assert [record.getMessage() for record in caplog.records] == [
         "3 of them",
-        "3 of them (and 99 more times since it was said last)",
+        "3 of them (and 99 more times since it was logged last)",
     ]
 
 

@@ -8,13 +8,12 @@ from msgspec import Struct
 from redis.asyncio import Redis
 from redis.exceptions import MovedError, OutOfMemoryError, ReadOnlyError, ResponseError
 
+from workqueue.core.errors import KeyOfAnotherType, NeedsOperator
 from workqueue.core.queue.commands import to_queue
 from workqueue.core.queue.keys import Keys
 from workqueue.core.queue.outages import (
     NO_COMMAND,
     UNKNOWN,
-    KeyOfAnotherType,
-    NeedsOperator,
     knows_no,
     outage,
     plain,

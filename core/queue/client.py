@@ -14,11 +14,11 @@ from redis.asyncio import Redis
 from redis.exceptions import MovedError, NoScriptError
 
 from workqueue.core.bridge import Bridge
-from workqueue.core.errors import LeaseLost, QueueUnavailable
+from workqueue.core.errors import LeaseLost, QueueUnavailable, Refused, UnknownReply
 from workqueue.core.queue import checks, scripts
 from workqueue.core.queue.keys import Keys
 from workqueue.core.queue.odd import Odd, parse_checkpoint, read_lease, read_number
-from workqueue.core.queue.outages import Refused, Unforeseen, UnknownReply, outage
+from workqueue.core.queue.outages import Unforeseen, outage
 from workqueue.core.queue.packets import Command, together, transaction
 from workqueue.core.queue.urls import client, target
 
@@ -458,7 +458,7 @@ class Queue:
                 if (failure := outage(error, asked)) is None:
                     raise
                 if isinstance(failure, Refused | UnknownReply):
-                    self._unforeseen.tell(failure)
+                    self._unforeseen.log(failure)
                     self._refused[asked] = failure, trio.current_time()
                 raise failure from error
             if self._refused:

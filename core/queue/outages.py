@@ -1,6 +1,6 @@
-"""What an error of redis-py means: every reply of a server is an outage with a name, and something a person can do.
+"""What an error of redis-py means. Every error reply of a server is an outage with a name, and a remedy in its text.
 
-Only what no server can have caused stays a bug: a value that redis-py cannot send, an exception of Python's own.
+Only an error that no server can have caused stays a bug: a value that redis-py cannot send, an exception of Python's.
 """
 
 import logging
@@ -8,11 +8,12 @@ import re
 
 from redis import exceptions
 
-from workqueue.core.errors import QueueUnavailable
+from workqueue.core.errors import KeyOfAnotherType, NeedsOperator, QueueUnavailable, Refused, UnknownReply
+from workqueue.core.queue.master import Address
 
 log = logging.getLogger(__name__)
 
-#: Raised by redis-py for what is no bug of ours: nobody is there, or it answers that it cannot just now.
+#: Errors of redis-py that are no bug of ours: no server is there, or it answers that it cannot at the moment.
 OUTAGES: tuple[type[Exception], ...] = (
     exceptions.ConnectionError,
     exceptions.TimeoutError,
@@ -25,16 +26,16 @@ OUTAGES: tuple[type[Exception], ...] = (
     OSError,
 )
 
-#: First words of error replies, of those that redis-py has no class for, that pass by themselves or that an operator,
-#: not a programmer, has to mend. They stand at the beginning, or in quotes where redis-py tells of a pipeline, or
-#: behind a dash where Redis 6.2 tells what a command of a script met.
+#: First words of error replies without a class in redis-py that pass by themselves, or that an operator, not a
+#: programmer, has to mend. They stand at the beginning, in quotes in redis-py's error of a pipeline, or behind a dash
+#: in the error of Redis 6.2 for a command of a script.
 PASSING = re.compile(
     r"(?:^|\(['\"]|-)"
     r"(?:BUSY|CLUSTERDOWN|LOADING|MASTERDOWN|MISCONF|NOAUTH|NOREPLICAS|OOM|READONLY|TRYAGAIN|UNBLOCKED|UNKILLABLE"
     r"|WRONGPASS)\b"
 )
 
-#: How redis-py, and packets.py, begin where a command of several has failed; the command with its arguments, cut.
+#: How the error of one command of several begins, in redis-py and packets.py: the command with its arguments, cut.
 PIPELINE = re.compile(r"Command # \d+ \((\S+) ?([^)\s]*)[^)]*\) of pipeline caused error: ")
 
 #: The user may not run a command, from 6.2 on, in a script too; Redis 6.2 does not name the command of a script.
@@ -42,14 +43,15 @@ NO_COMMAND = re.compile(r"no permissions to run the '([^']+)' command|executing 
 NO_KEY = re.compile(
     r"[Nn]o permissions to access (?:a|the|one of the) '?[^ ]* ?key|can't access at least one of the keys"
 )
-#: It was renamed or switched off, or the server is none of those that we know.
+#: The command was renamed or switched off, or this is another server than Redis or Valkey.
 UNKNOWN = re.compile(r"unknown command ['`]([^'`]+)|unknown (?:Redis )?command called from", re.IGNORECASE)
 NO_DATABASE = re.compile(r"DB index is out of range|invalid DB index|SELECT is not allowed")
 
-TEXT_MAX = 300  #: of a server's words in a line of ours
+TEXT_MAX = 300  #: characters of a server's reply in a line of ours
+FAULTS_SHOWN = 3  #: of the nodes that named no master
 NEEDED = "docs/deployment.md lists what is needed"
 
-#: What a server says to whoever connects, before it hangs up.
+#: What a server in protected mode sends on a new connection before it closes it.
 DENIED = re.compile(r"(?:^|\(['\"]|: )DENIED\b")
 PROTECTED = (
     "it is in protected mode: it has no password, and takes commands from its own machine only. Set one on the server "
@@ -57,35 +59,19 @@ PROTECTED = (
 )
 
 
-class NeedsOperator(QueueUnavailable):
-    """Redis answers, and does not do what we need; the text says what an operator has to do."""
-
-
-class KeyOfAnotherType(NeedsOperator):
-    """A key of the queue holds something else; nothing was done."""
-
-
-class Refused(NeedsOperator):
-    """Redis does not let this user run a command, or does not know it."""
-
-
-class UnknownReply(NeedsOperator):
-    """Redis answered with an error that nothing here foresaw. A configuration that we do not know, or our own fault."""
-
-
 def plain(error: Exception) -> str:
-    """What an error says, in a line: a server in protected mode explains itself in a thousand characters."""
+    """The text of an error, in one line: a server in protected mode explains itself in a thousand characters."""
     text = str(error) or type(error).__name__
     if DENIED.search(text):
         return PROTECTED
-    text = text.partition(", with args beginning with")[0]  # behind it stands what we sent: a job, say
+    text = text.partition(", with args beginning with")[0]  # the arguments that were sent follow: a job, say
     return "".join(letter if letter.isprintable() else " " for letter in text[:TEXT_MAX])
 
 
 def outage(error: Exception, asked: str = "") -> QueueUnavailable | None:
     """The outage that `error` is, in our terms; None: it is a bug and must stay what it is.
 
-    `asked`: the command or the script that was answered so.
+    `asked`: the command or the script whose answer it is.
     """
     if isinstance(error, exceptions.DataError) or not isinstance(error, exceptions.RedisError | OSError):
         return None
@@ -112,7 +98,7 @@ def outage(error: Exception, asked: str = "") -> QueueUnavailable | None:
 
 
 def refusal(error: Exception, asked: str) -> str | None:
-    """Where `error` says that this user may not run a command, or that the server has no such command: a sentence."""
+    """A sentence, where `error` says that this user may not run a command or that the server has no such command."""
     if not isinstance(error, exceptions.ResponseError):
         return None
     text = PIPELINE.sub("", plain(error))
@@ -138,20 +124,51 @@ def knows_no(commands: list[str]) -> str:
 
 
 class Unforeseen:
-    """Tells of replies that nothing here foresaw: loudly, because it may be our own fault, and each once.
+    """Logs replies that nothing here foresaw as errors, because they may be our own fault; each text once.
 
-    Mutable state: what was told.
+    Mutable state: the texts that were logged.
     """
 
-    TOLD_MAX = 100
+    LOGGED_MAX = 100
 
     def __init__(self) -> None:
-        self._told: set[str] = set()
+        self._logged: set[str] = set()
 
-    def tell(self, failure: QueueUnavailable) -> None:
+    def log(self, failure: QueueUnavailable) -> None:
         text = str(failure)
-        if isinstance(failure, UnknownReply) and text not in self._told and len(self._told) < self.TOLD_MAX:
-            self._told.add(text)
+        if isinstance(failure, UnknownReply) and text not in self._logged and len(self._logged) < self.LOGGED_MAX:
+            self._logged.add(text)
             log.error(
                 "%s. Unless the server's configuration explains it, this is a fault of WorkQueue: report it", text
             )
+
+
+# --- what a connection finds out about its server
+
+
+def check_ping_error(error: exceptions.ResponseError) -> None:
+    """Ignore an error reply to PING (an ACL may forbid it); raise it in protected mode, where every command fails."""
+    if plain(error) == PROTECTED:
+        raise error
+
+
+def check_role(replication: bytes, at: Address, discovered_by: Address | None) -> None:
+    """Raise where INFO replication shows no master. (A server that refuses INFO is used until it refuses a write.)"""
+    if b"role:master" not in replication:
+        raise exceptions.ConnectionError(f"{at} is no master, though {discovered_by} says so")
+
+
+def no_host(host: str) -> exceptions.ConnectionError:
+    """For the name that a node gave for the master's host."""
+    return exceptions.ConnectionError(f"{host!r} is no name of a host")
+
+
+def no_master_named(faults: list[tuple[Address, Exception]]) -> exceptions.ConnectionError:
+    """For nodes of which none knew the master, with what each of the first ones said."""
+    texts = []
+    for node, error in faults[:FAULTS_SHOWN]:
+        text = plain(error).rstrip(".")
+        texts.append(text if str(node) in text else f"{node}: {text}")
+    if len(faults) > FAULTS_SHOWN:
+        texts.append(f"{len(faults) - FAULTS_SHOWN} more")
+    return exceptions.ConnectionError(f"no node named a master ({'; '.join(texts)})")

@@ -1,5 +1,8 @@
-"""Several commands in one packet, on one connection. redis-py's own pipeline gives a connection whose EXEC was refused
-back to its pool while the transaction is still open: the next RPUSH would be queued, and count as answered."""
+"""Several commands in one packet, on one connection.
+
+redis-py's own pipeline is not used: it gives a connection whose EXEC was refused back to its pool while the transaction
+is still open, so the next RPUSH would be queued, and count as answered.
+"""
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -13,7 +16,7 @@ Command = Sequence[Any]
 
 @asynccontextmanager
 async def connection_of(redis: "Redis") -> AsyncIterator[Any]:
-    """A connection of the pool. Whatever is raised meanwhile, it is not used again: something may lie unread on it."""
+    """A connection of the pool. After any error in the block it is closed: an answer may lie unread on it."""
     pool: Any = redis.connection_pool
     connection: Any = await pool.get_connection()
     try:
@@ -26,7 +29,7 @@ async def connection_of(redis: "Redis") -> AsyncIterator[Any]:
 
 
 async def exchange(connection: Any, commands: Sequence[Command]) -> list[Any]:
-    """The replies; an error stands where its reply would."""
+    """The replies, with errors in the place of the replies that they are."""
     await connection.send_packed_command(b"".join(b"".join(connection.pack_command(*each)) for each in commands))
     replies: list[Any] = []
     for _ in commands:
@@ -38,14 +41,14 @@ async def exchange(connection: Any, commands: Sequence[Command]) -> list[Any]:
 
 
 async def together(redis: "Redis", commands: Sequence[Command]) -> list[Any]:
-    """Each for itself. Raises the first error."""
+    """The replies to commands that are independent of each other. Raises the first error."""
     async with connection_of(redis) as connection:
         replies = await exchange(connection, commands)
     return _checked(commands, replies)
 
 
 async def transaction(redis: "Redis", commands: Sequence[Command]) -> list[Any]:
-    """All at one moment. Raises the first error."""
+    """The replies to one transaction. Raises the first error."""
     async with connection_of(redis) as connection:
         multi, *queued, answer = await exchange(connection, [["MULTI"], *commands, ["EXEC"]])
         if not isinstance(answer, list):

@@ -12,9 +12,9 @@ from uuid_utils.compat import uuid7
 from workqueue.core.errors import InvalidTask, QueueUnavailable
 from workqueue.core.ids import new_ids
 from workqueue.core.queue import Queue
-from workqueue.core.steps.again import Again
 from workqueue.core.steps.dead_letters import ClaimCounts, Discards, dead_letter
 from workqueue.core.steps.lease import ClaimedTask, Lease
+from workqueue.core.steps.until_answered import UntilAnswered
 from workqueue.core.wire import Task, decode_task, encode_task
 
 CLAIM_MAX = 1000
@@ -48,11 +48,11 @@ class Claim:
     Mutable state: the counts, and the lease's numbers and tasks (steps/lease.py).
     """
 
-    def __init__(self, queue: Queue, claims: Claims, discards: Discards, again: Again) -> None:
+    def __init__(self, queue: Queue, claims: Claims, discards: Discards, until_answered: UntilAnswered) -> None:
         self._queue = queue
         self._claims = claims
         self._discards = discards
-        self._again = again
+        self._until_answered = until_answered
 
     @property
     def counts(self) -> ClaimCounts:
@@ -99,12 +99,12 @@ class Claim:
         lease.next_number = start + count
         claim = partial(self._queue.claim, lease.id, start=start, count=count, spare_ids=spare_ids)
         if on_task_available is None:
-            return await self._again(claim)
+            return await self._until_answered(claim)
         try:
             return await claim(on_task_available=on_task_available)
         except QueueUnavailable:
             on_task_available()
-            if not (tasks := await self._again(claim)):
+            if not (tasks := await self._until_answered(claim)):
                 raise
             return tasks
 
@@ -139,7 +139,7 @@ class Claim:
     async def _assign_ids(self, lease: Lease, tasks: list[tuple[int, Task]], now: float) -> list[ClaimedTask]:
         """Before a row is made or the task enters any set: 2,000 equal tasks that failed became one member."""
         with_id = [(number, encode_task(task)) for number, task in tasks]
-        answers = await self._again(partial(self._queue.assign_ids, lease.id, with_id))
+        answers = await self._until_answered(partial(self._queue.assign_ids, lease.id, with_id))
         return [
             ClaimedTask.of(lease, number, task, task.job_id, now)
             for (number, task), ours in zip(tasks, answers, strict=True)

@@ -11,10 +11,10 @@ from workqueue.core.counters import Counters
 from workqueue.core.errors import StoreRefused, StoreUnavailable
 from workqueue.core.job import TERMINAL, JobState
 from workqueue.core.queue import Queue
-from workqueue.core.steps.again import Again
 from workqueue.core.steps.dead_letters import Discards, dead_letter
 from workqueue.core.steps.lease import ClaimedTask, Lease
 from workqueue.core.steps.piggyback import Piggyback
+from workqueue.core.steps.until_answered import UntilAnswered
 from workqueue.core.store import Counter, JobStore, Requeue, RowStatus
 from workqueue.core.store.jobs import clean
 from workqueue.core.wire import encode_task
@@ -30,14 +30,20 @@ class RowClaims:
     """Claims rows for one worker, one claim at a time."""
 
     def __init__(
-        self, queue: Queue, store: JobStore, piggyback: Piggyback, worker: str, discards: Discards, again: Again
+        self,
+        queue: Queue,
+        store: JobStore,
+        piggyback: Piggyback,
+        worker: str,
+        discards: Discards,
+        until_answered: UntilAnswered,
     ) -> None:
         self._queue = queue
         self._store = store
         self._piggyback = piggyback
         self._worker = clean(worker, WORKER_LENGTH_MAX) or ""
         self._discards = discards
-        self._again = again
+        self._until_answered = until_answered
 
     async def claim(self, lease: Lease, items: list[ClaimedTask], new: Sequence[ClaimedTask]) -> list[ClaimedTask]:
         """Claims.claim."""
@@ -57,7 +63,7 @@ class RowClaims:
                 ours.append(claimed)
             if waiting:
                 ids = [claimed.job_id for claimed in waiting.values()]
-                statuses = await self._again(partial(self._store.get_status, ids))
+                statuses = await self._until_answered(partial(self._store.get_status, ids))
                 known = [waiting.pop(job_id.int) for job_id in statuses]
                 await self._put_away(lease, known, statuses, earlier)
             if waiting:
@@ -91,7 +97,7 @@ class RowClaims:
                 earlier.append(token)
                 raise
 
-        return await self._again(send)
+        return await self._until_answered(send)
 
     async def _adopt(
         self,
@@ -152,7 +158,7 @@ class RowClaims:
                 back.append((claimed.number, status.delay_ms or LOCKED_DELAY_MS, b""))
         await self._discards.ack(lease.id, duplicates)
         if back:
-            await self._again(partial(self._queue.give_back, lease.id, back))
+            await self._until_answered(partial(self._queue.give_back, lease.id, back))
         await self._discards.bury(lease.id, strange)
 
     async def audit(self, lease: Lease) -> int:

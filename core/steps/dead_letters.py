@@ -11,8 +11,8 @@ import msgspec
 from msgspec import Struct
 
 from workqueue.core.queue import Queue
-from workqueue.core.steps.again import Again
 from workqueue.core.steps.dropped import Dropped
+from workqueue.core.steps.until_answered import UntilAnswered
 
 log = logging.getLogger(__name__)
 _encode = msgspec.json.Encoder().encode
@@ -44,9 +44,9 @@ class ClaimCounts(Struct):
 class Discards:
     """Removes from a flight what a claim does not run. Mutable state: the counts."""
 
-    def __init__(self, queue: Queue, again: Again, dropped: Dropped) -> None:
+    def __init__(self, queue: Queue, until_answered: UntilAnswered, dropped: Dropped) -> None:
         self._queue = queue
-        self._again = again
+        self._until_answered = until_answered
         self._dropped = dropped
         self.counts = ClaimCounts()
 
@@ -54,7 +54,7 @@ class Discards:
         """Duplicates: their jobs run, or have ended."""
         if numbers:
             self.counts.duplicates += len(numbers)
-            await self._again(partial(self._queue.ack, lease, numbers))
+            await self._until_answered(partial(self._queue.ack, lease, numbers))
 
     async def bury(self, lease: UUID, entries: Sequence[tuple[int, bytes]]) -> None:
         """(number, dead letter) of tasks that cannot run."""
@@ -63,4 +63,4 @@ class Discards:
         self.counts.invalid += len(entries)
         for _, entry in entries:
             log.warning("a task was moved to the dead letters: %.200s", entry.decode())
-        self._dropped.add(await self._again(partial(self._queue.bury, lease, entries)))
+        self._dropped.add(await self._until_answered(partial(self._queue.bury, lease, entries)))

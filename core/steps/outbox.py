@@ -6,10 +6,10 @@ from uuid import UUID
 
 import trio
 
-from workqueue.core.queue import Queue
-from workqueue.core.queue.client import PUSH_BYTES_MAX
-from workqueue.core.steps.again import TRIP_SECONDS, Alive, unwatched
+from workqueue.core.queue import PUSH_BYTES_MAX, Queue
+from workqueue.core.steps.heartbeat import beat
 from workqueue.core.steps.piggyback import ANSWER_SECONDS
+from workqueue.core.steps.until_answered import TRIP_SECONDS
 from workqueue.core.store import JobStore
 from workqueue.core.wire import Task, encode_task
 
@@ -24,10 +24,9 @@ class OutboxRelay:
     """One for each worker; several at once share the entries (SKIP LOCKED). What it pushes too often is dropped at
     the claim: a task is a hint, the row decides."""
 
-    def __init__(self, queue: Queue, store: JobStore, alive: Alive = unwatched) -> None:
+    def __init__(self, queue: Queue, store: JobStore) -> None:
         self._queue = queue
         self._store = store
-        self._alive = alive
 
     async def run_once(self) -> bool:
         """Take old entries, push what is still pending, delete the entries; True: there may be more.
@@ -50,7 +49,7 @@ class OutboxRelay:
         return len(taken) == BATCHES_MAX
 
     async def _waiting(self, ids: list[UUID], *, after: UUID | None, bytes_max: int) -> list[tuple[UUID, int, Task]]:
-        self._alive(TRIP_SECONDS)
+        beat(TRIP_SECONDS)
         return await self._store.waiting(ids, after=after, bytes_max=bytes_max)
 
 

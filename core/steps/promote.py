@@ -1,7 +1,6 @@
 """Promote: what is due moves from the scheduled set to the ready list."""
 
-from workqueue.core.queue import Queue
-from workqueue.core.queue.client import PROMOTE_MAX
+from workqueue.core.queue import PROMOTE_MAX, Queue
 
 
 class Promote:

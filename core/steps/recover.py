@@ -8,11 +8,11 @@ from uuid import UUID
 
 from msgspec import Struct
 
+from workqueue.core.errors import KeyOfAnotherType
 from workqueue.core.queue import Inspection, Queue
-from workqueue.core.queue.outages import KeyOfAnotherType
-from workqueue.core.steps.again import Again
 from workqueue.core.steps.dead_letters import dead_letter
 from workqueue.core.steps.dropped import Dropped
+from workqueue.core.steps.until_answered import UntilAnswered
 
 T = TypeVar("T")
 
@@ -33,15 +33,15 @@ class Flight:
     """The trips of one recoverer to flights of leases that are gone. Each lasts as long as an outage does, but a key of
     another type is raised."""
 
-    def __init__(self, queue: Queue, again: Again, dropped: Dropped) -> None:
+    def __init__(self, queue: Queue, until_answered: UntilAnswered, dropped: Dropped) -> None:
         self.queue = queue
-        self._again = again
+        self._until_answered = until_answered
         self._dropped = dropped
         self.counts = Recoveries()
 
     async def ask(self, trip: Callable[[], Awaitable[T]]) -> T:
         """The answer of `trip`. Raises KeyOfAnotherType."""
-        return await self._again(trip, unless=(KeyOfAnotherType,))
+        return await self._until_answered(trip, unless=(KeyOfAnotherType,))
 
     async def bury(self, lease: UUID, entries: Sequence[tuple[int | bytes, bytes]]) -> None:
         """Move (number or field, dead letter) to the dead letters."""

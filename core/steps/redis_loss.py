@@ -6,7 +6,8 @@ import random
 from msgspec import Struct
 
 from workqueue.core.queue import Queue
-from workqueue.core.steps.again import TRIP_SECONDS, Alive, unwatched
+from workqueue.core.steps.heartbeat import beat
+from workqueue.core.steps.until_answered import TRIP_SECONDS
 from workqueue.core.store import JobStore
 from workqueue.core.store.jobs import RECONCILE_SECONDS
 
@@ -33,13 +34,10 @@ class RedisLoss:
     the list: an external program may have taken a task.
     """
 
-    def __init__(
-        self, queue: Queue, store: JobStore, alive: Alive = unwatched, counts: LossCounts | None = None
-    ) -> None:
+    def __init__(self, queue: Queue, store: JobStore, counts: LossCounts | None = None) -> None:
         """`counts`: counts on there."""
         self._queue = queue
         self._store = store
-        self._alive = alive
         self.counts = counts or LossCounts()
 
     async def run_once(self) -> None:
@@ -56,9 +54,9 @@ class RedisLoss:
         is_another = server is not None and server != known.server_run_id  # one that is refused shows nothing
         server = server or known.server_run_id or UNKNOWN_SERVER
         if is_another or known.server_run_id is None or position < known.position_ms:
-            self._alive(RECONCILE_SECONDS)
+            beat(RECONCILE_SECONDS)
             added = await self._store.outbox_lost(name, known, server, position)
-            self._alive(TRIP_SECONDS)
+            beat(TRIP_SECONDS)
             if added is None:
                 return  # another worker is at it, or it is too soon: meanwhile the checkpoint stays
             if known.server_run_id is not None:

@@ -13,9 +13,9 @@ from workqueue.core.counters import Counters
 from workqueue.core.outcome import Complete, Fail, GiveBack, Retry, Verdict
 from workqueue.core.queue import Queue
 from workqueue.core.retry import RetryPolicy, backoff
-from workqueue.core.steps.again import Again
 from workqueue.core.steps.lease import ClaimedTask, Lease
 from workqueue.core.steps.piggyback import Piggyback
+from workqueue.core.steps.until_answered import UntilAnswered
 from workqueue.core.wire import encode_task
 
 ENDS = (Complete, Fail)  #: a union would take three times as long to ask for, for each job
@@ -65,19 +65,21 @@ class Settle:
 class Departures:
     """How tasks leave the flight, and with which text and delay they go back."""
 
-    def __init__(self, queue: Queue, piggyback: Piggyback, policy: RetryPolicy, random: Random, again: Again) -> None:
+    def __init__(
+        self, queue: Queue, piggyback: Piggyback, policy: RetryPolicy, random: Random, until_answered: UntilAnswered
+    ) -> None:
         self._queue = queue
         self._piggyback = piggyback
         self._policy = policy
         self._random = random
-        self._again = again
+        self._until_answered = until_answered
 
     async def ack(self, items: Sequence[ClaimedTask]) -> None:
         leases: dict[Lease, list[ClaimedTask]] = {}
         for claimed in items:
             leases.setdefault(claimed.lease, []).append(claimed)
         for lease, group in leases.items():
-            await self._again(partial(self._queue.ack, lease.id, [claimed.number for claimed in group]))
+            await self._until_answered(partial(self._queue.ack, lease.id, [claimed.number for claimed in group]))
             for claimed in group:
                 self._drop(claimed)
 
@@ -86,7 +88,7 @@ class Departures:
         all_back = True
         for lease, group in by_lease(items):
             tasks = [(ending.claimed.number, delays[ending.claimed.job_id], _new_text(ending)) for ending in group]
-            answers = await self._again(partial(self._queue.give_back, lease.id, tasks))
+            answers = await self._until_answered(partial(self._queue.give_back, lease.id, tasks))
             all_back = all_back and all(answers.values())
             self.drop(group)
         return all_back
@@ -94,7 +96,7 @@ class Departures:
     async def give_back_unchanged(self, items: Sequence[ClaimedTask]) -> None:
         """To the head of the list."""
         for claimed in items:
-            await self._again(partial(self._queue.give_back, claimed.lease.id, [(claimed.number, 0, b"")]))
+            await self._until_answered(partial(self._queue.give_back, claimed.lease.id, [(claimed.number, 0, b"")]))
             self._drop(claimed)
 
     def drop(self, items: Sequence[Ending]) -> None:

@@ -12,10 +12,10 @@ from workqueue.core.errors import StoreRefused
 from workqueue.core.job import JobState, RunOutcome
 from workqueue.core.outcome import Complete, Fail, GiveBack, Retry
 from workqueue.core.queue import Queue
-from workqueue.core.steps.again import Again
 from workqueue.core.steps.lease import ClaimedTask
 from workqueue.core.steps.piggyback import Piggyback
 from workqueue.core.steps.settle import Departures, Ending
+from workqueue.core.steps.until_answered import UntilAnswered
 from workqueue.core.store import Counter, Finish, JobStore, Requeue
 
 log = logging.getLogger(__name__)
@@ -28,13 +28,13 @@ class RowEndings:
     """Endings for one worker."""
 
     def __init__(
-        self, queue: Queue, store: JobStore, piggyback: Piggyback, departures: Departures, again: Again
+        self, queue: Queue, store: JobStore, piggyback: Piggyback, departures: Departures, until_answered: UntilAnswered
     ) -> None:
         self._queue = queue
         self._store = store
         self._piggyback = piggyback
         self._departures = departures
-        self._again = again
+        self._until_answered = until_answered
 
     async def finish(self, ends: Sequence[Ending]) -> None:
         while ends:
@@ -64,7 +64,7 @@ class RowEndings:
                 return await self._store.finish([_finish_of(ending) for ending in items], finished)
 
         try:
-            return await self._again(partial(send, ends), seconds=FINISH_SECONDS), set()
+            return await self._until_answered(partial(send, ends), seconds=FINISH_SECONDS), set()
         except StoreRefused as error:
             if len(ends) > 1:  # one of them has a value that Postgres does not take: one by one
                 done: set[int] = set()
@@ -78,7 +78,7 @@ class RowEndings:
             log.error("job %s: its outcome cannot be stored and becomes a failure: %s", ending.claimed.job_id, error)
             failure = Fail(_not_stored(error), RunOutcome.FAILED)
         try:
-            return await self._again(partial(send, [Ending(ending.claimed, failure, ending.seconds)])), set()
+            return await self._until_answered(partial(send, [Ending(ending.claimed, failure, ending.seconds)])), set()
         except StoreRefused as error:
             return set(), {_stuck(ending, error)}
 
@@ -127,7 +127,7 @@ class RowEndings:
                 return entry, await self._store.requeue(entry, self._queue.name, requeues, finished)
 
         try:
-            entry, rows = await self._again(partial(send, waits))
+            entry, rows = await self._until_answered(partial(send, waits))
         except StoreRefused as error:
             if len(waits) > 1:  # one of them has a value that Postgres does not take: one by one
                 outbox: list[UUID] = []
@@ -148,7 +148,7 @@ class RowEndings:
         else:
             return [entry], rows, set()
         try:
-            entry, rows = await self._again(partial(send, [plain]))
+            entry, rows = await self._until_answered(partial(send, [plain]))
         except StoreRefused as error:
             _stuck(plain, error)
             return [], {}, {plain.claimed.job_id}
@@ -163,7 +163,7 @@ class RowEndings:
         """
         acked: list[ClaimedTask] = []
         back: list[ClaimedTask] = []
-        statuses = await self._again(partial(self._store.get_status, list(left)))
+        statuses = await self._until_answered(partial(self._store.get_status, list(left)))
         for job_id, ending in list(left.items()):
             status = statuses.get(job_id)
             mine = status is not None and status.token == ending.claimed.token

@@ -5,20 +5,20 @@ from functools import partial
 
 from workqueue.core.outcome import Complete, Fail
 from workqueue.core.queue import Queue
-from workqueue.core.steps.again import Again
 from workqueue.core.steps.dead_letters import dead_letter
 from workqueue.core.steps.dropped import Dropped
 from workqueue.core.steps.settle import Departures, Ending, by_lease, text_of
+from workqueue.core.steps.until_answered import UntilAnswered
 
 
 class TaskEndings:
     """Endings for one worker."""
 
-    def __init__(self, queue: Queue, departures: Departures, dropped: Dropped, again: Again) -> None:
+    def __init__(self, queue: Queue, departures: Departures, dropped: Dropped, until_answered: UntilAnswered) -> None:
         self._queue = queue
         self._departures = departures
         self._dropped = dropped
-        self._again = again
+        self._until_answered = until_answered
 
     async def finish(self, ends: Sequence[Ending]) -> None:
         """Endings.finish."""
@@ -29,7 +29,7 @@ class TaskEndings:
                 for ending in items
                 if isinstance(ending.verdict, Fail)
             ]
-            self._dropped.add(await self._again(partial(self._queue.bury, lease.id, entries)))
+            self._dropped.add(await self._until_answered(partial(self._queue.bury, lease.id, entries)))
             self._departures.drop(items)
 
     async def requeue(self, waits: Sequence[Ending]) -> None:

@@ -1,4 +1,4 @@
-"""How fast one worker does what is queued: the real worker, leases, acks, timeouts and metrics on."""
+"""How fast one worker drains a queue: the real worker, with leases, acks, timeouts and metrics."""
 
 import time
 from collections.abc import AsyncIterator, Callable
@@ -7,21 +7,22 @@ from contextlib import asynccontextmanager
 import trio
 from msgspec import Struct
 
+from workqueue.core.engine import engine_of
 from workqueue.core.handlers import Registry
 from workqueue.core.job import Job
-from workqueue.services.bench.place import Place
-from workqueue.services.worker.garbage import calm_collector
+from workqueue.services.bench.sandbox import Sandbox
+from workqueue.services.worker.gc_tuning import tune_gc
 from workqueue.services.worker.worker import Worker
 
 LOOK_SECONDS = 0.005
-TIMEOUT_SECONDS = 30.0  #: of each job: a worker that need not look after timeouts would be no measurement
+TIMEOUT_SECONDS = 30.0  #: of each job, so that the cost of timeouts is measured too
 SLEEP_SECONDS = 0.1
 
 Progress = Callable[[int], None]
 
 
 class Rate(Struct, frozen=True):
-    """What a drain came to."""
+    """The result of a drain."""
 
     per_second: float  #: jobs, from the first that was done to the last
     cpu_us: float  #: of our own process, for each job
@@ -48,10 +49,10 @@ def handlers() -> Registry:
 
 
 @asynccontextmanager
-async def open_worker(place: Place, registry: Registry) -> AsyncIterator[Worker]:
+async def open_worker(sandbox: Sandbox, registry: Registry) -> AsyncIterator[Worker]:
     """A worker that takes jobs; it stops at the end of the block as it does on SIGTERM."""
-    calm_collector()  # as its process does
-    worker = Worker(place.settings, place.queue, place.store, registry)
+    tune_gc()  # as a worker's process does
+    worker = Worker(sandbox.settings, engine_of(sandbox.queue, sandbox.store), registry)
     stop, ready = trio.Event(), trio.Event()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(worker.run, stop.wait, trio.sleep_forever, ready.set)
@@ -60,9 +61,9 @@ async def open_worker(place: Place, registry: Registry) -> AsyncIterator[Worker]
         stop.set()
 
 
-async def drain(place: Place, jobs: int, progress: Progress = lambda done: None) -> Rate:
+async def drain(sandbox: Sandbox, jobs: int, progress: Progress = lambda done: None) -> Rate:
     """Let one worker do the `jobs` that are queued, each with an end."""
-    async with open_worker(place, handlers()) as worker:
+    async with open_worker(sandbox, handlers()) as worker:
         return await until_done(worker, jobs, progress)
 
 

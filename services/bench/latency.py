@@ -11,9 +11,12 @@ from msgspec import Struct
 from workqueue.core.handlers import Registry
 from workqueue.core.job import Job
 from workqueue.services.bench.drain import Progress, open_worker
-from workqueue.services.bench.place import Place
+from workqueue.services.bench.sandbox import Sandbox
 
-PAUSE_SECONDS = (0.004, 0.012)  #: between two jobs: the worker is idle again, and its waits are met at any moment
+PAUSE_SECONDS = (
+    0.004,
+    0.012,
+)  #: between two jobs: the worker is idle again, and the next push comes at any moment of its waits
 START_SECONDS = 30.0  #: a job that has not started by then is an error
 
 
@@ -24,7 +27,7 @@ class Latencies(Struct, frozen=True):
     p99: float
 
 
-async def latency(place: Place, jobs: int, progress: Progress = lambda done: None) -> Latencies:
+async def latency(sandbox: Sandbox, jobs: int, progress: Progress = lambda done: None) -> Latencies:
     """Submit `jobs` one after the other, each to an idle worker. Raises trio.TooSlowError where one does not start."""
     registry, starts = Registry(), list[float]()
     send, receive = trio.open_memory_channel[None](1)
@@ -37,11 +40,11 @@ async def latency(place: Place, jobs: int, progress: Progress = lambda done: Non
 
     random = Random()  # noqa: S311 - no secret
     waits: list[float] = []
-    async with open_worker(place, registry):
+    async with open_worker(sandbox, registry):
         for number in range(jobs):
             await trio.sleep(random.uniform(*PAUSE_SECONDS))
             begun = time.perf_counter()
-            await place.submit("starts", 1, msgspec.json.encode({"n": number}))
+            await sandbox.submit("starts", 1, msgspec.json.encode({"n": number}))
             with trio.fail_after(START_SECONDS):
                 await receive.receive()
             waits.append((starts[-1] - begun) * 1000)

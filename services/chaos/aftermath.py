@@ -1,4 +1,4 @@
-"""What both servers say once it is quiet: the rows, the dead letters, and what is left over."""
+"""The contents of both servers after the run: the rows, the dead letters, and what is left over."""
 
 import contextlib
 from collections.abc import Collection
@@ -46,7 +46,7 @@ class Aftermath:
         counts |= {
             "tasks in Redis": tasks,
             "workers without a lease": without,
-            "leases of nobody": len(leases) - len(workers) + without,
+            "leases without a worker": len(leases) - len(workers) + without,
         }
         return ", ".join(f"{count} {what}" for what, count in counts.items() if count)
 
@@ -55,7 +55,7 @@ class Aftermath:
         return [] if self._pool is None else await check_rows(self._queue, self._pool.fetch)
 
     async def left(self) -> list[str]:
-        """What is left once nobody works any more."""
+        """What is left after all workers have ended."""
         found = [f"the key {key} is left" for key in sorted(await left_over(self._queue, dead=self._pool is None))]
         if self._pool is not None:
             [row] = await self._pool.fetch(sql.UNSETTLED, self._queue.name)
@@ -95,7 +95,7 @@ class Aftermath:
         return dead, strange
 
     async def remove(self) -> None:
-        """Leave nothing on servers that are somebody's. Shielded and bounded; what is away keeps what it has."""
+        """Remove all keys and tables: others may use the servers. Shielded, bounded; skips a server that is away."""
         with trio.move_on_after(REMOVE_SECONDS, shield=True):
             with contextlib.suppress(QueueUnavailable):
                 await self._queue.remove()

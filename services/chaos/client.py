@@ -10,7 +10,7 @@ ANSWER_BYTES_MAX = 64 * 1024
 
 
 class NotSent(Exception):
-    """Nobody was there: the request did not leave."""
+    """No server was there: the request was not sent."""
 
 
 class NoAnswer(Exception):

@@ -29,7 +29,7 @@ class Link(Struct):
 
 
 class Servers(Struct):
-    """Servers that are ours to break; None: leave it alone."""
+    """Servers that may be broken; None: not this one."""
 
     redis: KeptServer | None = None
     redis_folder: Path | None = None
@@ -41,7 +41,7 @@ class Servers(Struct):
 class Faults:
     """Carries out a plan. A target that is in trouble already is left alone, so each fault has its full length.
 
-    Mutable state: who is in trouble, and the history.
+    Mutable state: the targets that are in trouble, and the history.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class Faults:
                     nursery.start_soon(self._strike, fault)
 
     def end(self) -> None:
-        """Nothing more strikes; what has struck takes its time."""
+        """Begin no further fault; those that have begun last as planned."""
         self._striking.cancel()
 
     async def _strike(self, fault: Fault) -> None:
@@ -198,7 +198,7 @@ class Faults:
 
     @contextmanager
     def _alone(self, target: str) -> Iterator[bool]:
-        """False: somebody is at it already."""
+        """False: another fault is at it already."""
         free = target not in self._busy
         self._busy.add(target)
         try:

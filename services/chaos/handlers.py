@@ -12,19 +12,19 @@ import trio
 from workqueue import Job, handler
 
 LOOK_SECONDS = 0.1
-ASLEEP_SECONDS = 0.5  #: who looks each 0.1 s and did not for so long stood still as a whole
+ASLEEP_SECONDS = 0.5  #: a gap this long between two looks, 0.1 s apart: the process was stopped as a whole
 
 _path = os.environ.get("WORKQUEUE_CHAOS_LEDGER")
 _file = os.open(_path or os.devnull, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
 
 
 def note(what: str, job: Job) -> None:
-    """One write of a short line: it is whole, whoever writes beside us, and stays when we are killed."""
+    """One write of a short line: it is whole beside other writers, and stays when this process is killed."""
     os.write(_file, f"{what} {time.monotonic():.6f} {os.getpid()} {job.payload['n']} {job.attempt}\n".encode())
 
 
 def _watch() -> None:
-    """Note when this process stood still: stopped, or without a processor on a crowded machine."""
+    """Record when this process did not run: stopped, or without a processor on a busy machine."""
     last = time.monotonic()
     while True:
         time.sleep(LOOK_SECONDS)
@@ -59,7 +59,7 @@ async def naps(job: Job) -> object:
 
 @handler("chaos.fails")
 async def fails(job: Job) -> object:
-    """Fails as often as its payload says; how often it did so far stands in nothing but the number of this run."""
+    """Fails as often as its payload says; only the number of the run tells how often it has."""
     note("start", job)
     if job.attempt <= int(str(job.payload["failures"])):
         note("fail", job)

@@ -1,4 +1,4 @@
-"""What was done to whom, and when: the record that explains, or does not, why a job ran twice. Pure.
+"""The record of all faults, with their times: it explains, or does not, why a job ran twice. Pure.
 
 Times are seconds of the machine's monotonic clock, which all of its processes share.
 """
@@ -23,7 +23,7 @@ class Life(Stretch):
 
     name: str = ""
     pid: int = 0
-    asked_at: float | None = None  #: when it was told to end, by a signal of ours
+    asked_at: float | None = None  #: when it got a signal to end from us
     killed: bool = False  #: by us, kill -9
     status: int | None = None
 
@@ -44,7 +44,7 @@ class Stop(Stretch):
 
 
 class History(Struct):
-    """Mutable state: everything is appended by whoever does it."""
+    """Mutable state: each fault and process appends its own record."""
 
     lives: list[Life] = []
     stops: list[Stop] = []

@@ -1,4 +1,4 @@
-"""The check under protocol's table of rows, at a quiet moment: nothing is lost, nothing lies about, nothing is left."""
+"""The check under protocol's table of rows, at a quiet moment: no job is lost, no task or key is left over."""
 
 from collections.abc import Awaitable, Callable, Collection
 from typing import Any
@@ -9,7 +9,7 @@ from workqueue.core.queue import Queue
 from workqueue.core.wire import decode_task
 from workqueue.services.chaos import sql
 
-#: Runs a statement in the schema of the rows: Pool.fetch, or somebody at a psql prompt.
+#: Runs a statement in the schema of the rows: Pool.fetch, or the tests' psql.
 Fetch = Callable[..., Awaitable[list[Any]]]
 
 
@@ -38,14 +38,15 @@ async def check_rows(queue: Queue, fetch: Fetch, *, taken_by_others: Collection[
     leases = set(await queue.lease_scores())
     for row in await fetch(sql.PROCESSING, queue.name):
         if row["owner"] is None:
-            faults.append(f"{row['id']} is processing under a claim that nobody noted")
+            faults.append(f"{row['id']} is processing under a claim without a record")
         elif row["owner"] not in leases:
             faults.append(f"{row['id']} is processing and its owner {row['owner']} is no lease")
     return faults
 
 
 async def left_over(queue: Queue, *, dead: bool = False) -> set[str]:
-    """Keys of this queue that are there though nothing waits and no worker lives. What Redis remembers of Postgres
-    stays, and, where they are the only trace of a job (`dead`), the dead letters."""
+    """Keys of this queue that exist though no job waits and no worker is alive. The keys about Postgres may stay, and,
+    where they are the only trace of a job (`dead`), the dead letters.
+    """
     kept = {queue.keys.checkpoint, queue.keys.rows} | ({queue.keys.dead} if dead else set())
     return await queue.key_names() - kept

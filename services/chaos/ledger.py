@@ -16,7 +16,7 @@ class Run(Struct):
     number: int  #: 1 = the job's first run, as the system counts
     pid: int
     begun: float
-    ended: float | None = None  #: None: its process died in the middle, or it was cancelled where nobody notes it
+    ended: float | None = None  #: None: its process died in the middle, or it was cancelled without a record
     how: str = ""  #: end | fail | cut
     line: int = 0  #: of the ledger, from 1
 

@@ -1,4 +1,4 @@
-"""Senders of a chaos run: clients over HTTP, and an external program by RPUSH. They remember what they were told."""
+"""The clients of a chaos run, over HTTP, and an external program that uses RPUSH. They record each answer."""
 
 import time
 from random import Random

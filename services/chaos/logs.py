@@ -1,4 +1,4 @@
-"""What the processes of a run said: bugs in it fail the run, whatever became of the jobs. Pure."""
+"""The logs of the processes of a run: a bug in them fails the run, even where no job was lost. Pure."""
 
 import re
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ SHOWN_LENGTH = 3000
 
 
 def bugs(log: str) -> list[str]:
-    """The records that tell of a bug of ours: a traceback that is no handler's, or words that say so."""
+    """The records that show a bug of ours: a traceback that is no handler's, or one of certain texts."""
     return [record[:SHOWN_LENGTH] for record in _records(log) if _is_bug(record)]
 
 

@@ -1,4 +1,4 @@
-"""Which fault strikes when: drawn from a seed, so that a run can be repeated. Pure."""
+"""The faults of a run and their times, drawn from a seed, so that a run can be repeated. Pure."""
 
 from collections.abc import Iterator, Sequence
 from random import Random
@@ -45,7 +45,7 @@ PAUSE_SECONDS = 1.5  #: between the beginnings of two faults, on average; they o
 
 
 class Fault(Struct, frozen=True):
-    """One fault: when it begins, how long it lasts, and a number that says which of several it meets."""
+    """One fault: when it begins, how long it lasts, and a number that chooses one of several targets."""
 
     at: float
     kind: str

@@ -1,4 +1,4 @@
-"""What is killed: processes and servers that a task each keeps alive, as systemd would."""
+"""The processes and servers that are killed. A task each keeps them alive, as systemd would."""
 
 import contextlib
 import os
@@ -8,16 +8,19 @@ import sys
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 import trio
 
+from workqueue.core.retry import Pauses
 from workqueue.services.chaos.history import History, Life
-from workqueue.services.local.errors import LocalServerError
 from workqueue.services.local.process import end_process
 from workqueue.services.local.valkey import Server
+from workqueue.services.supervise import supervise, supervise_server
 
 RESTART_SECONDS = 0.3
+SERVER_PAUSES_SECONDS = 0.1, 0.5  #: the server before may hold its port or its memory for a moment
 END_SECONDS = 40.0
 
 
@@ -46,13 +49,11 @@ class Kept:
         task_status.started()
         try:
             with self._scope, self.log_file.open("ab") as log:
-                while True:
-                    await self._live(log.fileno())
-                    await trio.sleep(RESTART_SECONDS)
+                await supervise(partial(self._live, log.fileno()), pauses=Pauses(RESTART_SECONDS, RESTART_SECONDS))
         finally:
             self._ended.set()
 
-    async def _live(self, log: int) -> None:
+    async def _live(self, log: int) -> str:
         process = await trio.lowlevel.open_process(
             self._command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
             env=self._environ, start_new_session=True,
@@ -70,6 +71,7 @@ class Kept:
                     await end_process(process, seconds=END_SECONDS)
             life.ended, life.status = time.monotonic(), process.returncode
             self._process = self._life = None
+        return "has ended"
 
     @property
     def pid(self) -> int | None:
@@ -84,7 +86,7 @@ class Kept:
         return True
 
     def terminate(self) -> bool:
-        """Ask it to end, as a deployment does."""
+        """Send SIGTERM, as a deployment does."""
         if self._life is None or not self._send(signal.SIGTERM):
             return False
         self._life.asked_at = self._life.asked_at or time.monotonic()
@@ -104,7 +106,7 @@ class Kept:
         return True
 
     async def end(self) -> None:
-        """Ask it to end, for good."""
+        """End it, for good."""
         self._scope.cancel()
         await self._ended.wait()
 
@@ -124,24 +126,21 @@ class KeptServer:
 
     async def run(self, *, task_status: trio.TaskStatus[Server] = trio.TASK_STATUS_IGNORED) -> None:
         """Keep it alive until cancelled; started once it answers."""
-        port: int | None = None
-        while True:
+        pauses = Pauses(*SERVER_PAUSES_SECONDS)
+        await supervise_server(self._open_when_due, pauses=pauses, task_status=task_status)
+
+    @asynccontextmanager
+    async def _open_when_due(self, port: int | None) -> AsyncIterator[Server]:
+        await trio.sleep(self._away_seconds)
+        self._before_start()
+        self._away_seconds, self._before_start = 0.0, lambda: None
+        async with self._open(port) as server:
+            self.server = server
+            self._up.set()
             try:
-                async with self._open(port) as server:
-                    if port is None:
-                        task_status.started(server)
-                    port, self.server = server.port, server
-                    self._up.set()
-                    await server.ended()
-                    self.server, self._up = None, trio.Event()
-            except LocalServerError:  # what is left of the one before still holds its port or its memory
-                if port is None:
-                    raise
-                await trio.sleep(0.5)
-                continue
-            await trio.sleep(self._away_seconds)
-            self._before_start()
-            self._away_seconds, self._before_start = 0.0, lambda: None
+                yield server
+            finally:
+                self.server, self._up = None, trio.Event()
 
     async def end(
         self, number: signal.Signals, away_seconds: float, before_start: Callable[[], None] = lambda: None

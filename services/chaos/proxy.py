@@ -45,7 +45,7 @@ class Proxy:
             scope.cancel()
 
     def swallow_replies(self) -> None:
-        """From now on commands take effect and nobody hears of it."""
+        """From now on commands take effect and their answers are lost."""
         self.replies_pass = False
         self.replies_swallowed = trio.Event()
 
@@ -60,7 +60,7 @@ class Proxy:
         self.swallow_replies()
 
     def go_away(self) -> None:
-        """The server is gone: what is open is cut, what is new is refused."""
+        """As if the server had gone: cut open connections, refuse new ones."""
         self.refuse = True
         self.cut()
 

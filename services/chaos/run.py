@@ -51,7 +51,7 @@ DRAIN_SECONDS = 90.0  #: of peace at the end, within which everything has to com
 
 
 class Options(Struct, frozen=True, kw_only=True):
-    """What is asked for."""
+    """The options of a run."""
 
     seed: int
     seconds: float
@@ -289,7 +289,7 @@ class _Chaos:
 
     async def _drain(self, after: Aftermath) -> list[str]:
         """Wait until everything has come to its end; what is left, if it does not."""
-        left = "nobody knows"
+        left = "unknown"
         with trio.move_on_after(DRAIN_SECONDS):
             while left:
                 try:
@@ -328,7 +328,7 @@ class _Chaos:
         ]
         for kept in [*self._producers, *self._workers]:
             log = kept.log_file.read_text("utf-8", "replace")
-            found += [f"{kept.name} said: {record}" for record in bugs(log)]
+            found += [f"{kept.name} logged: {record}" for record in bugs(log)]
         return found
 
 

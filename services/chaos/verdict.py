@@ -41,7 +41,7 @@ RUN_SECONDS = LONG_SECONDS + 0.5  #: a run without an end may have lasted so lon
 
 
 class Row(Struct, frozen=True):
-    """What a row says at the end."""
+    """A job's row at the end."""
 
     n: int
     id: str
@@ -81,7 +81,7 @@ class Evidence(Struct):
 
 
 class Verdict(Struct):
-    """What came of it."""
+    """The result."""
 
     faults: list[Fault] = []
     violations: list[str] = []
@@ -99,7 +99,7 @@ class Verdict(Struct):
 
 
 def judge(evidence: Evidence) -> Verdict:
-    """Judge every job that anybody has heard of."""
+    """Judge every job that occurs in the evidence."""
     return _Judge(evidence).judge()
 
 
@@ -191,7 +191,7 @@ class _Judge:
         return lost
 
     def _is_excused(self, told: Told) -> bool:
-        """Refused, and nobody could take it back: the other server failed, or the producer stood still."""
+        """Refused, and it could not be taken back: the other server failed, or the producer stood still."""
         server = "Redis" if self._evidence.rows is None else "Postgres"
         pids = {life.pid for life in self._history.lives if life.name == told.producer}
         stretches: list[Stretch] = [
@@ -221,7 +221,7 @@ class _Judge:
             self._fault(n, Kind.LIE, "it failed because its worker died, and nothing killed the last one")
 
     def _cause(self, before: Run, until: float) -> str | None:
-        """What took the job away from the worker of a run, before `until`; None: nothing did."""
+        """The fault that took the job away from the worker of a run, before `until`; None: there was none."""
         life = self._history.life(before.pid, before.begun)
         if life is None:
             return None
@@ -268,7 +268,7 @@ class _Judge:
         yield from (Stretch(still.begun, still.ended) for still in self._evidence.ledger.stillness if still.pid == pid)
 
     def _troubles(self, process: str, server: str) -> Iterable[Stretch]:
-        """What kept this process from that server."""
+        """The faults between this process and that server."""
         return (
             trouble
             for trouble in self._history.troubles

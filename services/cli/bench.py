@@ -6,11 +6,10 @@ from collections.abc import Iterator
 import trio
 from msgspec import Struct
 
-from workqueue.core.queue import check_url
 from workqueue.core.settings import Settings, without_password
 from workqueue.services.bench.drain import Rate, drain
 from workqueue.services.bench.latency import Latencies, latency
-from workqueue.services.bench.place import BATCH, PAYLOAD, open_place
+from workqueue.services.bench.sandbox import BATCH, PAYLOAD, open_sandbox
 from workqueue.services.cli.progress import Progress
 
 IDLE_CONCURRENCY = 2
@@ -18,7 +17,7 @@ BAR_WIDTH = 30
 
 
 class Figures(Struct, frozen=True):
-    """What was measured."""
+    """The figures."""
 
     submitted: float  #: jobs a second
     drained: Rate
@@ -30,16 +29,16 @@ async def run_bench(settings: Settings, jobs: int, latencies: int, progress: Pro
 
     Raises QueueUnavailable, StoreUnavailable, InvalidSettings.
     """
-    check_url(settings.redis_url)
-    logging.disable(logging.WARNING)  # the worker's life is no news here
-    async with open_place(settings.redis_url, settings.database_url, concurrency=settings.worker_concurrency) as place:
+    logging.disable(logging.WARNING)  # the worker's own lines are of no interest here
+    urls = settings.redis_url, settings.database_url
+    async with open_sandbox(*urls, concurrency=settings.worker_concurrency) as sandbox:
         progress(f"submit {jobs:,} jobs ...")
         begun = trio.current_time()
-        await place.submit("noop", jobs)
+        await sandbox.submit("noop", jobs)
         submitted = jobs / (trio.current_time() - begun)
-        drained = await drain(place, jobs, lambda number: progress(bar("drain", number, jobs)))
-    async with open_place(settings.redis_url, settings.database_url, concurrency=IDLE_CONCURRENCY) as place:
-        idle = await latency(place, latencies, lambda number: progress(bar("latency", number, latencies)))
+        drained = await drain(sandbox, jobs, lambda number: progress(bar("drain", number, jobs)))
+    async with open_sandbox(*urls, concurrency=IDLE_CONCURRENCY) as sandbox:
+        idle = await latency(sandbox, latencies, lambda number: progress(bar("latency", number, latencies)))
     return Figures(submitted, drained, idle)
 
 
@@ -49,7 +48,7 @@ def bar(name: str, done: int, of: int) -> str:
 
 
 def summary(figures: Figures, settings: Settings, jobs: int) -> Iterator[str]:
-    """The lines that a person reads; no secret in them."""
+    """The lines of the result; without any secret."""
     url, drained, idle = settings.database_url, figures.drained, figures.idle
     yield f"Redis     {without_password(settings.redis_url)}"
     yield f"Postgres  {'none: jobs live in Redis alone' if url is None else without_password(url)}"

@@ -15,7 +15,7 @@ ANSWER_SECONDS = 300.0  #: all of a request may meet a server that hangs, five s
 
 
 class Counts(Struct):
-    """What became of the lines so far."""
+    """How many lines were taken and refused so far."""
 
     accepted: int = 0
     refused: int = 0
@@ -29,11 +29,11 @@ class _Answer(Struct):
 _ANSWERS = msgspec.json.Decoder(_Answer)
 
 
-def enqueue_lines(url: str, lines: Iterable[bytes], progress: Progress, told: Callable[[str], None]) -> Counts:
-    """Post `lines` to the producer at `url`; `told` hears of each that was refused, by its number from 1 on.
+def enqueue_lines(url: str, lines: Iterable[bytes], progress: Progress, on_refusal: Callable[[str], None]) -> Counts:
+    """Post `lines` to the producer at `url`; `on_refusal` gets a text for each that was refused.
 
-    Lines of white space are skipped. Raises NotEnqueued when a request is not answered: what it says may not be sent
-    again without a second thought, and what comes after it was not sent.
+    Lines are numbered from 1; those of white space are skipped. Raises NotEnqueued when a request is not answered: its
+    lines may have been taken, and must not be sent again without a check; the lines behind them were not sent.
     """
     counts = Counts()
     with httpx.Client(timeout=ANSWER_SECONDS, trust_env=False) as client:
@@ -43,7 +43,7 @@ def enqueue_lines(url: str, lines: Iterable[bytes], progress: Progress, told: Ca
                     counts.accepted += 1
                 else:
                     counts.refused += 1
-                    told(f"line {number}: {answer.error}")
+                    on_refusal(f"line {number}: {answer.error}")
             progress(f"{counts.accepted:,} accepted, {counts.refused:,} refused")
     return counts
 

@@ -14,7 +14,7 @@ from workqueue.services.cli.until_signal import until_signal
 
 
 def run_chaos(settings: Settings, environ: Mapping[str, str], options: Mapping[str, Any]) -> int:
-    """Run chaos, tell what happens on standard error and what came of it on standard output; the exit status."""
+    """Run chaos: progress on standard error, the verdict on standard output. Returns the exit status."""
 
     work = partial(run, Options(**options), settings, environ, lambda line: click.echo(line, err=True))
     outcome = trio.run(until_signal, work)

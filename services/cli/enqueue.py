@@ -8,7 +8,7 @@ ANSWER_SECONDS = 30.0
 
 
 class NotEnqueued(WorkQueueError):
-    """The producer did not take the job; the text says what it said."""
+    """The producer did not take the job; the text has its answer."""
 
 
 async def enqueue_job(url: str, job_type: str, payload: dict[str, object], retries: int, key: str | None = None) -> str:

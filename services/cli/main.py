@@ -141,7 +141,7 @@ def reconcile(dry_run: bool) -> None:
     """Push every pending job that is missing in Redis.
 
     Workers notice a loss of Redis by themselves; this is for when you know better. It pushes what an external program
-    has taken as well: nobody can tell the two apart.
+    has taken as well: the two cannot be told apart.
     """
     import trio
 

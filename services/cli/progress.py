@@ -1,4 +1,4 @@
-"""A line on a terminal that changes; nothing at all where nobody watches."""
+"""A line on a terminal that changes; nothing where standard error is no terminal."""
 
 import sys
 from collections.abc import Callable, Iterator

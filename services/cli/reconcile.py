@@ -4,7 +4,7 @@ import trio
 
 from workqueue.core.bridge import open_bridge
 from workqueue.core.errors import InvalidSettings
-from workqueue.core.queue import check_url, open_queue
+from workqueue.core.queue import open_queue
 from workqueue.core.settings import Settings
 from workqueue.core.steps.installation import refusal
 from workqueue.core.steps.reconcile import Reconcile, Reconciled
@@ -18,7 +18,6 @@ async def reconcile_now(settings: Settings, *, dry_run: bool, progress: Progress
     """Push what is pending and missing in Redis. Raises InvalidSettings, QueueUnavailable, StoreUnavailable."""
     if settings.database_url is None:
         raise InvalidSettings(["DATABASE_URL is not set: without rows there is nothing to compare Redis with"])
-    check_url(settings.redis_url)
     async with (
         open_bridge() as bridge,
         open_queue(bridge, settings.redis_url, settings.queue_name) as queue,

@@ -23,12 +23,10 @@ from workqueue.services.local.valkey import Server, run_valkey
 from workqueue.services.logs import printable
 from workqueue.services.producer.dashboard import FOLDER as PAGE_FOLDER
 from workqueue.services.signals import Stop
+from workqueue.services.supervise import supervise_server
 
-FIRST_PAUSE_SECONDS = 0.5
-LONGEST_PAUSE_SECONDS = 30.0
-CALM_SECONDS = 30.0  #: a child that lived so long is started again without a long pause
 READY_SECONDS = 60.0
-STOP_MARGIN_SECONDS = 20.0  #: beside the grace: what a worker needs to give back and let go
+STOP_MARGIN_SECONDS = 20.0  #: added to the grace: for a worker to give back its jobs and release its lease
 LINE_BYTES_MAX = 64 * 1024
 COLOURS = {"Valkey": "red", "Postgres": "blue", "mail": "yellow", "producer": "green", "worker": "magenta"}
 
@@ -36,7 +34,7 @@ Open = Callable[[int | None], AbstractAsyncContextManager[Server]]
 
 
 class CannotStart(WorkQueueError):
-    """Something is in the way; the text says what, and what to do."""
+    """`up` cannot start; the text says why, with the remedy."""
 
 
 class Child:
@@ -101,7 +99,7 @@ class Up:
         """
         os.umask(0o077)
         self._home.mkdir(parents=True, exist_ok=True)
-        # Root's Postgres runs as another user, who has to pass through.
+        # Root's Postgres runs as another user, which has to reach its folder below.
         self._home.chmod(0o711 if os.geteuid() == 0 else 0o700)
         with (self._home / "up.lock").open("a+") as lock:
             try:
@@ -152,7 +150,7 @@ class Up:
 
     @staticmethod
     def _address(url: str, folder: Path) -> str:
-        """Of a server of ours: what is printed may end in a log, so the password is not."""
+        """The address of an embedded server, without its password: the terminal may go to a log."""
         found = sorted(folder.rglob("password"))
         return f"{without_password(url)}" + (f"  (its password: {found[0]})" if found else "")
 
@@ -185,36 +183,19 @@ class Up:
         self, child: Child, open_server: Open, *, task_status: trio.TaskStatus[Server] = trio.TASK_STATUS_IGNORED
     ) -> None:
         """Run it until `child.scope` is cancelled; again, with backoff, when it ends by itself."""
-        port: int | None = None
-        first = True
-        pause = FIRST_PAUSE_SECONDS
+
+        def say(reason: str, pause_seconds: float) -> None:
+            self._say(f"[bold red]{child.name} {escape(reason)}; it is started again in {pause_seconds:g} s[/]")
+
         try:
             with child.scope:
-                while True:
-                    begun = trio.current_time()
-                    try:
-                        async with open_server(port) as server:
-                            port = server.port
-                            if first:
-                                task_status.started(server)
-                                first = False
-                            await server.ended()
-                        reason = "has ended by itself"
-                    except WorkQueueError as error:
-                        if first:
-                            raise
-                        reason = f"cannot be started: {error}"
-                    if trio.current_time() - begun > CALM_SECONDS:
-                        pause = FIRST_PAUSE_SECONDS
-                    self._say(f"[bold red]{child.name} {escape(reason)}; it is started again in {pause:g} s[/]")
-                    await trio.sleep(pause)
-                    pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
+                await supervise_server(open_server, on_end=say, task_status=task_status)
         finally:
             child.ended.set()
 
     @asynccontextmanager
     async def _process(self, name: str, port: int) -> AsyncIterator[Server]:
-        """One of our services in a session of its own, so that a Ctrl-C reaches us alone."""
+        """One of our services in a session of its own, so that a Ctrl-C reaches only `up`."""
         process = await trio.lowlevel.open_process(
             [sys.executable, "-m", "workqueue.services.cli", name],
             env=self._environ
@@ -227,7 +208,7 @@ class Up:
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-        # Shielded: what it says while it ends is passed on as well. It ends with the process's end of the pipe.
+        # Shielded: lines that the process writes while it ends are passed on too. Ends when the pipe is closed.
         async with trio.open_nursery() as nursery:
             speaking = trio.CancelScope(shield=True)
             if process.stdout is not None:
@@ -268,13 +249,13 @@ class Up:
                 child.scope.cancel()
                 await child.ended.wait()
 
-    # --- what a person sees
+    # --- output
 
     def _say(self, line: str) -> None:
         self._print(f"[bold]workqueue[/] [dim]|[/] {line}")
 
     def _print(self, line: str) -> None:
-        """Also where the terminal was closed: what runs must be ended all the same (rich exits at a broken pipe)."""
+        """Does not fail where the terminal was closed: children must be ended (rich exits at a broken pipe)."""
         with suppress(OSError, SystemExit):
             self._console.print(line)
 
@@ -302,7 +283,7 @@ class Up:
 
 
 def _own_command() -> str:
-    """How this program is called from here: `make up` runs it out of an environment that is on nobody's PATH."""
+    """How this program is called from here: `make up` runs it from an environment that is not on PATH."""
     command = Path(sys.argv[0])
     if command.name != "workqueue" or shutil.which("workqueue"):
         return "workqueue"

@@ -1,4 +1,4 @@
-"""What keeps an embedded server from starting; each says in one line what to do."""
+"""The error of an embedded server that does not start; its text names the remedy in one line."""
 
 from workqueue.core.errors import WorkQueueError
 

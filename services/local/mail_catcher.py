@@ -15,7 +15,7 @@ MESSAGE_BYTES_MAX = 32 * 1024 * 1024
 
 
 class Catcher:
-    """Writes each message as one .eml file; the name tells when and to whom."""
+    """Writes each message as one .eml file; the name has the time and the receiver."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -27,7 +27,7 @@ class Catcher:
         handle, name = tempfile.mkstemp(dir=self._folder, prefix=".", suffix=".part")
         with os.fdopen(handle, "wb") as file:
             file.write(content if isinstance(content, bytes) else content.encode())
-        Path(name).rename(self._folder / f"{now}-{to}.eml")  # whole or not at all for whoever looks
+        Path(name).rename(self._folder / f"{now}-{to}.eml")  # readers see it whole or not at all
         return "250 caught"
 
 

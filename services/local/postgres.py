@@ -1,8 +1,8 @@
 """An embedded Postgres: the wheel's own programs as children of ours, on loopback, with a password.
 
-Postgres refuses to run as root, so root runs it as a user of its own, which is made once, in a folder of that user's:
-`nobody` is also what others run as, who could read the data then. No mode of a parent folder is changed: where that
-user cannot reach the checkout (below /root, say), data and programs lie under /var/lib instead.
+Postgres refuses to run as root, so root runs it as a user of its own, which is made once, in a folder of that user's.
+The user `nobody` is not taken: other services that run as it could read the data. No mode of a parent folder is
+changed: where the user cannot reach the checkout (below /root, say), data and programs lie under /var/lib instead.
 """
 
 import hashlib
@@ -91,7 +91,7 @@ ENVIRON = {"PATH": "/usr/bin:/bin", "LC_ALL": "C", "TZ": "UTC"}
 
 
 class _Place:
-    """Where the programs and the data are, and who runs them."""
+    """The folders of the programs and the data, and the user that runs them."""
 
     def __init__(self, asked: Path, folder: Path, programs: Path, user: dict[str, Any]) -> None:
         self.asked = asked
@@ -126,7 +126,7 @@ def _place(asked: Path) -> _Place:
 
 
 def _user_of_root() -> pwd.struct_passwd:
-    """Whom root runs Postgres as; made where it is missing. Raises LocalServerError."""
+    """The user that root runs Postgres as; made where it is missing. Raises LocalServerError."""
     for command in ((), *MAKE_USER):
         if command and (program := shutil.which(command[0])):
             subprocess.run([program, *command[1:]], check=False, capture_output=True, timeout=30)  # noqa: S603
@@ -196,7 +196,7 @@ def _copy_of(programs: Path) -> Path:
             folder.chmod(0o755)  # folders of our own
         try:
             making.rename(target)  # whole, or not at all
-        except OSError:  # somebody else was quicker
+        except OSError:  # another process was quicker
             shutil.rmtree(making)
     return target / package.name / programs.parent.name / programs.name
 
@@ -233,7 +233,7 @@ def _last_port(place: _Place) -> int:
 
 
 async def _is_ready(place: _Place, port: int) -> bool:
-    """Its own word: the last line of postmaster.pid."""
+    """Does the last line of postmaster.pid say so?"""
     try:
         lines = (await trio.Path(place.data / "postmaster.pid").read_text("utf-8")).splitlines()
     except OSError:

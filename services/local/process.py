@@ -20,7 +20,7 @@ STOP_SECONDS = 10.0
 
 
 def free_port() -> int:
-    """A port on loopback that nobody listens on at this moment."""
+    """A port on loopback that is free at this moment."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
@@ -51,7 +51,7 @@ async def run_server(
     """Run a server until the block ends; entered once `is_ready` says so.
 
     Raises LocalServerError with the end of its log when it ends by itself before, or takes longer than READY_SECONDS.
-    Its signals are ours to send: it lives in a session of its own, so a Ctrl-C reaches us alone.
+    It has a session of its own, so that a Ctrl-C reaches only this process, which then ends it.
     """
     with log_file.open("ab") as log:
         begin = log.tell()
@@ -72,7 +72,7 @@ async def run_server(
                 await trio.sleep(POLL_SECONDS)
         if patience.cancelled_caught or process.poll() is not None:
             said = await _last_lines(log_file, begin)
-            raise LocalServerError(f"{name} did not start: {said or 'it said nothing'} (its log: {log_file})")
+            raise LocalServerError(f"{name} did not start: {said or 'it wrote nothing'} (its log: {log_file})")
         yield process
     finally:
         with trio.CancelScope(shield=True):
@@ -84,7 +84,7 @@ async def run_server(
 async def end_process(
     process: trio.Process, stop_signal: signal.Signals = signal.SIGTERM, seconds: float | None = None
 ) -> None:
-    """Ask it to end, and kill it when it has not after so many seconds."""
+    """Send SIGTERM, and SIGKILL after so many seconds."""
     if process.poll() is None:
         with contextlib.suppress(ProcessLookupError):
             process.send_signal(stop_signal)

@@ -18,7 +18,7 @@ from workqueue.core.errors import (
 from workqueue.core.steps.submit_once import KEY_LENGTH_MAX
 from workqueue.core.store import Run
 from workqueue.services.http.responses import json
-from workqueue.services.producer import jobs, openapi, state
+from workqueue.services.producer import errors, jobs, openapi, state
 from workqueue.services.producer.backend import Backend
 from workqueue.services.producer.bulk import NO_KEY, TOO_MANY_REQUESTS, Bulk
 from workqueue.services.producer.dashboard import Dashboard
@@ -48,7 +48,7 @@ async def _openapi_json(_: Backend) -> Response:
 
 
 JOB_ID = Parameter("job_id", "path", {"type": "string", "format": "uuid"}, "a job's id")
-NO_JOB = {400: jobs.NOT_A_JOB_ID, 404: f"{jobs.JOB_NOT_FOUND} | {jobs.ONLY_WITH_DATABASE}"}
+NO_JOB = {400: jobs.NOT_A_JOB_ID, 404: f"{jobs.JOB_NOT_FOUND} | {errors.ONLY_WITH_DATABASE}"}
 OLDER_RUNS = 'rel="next": older runs'
 EXAMPLE = {"type": "send_email", "retries": 3, "payload": {"to": "someone@example.com", "subject": "Welcome!"}}
 

@@ -13,7 +13,6 @@ from quart import Response, request
 from quart_trio import QuartTrio
 
 from workqueue.core.errors import InvalidSettings
-from workqueue.core.queue import check_url
 from workqueue.core.settings import Settings, load_settings
 from workqueue.services.early import end_after
 from workqueue.services.http.guard import wrap
@@ -38,7 +37,6 @@ def create_app(settings: Settings, *, static: Path = FOLDER) -> QuartTrio:
 
     `static` is the folder of the built dashboard. Raises InvalidSettings for a REDIS_URL that redis-py cannot read.
     """
-    check_url(settings.redis_url)
     app = QuartTrio(__name__, static_folder=None)
     service = _BackendService(settings)
     dashboard = Dashboard(static, reserved(ROUTES))

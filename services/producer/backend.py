@@ -9,18 +9,26 @@ from uuid import UUID
 
 import trio
 
-from workqueue.core.batching import Batcher, BatchFailed
+from workqueue.core.batching import Batcher
 from workqueue.core.bridge import Bridge, open_bridge
 from workqueue.core.engine import Engine, open_engine
-from workqueue.core.errors import EnqueueFailed, KeyReused, PersistFailed, QueueUnavailable, StoreUnavailable
+from workqueue.core.errors import (
+    BatchFailed,
+    EnqueueFailed,
+    KeyReused,
+    PersistFailed,
+    QueueUnavailable,
+    StoreUnavailable,
+)
 from workqueue.core.queue import Queue
 from workqueue.core.settings import Settings, without_password
 from workqueue.core.steps.submit import BATCH_BYTES_MAX, BATCH_MAX, SubmitResult, size
 from workqueue.core.steps.submit_once import Keyed, keyed_size
-from workqueue.core.store import JobStore, migrate
+from workqueue.core.store import JobStore
 from workqueue.core.wire import Submission
 from workqueue.services.health import Dependency
 from workqueue.services.http.responses import Refused
+from workqueue.services.migration import migrate_until_done
 
 ENTER_SECONDS = 5.0  #: how long a request waits for room in the Batcher
 WAITING_MAX = 1000
@@ -63,16 +71,15 @@ class Backend:
     def __init__(self, settings: Settings, engine: Engine) -> None:
         self.settings = settings
         self.queue = engine.queue
-        self.store = engine.store  #: None without DATABASE_URL
+        self.engine = engine
         self.installation = engine.installation
         redis_url = without_password(settings.redis_url)
         self.redis = Dependency("Redis", f"Start it, or point REDIS_URL (now {redis_url}) to one that runs")
         self.postgres: Dependency | None = None
-        if self.store is not None:
-            database_url = without_password(settings.database_url or "")
+        if settings.database_url:
+            database_url = without_password(settings.database_url)
             remedy = f"Start it, or point DATABASE_URL (now {database_url}) to one that runs"
             self.postgres = Dependency("Postgres", remedy)
-        self._engine = engine
         self._looked = trio.Event()  #: at the installation, answered or not
         once = engine.submit_once(ttl_seconds=settings.idempotency_ttl)
         limits = {"batch_max": BATCH_MAX, "waiting_max": WAITING_MAX, "bytes_max": BATCH_BYTES_MAX}
@@ -94,8 +101,8 @@ class Backend:
             await nursery.start(self._batcher.run)
             await nursery.start(self._keyed_batcher.run)
             nursery.start_soon(self.redis.watch, self.queue.depths, partial(self.queue.check, room=True))
-            if self.store is not None and self.postgres is not None:
-                nursery.start_soon(self._keep_store, bridge, self.store, self.postgres)
+            if self.postgres is not None:
+                nursery.start_soon(self._keep_store, bridge, self.engine.rows(), self.postgres)
             else:
                 nursery.start_soon(self._watch_installation)
             task_status.started()
@@ -104,25 +111,19 @@ class Backend:
         """Remove the outbox entries that no later batch will take along, for FLUSH_SECONDS at most."""
         with trio.move_on_after(FLUSH_SECONDS):
             try:
-                await self._engine.clear()
+                await self.engine.clear()
             except StoreUnavailable as error:  # an entry that stays costs one needless push by the relay
                 log.info("outbox entries are left to the relay: %s", error)
 
     async def _keep_store(self, bridge: Bridge, store: JobStore, postgres: Dependency) -> None:
         """Migrate as soon as Postgres answers; then watch it, and remove outbox entries while no batches come."""
-        database_url = self.settings.database_url or ""
-        pause = 0.1
-        while True:
-            try:
-                done = await migrate(bridge, database_url, self.settings.database_schema)
-                break
-            except StoreUnavailable as error:
-                postgres.lost(error)
-                self._looked.set()
-            await trio.sleep(pause)
-            pause = min(pause * 2, 1.0)
-        if done:
-            log.info("migrated schema %s: %s", self.settings.database_schema, ", ".join(done))
+
+        def lost(error: StoreUnavailable) -> None:
+            postgres.lost(error)
+            self._looked.set()
+
+        database_url, schema = self.settings.database_url or "", self.settings.database_schema
+        await migrate_until_done(bridge, database_url, schema, on_outage=lost)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(postgres.watch, store.check, store.check_fitness)
             nursery.start_soon(self._watch_installation)
@@ -152,7 +153,7 @@ class Backend:
         while True:
             try:
                 if self.installation.may_work:
-                    await self._engine.look_for_loss()
+                    await self.engine.look_for_loss()
                     return
             except (QueueUnavailable, StoreUnavailable):
                 pass  # `watch` logs the outage
@@ -164,7 +165,7 @@ class Backend:
             await trio.sleep(QUIET_SECONDS / 2)
             if trio.current_time() - self._last_batch_at >= QUIET_SECONDS:
                 try:
-                    await self._engine.clear()
+                    await self.engine.clear()
                 except StoreUnavailable:
                     continue  # they are kept; `watch` logs the outage
 
@@ -238,7 +239,7 @@ class Backend:
             if not submissions:
                 return []
             try:
-                return list(await self._run_batch(self._engine.submit.run_batch, submissions))
+                return list(await self._run_batch(self.engine.submit.run_batch, submissions))
             except Exception as error:  # noqa: BLE001 - a bug, logged by _run_batch
                 return [BatchFailed(str(error)) for _ in submissions]
 

@@ -100,7 +100,7 @@ class _Request:
         is_array = first.startswith(b"[") and not _says_ndjson(headers)
         line_bytes_max = self._backend.settings.max_body_bytes
         cut: Cutter = Elements(line_bytes_max) if is_array else Lines(line_bytes_max)
-        answers = _Answers(as_array=is_array, shows_ids=self._backend.store is not None)
+        answers = _Answers(as_array=is_array, shows_ids=self._backend.engine.keeps_rows)
         try:
             try:
                 await self._accept(first, cut, answers)

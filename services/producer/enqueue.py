@@ -20,7 +20,7 @@ async def fast_enqueue(backend: Backend, body: bytes, headers: Headers) -> bytes
     item = read_request(body, [value.decode("latin-1") for name, value in headers if name == b"idempotency-key"])
     job_id = await backend.enqueue(item)
     submission = item.submission if isinstance(item, Keyed) else item
-    shown = UNSET if backend.store is None else job_id
+    shown = job_id if backend.engine.keeps_rows else UNSET
     queue_name = backend.settings.queue_name
     return _encode(EnqueueAnswer("queued", submission.type, submission.options.retries, queue_name, shown))
 

@@ -11,7 +11,6 @@ from workqueue.services.producer.backend import Backend
 from workqueue.services.producer.parameters import read_filter, read_run_number
 from workqueue.services.producer.views import job_details, job_view, read_job_id, write_cursor
 
-ONLY_WITH_DATABASE = "jobs are stored only with DATABASE_URL"
 NOT_A_JOB_ID = "not a job id"
 JOB_NOT_FOUND = "job not found"
 ARTIFACT_NOT_FOUND = "artifact not found"
@@ -22,10 +21,11 @@ ARTIFACT_FAILED = "failed to read artifact"
 
 async def list_jobs(backend: Backend) -> Response:
     wanted = read_filter(request.args)
-    if backend.store is None:
+    if not backend.engine.keeps_rows:
         return json([])
-    async with backend.reading(backend.store, LIST_FAILED):
-        rows, more = await backend.store.page(
+    store = backend.engine.rows()
+    async with backend.reading(store, LIST_FAILED):
+        rows, more = await store.page(
             backend.settings.queue_name,
             job_type=wanted.job_type,
             state=wanted.state,
@@ -79,9 +79,7 @@ def _stored(backend: Backend, job_id: str) -> tuple[JobStore, UUID]:
     wanted = read_job_id(job_id)
     if wanted is None:
         raise Refused(400, NOT_A_JOB_ID)
-    if backend.store is None:
-        raise Refused(404, ONLY_WITH_DATABASE)
-    return backend.store, wanted
+    return backend.engine.rows(), wanted
 
 
 def _artifact_name() -> str | None:

@@ -1,4 +1,4 @@
-"""One run of one job, and how what came of it is put into a value."""
+"""One run of one job, and how its result or error becomes an Outcome."""
 
 import inspect
 from pathlib import Path
@@ -20,7 +20,7 @@ RESULT_BYTES_MAX = 1024 * 1024
 ERROR_LENGTH_MAX = 4 * 1024
 TRACEBACK_LENGTH_MAX = 64 * 1024
 
-#: Files whose frames stand above a handler's own in every traceback.
+#: Files whose frames come before the handler's in every traceback.
 MACHINERY = frozenset(
     {
         str(Path(__file__).with_name("slot.py")),
@@ -30,7 +30,7 @@ MACHINERY = frozenset(
 )
 
 _encode = msgspec.json.Encoder().encode
-_tracebacks = Tracebacks()  # what it keeps is the words of source lines, which are the process's, not a resource
+_tracebacks = Tracebacks()  # a cache of source lines: of the process, no resource
 
 
 class Attempt(Struct, eq=False, gc=False):
@@ -44,7 +44,7 @@ class Attempt(Struct, eq=False, gc=False):
 
 
 def succeeded(result: object, job: Job) -> Outcome:
-    """What a handler returned, as it is kept; a failure for good where it cannot be."""
+    """The outcome of a handler that returned `result`; a permanent failure where that cannot be kept."""
     try:
         text = _encode(result)
     except (TypeError, ValueError, RecursionError) as error:  # ValueError: a lone surrogate, an integer too big
@@ -57,7 +57,7 @@ def succeeded(result: object, job: Job) -> Outcome:
 def failed(error: BaseException) -> Failed:
     """A failure as it is kept: `Class: text` (our own errors: the text alone) and the traceback, both bounded.
 
-    Raises nothing, whatever the exception's own methods do: a failure that cannot be told is one all the same.
+    Raises nothing, though the exception's own methods may: a failure that cannot be shown is a failure as well.
     """
     kind = type(error)
     try:
@@ -69,7 +69,7 @@ def failed(error: BaseException) -> Failed:
 def _failed(error: BaseException, kind: type[BaseException]) -> Failed:
     text = _text(error)
     name = kind.__name__
-    if issubclass(kind, WorkQueueError):  # said on purpose: where in our code is of no use
+    if issubclass(kind, WorkQueueError):  # raised on purpose: the traceback is of no use
         return Failed(text[:ERROR_LENGTH_MAX], None, permanent=issubclass(kind, PermanentFailure))
     try:
         lines = _tracebacks.text(error, _own_frames(error.__traceback__))
@@ -83,7 +83,7 @@ def _failed(error: BaseException, kind: type[BaseException]) -> Failed:
 
 
 def _own_frames(frames: TracebackType | None) -> TracebackType | None:
-    """Without the frames between us and the handler: they are the same each time."""
+    """Leave out the frames between the slot and the handler: they are the same each time."""
     while frames is not None and frames.tb_next is not None and frames.tb_frame.f_code.co_filename in MACHINERY:
         frames = frames.tb_next
     return frames

@@ -1,4 +1,4 @@
-"""What is claimed and not started yet."""
+"""Claimed jobs that have not started yet."""
 
 from collections import deque
 from collections.abc import Sequence
@@ -9,10 +9,10 @@ from workqueue.core.steps.lease import ClaimedTask
 
 
 class Buffer:
-    """Between the claiming task, which fills it, and the consumers, who take from its head.
+    """The claiming task fills it at the tail, the consumers take from its head.
 
-    Mutable state: the deque, `closed`, and down to how many the claiming task sleeps. Bounded by the claiming task,
-    which never claims more than it has room for.
+    Mutable state: the deque, whether it is closed, and the length below which the claiming task is woken. Bounded by
+    the claiming task, which never claims more than there is room for.
     """
 
     def __init__(self) -> None:
@@ -27,12 +27,12 @@ class Buffer:
 
     @property
     def idle(self) -> int:
-        """How many consumers wait for something to do."""
+        """How many consumers wait for a job."""
         return len(self._idle)
 
     @property
     def head(self) -> ClaimedTask | None:
-        """What `pop` would return."""
+        """The job that `pop` would return."""
         return self._items[0] if self._items else None
 
     def extend(self, items: Sequence[ClaimedTask]) -> None:
@@ -41,7 +41,7 @@ class Buffer:
         self._wake_two()
 
     def pop(self) -> ClaimedTask | None:
-        """The head; None: `take` has to wait for one, or nothing will come any more."""
+        """The head; None: the buffer is empty."""
         items = self._items
         if not items:
             return None
@@ -52,11 +52,10 @@ class Buffer:
         return held
 
     async def take(self) -> ClaimedTask | None:
-        """The head, as soon as there is one; None once it is closed. Cancelled: nothing is taken.
+        """The head, as soon as there is one; None once the buffer is closed. Cancelled: nothing is taken.
 
-        Whoever had to wait wakes two more, so that they double: a thousand are not woken for ten jobs, and jobs that
-        take microseconds are done by the first before the others have come (three times the rate at a concurrency of
-        1000).
+        A consumer that waited wakes two more (1, 2, 4, ...). So ten jobs do not wake a thousand consumers, and jobs of
+        microseconds are done by the first ones. Measured: three times the rate at a concurrency of 1,000.
         """
         has_waited = False
         while (held := self.pop()) is None:
@@ -74,7 +73,7 @@ class Buffer:
             self._idle.unpark(count=2)
 
     async def wait_for_room(self, low: int) -> None:
-        """Until at most `low` are left, or a consumer begins to wait for something."""
+        """Until at most `low` jobs are left, or a consumer begins to wait for one."""
         self._low = low
         await self._room.park()
 
@@ -83,12 +82,12 @@ class Buffer:
         return self._items[0].claimed_at if self._items else None
 
     def drain(self) -> list[ClaimedTask]:
-        """Take everything out, to give it back."""
+        """Remove and return all jobs, to give them back."""
         items = list(self._items)
         self._items.clear()
         return items
 
     def close(self) -> None:
-        """Nothing will come any more: waiting consumers get None."""
+        """No job will be added any more: waiting consumers get None."""
         self._closed = True
         self._idle.unpark_all()

@@ -7,12 +7,12 @@ from random import Random
 import trio
 
 from workqueue.core.errors import LeaseLost, QueueUnavailable, StoreUnavailable
-from workqueue.core.steps.again import TRIP_SECONDS
 from workqueue.core.steps.claim import AUDIT_SECONDS, CLAIM_MAX, Claim
 from workqueue.core.steps.lease import ClaimedTask, Lease
-from workqueue.services.worker.beats import Beats
+from workqueue.core.steps.until_answered import TRIP_SECONDS
 from workqueue.services.worker.buffer import Buffer
 from workqueue.services.worker.consumers import Consumers
+from workqueue.services.worker.heartbeats import Heartbeats
 from workqueue.services.worker.leases import Leases
 from workqueue.services.worker.metrics import Counts
 from workqueue.services.worker.outcomes import Outcomes
@@ -20,19 +20,18 @@ from workqueue.services.worker.prefetch import Prefetch
 
 log = logging.getLogger(__name__)
 
-SERVICE = "claim"
 UNKNOWN_TYPE_PAUSE_SECONDS = 0.1
 GIVE_BACK_SECONDS = 1.0
 LACKING_SECONDS = 0.5
-PAUSE_SECONDS = 0.5  #: between two questions whether it may claim again
+PAUSE_SECONDS = 0.5  #: between two checks whether it may claim
 STOP_SECONDS = 1.0  #: for a claim that is under way at a stop
 
 
 class Claiming:
     """From Redis into the buffer.
 
-    Mutable state: the scope of the claim that is under way, whether the list was empty after the last one, and when the
-    flight was audited last.
+    Mutable state: the scope of the claim that is under way, whether the last one emptied the list, and the time of the
+    last audit.
     """
 
     def __init__(
@@ -43,11 +42,11 @@ class Claiming:
         consumers: Consumers,
         outcomes: Outcomes,
         counts: Counts,
-        beats: Beats,
+        heartbeats: Heartbeats,
         random: Random,
         may_claim: Callable[[], bool] = lambda: True,
     ) -> None:
-        """`may_claim`: False keeps it from taking anything, for as long as that lasts."""
+        """`may_claim`: while it returns False, no job is claimed."""
         self._claim = claim
         self._may_claim = may_claim
         self._leases = leases
@@ -55,7 +54,7 @@ class Claiming:
         self._consumers = consumers
         self._outcomes = outcomes
         self._counts = counts
-        self._beats = beats
+        self._heartbeats = heartbeats
         self._random = random
         self._prefetch = Prefetch()
         self._under_way = trio.CancelScope()
@@ -64,9 +63,9 @@ class Claiming:
 
     async def run(self) -> None:
         """Claim until cancelled; a claim that is under way then may end, if it does within STOP_SECONDS."""
-        with self._beats.service(SERVICE) as alive:
+        with self._heartbeats.service("claim") as heartbeat:
             while True:
-                alive(2.0)
+                heartbeat(2.0)
                 with trio.move_on_after(1):
                     await self._leases.wait()
                 if (lease := self._leases.current) is None:
@@ -74,8 +73,8 @@ class Claiming:
                 if not self._may_claim():
                     await trio.sleep(PAUSE_SECONDS)
                     continue
-                alive(TRIP_SECONDS)
-                # A claim is shielded and `wait` returns at once: under load nothing else would hear of a stop.
+                heartbeat(TRIP_SECONDS)
+                # A claim is shielded and `wait` returns at once: under load there is no other checkpoint for a stop.
                 await trio.lowlevel.checkpoint_if_cancelled()
                 try:
                     await self._run_once(lease)
@@ -85,20 +84,20 @@ class Claiming:
                     await trio.sleep(self._random.uniform(0.2, 0.8))
 
     def end_soon(self) -> None:
-        """A stop: the claim that is under way gets STOP_SECONDS."""
+        """At a stop: bound the claim that is under way by STOP_SECONDS."""
         self._under_way.deadline = trio.current_time() + STOP_SECONDS
 
     async def _run_once(self, lease: Lease) -> None:
         if trio.current_time() - self._audited_at > AUDIT_SECONDS:
             self._audited_at = trio.current_time()
             if given := await self._claim.audit(lease):
-                log.info("gave back %d jobs that an answer without a receiver had left with us", given)
-        if self._consumers.environment.fault is not None:  # others may have what is lacking here
+                log.info("gave back %d jobs of claims whose answers were lost", given)
+        if self._consumers.environment.fault is not None:  # another machine may have what this one lacks
             self._consumers.give_back(self._buffer.drain())
             await trio.sleep(LACKING_SECONDS)
             return
-        if self._consumers.let_others_first:  # whoever knows the type should be at the list before us
-            self._consumers.let_others_first = False
+        if self._consumers.yield_next_claim:  # a worker that knows the type should claim before this one
+            self._consumers.yield_next_claim = False
             await trio.sleep(UNKNOWN_TYPE_PAUSE_SECONDS)
         if self._is_stale():
             await self._give_back()
@@ -106,20 +105,20 @@ class Claiming:
             with trio.move_on_after(self._prefetch.stale_seconds / 2 if len(self._buffer) else 1):
                 await self._buffer.wait_for_room(self._ahead() // 2)
             return
-        # A stop that came while we were about to run, or in the claim before this one, has found no checkpoint yet.
+        # A stop that came during the last claim, or before this task ran again, has met no checkpoint yet.
         await trio.lowlevel.checkpoint_if_cancelled()
         claimed = await self._take(lease, count)
         if claimed and self._is_empty:
-            # Whoever was woken has waited for this, and our next trip can wait. Twice, because within one turn of its
-            # loop Trio runs us and them in any order.
+            # The consumers that were woken go first, the next trip can wait. Twice, because within one turn of its loop
+            # Trio runs this task and them in any order.
             await trio.lowlevel.checkpoint()
             await trio.lowlevel.checkpoint()
 
     async def _take(self, lease: Lease, count: int) -> list[ClaimedTask]:
-        """A claim; where the last one has emptied the list, it waits for a task first.
+        """Claim once; where the last claim has emptied the list, wait for a task first.
 
-        Shielded but for the wait, so that a stop leaves no claim half done; bounded by `end_soon`, because an outage
-        may last.
+        Shielded, except for the wait, so that a stop leaves no claim half done; bounded by `end_soon`, because an
+        outage may last.
         """
         with trio.CancelScope(shield=not self._is_empty) as self._under_way:
             began = trio.current_time()
@@ -133,7 +132,7 @@ class Claiming:
             self._is_empty = len(claimed) < count
             self._prefetch.claimed(trio.current_time() - began)
             return claimed
-        return []  # the audit gives back what it got
+        return []  # a stop: the audit gives back what the claim took
 
     def _room(self) -> int:
         """How many jobs to claim now; under a backlog of outcomes none."""
@@ -156,9 +155,9 @@ class Claiming:
         )
 
     async def _give_back(self) -> None:
-        """What waits too long behind a long job goes back, where an idle worker may take it.
+        """Give back jobs that wait too long behind a long job: an idle worker may take them.
 
-        Between two claims, and the next one waits until it is back: else it would take what stands behind it.
+        The next claim waits until they are back, or it would take the jobs behind them.
         """
         self._prefetch.reset(self._counts.finished)
         self._consumers.give_back(self._buffer.drain())

@@ -1,11 +1,13 @@
-"""Consumers: tasks that run claimed jobs one after the other and hand their outcomes over."""
+"""Consumers: tasks that each run claimed jobs, one after the other, and hand over the outcomes."""
 
 import contextvars
+import inspect
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import islice
 from random import Random
+from types import FrameType
 
 import trio
 
@@ -14,9 +16,9 @@ from workqueue.core.handlers import Registry
 from workqueue.core.job import Job
 from workqueue.core.outcome import Complete, Fail, Failed, Interrupted, NotStarted, Outcome, Retry, Verdict, decide
 from workqueue.core.queue import Queue
-from workqueue.core.steps.again import Again
 from workqueue.core.steps.lease import ClaimedTask, Lease
 from workqueue.core.steps.settle import Ending
+from workqueue.core.steps.until_answered import UntilAnswered
 from workqueue.core.wire import decode_payload
 from workqueue.services.published import RunningJob
 from workqueue.services.worker.attempt import Attempt
@@ -36,7 +38,7 @@ RUNNING_SHOWN_MAX = 100
 
 
 class Consumers:
-    """Takes jobs from the buffer, runs each in a slot and puts what follows into the outcomes.
+    """Takes jobs from the buffer, runs each in a slot and puts the verdicts into the outcomes.
 
     Mutable state: the slots, how many of their jobs are at their last chance, and the threads that outlived theirs.
     """
@@ -66,7 +68,7 @@ class Consumers:
         self._max_interruptions = max_interruptions
         self._may_start = may_start
         self._random = random
-        self._again = Again()
+        self._until_answered = UntilAnswered()
         self._peers = Peers(queue)
         self._threads = trio.CapacityLimiter(10_000)
         self.environment = Environment()
@@ -74,7 +76,8 @@ class Consumers:
         self._slots: list[Slot] = []
         self._last_chances = 0
         self.threads_left = 0
-        self.let_others_first = False  #: a task of a type that others know came by: they should be at the list first
+        #: We gave back a task that only other workers can run: Claiming waits once, so that they claim first.
+        self.yield_next_claim = False
 
     def __len__(self) -> int:
         return sum(slot.attempt is not None for slot in self._slots)
@@ -89,7 +92,7 @@ class Consumers:
             nursery.start_soon(self._consume, slot, nursery, contextvars.copy_context())
 
     async def watch(self) -> None:
-        """See to the timeouts of what runs, and to failures that were too many to be told one by one."""
+        """Watch the timeouts of the jobs that run, and log how many failures got no line, until cancelled."""
         try:
             while True:
                 for slot in self._slots:
@@ -106,27 +109,34 @@ class Consumers:
                 slot.interrupt()
 
     def give_back(self, items: list[ClaimedTask]) -> None:
-        """Give back what has not started."""
+        """Give back jobs that have not started."""
         for claimed in items:
             self._counts.given_back += 1
             self._put(claimed, NotStarted())
 
     def abandon(self) -> None:
-        """The last resort at a stop: what does not let itself be cancelled is given back and ends with the process."""
+        """The last resort at a stop: give back jobs that ignore their cancellation; they end with the process."""
         for slot, claimed in self._running():
             log.error("job %s (%s) ignores its cancellation: it is given back and ends with the process",
                       claimed.job_id, claimed.task.type)  # fmt: skip
             self._put(claimed, Interrupted(), slot.seconds)
 
     def shown(self) -> list[RunningJob]:
-        """What runs now, for people; at most RUNNING_SHOWN_MAX."""
+        """The jobs that run now, for the page; at most RUNNING_SHOWN_MAX."""
         running = islice(self._running(), RUNNING_SHOWN_MAX)
         return [RunningJob(str(claimed.job_id), claimed.task.type, round(slot.seconds, 1)) for slot, claimed in running]
 
     def described(self) -> str:
-        """The same in words; may be called from any thread."""
+        """Some of the jobs that run now, in words. May be called from any thread."""
         shown = [f"job {claimed.job_id} ({claimed.task.type})" for _, claimed in islice(self._running(), 5)]
         return ", ".join(shown) or "no jobs"
+
+    def job_in(self, stack: Sequence[FrameType]) -> str | None:
+        """The job whose handler is among these frames of the loop's thread. May be called from any thread."""
+        for slot in self._slots:
+            if slot.frame in stack and (attempt := slot.attempt) is not None:
+                return f"job {attempt.job.id} ({attempt.job.type})"
+        return None
 
     def _running(self) -> Iterator[tuple[Slot, ClaimedTask]]:
         for slot in self._slots:
@@ -134,16 +144,20 @@ class Consumers:
                 yield slot, attempt.claimed
 
     async def _consume(self, slot: Slot, nursery: trio.Nursery, context: contextvars.Context) -> None:
-        if await slot.serve():  # a job left context variables: another task goes on, in a context without them
-            context.copy().run(nursery.start_soon, self._consume, slot, nursery, context)
+        slot.frame = inspect.currentframe()
+        try:
+            if await slot.serve():  # a job left context variables: another task goes on, in a context without them
+                context.copy().run(nursery.start_soon, self._consume, slot, nursery, context)
+        finally:
+            slot.frame = None
 
     # --- before a job starts
 
     def _take_at_once(self) -> Attempt | None:
-        """The next job, where there is one and nothing has to be waited for or asked; else `_take` sees to it.
+        """The next job, where it needs neither a wait nor a trip; None: `_take` has to be asked.
 
-        What fails without a run, as tasks of a type that no worker knows do, is passed over here as well: a million of
-        them should hold up what stands behind them no longer than other failures would.
+        Jobs that fail without a run (of a type that no worker knows) are handled here as well: a million of them must
+        not hold up the jobs behind them longer than other failures would.
         """
         while True:
             claimed = self._buffer.head
@@ -162,7 +176,7 @@ class Consumers:
             self._put(claimed, prepared)
 
     async def _take(self) -> Attempt | None:
-        """The next job that may start; None once the buffer is closed. Whatever may not start goes back or ends."""
+        """The next job that may start; None once the buffer is closed. A job that may not start goes back or ends."""
         while True:
             if self._outcomes.full:
                 await self._outcomes.wait_for_room()
@@ -177,7 +191,7 @@ class Consumers:
             self._put(claimed, prepared)
 
     def _prepare(self, claimed: ClaimedTask, *, is_last_chance: bool = False) -> Attempt | Outcome | None:
-        """None: no handler is known here."""
+        """A job ready to start, or its failure; None: this worker has no handler for it."""
         task = claimed.task
         handler = self._registry.get(task.type)
         if handler is None:
@@ -190,9 +204,9 @@ class Consumers:
         return Attempt(handler, job, claimed, is_last_chance)
 
     async def _prepare_carefully(self, claimed: ClaimedTask) -> Attempt | Outcome:
-        """The same for a job that something has to be asked or waited for. Cancelled: it goes back."""
+        """The same, for a job that needs a wait or a trip. Cancelled: it goes back."""
         is_last_chance = claimed.counters.recoveries >= self._last_chance
-        if is_last_chance and self._last_chances:  # if this worker dies, one of them alone is to blame
+        if is_last_chance and self._last_chances:  # one at a time: if this worker dies, that job is to blame
             return NotStarted(LAST_CHANCE_DELAY_MS)
         self._last_chances += is_last_chance
         prepared: Attempt | Outcome = NotStarted()
@@ -209,7 +223,7 @@ class Consumers:
     async def _checked(self, claimed: ClaimedTask, is_last_chance: bool) -> Attempt | Outcome:
         if claimed.counters.recoveries and not await self._note_start(claimed):
             return NotStarted()
-        # An outage, or we woke from a freeze: the lease thread finds out which, and has no event to tell by.
+        # An outage, or this process woke from a freeze. The lease thread finds out which; it sets no event.
         while not (self._may_start(claimed.lease) or claimed.lease.lost):  # noqa: ASYNC110
             await trio.sleep(0.1)
         if claimed.lease.lost:
@@ -217,17 +231,17 @@ class Consumers:
         return self._prepare(claimed, is_last_chance=is_last_chance) or await self._without_handler(claimed)
 
     async def _note_start(self, claimed: ClaimedTask) -> bool:
-        """A worker has died of this job or beside it: note that it starts, or it could not be blamed again."""
-        return await self._again(partial(self._queue.record_suspect_start, claimed.lease.id, claimed.number))
+        """A worker has died while this job ran: record the start, or a second death could not be blamed on it."""
+        return await self._until_answered(partial(self._queue.record_suspect_start, claimed.lease.id, claimed.number))
 
     async def _without_handler(self, claimed: ClaimedTask) -> Outcome:
         try:
             known = await self._peers.know(claimed.task.type)
         except QueueUnavailable:
-            known = True  # nobody knows; it comes again
+            known = True  # unknown: the task comes again
         if not known:
             return _unsupported(claimed)
-        self.let_others_first = True
+        self.yield_next_claim = True
         return NotStarted(int(UNKNOWN_TYPE_DELAY_MS * self._random.uniform(0.5, 1.5)))
 
     # --- after it has ended
@@ -242,7 +256,7 @@ class Consumers:
             self._put(attempt.claimed, outcome, seconds)
 
     def _put(self, claimed: ClaimedTask, outcome: Outcome, seconds: float | None = None) -> None:
-        """What follows from an outcome: counted and told here, once, and handed over."""
+        """Decide what follows from an outcome, count and log it once, and hand it over."""
         task = claimed.task
         verdict = outcome if isinstance(outcome, Complete) else self._judged(outcome, claimed)
         counts = self._counts.of(task.type)
@@ -276,8 +290,10 @@ class Consumers:
         )
 
     async def _wait_for_thread(self, attempt: Attempt, ended: trio.Event) -> None:
-        """A thread that outlives its job keeps its place, and is counted."""
-        log.warning("job %s (%s) has ended, its thread goes on and keeps its place", attempt.job.id, attempt.job.type)
+        """A thread that outlives its job keeps its slot, and is counted."""
+        log.warning(
+            "job %s (%s) has ended, but its thread goes on and keeps its slot", attempt.job.id, attempt.job.type
+        )
         self.threads_left += 1
         try:
             await ended.wait()

@@ -11,17 +11,17 @@ from workqueue.core.settings import Settings
 from workqueue.services.forks import not_for_children
 from workqueue.services.worker.metrics import Snapshot, WorkerCollector, collector_registry, wants_prometheus
 
-CONNECTIONS_MAX = 100  #: what a worker has descriptors for is its handlers' first
+CONNECTIONS_MAX = 100  #: the descriptors of a worker are for its handlers first
 
 
 class Source(Protocol):
-    """Whose numbers are shown: a worker's, or those of several processes together."""
+    """The source of the numbers: one worker, or the sum of several processes."""
 
     async def snapshot(self) -> Snapshot:
         """Raises QueueUnavailable."""
 
     async def faults(self) -> dict[str, str]:
-        """What keeps it from taking jobs, each with what to do; empty: it is ready."""
+        """The reasons why it takes no jobs, each with its remedy; empty: it is ready."""
 
 
 async def serve(
@@ -37,7 +37,7 @@ async def serve(
 
     kept = not_for_children(listener)
     config = Config()
-    config.bind = [f"fd://{listener.detach()}"]  # Hypercorn's from here on: it closes it
+    config.bind = [f"fd://{listener.detach()}"]  # Hypercorn owns it from here on, and closes it
     config.accesslog = None
     config.errorlog = None
     config.graceful_timeout = 1.0

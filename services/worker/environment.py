@@ -1,7 +1,7 @@
 """What the machine could not give: a thread or a process for a job. That is no fault of the job's.
 
 Threads, processes and descriptors run out for a host, a user or a container, not for one job: the next one would fare
-the same. So a worker that meets it starts nothing more until it has seen that it could, and says so meanwhile.
+the same. So the worker starts no job until a test shows that it could, and reports that meanwhile.
 """
 
 import logging

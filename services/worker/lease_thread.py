@@ -1,4 +1,4 @@
-"""Keeps the lease from a thread with a connection of its own: a handler that blocks the loop does not cost it."""
+"""Keeps the lease from a thread with its own connection, so that a handler that blocks the loop does not lose it."""
 
 import logging
 import threading
@@ -9,21 +9,22 @@ import trio
 
 from workqueue.core.errors import QueueUnavailable
 from workqueue.core.queue import LeaseConnection
-from workqueue.core.steps.again import TELL_SECONDS, Alive, Failed, untold, unwatched
+from workqueue.core.steps.heartbeat import Heartbeat, no_heartbeat
 from workqueue.core.steps.lease import Lease
+from workqueue.core.steps.until_answered import TELL_SECONDS, OnFailure, ignore_failure
 
 log = logging.getLogger(__name__)
 
 START_TERMS = 0.6  #: a lease whose last renewal was sent longer ago (in terms) starts no job
 RENEWALS_PER_TERM = 5
-GAP_TERMS = 2 / RENEWALS_PER_TERM  #: between two renewals that succeeded; beyond, we were away ourselves
+GAP_TERMS = 2 / RENEWALS_PER_TERM  #: between two renewals that succeeded; longer: this worker was cut off itself
 LOOK_SECONDS = 1.0
 
 
 class LeaseThread:
     """Takes a lease, renews it five times a term, and takes a new one when Redis says that it is lost.
 
-    Silence is not a loss: only Redis's word is. A renewal counts from the moment at which it was *sent*.
+    An outage is not a loss: only an answer of Redis is. A renewal counts from the moment at which it was *sent*.
     Mutable state: single attributes that one side writes and the other reads; the lease objects change on the Trio
     thread alone, through `run_sync_soon`, which never waits for a blocked loop.
     """
@@ -36,21 +37,19 @@ class LeaseThread:
         took: Callable[[Lease], None],
         lost: Callable[[Lease], None],
         look: Callable[[], None],
-        alive: Alive = unwatched,
-        failed: Failed = untold,
+        on_failure: OnFailure = ignore_failure,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`took` and `lost` are called on the Trio thread; `look` here, about each second: a worker that makes no
-        progress must not keep its lease for ever. `alive` is our own sign of life. `failed` is told of trips that go on
-        failing, on the Trio thread as well."""
+        """`took` and `lost` are called on the Trio thread; `look` on this one, about each second: a worker that makes
+        no progress must not keep its lease for ever. `on_failure` gets trips that go on failing, on the Trio thread.
+        """
         self._connect = connect
         self._term = term_seconds
         self._clock = clock
         self._took = took
         self._lost = lost
         self._look = look
-        self._alive = alive
-        self._failed = failed
+        self._on_failure = on_failure
         self._failing_since: float | None = None
         self.error: QueueUnavailable | None = None  #: why the last trip failed; None: it did not
         self._stop = threading.Event()
@@ -61,13 +60,13 @@ class LeaseThread:
         self._ended = trio.Event()
 
     def publish(self, published: bytes) -> None:
-        """What the next renewal says of this worker."""
+        """Set the description of this worker that each renewal writes."""
         self._published = published
 
     def is_fresh(self, lease: Lease) -> bool:
-        """May a job be started? A worker that wakes from a freeze must not start what was given to another.
+        """May a job be started? A worker that wakes from a freeze must not start jobs that were given to another.
 
-        Asked for its very lease: the next one may be there before the loop has heard that the last one is lost.
+        `lease` is the one of the job: the next one may exist before the loop has heard that the last one is lost.
         """
         renewed, sent = self._renewed
         return renewed is lease and self._clock() - sent < START_TERMS * self._term
@@ -78,14 +77,23 @@ class LeaseThread:
             return float("inf")
         return self._steady_since
 
-    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Keep a lease until cancelled. The thread ends after the trip that is under way, bounded by its timeout."""
+    async def run(
+        self,
+        heartbeat: Heartbeat = no_heartbeat,
+        *,
+        task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+    ) -> None:
+        """Keep a lease until cancelled. The thread, which calls `heartbeat`, ends after the trip that is under way,
+        bounded by its timeout.
+        """
         token = trio.lowlevel.current_trio_token()
         task_status.started()
         self._ended = trio.Event()
         try:
-            # Not waited for when cancelled: it may be in a trip to a Redis that hangs, and it holds nothing of ours.
-            await trio.to_thread.run_sync(self._keep, token, abandon_on_cancel=True, limiter=trio.CapacityLimiter(1))
+            # Not waited for when cancelled: it may be in a trip to a Redis that hangs, and it holds no resource.
+            await trio.to_thread.run_sync(
+                self._keep, token, heartbeat, abandon_on_cancel=True, limiter=trio.CapacityLimiter(1)
+            )
         finally:
             self._stop.set()
             self._ended.set()
@@ -95,13 +103,13 @@ class LeaseThread:
         self._stop.set()
         await self._ended.wait()
 
-    def _keep(self, token: trio.lowlevel.TrioToken) -> None:
+    def _keep(self, token: trio.lowlevel.TrioToken, heartbeat: Heartbeat) -> None:
         connection = self._connect()
         lease: Lease | None = None
         next_at = self._clock()
         try:
             while not self._stop.wait(max(0.0, min(next_at - self._clock(), LOOK_SECONDS))):
-                self._alive(self._term + 2 * LOOK_SECONDS)
+                heartbeat(self._term + 2 * LOOK_SECONDS)
                 self._look()
                 if self._clock() >= next_at or (lease is not None and lease.lost):
                     lease, pause = self._trip(connection, lease, token)
@@ -117,9 +125,9 @@ class LeaseThread:
         """Register or renew once; the lease to go on with, and the pause before."""
         sent = self._clock()
         try:
-            if lease is None or lease.lost:  # lost: a claim was told before us
+            if lease is None or lease.lost:  # lost: a claim was the first to hear it
                 lease = None
-                new = Lease()  # fresh for each send: a late one must not revive a lease that is long retired
+                new = Lease()  # a new id for each send: one that arrives late must not revive a lease that was retired
                 connection.register(new.id, self._published)
                 self._succeeded(new, sent)
                 token.run_sync_soon(self._took, new)
@@ -133,7 +141,7 @@ class LeaseThread:
             if self._failing_since is None:
                 self._failing_since = sent
             elif sent - self._failing_since > TELL_SECONDS:
-                token.run_sync_soon(self._failed, error)
+                token.run_sync_soon(self._on_failure, error)
             return lease, min(1.0, self._term / RENEWALS_PER_TERM)
         self._succeeded(lease, sent)
         return lease, self._term / RENEWALS_PER_TERM

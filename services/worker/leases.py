@@ -1,4 +1,4 @@
-"""The lease under which this worker claims, and those that it has lost."""
+"""The lease under which this worker claims, and the leases that it has lost."""
 
 import logging
 from collections.abc import Callable
@@ -12,24 +12,24 @@ log = logging.getLogger(__name__)
 
 
 class Leases:
-    """One lease at a time. Mutable state: `current` and `lost`, changed on the word of Redis, on the Trio thread."""
+    """One lease at a time. Mutable state: `current` and `lost`, changed on the Trio thread after an answer of Redis."""
 
     def __init__(self, on_loss: Callable[[Lease], None]) -> None:
         """`on_loss` is called once for each lease that is lost: its jobs may run elsewhere by now."""
         self._on_loss = on_loss
         self._taken = trio.Event()
         self.current: Lease | None = None
-        self.lost: list[UUID] = []  #: to be recovered by ourselves, who know of the loss first
+        self.lost: list[UUID] = []  #: to be recovered by this worker, which knows of the loss first
 
     def take(self, lease: Lease) -> None:
-        """Redis gave us this one."""
+        """A lease was registered in Redis."""
         if self.lost:
             log.info("working under the new lease %s", lease.id)
         self.current = lease
         self._taken.set()
 
     def lose(self, lease: Lease) -> None:
-        """Redis says that it is gone."""
+        """Redis no longer knows this lease. Idempotent."""
         if lease.lost:
             return
         lease.lost = True

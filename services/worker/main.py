@@ -13,18 +13,18 @@ import trio
 
 from workqueue.core import handlers
 from workqueue.core.bridge import Bridge, open_bridge
+from workqueue.core.engine import open_engine
 from workqueue.core.errors import InvalidSettings, QueueUnavailable, StoreUnavailable, WorkQueueError
 from workqueue.core.handlers import Registry, registry
-from workqueue.core.queue import check_url, open_queue
 from workqueue.core.settings import Settings, without_password
-from workqueue.core.store import migrate, open_store
 from workqueue.services.health import Dependency
 from workqueue.services.http.listener import open_listener
 from workqueue.services.logs import unmute
+from workqueue.services.migration import migrate_until_done
 from workqueue.services.signals import Stop
 from workqueue.services.systemd import Notifier
 from workqueue.services.worker.endpoint import serve
-from workqueue.services.worker.garbage import calm_collector
+from workqueue.services.worker.gc_tuning import tune_gc
 from workqueue.services.worker.handlers.builtin import builtin_handlers
 from workqueue.services.worker.handlers.children import open_children
 from workqueue.services.worker.parent import open_socket, wait_for_parents_end
@@ -32,19 +32,18 @@ from workqueue.services.worker.worker import Worker
 
 log = logging.getLogger(__name__)
 
-MIGRATION_PAUSE_SECONDS = 1.0
 STANDARD_INPUT = 0
 
 
 async def main(settings: Settings, notifier: Notifier | None = None, *, parents_socket: str | None = None) -> None:
     """Run one worker until a signal ends it.
 
-    `parents_socket`: it is one of several, and answers its parent there; the end of standard input ends it as well.
-    Raises InvalidSettings for handlers that cannot be imported, PortTaken where nobody could reach the metrics, and
+    `parents_socket`: this is one of several processes, and serves its endpoint for their parent there; the end of
+    standard input, which the parent holds, ends it as well.
+    Raises InvalidSettings for handlers that cannot be imported, PortTaken where the metrics' port is in use, and
     WorkQueueError where it ended without a signal.
     """
     notifier = notifier or Notifier(None)
-    check_url(settings.redis_url)
     load_handlers(settings, registry)
     if parents_socket is None:
         listener = open_listener(settings.host, settings.worker_port, "WORKER_PORT")
@@ -61,27 +60,23 @@ async def main(settings: Settings, notifier: Notifier | None = None, *, parents_
                 open_children(settings.worker_concurrency, settings.image_folder)
             )
             builtin_handlers(settings, bridge, children, registry)
-            queue = await resources.enter_async_context(open_queue(bridge, settings.redis_url, settings.queue_name))
-            store = None
-            if settings.database_url is not None:
-                store = await resources.enter_async_context(
-                    open_store(bridge, settings.database_url, settings.database_schema)
-                )
-            calm_collector()
+            engine = await resources.enter_async_context(open_engine(bridge, settings))
+            tune_gc()
             redis = _dependency("Redis", "REDIS_URL", settings.redis_url)
             postgres = _dependency("Postgres", "DATABASE_URL", settings.database_url or "")
 
-            def failed(error: QueueUnavailable | StoreUnavailable) -> None:
+            def on_failure(error: QueueUnavailable | StoreUnavailable) -> None:
                 (redis if isinstance(error, QueueUnavailable) else postgres).failed(error, "still trying")
 
-            worker = Worker(settings, queue, store, registry, failed)
+            worker = Worker(settings, engine, registry, on_failure)
             async with trio.open_nursery() as serving:
                 serving.start_soon(serve, worker, settings, listener)
-                serving.start_soon(redis.watch, queue.depths, worker.check_redis)
+                serving.start_soon(redis.watch, engine.queue.depths, worker.check_redis)
                 serving.start_soon(children.end_idle)
                 await serving.start(notifier.feed_watchdog)
                 if await _unless_stopped(stop, partial(_prepare, settings, bridge, worker)):
-                    if store is not None:
+                    if engine.keeps_rows:
+                        store = engine.rows()
                         serving.start_soon(postgres.watch, store.check, store.check_fitness)
                     await worker.run(stop.first.wait, stop.second.wait, partial(_ready, worker, notifier))
                 notifier.stopping()
@@ -93,7 +88,7 @@ async def main(settings: Settings, notifier: Notifier | None = None, *, parents_
 
 
 async def _stop_with_parent(stop: Stop) -> None:
-    """A worker without its parent would be one that nobody ends."""
+    """Stop when the parent has gone: no other process would end this one."""
     await wait_for_parents_end(os.dup(STANDARD_INPUT))
     if not stop.first.is_set():
         log.warning("the parent of this worker has gone: stopping")
@@ -103,11 +98,11 @@ async def _stop_with_parent(stop: Stop) -> None:
 def load_handlers(settings: Settings, into: Registry) -> None:
     """Import the modules of WORKER_HANDLERS; each registers its handlers. Raises InvalidSettings.
 
-    They are looked for in the current folder first, as `python -m` does.
+    The current folder is searched first, as `python -m` does.
     """
     folder = os.getcwd()
     if folder not in sys.path and "" not in sys.path and not sys.flags.safe_path:
-        sys.path.insert(0, folder)  # a console script does not look into the folder it is started in; users expect it
+        sys.path.insert(0, folder)  # a console script lacks the folder that it is started in; users expect it
     faults = []
     for module in settings.handler_modules:
         try:
@@ -125,7 +120,7 @@ def load_handlers(settings: Settings, into: Registry) -> None:
 
 
 def _place(error: BaseException) -> str:
-    """The file and the line at fault, where that is not the import itself."""
+    """The file and the line at fault, unless the import itself is."""
     if isinstance(error, SyntaxError) and error.filename:
         return f" ({error.filename}:{error.lineno})"
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not _is_ours(frame.filename)]
@@ -138,13 +133,14 @@ def _is_ours(file: str) -> bool:
 
 
 def _dependency(name: str, variable: str, url: str) -> Dependency:
-    """What is watched, and what a person should do when it is away."""
+    """A server to watch, with the remedy that its error lines name."""
     return Dependency(name, f"Start it, or point {variable} (now {without_password(url)}) to one that runs")
 
 
 async def _prepare(settings: Settings, bridge: Bridge, worker: Worker) -> None:
-    """What has to be true before a worker may start: the tables are there and are those of the queue, and no worker
-    lives that it would harm."""
+    """Wait until a worker may start: the tables exist and are those of the queue, and no worker of an incompatible
+    release is alive.
+    """
     await _migrate(settings, bridge)
     await worker.wait_for_installation()
     await worker.wait_for_incompatible_workers()
@@ -155,22 +151,18 @@ async def _migrate(settings: Settings, bridge: Bridge) -> None:
     if settings.database_url is None:
         return
     said = False
-    while True:
-        try:
-            done = await migrate(bridge, settings.database_url, settings.database_schema)
-        except StoreUnavailable as error:
-            if not said:
-                log.warning("waiting for Postgres: %s", error)
-                said = True
-            await trio.sleep(MIGRATION_PAUSE_SECONDS)
-        else:
-            for name in done:
-                log.info("migrated Postgres: %s", name)
-            return
+
+    def say(error: StoreUnavailable) -> None:
+        nonlocal said
+        if not said:
+            log.warning("waiting for Postgres: %s", error)
+            said = True
+
+    await migrate_until_done(bridge, settings.database_url, settings.database_schema, on_outage=say)
 
 
 async def _unless_stopped(stop: Stop, run: Callable[[], Awaitable[None]]) -> bool:
-    """Run to the end, or until somebody stops us; False then."""
+    """Run to the end, or until a stop; False then."""
     done = False
 
     async def run_and_cancel() -> None:

@@ -1,4 +1,4 @@
-"""What a worker counts, and how it shows it: JSON for people and pages, Prometheus text or OpenMetrics for scrapers."""
+"""The counts of a worker, as JSON for people and pages and as Prometheus text or OpenMetrics for scrapers."""
 
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
@@ -10,7 +10,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector
 
 BUCKETS_SECONDS = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 60.0, 300.0, 1800.0)
-STRANGE_TYPES_MAX = 20  #: types without a handler that are counted one by one; what comes beyond is counted together
+STRANGE_TYPES_MAX = 20  #: types without a handler that are counted by name; all others are counted together
 OTHER_TYPES = "(other)"
 
 
@@ -22,16 +22,16 @@ class TypeCounts(Struct):
     retried: int = 0
     seconds: float = 0.0
     buckets: list[int] = field(default_factory=lambda: [0] * (len(BUCKETS_SECONDS) + 1))
-    strange: bool = False  #: no handler is known here
+    strange: bool = False  #: this worker has no handler for it
 
     def ran(self, seconds: float) -> None:
-        """A run has ended, however."""
+        """A run has ended, in whatever way."""
         self.seconds += seconds
         self.buckets[bisect_left(BUCKETS_SECONDS, seconds) if seconds > BUCKETS_SECONDS[0] else 0] += 1
 
 
 class Counts:
-    """Own sums, because a call into prometheus-client for each job costs more than the job.
+    """Sums of our own, because a call into prometheus-client for each job costs more than the job.
 
     A type with a handler is always counted by its name; the others, which any client can make up, share bounded room.
     Mutable state: everything, changed on the Trio thread by the consumers and the outcomes.
@@ -45,7 +45,7 @@ class Counts:
         self.failed = 0
         self.retried = 0
         self.given_back = 0
-        self.finished = 0  #: runs that ended, however, and failures without a run
+        self.finished = 0  #: runs that ended in any way, and failures without a run
         self.types: dict[str, TypeCounts] = {}
 
     def of(self, job_type: str) -> TypeCounts:
@@ -66,7 +66,7 @@ class Counts:
 
 
 class Gauges(Struct, frozen=True):
-    """What is read at the moment of a scrape."""
+    """The values that are read at the moment of a scrape."""
 
     ready: int
     scheduled: int
@@ -88,7 +88,7 @@ class Gauges(Struct, frozen=True):
 
 
 class Snapshot(Struct, frozen=True):
-    """Everything that a worker counts and shows, at one moment."""
+    """All numbers of a worker at one moment."""
 
     done: int
     failed: int

@@ -1,4 +1,4 @@
-"""From the consumers to the store: outcomes gather while a batch is being settled."""
+"""From the consumers to the store: outcomes gather while the batch before is being settled."""
 
 from collections import deque
 from collections.abc import Callable
@@ -7,7 +7,7 @@ import trio
 
 from workqueue.core.outcome import Complete, Verdict
 from workqueue.core.steps.settle import Ending, Settle
-from workqueue.services.worker.beats import Beats
+from workqueue.services.worker.heartbeats import Heartbeats
 
 BATCH_MAX = 1000
 BATCH_BYTES_MAX = 4 * 1024 * 1024
@@ -17,17 +17,16 @@ LINGER_SECONDS = 0.004  #: how long a small batch waits for more while jobs wait
 
 
 class Outcomes:
-    """A bounded buffer: while Redis or Postgres is away it fills, and consumers wait at its door.
+    """A bounded buffer: while Redis or Postgres is away it fills, and consumers wait for room.
 
     Mutable state: the deque and its size in bytes, filled by consumers, emptied by `run`.
     """
 
-    def __init__(self, settle: Settle, beats: Beats, name: str, busy: Callable[[], object] = lambda: False) -> None:
-        """`name` of the service that `run` is. `busy`: more jobs wait to be run, so more outcomes come at once."""
+    def __init__(self, settle: Settle, heartbeats: Heartbeats, busy: Callable[[], object] = lambda: False) -> None:
+        """`busy`: more jobs wait to be run, so more outcomes will come in a moment."""
         self._settle = settle
         self._busy = busy
-        self._beats = beats
-        self._name = name
+        self._heartbeats = heartbeats
         self._waiting: deque[Ending] = deque()
         self._bytes = 0
         self._under_way = 0
@@ -36,14 +35,14 @@ class Outcomes:
 
     @property
     def full(self) -> bool:
-        """No room: nothing more should be claimed."""
+        """There is no room: no job should be claimed."""
         return len(self._waiting) >= WAITING_MAX or self._bytes >= WAITING_BYTES_MAX
 
     def __len__(self) -> int:
         return len(self._waiting) + self._under_way
 
     def put(self, settled: Ending) -> None:
-        """Hand over, even where there is no room; whoever runs jobs then waits for it, so one a consumer at most."""
+        """Hand over, even where there is no room: consumers wait for it before their next job, so one each at most."""
         self._waiting.append(settled)
         self._bytes += size(settled.verdict)
         if self._come:
@@ -56,10 +55,10 @@ class Outcomes:
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Settle batches until cancelled. Lasts through outages, holding what it has."""
-        with self._beats.service(self._name) as alive:
+        with self._heartbeats.service("settle") as heartbeat:
             task_status.started()
             while True:
-                alive(2.0)
+                heartbeat(2.0)
                 if not self._waiting:
                     with trio.move_on_after(1):
                         await self._come.park()

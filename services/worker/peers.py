@@ -1,4 +1,4 @@
-"""Who else works on this queue: what they know, for tasks of a type unknown here; and can we work beside them?"""
+"""The other workers of this queue: which types they know, and whether this one can work beside them."""
 
 from collections.abc import Callable
 
@@ -8,8 +8,8 @@ from workqueue.core.protocol import OLDEST, PROTOCOL, is_incompatible
 from workqueue.core.queue import Queue
 from workqueue.services.published import read_published
 
-LOOK_SECONDS = 2.0  #: how long an answer is believed
-SHOWN_MAX = 100  #: characters of what another worker calls itself
+LOOK_SECONDS = 2.0  #: for which an answer is used
+SHOWN_MAX = 100  #: characters of another worker's name
 
 
 class Peers:
@@ -25,11 +25,11 @@ class Peers:
         self._looked_at = float("-inf")
 
     def knew(self, job_type: str) -> bool | None:
-        """What `know` would answer without asking; None: it would have to ask."""
+        """What `know` would answer without a trip; None: it would make one."""
         return None if self._clock() - self._looked_at > LOOK_SECONDS else job_type in self._types
 
     async def know(self, job_type: str) -> bool:
-        """Does any living worker run jobs of this type? Raises QueueUnavailable."""
+        """Does any worker that is alive run jobs of this type? Raises QueueUnavailable."""
         if self.knew(job_type) is None:
             types: set[str] = set()
             for published, _ in (await self._queue.workers()).values():
@@ -40,9 +40,9 @@ class Peers:
 
 
 async def find_incompatible_worker(queue: Queue, *, lease_seconds: float) -> str | None:
-    """A worker that lives and beside which we cannot work, in words for a person; None: there is none.
+    """A worker of an incompatible release that is alive, in words for an operator; None: there is none.
 
-    Asked before a lease is taken, so that of two that start in the same instant neither waits for the other.
+    Called before a lease is taken, so that of two that start in the same instant neither waits for the other.
     Raises QueueUnavailable.
     """
     for published, age_seconds in (await queue.workers()).values():

@@ -1,4 +1,4 @@
-"""How much to claim ahead. Follows from how long jobs and claims take: time, never a number of jobs."""
+"""How many jobs to claim ahead. Derived from the duration of jobs and claims: a time, never a number of jobs."""
 
 import trio
 
@@ -6,7 +6,7 @@ AHEAD_SECONDS = 0.1  #: claimed ahead: what this worker finishes in so long, or 
 AHEAD_SECONDS_MAX = 1.0
 AHEAD_MAX = 1000
 WINDOW_SECONDS = 0.1  #: over which the rate is measured
-STALE_AHEADS = 2  #: what has waited so many times longer than that behind a long job goes back
+STALE_AHEADS = 2  #: a job that has waited so many times longer behind a long job goes back
 
 
 class Prefetch:
@@ -23,8 +23,9 @@ class Prefetch:
         self._claim_seconds = 0.0
 
     def claimed(self, seconds: float) -> None:
-        """A claim took so long. On a busy machine, or far from Postgres, less than that ahead is a worker that waits:
-        it then finishes less, claims less ahead, and waits for more claims."""
+        """A claim took so long. A worker that claims less than that ahead waits (a busy machine, a far Postgres): it
+        then finishes less, claims even less ahead, and waits longer.
+        """
         self._claim_seconds += 0.2 * (seconds - self._claim_seconds)
 
     @property
@@ -33,7 +34,7 @@ class Prefetch:
 
     @property
     def stale_seconds(self) -> float:
-        """What has waited so long behind a long job goes back."""
+        """A job that has waited so long behind a long job goes back."""
         return STALE_AHEADS * self.ahead_seconds
 
     def target(self, finished: int) -> int:

@@ -1,7 +1,7 @@
-"""Several worker processes under one parent: one metrics endpoint, one SIGTERM, and the dead are replaced.
+"""Several worker processes under one parent: one metrics endpoint, one SIGTERM, and a child that dies is replaced.
 
-One process is one core: Python runs a loop, and its handlers, on no more. Each child is a whole worker with a lease of
-its own, so the death of one costs the others nothing.
+A process uses one core: Python runs a loop and its handlers on no more. Each child is a whole worker with a lease of
+its own, so the death of one does not affect the others.
 """
 
 import logging
@@ -17,25 +17,22 @@ import msgspec
 import trio
 
 from workqueue.core.errors import InvalidSettings, QueueUnavailable
-from workqueue.core.queue import check_url
 from workqueue.core.settings import Settings
 from workqueue.services.http.listener import open_listener
 from workqueue.services.signals import Stop
+from workqueue.services.supervise import supervise
 from workqueue.services.systemd import Notifier
 from workqueue.services.worker.endpoint import serve
 from workqueue.services.worker.metrics import Snapshot, total
 
 log = logging.getLogger(__name__)
 
-FIRST_PAUSE_SECONDS = 0.5
-LONGEST_PAUSE_SECONDS = 30.0
-CALM_SECONDS = 30.0  #: a child that lived so long is started again without a long pause
 ANSWER_SECONDS = 2.0
 LOOK_SECONDS = 3.0  #: between two looks at a child; more than it gets to answer
-SILENCE_MARGIN_SECONDS = 15.0  #: beside STALL_LIMIT, as WatchdogSec has: it ends itself first, where it can
-END_MARGIN_SECONDS = 25.0  #: beside the grace: what a worker needs to give back and let go
+SILENCE_MARGIN_SECONDS = 15.0  #: added to STALL_LIMIT, as in WatchdogSec: a child ends itself first, where it can
+END_MARGIN_SECONDS = 25.0  #: added to the grace: for a worker to give back its jobs and release its lease
 WRONG_SETTING = 2
-PARENT_LENGTH_MAX = 75  #: of a path; a socket's has at most 107 bytes, and ours go some 30 further
+PARENT_LENGTH_MAX = 75  #: of a folder's path: a socket's has at most 107 bytes, and the names of ours need some 30
 
 _snapshots = msgspec.json.Decoder(Snapshot)
 
@@ -66,31 +63,26 @@ class Child:
 
     async def run(self) -> None:
         """Keep it running until `end`. Cancelled: it is asked to end, and waited for."""
-        pause = FIRST_PAUSE_SECONDS
-        while not self._ending.is_set():
-            begun = trio.current_time()
-            status = await self._run_once()
-            if self._ending.is_set():
-                return
-            if status == WRONG_SETTING:
-                raise InvalidSettings([f"worker process {self._number} cannot start: what it said stands above"])
-            if trio.current_time() - begun > CALM_SECONDS:
-                pause = FIRST_PAUSE_SECONDS
-            log.error("worker process %d has ended by itself (status %d); it is started again in %g s",
-                      self._number, status, pause)  # fmt: skip
-            with trio.move_on_after(pause):
-                await self._ending.wait()
-            pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
+        await supervise(self._run_once, on_end=self._log_end, stop=self._ending)
 
-    async def _run_once(self) -> int:
+    async def _run_once(self) -> str:
+        status = await self._live()
+        if status == WRONG_SETTING and not self._ending.is_set():
+            raise InvalidSettings([f"worker process {self._number} cannot start: its own lines above say why"])
+        return f"has ended by itself (status {status})"
+
+    def _log_end(self, reason: str, pause_seconds: float) -> None:
+        log.error("worker process %d %s; it is started again in %g s", self._number, reason, pause_seconds)
+
+    async def _live(self) -> int:
         self._socket.unlink(missing_ok=True)
         process = self._process = await trio.lowlevel.open_process(
             [sys.executable, "-m", "workqueue.services.cli", "worker", "--child-of", str(self._socket)],
-            stdin=subprocess.PIPE,  # its end tells the child that we have died
+            stdin=subprocess.PIPE,  # closed when this process dies, which ends the child
             env=self._environ,
             start_new_session=True,  # a Ctrl-C reaches us alone
         )
-        if self._ending.is_set():  # while it was started, when there was no process yet to be told
+        if self._ending.is_set():  # `end` was called while there was no process to send a signal to
             self.send(signal.SIGTERM)
         try:
             async with trio.open_nursery() as nursery:
@@ -107,9 +99,9 @@ class Child:
                 await process.wait()
 
     async def _watch(self) -> None:
-        """Kill it when it stands still as a whole, its own watch included, or does not end in time.
+        """Kill the child when it makes no progress at all, its watchdog included, or does not end in time.
 
-        Looks are counted, not seconds: we may have stood still ourselves. A child that starts gets any time it needs.
+        Failed looks are counted, not seconds: this process may have been stopped as well. A start has no limit.
         """
         has_answered, missed = False, 0
         while not self._ending.is_set():
@@ -138,7 +130,7 @@ class Child:
         self.send(signal.SIGTERM)
 
     async def ask(self, path: str) -> httpx.Response | None:
-        """What its endpoint answers; None: it does not, because it starts, ends or stands still."""
+        """The answer of its endpoint; None: there is none, because the child starts, ends or makes no progress."""
         transport = httpx.AsyncHTTPTransport(uds=str(self._socket))
         try:
             async with httpx.AsyncClient(transport=transport, timeout=ANSWER_SECONDS) as client:
@@ -148,7 +140,7 @@ class Child:
 
 
 class Children:
-    """What the endpoint shows: the sum of what lives."""
+    """The source of the parent's endpoint: the sum over the children that answer."""
 
     def __init__(self, children: list[Child]) -> None:
         self._children = children
@@ -157,11 +149,11 @@ class Children:
         """Raises QueueUnavailable when no child has an answer."""
         answers = [answer for answer in await self._ask("/snapshot") if answer and answer.status_code == 200]
         if not answers:
-            raise QueueUnavailable("no worker process knows how things stand")
+            raise QueueUnavailable("no worker process answers")
         return total([_snapshots.decode(answer.content) for answer in answers])
 
     async def faults(self) -> dict[str, str]:
-        """Every process has to be ready; the first that is not says why."""
+        """Those of the first process that is not ready: every one has to be."""
         for number, answer in enumerate(await self._ask("/ready"), 1):
             if answer is None:
                 return {"process": f"worker process {number} does not answer: it starts, or ends"}
@@ -186,10 +178,9 @@ async def run_processes(
 ) -> None:
     """Run `count` workers until a signal ends them; a second signal skips their grace.
 
-    Raises PortTaken, and InvalidSettings for what we or a child find (its own lines are in the log).
+    Raises PortTaken, and InvalidSettings for a fault that this process or a child finds (a child logs its own).
     """
     notifier = notifier or Notifier(None)
-    check_url(settings.redis_url)
     listener = open_listener(settings.host, settings.worker_port, "WORKER_PORT")
     handed_on = {name: value for name, value in environ.items() if name not in {"NOTIFY_SOCKET", "WATCHDOG_USEC"}}
     stop = Stop()
@@ -219,7 +210,7 @@ async def run_processes(
 
 
 def _folder_for_sockets() -> "tempfile.TemporaryDirectory[str]":
-    """A folder of our own whose path leaves room for the name of a socket. Raises InvalidSettings."""
+    """A new folder whose path leaves room for the name of a socket. Raises InvalidSettings."""
     faults = []
     for parent in dict.fromkeys([_usual_folder(), "/tmp", "/var/tmp", "/dev/shm"]):  # noqa: S108 - a fresh folder in it
         if len(parent.encode()) > PARENT_LENGTH_MAX:
@@ -241,7 +232,7 @@ def _usual_folder() -> str:
 
 
 async def _end_all(stop: Stop, children: list[Child], notifier: Notifier) -> None:
-    """One signal for all, and a second one for whoever is in a hurry."""
+    """Pass the first signal on to all children, and a second one, which skips their grace."""
     await stop.first.wait()
     notifier.stopping()
     for child in children:

@@ -1,4 +1,4 @@
-"""A slot: the place in which one attempt after the other runs. Nothing a handler does leaves it as an exception.
+"""A slot runs one attempt after the other. No exception of a handler leaves it.
 
 A cancel scope, a task or a nursery for each job would cost more than a short job itself (a scope with a deadline is
 half of everything that a no-op job costs). So one cancel scope lasts for thousands of attempts: it is cancelled, and
@@ -10,6 +10,7 @@ import inspect
 import logging
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
+from types import FrameType
 from typing import cast
 
 import trio
@@ -21,7 +22,7 @@ from workqueue.services.worker.attempt import Attempt, failed, succeeded
 
 log = logging.getLogger(__name__)
 
-YIELD_SECONDS = 0.002  #: handlers that never wait share the loop with everybody else after so long
+YIELD_SECONDS = 0.002  #: handlers that never wait let other tasks run after so long
 ARM_SECONDS = 0.1  #: a timeout that is closer than this becomes the scope's deadline
 WATCH_SECONDS = 0.05
 CANNOT_START_DELAY_MS = 1000
@@ -33,19 +34,19 @@ Outlived = Callable[[Attempt, trio.Event], Awaitable[None]]
 
 
 class _NoThread(Exception):
-    """The machine did not give a thread: nothing of the job has started."""
+    """The machine gave no thread: the job has not started."""
 
 
 class Slot:
     """Runs what `take` returns.
 
     Mutable state: the attempt that runs now, the scope around it, whether that scope has a deadline or is cancelled
-    already, and whether it was cancelled by `interrupt`. Task, watch and interrupter share one thread, so that the
-    attempt cannot change between a look at it and the cancellation.
+    already, and whether it was cancelled by `interrupt`; and the frame of its consumer. The task, `watch` and
+    `interrupt` run on one thread, so the attempt cannot change between a look at it and the cancellation.
     """
 
     __slots__ = ("_context", "_ended", "_interrupted", "_limiter", "_now", "_outlived", "_scope", "_take",
-                 "_take_at_once", "_thread", "_used_up", "_yielded_at", "attempt")  # fmt: skip
+                 "_take_at_once", "_thread", "_used_up", "_yielded_at", "attempt", "frame")  # fmt: skip
 
     def __init__(
         self,
@@ -55,7 +56,7 @@ class Slot:
         outlived: Outlived,
         threads: trio.CapacityLimiter,
     ) -> None:
-        """`take_at_once` returns what may run without a wait, or None: then `take` is asked, and its None is the end.
+        """`take_at_once` returns a job that may run at once, or None: then `take` is called, whose None is the end.
 
         `ended` gets the attempt, its outcome and the seconds it took. `outlived` waits for a thread that goes on after
         its attempt has ended. `threads` has room for every slot.
@@ -73,6 +74,7 @@ class Slot:
         self._yielded_at = self._now()
         self._context = contextvars.copy_context()
         self.attempt: Attempt | None = None
+        self.frame: FrameType | None = None  #: of the consumer that runs `serve`, so that the watchdog can find its job
 
     @property
     def seconds(self) -> float:
@@ -80,7 +82,7 @@ class Slot:
         return 0.0 if self.attempt is None else self._now() - self.attempt.started_at
 
     def interrupt(self) -> None:
-        """Cancel what runs: a lost lease. Its outcome is Interrupted, unless it ends by itself before."""
+        """Cancel the attempt: its lease is lost. Its outcome is Interrupted, unless it ends by itself before."""
         self._interrupted = self._used_up = True
         self._scope.cancel()
 
@@ -114,22 +116,22 @@ class Slot:
                         return goes_on
             except BaseException as error:
                 if has_run and isinstance(error, RuntimeError):
-                    # A handler has entered a scope and never left it, as an async generator that was not run to its
-                    # end does. Trio finds out where ours ends, and has put it right then. Another task goes on.
+                    # A handler entered a scope and did not leave it, as an async generator that was not run to its end
+                    # does. Trio notices where our scope ends, and has repaired it then. Another task goes on.
                     log.error("a handler has left a cancel scope open: %s", str(error).partition("\n")[0])
                     return goes_on is not False
                 if self.attempt is None:
-                    raise  # nobody's handler: we ourselves were cancelled between two jobs, or have a bug
+                    raise  # no handler's: this task was cancelled between two jobs, or has a bug
                 cancelled, left = _split(error)
                 if cancelled is not None:
                     if trio.current_effective_deadline() > float("-inf"):
-                        # Nothing around us was cancelled: the handler had kept it from a scope of its own. To us it
-                        # would be a stop of this worker, and of each one that gets the job.
+                        # No scope around the slot was cancelled: the handler kept this from a scope of its own.
+                        # Raised on, it would stop this worker, and each one that gets the job.
                         self._end(failed(error))
                         if self._left_variables():
                             return True
                         continue
-                    self._end(Interrupted())  # a stop; what failed meanwhile stays here
+                    self._end(Interrupted())  # a stop; errors that were raised meanwhile are dropped
                     raise cancelled from None
             if (attempt := self.attempt) is not None:  # its scope was cancelled; `left` is what else it raised
                 thread = self._thread
@@ -158,12 +160,12 @@ class Slot:
                 raise
             except _NoThread as error:
                 outcome: Outcome = NotStarted(CANNOT_START_DELAY_MS, str(error))
-            except CannotStart as error:  # from a handler of a user it would bring its job back for ever
+            except CannotStart as error:  # raised by a user's handler it would give the job back for ever
                 is_ours = handler.is_builtin
                 outcome = NotStarted(CANNOT_START_DELAY_MS, str(error)) if is_ours else failed(error)
             except BaseExceptionGroup as group:
                 if group.subgroup(trio.Cancelled) is not None:
-                    raise  # it belongs to a scope around us; what that leaves of the group comes back to `serve`
+                    raise  # it belongs to an outer scope; `serve` gets what that leaves of the group
                 outcome = failed(group)
             except BaseException as error:  # noqa: BLE001 - sys.exit() in a handler as well: it harms only its job
                 outcome = failed(error)
@@ -226,7 +228,7 @@ class Slot:
             except BaseException as error:  # noqa: BLE001 - it is raised below
                 return None, error
             finally:
-                with suppress(trio.RunFinishedError):  # the process is ending, and waits no more
+                with suppress(trio.RunFinishedError):  # the process ends without waiting for threads
                     token.run_sync_soon(ended.set)
 
         try:
@@ -252,6 +254,6 @@ def _split(error: BaseException) -> tuple[BaseException | None, BaseException | 
         try:
             cancelled, rest = error.split(trio.Cancelled)
         except BaseException:  # noqa: BLE001 - a class of its own may do anything; nothing is awaited in there
-            return None, error  # where we were cancelled, the next wait says so again
+            return None, error  # a cancellation of ours is raised again at the next checkpoint
         return cancelled, rest
     return None, error

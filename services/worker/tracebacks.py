@@ -9,8 +9,8 @@ from types import CodeType, TracebackType
 FRAMES_MAX = 50  #: the innermost ones
 FRAMES_KEPT_MAX = 1000
 
-#: What Python's own module has more to say about than class and text: suggestions, source, groups.
-TALKATIVE = (AttributeError, ImportError, NameError, SyntaxError, BaseExceptionGroup)
+#: Exceptions for which Python's traceback module adds suggestions, source or members of a group.
+NEEDS_STDLIB_FORMAT = (AttributeError, ImportError, NameError, SyntaxError, BaseExceptionGroup)
 
 
 class Tracebacks:
@@ -24,7 +24,7 @@ class Tracebacks:
         if (
             error.__cause__ is not None
             or (error.__context__ is not None and not error.__suppress_context__)
-            or isinstance(error, TALKATIVE)
+            or isinstance(error, NEEDS_STDLIB_FORMAT)
             or getattr(error, "__notes__", None)
         ):
             return "".join(traceback.format_exception(type(error), error, frames, limit=-FRAMES_MAX))

@@ -1,4 +1,4 @@
-"""The small services beside jobs: one loop around one `run_once` each."""
+"""The loops beside the jobs: promote, sweep, recover and so on, one `run_once` each."""
 
 import random
 from collections.abc import Awaitable, Callable
@@ -6,8 +6,8 @@ from collections.abc import Awaitable, Callable
 import trio
 
 from workqueue.core.errors import QueueUnavailable, StoreUnavailable
-from workqueue.core.steps.again import TRIP_SECONDS
-from workqueue.services.worker.beats import Beats
+from workqueue.core.steps.until_answered import TRIP_SECONDS
+from workqueue.services.worker.heartbeats import Heartbeats
 
 
 async def repeat(
@@ -15,23 +15,24 @@ async def repeat(
     *,
     every_seconds: float,
     name: str,
-    beats: Beats,
+    heartbeats: Heartbeats,
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Call `run_once` every so often, at once again while it returns True (its limit was reached, there is more to do).
 
-    An outage waits: services/health.py has said it. Anything else is a bug and ends the process.
+    An outage is waited out: services/health.py has reported it. Any other error is a bug and ends the process. The loop
+    is watched, and the steps that `run_once` makes beat for it.
     """
-    with beats.service(name) as alive:
+    with heartbeats.service(name) as heartbeat:
         task_status.started()
         while True:
-            alive(TRIP_SECONDS)
+            heartbeat(TRIP_SECONDS)
             try:
                 more = await run_once()
             except (QueueUnavailable, StoreUnavailable):
                 more = False
                 await trio.sleep(random.uniform(0.2, 1.0))  # noqa: S311 - jitter, no secret
-            alive(2 * every_seconds)
+            heartbeat(2 * every_seconds)
             if more:
                 await trio.lowlevel.checkpoint()
             else:  # N workers must not march in step

@@ -12,41 +12,38 @@ from uuid import UUID
 import msgspec
 import trio
 
-from workqueue.core.engine import WorkerParts, engine_of
-from workqueue.core.errors import QueueUnavailable, StoreUnavailable
+from workqueue.core.engine import Engine, WorkerParts
+from workqueue.core.errors import NeedsOperator, QueueUnavailable, StoreUnavailable
 from workqueue.core.handlers import Registry
 from workqueue.core.protocol import OLDEST, PROTOCOL
-from workqueue.core.queue import LeaseConnection, Queue
-from workqueue.core.queue.outages import NeedsOperator
+from workqueue.core.queue import LeaseConnection
 from workqueue.core.retry import RetryPolicy
 from workqueue.core.settings import Settings
-from workqueue.core.steps.again import Again, Failed, untold
 from workqueue.core.steps.dropped import Dropped
 from workqueue.core.steps.fencing import Fencing
 from workqueue.core.steps.lease import Lease
 from workqueue.core.steps.promote import Promote
-from workqueue.core.store import JobStore
+from workqueue.core.steps.until_answered import OnFailure, UntilAnswered, ignore_failure
 from workqueue.services.published import Published
-from workqueue.services.worker import claiming
-from workqueue.services.worker.beats import Beats
 from workqueue.services.worker.buffer import Buffer
 from workqueue.services.worker.claiming import Claiming
 from workqueue.services.worker.consumers import Consumers
+from workqueue.services.worker.heartbeats import Heartbeats
 from workqueue.services.worker.lease_thread import RENEWALS_PER_TERM, LeaseThread
 from workqueue.services.worker.leases import Leases
 from workqueue.services.worker.metrics import Counts, Gauges, Snapshot
 from workqueue.services.worker.outcomes import Outcomes
 from workqueue.services.worker.peers import find_incompatible_worker
-from workqueue.services.worker.stall import LEASE, Stall
 from workqueue.services.worker.upkeep import repeat
+from workqueue.services.worker.watchdog import LEASE, Watchdog
 
 log = logging.getLogger(__name__)
 
-INSTALLATION_SECONDS = 1.0  #: between two looks whether our database is the one of the queue
-INCOMPATIBLE_SECONDS = 1.0  #: between two looks for workers that we could not work beside
-FLUSH_SECONDS = 5.0  #: for what has ended, to be stored at a stop; beyond, the lease leaves it to others
+INSTALLATION_SECONDS = 1.0  #: between two checks that our database is the one of the queue
+INCOMPATIBLE_SECONDS = 1.0  #: between two looks for workers of an incompatible release
+FLUSH_SECONDS = 5.0  #: to store the outcomes at a stop; after that, other workers recover the jobs
 ORPHANS_SECONDS = 5.0
-UNWIND_SECONDS = 5.0  #: for cancelled handlers to clean up; beyond, the process ends with them
+UNWIND_SECONDS = 5.0  #: for cancelled handlers to clean up; after that, the process ends with them
 
 
 class Worker:
@@ -55,34 +52,32 @@ class Worker:
     def __init__(
         self,
         settings: Settings,
-        queue: Queue,
-        store: JobStore | None,
+        engine: Engine,
         registry: Registry,
-        failed: Failed = untold,
+        on_failure: OnFailure = ignore_failure,
     ) -> None:
-        """`failed` is told of trips that go on failing, though Redis and Postgres may seem well."""
-        self._failed = failed
+        """`on_failure` gets trips that go on failing, though Redis and Postgres answer the watch."""
+        self._until_answered = UntilAnswered(on_failure)
         self.settings = settings
-        self.queue = queue
+        self.queue = queue = engine.queue
         self.registry = registry
         self.name = f"{socket.gethostname()}.{os.getpid()}"
-        self._version = version("workqueue")  # once: it is read from disk, of which nothing may depend later
+        self._version = version("workqueue")  # once: it is read from disk, and no later step may depend on the disk
         self.counts = Counts(lambda job_type: registry.get(job_type) is not None)
-        self.engine = engine_of(queue, store)
+        self.engine = engine
         self.installation = self.engine.installation
-        self.incompatible: str | None = None  #: a worker of another release that keeps us from starting
-        self.beats = Beats()
+        self.incompatible: str | None = None  #: a worker of an incompatible release that keeps this one from starting
+        self.heartbeats = Heartbeats()
         self.leases = Leases(self._lost)
         random = Random()  # noqa: S311 - jitter, no secret
         self._buffer = Buffer()
         self._dropped = Dropped()
         policy = RetryPolicy(settings.retry_base_seconds, settings.retry_cap_seconds)
         parts = WorkerParts(self.name, policy, random, self._dropped)
-        self._claim = self.engine.claim(parts, self._again(claiming.SERVICE))
+        self._claim = self.engine.claim(parts, self._until_answered)
         self._outcomes = Outcomes(
-            self.engine.settle(parts, self._again("settle")),
-            self.beats,
-            "settle",
+            self.engine.settle(parts, self._until_answered),
+            self.heartbeats,
             busy=self._buffer.__len__,
         )
         self.consumers = Consumers(
@@ -91,7 +86,7 @@ class Worker:
             self._buffer,
             self._outcomes,
             self.counts,
-            keeps_artifacts=self.engine.keeps_artifacts,
+            keeps_artifacts=engine.keeps_rows,
             max_recoveries=settings.max_recoveries,
             max_interruptions=settings.max_interruptions,
             may_start=lambda lease: self._lease_thread.is_fresh(lease),
@@ -104,45 +99,47 @@ class Worker:
             self.consumers,
             self._outcomes,
             self.counts,
-            self.beats,
+            self.heartbeats,
             random,
             may_claim=self._may_work,
         )
-        self.stall = Stall(self.beats, limit_seconds=settings.stall_limit, describe=self.consumers.described)
+        self.watchdog = Watchdog(
+            self.heartbeats,
+            limit_seconds=settings.stall_limit,
+            describe=self.consumers.described,
+            job_in=self.consumers.job_in,
+        )
         term = settings.lease_seconds
         self._lease_thread = LeaseThread(
             partial(LeaseConnection, settings.redis_url, queue.keys, seconds=term / RENEWALS_PER_TERM),
             term_seconds=term,
             took=self.leases.take,
             lost=self.leases.lose,
-            look=self.stall.look,
-            alive=self.beats.alive(LEASE),
-            failed=failed,
+            look=self.watchdog.look,
+            on_failure=on_failure,
         )
         self._observe = Fencing(
             queue, term_seconds=term, mine=self._lease_id, steady_since=self._lease_thread.steady_since
         )
         self._orphans = self.engine.orphans(term_seconds=term)
-        recover = partial(self.engine.recover, parts, max_recoveries=settings.max_recoveries)
-        self.recover = recover(self._again("observe"))
-        self.recover_orphans = recover(self._again("orphans"))
+        recover = partial(self.engine.recover, parts, self._until_answered, max_recoveries=settings.max_recoveries)
+        self.recover = recover()
+        self.recover_orphans = recover()
 
     # --- life
 
     async def wait_for_installation(self) -> None:
-        """Until our database is the one of the queue. Before `run`; lasts through outages. Its look tells why."""
-        again = Again(failed=self._failed)
+        """Wait until our database is the one of the queue (Installation logs why). Called before `run`."""
         while True:
-            await again(self.installation.run_once)
+            await self._until_answered(self.installation.run_once)
             if self.installation.may_work:
                 return
             await trio.sleep(INSTALLATION_SECONDS)
 
     async def wait_for_incompatible_workers(self) -> None:
-        """Until no worker lives beside which we could not work. Before `run`; lasts through outages."""
-        again = Again(failed=self._failed)
+        """Wait until no worker of an incompatible release is alive. Before `run`; lasts through outages."""
         look = partial(find_incompatible_worker, self.queue, lease_seconds=self.settings.lease_seconds)
-        while (found := await again(look)) is not None:
+        while (found := await self._until_answered(look)) is not None:
             if found != self.incompatible:
                 log.warning("waiting: %s", found)
             self.incompatible = found
@@ -150,16 +147,16 @@ class Worker:
         self.incompatible = None
 
     async def run(
-        self, stop: Callable[[], Awaitable[None]], hurry: Callable[[], Awaitable[None]], ready: Callable[[], None]
+        self, stop: Callable[[], Awaitable[None]], skip_grace: Callable[[], Awaitable[None]], ready: Callable[[], None]
     ) -> None:
-        """Work until `stop` returns; then finish what runs, within the grace or until `hurry` returns.
+        """Work until `stop` returns; then finish what runs, within the grace or until `skip_grace` returns.
 
-        `ready` is called once jobs can be taken. At the end nothing is left: what ran is settled or given back, the
-        lease is gone last of all. Cancelled: ends at once, and whoever recovers the lease does the rest.
+        `ready` is called once jobs can be taken. At the end nothing is left: the jobs that ran are settled or given
+        back, and the lease is released last of all. Cancelled: ends at once; another worker recovers the lease.
         """
         async with trio.open_nursery() as services:
             self._publish()
-            await services.start(self.stall.beat)
+            await services.start(self.watchdog.beat)
             await services.start(self._keep_lease)
             async with trio.open_nursery() as starting:
                 starting.start_soon(_cancel_after, stop, starting.cancel_scope)
@@ -172,7 +169,7 @@ class Worker:
             async with trio.open_nursery() as upkeep:
                 await self._start_upkeep(upkeep)
                 ready()
-                await self._work(stop, hurry)
+                await self._work(stop, skip_grace)
                 await self._flush()
                 upkeep.cancel_scope.cancel()
             await self._leave()
@@ -180,8 +177,8 @@ class Worker:
             services.cancel_scope.cancel()
 
     async def _keep_lease(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        with self.beats.service(LEASE):
-            await self._lease_thread.run(task_status=task_status)
+        with self.heartbeats.service(LEASE) as heartbeat:
+            await self._lease_thread.run(heartbeat, task_status=task_status)
 
     async def _start_upkeep(self, upkeep: trio.Nursery) -> None:
         loops: list[tuple[str, Callable[[], Awaitable[bool | None]], float]] = [
@@ -190,15 +187,13 @@ class Worker:
             ("observe", self._observe_and_recover, 1.0),
             ("orphans", self._recover_orphans, ORPHANS_SECONDS),
         ]
-        for upkeep_step in self.engine.upkeep():
-            name, every = upkeep_step.name, upkeep_step.every_seconds
-            loops.append((name, upkeep_step.start(self.beats.alive(name)), every))
+        loops += [(step.name, step.run_once, step.every_seconds) for step in self.engine.upkeep()]
         for name, run_once, every in loops:
             ours = partial(self._unless_refused, run_once)
-            await upkeep.start(partial(repeat, ours, every_seconds=every, name=name, beats=self.beats))
+            await upkeep.start(partial(repeat, ours, every_seconds=every, name=name, heartbeats=self.heartbeats))
         look = partial(repeat, self._look_whose_rows, every_seconds=INSTALLATION_SECONDS)
-        await upkeep.start(partial(look, name="installation", beats=self.beats))
-        await upkeep.start(self._watch_places)
+        await upkeep.start(partial(look, name="installation", heartbeats=self.heartbeats))
+        await upkeep.start(self._watch_slots)
 
     def _may_work(self) -> bool:
         return self.installation.refusal is None
@@ -207,21 +202,21 @@ class Worker:
         return await run_once() if self._may_work() else None
 
     async def _look_whose_rows(self) -> None:
-        """Where the jobs of the queue have rows that we do not see, what has not started here goes back at once."""
+        """Give back jobs that have not started where the queue has rows in a database that is not ours."""
         await self.installation.run_once()
         if not self._may_work():
             self.consumers.give_back(self._buffer.drain())
 
-    async def _watch_places(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """A worker all of whose places are taken by threads that outlived their jobs is of no use to anybody."""
-        with self.beats.service("places") as alive:
+    async def _watch_slots(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Stops beating when abandoned threads hold every slot, so that the watchdog replaces the process."""
+        with self.heartbeats.service("slots") as heartbeat:
             task_status.started()
             while True:
                 if self.consumers.threads_left < self.settings.worker_concurrency:
-                    alive(1.0)
+                    heartbeat(1.0)
                 await trio.sleep(0.5)
 
-    async def _work(self, stop: Callable[[], Awaitable[None]], hurry: Callable[[], Awaitable[None]]) -> None:
+    async def _work(self, stop: Callable[[], Awaitable[None]], skip_grace: Callable[[], Awaitable[None]]) -> None:
         grace = self.settings.shutdown_grace
         async with trio.open_nursery() as waiting:
             waiting.start_soon(self.consumers.watch)
@@ -239,14 +234,14 @@ class Worker:
                 self._buffer.close()
                 self.consumers.give_back(self._buffer.drain())
                 running.cancel_scope.deadline = trio.current_time() + grace
-                waiting.start_soon(_cancel_after, hurry, running.cancel_scope)
-                waiting.start_soon(self._end_after, grace + UNWIND_SECONDS, hurry)
+                waiting.start_soon(_cancel_after, skip_grace, running.cancel_scope)
+                waiting.start_soon(self._end_after, grace + UNWIND_SECONDS, skip_grace)
             waiting.cancel_scope.cancel()
 
-    async def _end_after(self, seconds: float, hurry: Callable[[], Awaitable[None]]) -> None:
-        """The last resort: a handler that does not let itself be cancelled must not hold up the end."""
+    async def _end_after(self, seconds: float, skip_grace: Callable[[], Awaitable[None]]) -> None:
+        """The last resort: a handler that ignores its cancellation must not hold up the end of the process."""
         with trio.move_on_after(seconds):
-            await hurry()
+            await skip_grace()
             await trio.sleep(UNWIND_SECONDS)
         self.consumers.abandon()
         with trio.CancelScope(shield=True):
@@ -256,15 +251,15 @@ class Worker:
         os._exit(1)
 
     async def _flush(self) -> None:
-        """Store what has ended and what goes back."""
+        """Store the outcomes that are left, and what goes back."""
         with trio.move_on_after(FLUSH_SECONDS, shield=True) as flush:
             await self._outcomes.wait_empty()
         if flush.cancelled_caught:
-            log.warning("stopped with %d outcomes that could not be stored: others will run these jobs again",
+            log.warning("stopped with %d outcomes that could not be stored: other workers will run these jobs again",
                         len(self._outcomes))  # fmt: skip
 
     async def _leave(self) -> None:
-        """Give back what an answer without a receiver left with us, and let go of the lease, last of all."""
+        """Give back jobs of claims whose answers were lost, and release the lease, last of all."""
         lease = self.leases.current
         if lease is None:
             return
@@ -275,11 +270,11 @@ class Worker:
                 await self._claim.audit(lease)  # what had not started goes back uncounted
                 await self.engine.clear()
             except (QueueUnavailable, StoreUnavailable) as error:
-                log.warning("left without a farewell, another worker does the rest: %s", error)
+                log.warning("could not release the lease, another worker will recover it: %s", error)
             else:
                 await self.recover.run_once(lease.id)
         if leaving.cancelled_caught:
-            log.warning("left without a farewell, another worker does the rest: no answer in time")
+            log.warning("could not release the lease, another worker will recover it: no answer in time")
 
     # --- leases, ours and those of others
 
@@ -287,13 +282,13 @@ class Worker:
         return None if self.leases.current is None else self.leases.current.id
 
     def _lost(self, lease: Lease) -> None:
-        """Redis's word: others may run our jobs. Cancel them, and give back what has not started."""
+        """Redis no longer knows the lease, so other workers may run our jobs: cancel them, and give back the rest."""
         log.error("lease %s is lost: %d running jobs are cancelled", lease.id, len(self.consumers))
         self.consumers.interrupt(lease)
         self.consumers.give_back(self._buffer.drain())
 
     async def _observe_and_recover(self) -> None:
-        while self.leases.lost:  # we are the first to know of our own
+        while self.leases.lost:  # this worker is the first to know of its own
             await self.recover.run_once(self.leases.lost[0])
             del self.leases.lost[0]
         for lease in await self._observe.run_once():
@@ -305,12 +300,8 @@ class Worker:
 
     @property
     def can_claim(self) -> bool:
-        """Does the lease live and is it fresh, so that jobs may be started?"""
+        """Is there a lease, and is it fresh, so that jobs may be started?"""
         return (lease := self.leases.current) is not None and self._lease_thread.is_fresh(lease)
-
-    def _again(self, service: str) -> Again:
-        """For a step of this service: each of its trips is a sign of life."""
-        return Again(self.beats.alive(service), self._failed)
 
     # --- what others see
 
@@ -319,7 +310,7 @@ class Worker:
         await self.queue.check(lease=self._lease_id())
 
     async def faults(self) -> dict[str, str]:
-        """What keeps this worker from taking jobs, by dependency, each with what to do; empty: it is ready."""
+        """The reasons why this worker takes no jobs, by dependency, each with its remedy; empty: it is ready."""
         faults: dict[str, str] = {}
         try:
             await self.check_redis()
@@ -341,12 +332,12 @@ class Worker:
         return faults
 
     async def snapshot(self) -> Snapshot:
-        """Everything that a scrape shows. Raises QueueUnavailable."""
+        """All metrics of a scrape. Raises QueueUnavailable."""
         gauges = await self.gauges()
         return Snapshot(self.counts.done, self.jobs_failed, self.counts.given_back, self.counts.types, gauges)
 
     async def gauges(self) -> Gauges:
-        """What is read at the moment of a scrape. Raises QueueUnavailable."""
+        """The values that are read at the moment of a scrape. Raises QueueUnavailable."""
         depths = await self.queue.depths()
         recovered = (self.recover.counts, self.recover_orphans.counts)
         return Gauges(
@@ -365,8 +356,8 @@ class Worker:
             poisoned_jobs=sum(counts.failed for counts in recovered),
             reconciled_jobs=self.engine.loss.jobs,
             dropped_letters=self._dropped.total,
-            blocked=self.stall.counts.blocked,
-            blocked_seconds=self.stall.counts.blocked_seconds,
+            blocked=self.watchdog.counts.blocked,
+            blocked_seconds=self.watchdog.counts.blocked_seconds,
         )
 
     @property

@@ -54,7 +54,7 @@ async def test_a_row_that_runs_under_nobody_is_seen(queue, psql, ids):
     assert sorted(faults) == sorted(f"{each} is processing and its owner {lease} is no lease" for each in ids[:2])
     await psql("DELETE FROM claimed")
     faults = await check_rows(queue, psql)
-    assert sorted(faults) == sorted(f"{each} is processing under a claim that nobody noted" for each in ids[:2])
+    assert sorted(faults) == sorted(f"{each} is processing under a claim without a record" for each in ids[:2])
 
 
 async def test_what_is_left_over_is_seen(queue, store, psql, ids, database_schema):

@@ -11,7 +11,7 @@ from tests.cli.support import environ, workqueue
 from tests.support.rows import Psql
 from workqueue.core.errors import EnqueueFailed, QueueUnavailable
 from workqueue.core.queue import Queue
-from workqueue.services.bench.place import open_place
+from workqueue.services.bench.sandbox import open_sandbox
 
 SCHEMAS = "SELECT nspname FROM pg_namespace WHERE nspname LIKE 'bench%'"
 
@@ -62,7 +62,7 @@ async def test_a_refused_job_ends_the_measurement(redis_url, monkeypatch):
     async def away(self, tasks) -> None:
         raise QueueUnavailable("Redis: away")
 
-    async with open_place(redis_url, None, concurrency=2) as place:
+    async with open_sandbox(redis_url, None, concurrency=2) as sandbox:
         monkeypatch.setattr(Queue, "push", away)
         with pytest.raises(EnqueueFailed, match="away"):
-            await place.submit("noop", 10)
+            await sandbox.submit("noop", 10)

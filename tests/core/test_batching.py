@@ -2,7 +2,8 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from workqueue.core.batching import Batcher, BatchFailed
+from workqueue.core.batching import Batcher
+from workqueue.core.errors import BatchFailed
 
 
 async def test_callers_who_arrive_during_a_trip_share_the_next(autojump_clock: MockClock):

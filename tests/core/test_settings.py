@@ -6,8 +6,7 @@ from hypothesis import settings as examples
 from hypothesis import strategies as st
 
 from workqueue.core.errors import InvalidSettings
-from workqueue.core.queue import check_url
-from workqueue.core.queue.urls import target
+from workqueue.core.queue.urls import client, target
 from workqueue.core.settings import load_settings, without_password
 
 
@@ -209,8 +208,6 @@ def test_no_url_shows_its_secret_however_it_is_mangled(scheme, form, before, aft
     assert "S3CRET" not in without_password(url)
     try:
         load_settings({VARIABLES[scheme]: url})
-        if VARIABLES[scheme] == "REDIS_URL":
-            check_url(url)
     except InvalidSettings as error:
         [fault] = error.faults
         assert "S3CRET" not in fault
@@ -230,13 +227,13 @@ URL_PIECES = st.sampled_from([
 def test_any_redis_url_is_refused_in_one_line_or_can_be_connected_to(scheme, rest):
     try:
         url = load_settings({"REDIS_URL": scheme + rest}).redis_url
-        check_url(url)
     except InvalidSettings as error:
         [fault] = error.faults
         assert fault.startswith("REDIS_URL=***: ")
         assert fault.isprintable()
         return
     parts = target(url, "q")
+    client(parts, 1, seconds=1, read_seconds=1).connection_pool.make_connection()
     hosts = [node.host for node in parts.master.nodes] or [parts.options.get("host", "localhost")]
     for host in hosts:
         host.encode("idna")
@@ -311,7 +308,7 @@ def test_a_redis_url_that_cannot_work_is_one_line(url, says):
 )  # fmt: skip
 def test_a_redis_url_that_may_work_is_taken(url):
     assert load_settings({"REDIS_URL": url}).redis_url == url
-    check_url(url)
+    client(target(url, "q"), 1, seconds=1, read_seconds=1).connection_pool.make_connection()
 
 
 @pytest.mark.parametrize(
@@ -319,7 +316,7 @@ def test_a_redis_url_that_may_work_is_taken(url):
 )
 def test_tls_options_that_cannot_be_used_are_one_line(option):
     with pytest.raises(InvalidSettings, match="cannot be used") as refused:
-        check_url(f"rediss://h?{option}")
+        load_settings({"REDIS_URL": f"rediss://h?{option}"})
     assert len(refused.value.faults) == 1
 
 

@@ -196,7 +196,7 @@ async def test_redis_does_not_answer_or_only_reads_for_a_while(
             await under_test.stop_enqueueing()
         await check(under_test, queue, psql)
         for worker, begin in zip(under_test.workers, before, strict=True):
-            await until_true(lambda worker=worker, begin=begin: "is well again" in worker.said[begin:])
+            await until_true(lambda worker=worker, begin=begin: "is back" in worker.said[begin:])
             lines = [line for line in worker.said[begin:].splitlines() if "workqueue.services.health" in line]
             assert len(lines) == 2, "one line on loss, one on return"
 

@@ -16,9 +16,8 @@ from tests.producer.serving import serving
 from tests.support.redis_sets import Node
 from tests.support.wait import until, until_true
 from tests.worker.processes import WorkerProcess, ledger_counts, worker_process
-from workqueue.core.errors import LeaseLost, QueueUnavailable
+from workqueue.core.errors import LeaseLost, NeedsOperator, QueueUnavailable
 from workqueue.core.queue import Keys, LeaseConnection, commands, open_queue, scripts
-from workqueue.core.queue.outages import NeedsOperator
 from workqueue.core.queue.scripts import Script
 from workqueue.services.local.valkey import Server, run_valkey
 
@@ -184,7 +183,7 @@ async def test_rights_that_are_missing_are_named_and_the_services_go_on_once_the
             await until(partial(is_ready, client), seconds=20)
             await enqueue(client)
             await until_true(partial(_ran, tmp_path / "ledger", number), seconds=20)
-            await until_true(partial(_said, worker, "Redis is well again", number))
+            await until_true(partial(_said, worker, "Redis is back", number))
             if number == 1:
                 allow(redis, ["workqueue", *taken.split()])
         await worker.terminate()

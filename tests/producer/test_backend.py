@@ -43,7 +43,7 @@ async def test_it_is_whole_once_it_is_open_and_flushes_at_the_end(store, environ
 async def test_it_opens_without_servers_and_refuses(queue_name):
     settings = load_settings({"REDIS_URL": f"redis://127.0.0.1:{free_port()}", "QUEUE_NAME": queue_name})
     async with open_backend(settings) as backend:
-        assert backend.store is None
+        assert not backend.engine.keeps_rows
         with pytest.raises(EnqueueFailed):
             await backend.enqueue(submission())
         assert [type(refused) for refused in await backend.enqueue_many([submission()] * 2)] == [EnqueueFailed] * 2

@@ -150,7 +150,7 @@ async def test_an_outage_is_told_once_when_it_comes_and_once_when_it_goes(client
     await until(partial(is_ready, client), seconds=3)
     told = [record for record in caplog.records if record.name.startswith("workqueue.services.")]
     assert [record.levelname for record in told] == ["WARNING", "INFO"]
-    assert "is well again after" in told[1].getMessage()
+    assert "is back after" in told[1].getMessage()
 
 
 async def test_a_server_that_says_nothing_is_away_after_two_seconds(client, redis_proxy):

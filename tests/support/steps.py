@@ -6,7 +6,6 @@ from random import Random
 
 from workqueue.core.queue import Queue
 from workqueue.core.retry import RetryPolicy
-from workqueue.core.steps.again import Again
 from workqueue.core.steps.claim import Claim, TaskClaims
 from workqueue.core.steps.claim_rows import RowClaims
 from workqueue.core.steps.dead_letters import Discards
@@ -22,6 +21,7 @@ from workqueue.core.steps.settle_rows import RowEndings
 from workqueue.core.steps.settle_tasks import TaskEndings
 from workqueue.core.steps.submit import Submit, SubmitRows, SubmitTasks
 from workqueue.core.steps.submit_once import SubmitOnce, SubmitOnceRows, SubmitOnceTasks
+from workqueue.core.steps.until_answered import UntilAnswered
 from workqueue.core.store import JobStore
 
 
@@ -38,26 +38,26 @@ def make_submit_once(queue: Queue, store: JobStore | None, *, ttl_seconds: float
 
 
 def make_claim(queue: Queue, store: JobStore | None, piggyback: Piggyback | None = None, worker: str = "w") -> Claim:
-    again = Again()
-    discards = Discards(queue, again, Dropped())
+    until_answered = UntilAnswered()
+    discards = Discards(queue, until_answered, Dropped())
     if store is None:
-        return Claim(queue, TaskClaims(), discards, again)
-    claims = RowClaims(queue, store, piggyback or Piggyback(), worker, discards, again)
-    return Claim(queue, claims, discards, again)
+        return Claim(queue, TaskClaims(), discards, until_answered)
+    claims = RowClaims(queue, store, piggyback or Piggyback(), worker, discards, until_answered)
+    return Claim(queue, claims, discards, until_answered)
 
 
 def make_settle(
     queue: Queue, store: JobStore | None, piggyback: Piggyback, policy: RetryPolicy, random: Random
 ) -> Settle:
-    again = Again()
-    departures = Departures(queue, piggyback, policy, random, again)
+    until_answered = UntilAnswered()
+    departures = Departures(queue, piggyback, policy, random, until_answered)
     if store is None:
-        return Settle(TaskEndings(queue, departures, Dropped(), again))
-    return Settle(RowEndings(queue, store, piggyback, departures, again))
+        return Settle(TaskEndings(queue, departures, Dropped(), until_answered))
+    return Settle(RowEndings(queue, store, piggyback, departures, until_answered))
 
 
 def make_recover(queue: Queue, store: JobStore | None, *, max_recoveries: int) -> Recover:
-    flight = Flight(queue, Again(), Dropped())
+    flight = Flight(queue, UntilAnswered(), Dropped())
     if store is None:
         return Recover(flight, TaskRecovery(flight, max_recoveries=max_recoveries))
     return Recover(flight, RowRecovery(flight, store, max_recoveries=max_recoveries))

@@ -8,6 +8,7 @@ import trio
 
 from tests.support.steps import make_submit
 from tests.support.wait import until_true
+from workqueue.core.engine import engine_of
 from workqueue.core.handlers import Registry
 from workqueue.core.options import JobOptions
 from workqueue.core.queue import Queue
@@ -59,12 +60,12 @@ def run_worker(redis_url: str, queue: Queue, rows: JobStore | None, registry: Re
             "REDIS_URL": redis_url, "QUEUE_NAME": queue.name, "RETRY_BASE_SECONDS": "0.02", "RETRY_CAP_SECONDS": "0.05",
             "SHUTDOWN_GRACE": "5",
         } | {name.upper(): str(value) for name, value in settings.items()}  # fmt: skip
-        worker = Worker(load_settings(environ), queue, store, registry)
-        stop, hurry, ready = trio.Event(), trio.Event(), trio.Event()
-        worker.stop, worker.hurry, worker.ended = stop, hurry, trio.Event()  # type: ignore[attr-defined]
+        worker = Worker(load_settings(environ), engine_of(queue, store), registry)
+        stop, skip_grace, ready = trio.Event(), trio.Event(), trio.Event()
+        worker.stop, worker.skip_grace, worker.ended = stop, skip_grace, trio.Event()  # type: ignore[attr-defined]
 
         async def run() -> None:
-            await worker.run(stop.wait, hurry.wait, ready.set)
+            await worker.run(stop.wait, skip_grace.wait, ready.set)
             worker.ended.set()  # type: ignore[attr-defined]
 
         async with trio.open_nursery() as nursery:

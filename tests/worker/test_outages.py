@@ -210,7 +210,7 @@ async def test_an_outage_is_said_once_when_it_comes_and_once_when_it_goes(
             await until_true(partial(_says, worker, rf"warning workqueue.services.health: {name}: "))
             await trio.sleep(2.5)
             proxy.heal()
-            await until_true(partial(_says, worker, rf"info workqueue.services.health: {name} is well again after"))
+            await until_true(partial(_says, worker, rf"info workqueue.services.health: {name} is back after"))
             assert len(re.findall(rf"workqueue.services.health: {name}: ", worker.said)) == 1, worker.said
         await worker.terminate()
         assert postgres_dsn.split(":")[2].split("@")[0] not in worker.said

@@ -24,9 +24,9 @@ from workqueue.core.steps.settle import Ending
 from workqueue.core.wire import Task
 from workqueue.services.health import Dependency
 from workqueue.services.systemd import Notifier
-from workqueue.services.worker.beats import Beats
 from workqueue.services.worker.buffer import Buffer
 from workqueue.services.worker.claiming import Claiming
+from workqueue.services.worker.heartbeats import Heartbeats
 from workqueue.services.worker.leases import Leases
 from workqueue.services.worker.metrics import (
     BUCKETS_SECONDS,
@@ -42,7 +42,6 @@ from workqueue.services.worker.metrics import (
 )
 from workqueue.services.worker.outcomes import BATCH_MAX, WAITING_BYTES_MAX, WAITING_MAX, Outcomes
 from workqueue.services.worker.prefetch import Prefetch
-from workqueue.services.worker.stall import Stall
 from workqueue.services.worker.upkeep import repeat
 
 LEASE = Lease()
@@ -94,7 +93,7 @@ class SlowSettle:
 
 async def test_outcomes_gather_while_a_batch_is_settled_and_hold_consumers_up_when_full():
     settle = SlowSettle()
-    outcomes = Outcomes(settle, Beats(), "settle")  # type: ignore[arg-type]
+    outcomes = Outcomes(settle, Heartbeats())  # type: ignore[arg-type]
     async with trio.open_nursery() as nursery:
         await nursery.start(outcomes.run)
         for number in range(WAITING_MAX + 501):
@@ -118,7 +117,7 @@ async def test_outcomes_gather_while_a_batch_is_settled_and_hold_consumers_up_wh
 async def test_large_outcomes_hold_consumers_up_long_before_there_are_many():
     """A worker that waits out an outage with results of a MiB each must not grow by gigabytes."""
     settle = SlowSettle()
-    outcomes = Outcomes(settle, Beats(), "settle")  # type: ignore[arg-type]
+    outcomes = Outcomes(settle, Heartbeats())  # type: ignore[arg-type]
     mebibyte = Complete(b"1", [Artifact("a", "text/plain", b"x" * 2**20)])
     count = 0
     while not outcomes.full:
@@ -175,10 +174,10 @@ def claiming_of(claim: object, buffer: Buffer, *, is_full: bool = False) -> Clai
     leases = Leases(lambda lease: None)
     leases.take(Lease())
     idle, outcomes = (
-        SimpleNamespace(let_others_first=False, environment=SimpleNamespace(fault=None)),
+        SimpleNamespace(yield_next_claim=False, environment=SimpleNamespace(fault=None)),
         SimpleNamespace(full=is_full),
     )
-    return Claiming(claim, leases, buffer, idle, outcomes, Counts(), Beats(), Random(1))  # type: ignore[arg-type]
+    return Claiming(claim, leases, buffer, idle, outcomes, Counts(), Heartbeats(), Random(1))  # type: ignore[arg-type]
 
 
 async def test_a_stop_ends_a_wait_at_once_and_lets_the_claim_behind_it_end(nursery):
@@ -296,13 +295,13 @@ async def test_a_loop_waits_out_an_outage_and_a_bug_ends_it(autojump_clock: Mock
             return True  # there is more to do
         raise ZeroDivisionError
 
-    beats = Beats(trio.current_time)
+    heartbeats = Heartbeats(trio.current_time)
     with pytest.raises(ZeroDivisionError):
-        await repeat(run_once, every_seconds=60, name="mine", beats=beats)
+        await repeat(run_once, every_seconds=60, name="mine", heartbeats=heartbeats)
     assert calls == 6
     assert called_at[5] - called_at[2] < 1, "a full piece is repeated at once"
     await trio.sleep(1000)
-    assert beats.silent(0) == {}, "what has ended is not waited for"
+    assert heartbeats.overdue(0) == {}, "what has ended is not waited for"
 
 
 async def test_what_a_watch_cannot_see_is_told_once_and_again_after_a_minute(autojump_clock: MockClock, caplog):
@@ -420,19 +419,6 @@ async def test_systemd_is_told_ready_stopping_and_that_the_loop_lives(tmp_path: 
 def test_without_systemd_nothing_is_sent():
     Notifier.from_environ({}).ready()
     Notifier("/nowhere/at/all").ready()
-
-
-async def test_seconds_for_which_the_loop_is_blocked_are_counted_once():
-    now = 100.0
-    beats = Beats(lambda: now)
-    stall = Stall(beats, limit_seconds=60, describe=str, end=print, clock=lambda: now)
-    with beats.service("loop") as alive:
-        alive(0.0)
-        for _ in range(5):
-            now += 1.0
-            stall.look()
-    assert stall.counts.blocked == 1
-    assert stall.counts.blocked_seconds == pytest.approx(5.0)
 
 
 def test_the_counts_of_several_processes_are_summed():

@@ -11,6 +11,7 @@ from tests.support.rows import open_psql
 from tests.support.steps import make_submit
 from tests.support.wait import until, until_true
 from tests.worker.processes import WorkerProcess, worker_process
+from workqueue.core.engine import engine_of
 from workqueue.core.handlers import Registry
 from workqueue.core.queue import open_queue
 from workqueue.core.settings import load_settings
@@ -29,7 +30,7 @@ async def test_what_is_away_is_named_with_what_to_check(bridge, queue_name):
         open_queue(bridge, urls["REDIS_URL"], queue_name) as queue,
         open_store(bridge, urls["DATABASE_URL"], "workqueue") as store,
     ):
-        faults = await Worker(load_settings(urls), queue, store, Registry()).faults()
+        faults = await Worker(load_settings(urls), engine_of(queue, store), Registry()).faults()
     assert faults["redis"].endswith(". Check REDIS_URL and that the server runs")
     assert faults["postgres"].endswith(". Check DATABASE_URL and that the server runs")
     assert not [text for text in faults.values() if ".." in text]

@@ -222,7 +222,7 @@ async def test_a_handler_that_blocks_the_loop_is_named_and_costs_no_lease(
         await until_true(partial(started, ledger, 1))
         async with worker_process(nursery, ledger, **variables):
             await until(partial(all_in, psql, "completed", 1), seconds=20)
-        assert f"s in job {job_id} (blocks)" in blocked.said
+        assert f"s by job {job_id} (blocks)" in blocked.said
         assert "time.sleep(seconds)" in blocked.said, "the stack says where"
         text = (await httpx_get(blocked.port, "/metrics", {"Accept": "text/plain"})).text
         assert 'workqueue_loop_blocked_total{queue="' + queue.name + '"} 1.0' in text
@@ -265,7 +265,7 @@ async def test_threads_that_outlive_their_jobs_keep_their_places_until_the_worke
         await enqueue(queue, store, "overstays", 1)
         with trio.fail_after(15):
             assert await worker.process.wait() == 70, worker.said
-        assert "no progress in places for" in worker.said
+        assert "no progress in slots for" in worker.said
     assert {row["error_message"] for row in await psql("SELECT error_message FROM jobs WHERE state = 'failed'")} == {
         "timed out after 0.2 s"
     }
@@ -281,8 +281,8 @@ async def test_a_child_that_blocks_the_loop_is_told_of_too(nursery, variables, l
     [job_id] = await enqueue(queue, store, "blocks_in_a_child", 1)
     async with worker_process(nursery, ledger, **variables) as worker:
         await until(partial(all_in, psql, "completed", 1), seconds=20)
-        await until_true(lambda: "has stood still" in worker.said)
-        assert f"a task of one of job {job_id} (blocks_in_a_child)" in worker.said
+        await until_true(lambda: "the loop was blocked for" in worker.said)
+        assert f"a task of one of these: job {job_id} (blocks_in_a_child)" in worker.said
 
 
 async def test_a_worker_that_stands_still_beyond_the_limit_is_replaced_and_its_job_recovered(

@@ -15,6 +15,7 @@ from tests.support.proxy import Proxy, through
 from tests.support.steps import make_submit
 from tests.support.wait import until, until_true
 from tests.worker.processes import ledger_counts, worker_process
+from workqueue.core.engine import engine_of
 from workqueue.core.handlers import Registry
 from workqueue.core.options import JobOptions
 from workqueue.core.queue import open_queue
@@ -208,7 +209,7 @@ async def test_a_stop_while_redis_is_away_ends_the_claims(bridge, queue_name, mo
     # without having met a checkpoint, and so did one whose task was runnable already when the stop came: for ever.
     url = "redis://127.0.0.1:1"
     async with open_queue(bridge, url, queue_name) as queue:
-        worker = Worker(load_settings({"REDIS_URL": url, "QUEUE_NAME": queue_name}), queue, None, Registry())
+        worker = Worker(load_settings({"REDIS_URL": url, "QUEUE_NAME": queue_name}), engine_of(queue, None), Registry())
         async with trio.open_nursery() as consumers:
             consumers.start_soon(worker._buffer.take)  # there is room
             consumers.start_soon(_lift_the_shield, worker)

@@ -6,7 +6,7 @@ from workqueue.core.settings import Settings
 from workqueue.services.worker.handlers.children import Children
 from workqueue.services.worker.handlers.send_email import SendEmail
 
-TIMEOUT_SECONDS = 60.0  #: of each run; README tells it
+TIMEOUT_SECONDS = 60.0  #: of each run; README has it
 
 
 def builtin_handlers(settings: Settings, bridge: Bridge, children: Children, registry: Registry) -> None:

@@ -16,27 +16,27 @@ from workqueue.core.job import Job
 from workqueue.services.worker.handlers import messages
 from workqueue.services.worker.handlers.messages import Done, Failed, Message, Needs, Part, Ready
 
-#: The last line of defence, beside the worker's budget and its timeout: for what was estimated wrongly, and for a
-#: worker that stands still and kills nobody.
+#: The last limit, behind the worker's budget and its timeout: for a wrong estimate, and for a blocked worker that
+#: kills no process.
 ADDRESS_SPACE_BYTES = 1024 * 1024 * 1024
 CPU_SECONDS = 90
 TEXT_LENGTH_MAX = 4000
 ORDERS, ERRORS = 0, 2
 
-Reserve = Callable[[int], None]  #: says how many bytes will be needed, and waits for them
+Reserve = Callable[[int], None]  #: asks the worker for so many bytes of memory, and waits for them
 Work = Callable[[Job], object]
 
 
 def run() -> None:
     """Answer one order after the other until the worker closes its end, or is gone."""
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)  # a stop is the worker's affair: what runs gets its grace
+        signal.signal(number, signal.SIG_IGN)  # the worker handles a stop: the job that runs gets its grace
     _be_the_first_that_the_kernel_ends()
     _limit(resource.RLIMIT_AS, ADDRESS_SPACE_BYTES)
     _limit(resource.RLIMIT_CORE, 0)
     answers = os.dup(1)
     _end_with_worker(os.dup(ERRORS))
-    with open(os.devnull, "wb") as silence:  # what a library prints is no answer
+    with open(os.devnull, "wb") as silence:  # a library that prints must not write into the answers
         os.dup2(silence.fileno(), 1)
         os.dup2(silence.fileno(), ERRORS)
     _send(answers, Ready())
@@ -70,7 +70,7 @@ def _answer(job: Job, image_folder: str | None, answers: int) -> tuple[Message, 
 
 
 def _handler(job_type: str, image_folder: str | None, reserve: Reserve) -> Work:
-    """With the first order of a type its libraries come."""
+    """Import the libraries of a type with its first order."""
     if job_type == "resize_image":
         from workqueue.services.worker.handlers.resize_image import ResizeImage
 
@@ -112,7 +112,7 @@ def _send(answers: int, message: Message, body: bytes = b"") -> None:
 
 
 def _be_the_first_that_the_kernel_ends() -> None:
-    """Where memory runs out all the same, it costs one job and not the worker."""
+    """Let the kernel choose this process where memory runs out: it costs one job, not the worker."""
     with suppress(OSError), open("/proc/self/oom_score_adj", "w", encoding="ascii") as file:
         file.write("1000")
 
@@ -134,7 +134,7 @@ def _text(error: BaseException) -> str:
 
 
 def _bounded(text: str) -> str:
-    """A payload may stand in it: whole, or with what is no text."""
+    """The text may have a payload in it, and characters that cannot be encoded."""
     return text[:TEXT_LENGTH_MAX].encode("utf-8", "replace").decode("utf-8")
 
 

@@ -1,4 +1,4 @@
-"""The processes that make documents and pictures for one worker: started when needed, killed when told.
+"""The processes that make documents and pictures for one worker: started when needed, killed on cancellation.
 
 A cold one takes 0.2 s, so it stays for the jobs to come, and ends when none does for a while. It dies with its worker:
 the kernel tells it when our ends of its pipes are closed.
@@ -20,19 +20,19 @@ from workqueue.core.job import Job
 from workqueue.services.worker.handlers import messages
 from workqueue.services.worker.handlers.messages import Done, Failed, Message, Needs, Ready
 
-CHILDREN_MAX = 8  #: of one worker; a job beyond waits for its turn
-MEMORY_BYTES = 512 * 1024 * 1024  #: for what all of them make at once; each has some 50 MiB besides
+CHILDREN_MAX = 8  #: of one worker; further jobs wait for their turn
+MEMORY_BYTES = 512 * 1024 * 1024  #: for the documents of all of them together; each process has some 50 MiB besides
 IDLE_SECONDS = 30.0
-END_SECONDS = 5.0  #: for the kernel to end what was killed
+END_SECONDS = 5.0  #: for the kernel to end a process that was killed
 LAST_WORDS_MAX = 4096
 COMMAND = (
     sys.executable,
     "-P",
     "-m",
     "workqueue.services.worker.handlers.child",
-)  #: -P: nothing from the folder we are in
+)  #: -P: no imports from the current folder
 
-#: What Python itself may need to start. The rest of our environment is no business of a child's: it has secrets.
+#: Variables that Python may need to start. The rest of the environment has secrets, and is kept from the children.
 HANDED_ON = ("LD_LIBRARY_PATH", "PYTHONHOME", "LANG", "LC_ALL")
 
 
@@ -41,13 +41,13 @@ class ChildDied(WorkQueueError):
 
 
 class ChildFailed(WorkQueueError):
-    """The handler raised in its process what it does not raise on purpose."""
+    """The handler raised an unexpected error in its process."""
 
 
 class Memory:
-    """What all jobs together may take, given in the order in which it was asked for.
+    """The memory for all jobs together, given in the order of the requests.
 
-    Mutable state: how much is free, and the event of the one that waits for more.
+    Mutable state: how much is free, and the event of the job that waits for more.
     """
 
     def __init__(self, total: int) -> None:
@@ -58,7 +58,7 @@ class Memory:
 
     @asynccontextmanager
     async def taken(self, count: int) -> AsyncIterator[None]:
-        """Wait for `count` bytes and keep them while the block lasts; more than everything is everything."""
+        """Wait for `count` bytes, at most all of them, and keep them while the block lasts."""
         count = min(count, self._total)
         async with self._turn:
             while self.free < count:
@@ -112,7 +112,7 @@ class Children:
         return None
 
     async def end_idle(self) -> None:
-        """End those that have had nothing to do for a while, until cancelled."""
+        """End processes that were idle for a while, until cancelled."""
         while True:
             await trio.sleep(IDLE_SECONDS / 2)
             while self._idle and self._idle[0][1] <= trio.current_time() - IDLE_SECONDS:
@@ -120,7 +120,7 @@ class Children:
                 await child.kill()
 
     async def end(self) -> None:
-        """Leave none behind. No job may run."""
+        """End all processes. No job may run."""
         while self._idle:
             child, _ = self._idle.pop()
             await child.kill()
@@ -157,7 +157,7 @@ class Child:
             except (EOFError, trio.BrokenResourceError):
                 raise CannotStart(await child._why_not()) from None
             if not isinstance(ready, Ready):
-                raise CannotStart("a process to work in: it said something else than that it is ready")
+                raise CannotStart("a process to work in: its first message is not that it is ready")
         except BaseException:
             await child.kill()
             raise
@@ -168,7 +168,7 @@ class Child:
         return self._process.poll() is None
 
     async def ask(self, order: bytes, memory: Memory) -> tuple[Done | Failed, bytes]:
-        """The answer, and the content of what was attached. After an exception the process is of no use any more."""
+        """The answer, and the content of the artifacts. After an exception the process cannot be used again."""
         try:
             await self._orders.send_all(order)
             answer, body = await self._receive()
@@ -179,24 +179,24 @@ class Child:
         except (EOFError, ValueError, trio.BrokenResourceError) as error:
             raise ChildDied(await self._how_it_ended(error)) from None
         if not isinstance(answer, Done | Failed):
-            raise ChildDied("the process of this job said something that has no meaning: it was ended")
+            raise ChildDied("the process of this job sent a message that cannot be read: it was ended")
         return answer, body
 
     async def kill(self) -> None:
-        """At once. It is gone when this returns, unless the kernel takes longer than END_SECONDS."""
+        """Kill it. It has ended when this returns, unless the kernel takes longer than END_SECONDS."""
         with trio.move_on_after(END_SECONDS, shield=True):
             self._process.kill()
             await self._process.wait()
         self.close()
 
     def close(self) -> None:
-        """Our ends of its pipes."""
+        """Close our ends of its pipes."""
         self._orders.close()
         self._answers.close()
         self._errors.close()
 
     async def _receive(self) -> tuple[Message, bytes]:
-        """Raises EOFError at the end of the pipe, ValueError for what is none of our messages."""
+        """Raises EOFError at the end of the pipe, ValueError for bytes that are no message."""
         head, body = messages.lengths(await self._read(messages.LENGTHS.size))
         return messages.message_of(await self._read(head)), await self._read(body)
 
@@ -211,7 +211,7 @@ class Child:
 
     async def _how_it_ended(self, error: Exception) -> str:
         if isinstance(error, ValueError):
-            return f"the process of this job said something that has no meaning: it was ended ({error})"
+            return f"the process of this job sent a message that cannot be read: it was ended ({error})"
         with trio.move_on_after(END_SECONDS):
             await self._process.wait()
         status = self._process.returncode
@@ -238,13 +238,13 @@ HINTS = {
 
 
 def _environ() -> dict[str, str]:
-    """Its modules come from where ours do."""
+    """With the module path of this process."""
     handed_on = {name: os.environ[name] for name in HANDED_ON if name in os.environ}  # noqa: TID251 - no setting
     return handed_on | {"PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path)}
 
 
 def _outcome(job: Job, answer: Done | Failed, body: bytes) -> object:
-    """What the handler did, done here once more."""
+    """Repeat here what the handler did: attach, return or raise."""
     if isinstance(answer, Done):
         begin = 0
         for part in answer.artifacts:
@@ -264,7 +264,7 @@ def _outcome(job: Job, answer: Done | Failed, body: bytes) -> object:
 
 @asynccontextmanager
 async def open_children(count: int, image_folder: str | None = None) -> AsyncIterator[Children]:
-    """Children for as long as the block lasts; none is left behind."""
+    """Children for as long as the block lasts; all have ended after it."""
     children = Children(count, image_folder)
     try:
         yield children

@@ -51,7 +51,7 @@ class Document(Struct):
 
 
 def _granted(memory_bytes: int) -> None:
-    """Where no one else needs memory."""
+    """For callers without a limit of memory."""
 
 
 class GeneratePdf:

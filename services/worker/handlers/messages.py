@@ -1,4 +1,4 @@
-"""What a worker and the process that works for it say to each other, over two pipes: JSON, and bytes behind it.
+"""The messages between a worker and a process that works for it, over two pipes: JSON, followed by bytes.
 
 Nothing is unpickled, and every length is checked before so much is read: what a decoder can be made to write into the
 pipe must not do more to the worker than to its own job.
@@ -20,7 +20,7 @@ LENGTHS = struct.Struct(">II")  #: of the JSON, and of the bytes behind it
 GO = b"\0"  #: the worker's answer to Needs
 
 #: permanent, artifact: PermanentFailure, ArtifactRefused. unable: what the order needs could not be loaded, and nothing
-#: of it has begun. broken: anything else; the process may not be what it was.
+#: of it has begun. broken: any other error; the process may be damaged.
 Kind = Literal["permanent", "artifact", "unable", "broken"]
 
 
@@ -29,7 +29,7 @@ class Ready(Struct, tag=True):
 
 
 class Needs(Struct, tag=True):
-    """The order is understood, and will take so much memory. It begins when the worker says GO."""
+    """The order is understood, and will take so much memory. The work begins when the worker sends GO."""
 
     memory_bytes: int
 
@@ -63,7 +63,7 @@ _decoder: msgspec.json.Decoder[Message] = msgspec.json.Decoder(Message)
 
 
 def order(job: Job, image_folder: str | None) -> bytes:
-    """A job as it goes to the process. Raises PermanentFailure for a payload that cannot."""
+    """A job as a message. Raises PermanentFailure for a payload that cannot be sent."""
     try:  # not by msgspec: it would make null of a number such as 1e999
         head = json.dumps([job.type, job.payload, job.keeps_artifacts, image_folder]).encode()
     except (ValueError, RecursionError) as error:

@@ -65,7 +65,7 @@ class Resize(Struct):
 
 
 def _granted(memory_bytes: int) -> None:
-    """Where no one else needs memory."""
+    """For callers without a limit of memory."""
 
 
 class ResizeImage:
@@ -170,7 +170,7 @@ def _from_data_uri(uri: str) -> bytes:
 
 
 def opened(content: bytes, field: str) -> Image.Image:
-    """What its head says; nothing is decoded yet. Raises PermanentFailure naming `field`."""
+    """The picture with its head read, and not decoded yet. Raises PermanentFailure naming `field`."""
     with _readable(field):
         if (canvas := _webp_canvas(content)) is not None and canvas[0] * canvas[1] > PIXELS_MAX:
             raise _too_many_pixels(field)  # its decoder makes room for the canvas as soon as it is opened
@@ -197,7 +197,7 @@ def _readable(field: str) -> Iterator[None]:
         yield
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):  # found by Pillow while it decodes
         raise _too_many_pixels(field) from None
-    except UnidentifiedImageError:  # its text speaks of our buffer
+    except UnidentifiedImageError:  # its text names our buffer
         raise wrong(field, f"cannot be read as {', '.join(OPENED)}") from None
     except BROKEN as error:
         raise wrong(field, f"cannot be read as {', '.join(OPENED)}: {error}"[:500]) from None
@@ -219,11 +219,11 @@ def _webp_canvas(content: bytes) -> tuple[int, int] | None:
 def _memory_bytes(
     picture: Image.Image, sized: Callable[[tuple[int, int]], tuple[int, int]], written: str, field: str
 ) -> int:
-    """What reading, resizing and writing take at most. Raises PermanentFailure above what one picture may take."""
+    """The bytes that reading, resizing and writing take at most. Raises PermanentFailure above MEMORY_MAX."""
     each = READ_BYTES_WEBP if picture.format == "WEBP" else READ_BYTES.get(picture.mode, READ_BYTES_ELSE)
     each += READ_BYTES_TIFF * (picture.format == "TIFF") + READ_BYTES_PROGRESSIVE * ("progressive" in picture.info)
     most = 0
-    for size in (picture.size, picture.size[::-1]):  # it may turn out to lie on its side
+    for size in (picture.size, picture.size[::-1]):  # it may have to be turned
         made = sized(size)
         if made[0] * made[1] > PIXELS_MAX:
             raise wrong("width", f"{made[0]} x {made[1]} pixels are too many, at most {PIXELS_MAX} are made")

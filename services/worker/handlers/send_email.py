@@ -24,14 +24,14 @@ from workqueue.core.settings import Settings
 from workqueue.services.worker.handlers.payload import read, wrong
 
 ANSWER_SECONDS = 30.0  #: for connecting, and for each answer of the server
-WHOLE_SECONDS = 50.0  #: for everything together: a server may be slow once, not for each of 100 recipients
+WHOLE_SECONDS = 50.0  #: for the whole run: a server may be slow once, not for each of 100 recipients
 LACKING = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS})
 QUIT_SECONDS = 5.0  #: the message is delivered by then
 RECIPIENTS_MAX = 100
 TEXT_LENGTH_MAX = 1024 * 1024
 ERROR_LENGTH_MAX = 1000
 
-#: `?starttls=` of SMTP_URL. Without a word of the operator's: where the server offers it.
+#: `?starttls=` of SMTP_URL. Without it: TLS where the server offers it.
 STARTTLS: Mapping[str, bool | None] = {"": None, "auto": None, "yes": True, "true": True, "no": False, "false": False}
 
 _PART = r"[^@\s<>()\[\],;:\"\\]"
@@ -63,7 +63,7 @@ class Mailbox(Struct, frozen=True):
 
 
 class Envelope(Struct, frozen=True):
-    """What the mail server is told, and the message as it goes over the wire."""
+    """The sender and receivers for the mail server, and the message as it goes over the wire."""
 
     sender: str
     recipients: list[str]
@@ -86,7 +86,7 @@ class SendEmail:
     async def __call__(self, job: Job) -> object:
         """Send. A 5xx answer to the message fails the job at once, everything else is worth a retry.
 
-        The Message-ID follows from the job's id: where a run was repeated, the receiver can tell the copy. Cancelled:
+        The Message-ID follows from the job's id: where a run was repeated, the receiver can detect the copy. Cancelled:
         the connection is closed at once, and the message may have been taken.
         """
         email = read(job.payload, Email)
@@ -129,7 +129,7 @@ async def _send(url: str, envelope: Envelope) -> dict[str, str]:
         refused = await _deliver(client, envelope)
         await _quit(client)
     finally:
-        client.close()  # at once, without a farewell that a hanging server would never answer
+        client.close()  # at once, without a QUIT that a hanging server would never answer
     return refused
 
 
@@ -152,7 +152,7 @@ def _client(url: str) -> aiosmtplib.SMTP:
 
 
 def _is_lacking(error: BaseException | None) -> bool:
-    """Was it the machine that did not give what a connection needs? aiosmtplib has the error of the system inside."""
+    """Did the machine lack a resource for the connection? aiosmtplib wraps the error of the system."""
     while error is not None and not (isinstance(error, OSError) and error.errno in LACKING):
         error = error.__cause__ or error.__context__
     return error is not None
@@ -179,7 +179,7 @@ async def _deliver(client: aiosmtplib.SMTP, envelope: Envelope) -> dict[str, str
 
 
 async def _quit(client: aiosmtplib.SMTP) -> None:
-    """The message was taken by now: a rude farewell is no reason to send it again."""
+    """Send QUIT. The message was taken by then: an error here is no reason to send it again."""
     with suppress(aiosmtplib.SMTPException, OSError):
         await client.quit(timeout=QUIT_SECONDS)
 
@@ -263,7 +263,7 @@ def _name(name: str) -> str:
 
 
 def _encoded(text: str, header: str) -> str:
-    """`text` as it may stand in the header: as it is where it is short and plain, else in encoded words."""
+    """`text` for a header: unchanged where it is short and plain, else in encoded words."""
     if text.isascii() and len(text) <= 60 and "=?" not in text:
         return text
     return Header(text, "utf-8", header_name=header).encode(linesep="\r\n")

@@ -15,10 +15,9 @@ from hypothesis import strategies as st
 
 from tests.support.proxy import Proxy, through
 from tests.support.wait import until
-from workqueue.core.errors import InvalidTask, LeaseLost, QueueUnavailable
+from workqueue.core.errors import InvalidTask, KeyOfAnotherType, LeaseLost, QueueUnavailable
 from workqueue.core.queue import Keys, LeaseConnection, open_queue, scripts
 from workqueue.core.queue.client import DEAD_LETTERS_MAX, PROMOTE_MAX
-from workqueue.core.queue.outages import KeyOfAnotherType
 from workqueue.core.steps.claim import dead_letter
 from workqueue.core.wire import decode_task
 from workqueue.services.local.valkey import run_valkey

@@ -4,17 +4,18 @@ import pytest
 import redis.asyncio
 from redis._parsers.base import BaseParser
 
-from workqueue.core.queue.master import Address, ClusterMaster, Master, NotKnown, SentinelMaster
-from workqueue.core.queue.urls import blocking_client, client, target
+from workqueue.core.queue.blocking import BlockingMasterConnection
+from workqueue.core.queue.master import Address, ClusterMaster, Master, MasterUnknown, SentinelMaster
+from workqueue.core.queue.urls import client, target
 
 A, B, C = Address("a", 1), Address("b", 2), Address("c", 3)
 
 
 def test_a_sentinel_names_the_master_of_its_service():
     master = SentinelMaster((A, B), "jobs")
-    assert master.question == ("SENTINEL", "GET-MASTER-ADDR-BY-NAME", "jobs")
+    assert master.discovery_command == ("SENTINEL", "GET-MASTER-ADDR-BY-NAME", "jobs")
     assert master.read([b"10.0.0.1", b"6379"], A) == Address("10.0.0.1", 6379)
-    with pytest.raises(NotKnown, match="knows no service 'jobs'"):
+    with pytest.raises(MasterUnknown, match="knows no service 'jobs'"):
         master.read(None, A)
 
 
@@ -36,7 +37,7 @@ def test_a_node_that_does_not_know_its_own_address_means_the_one_where_it_was_as
 
 @pytest.mark.parametrize("answer", [[], slots((0, 7, (b"x", 1))), slots((0, 99, (b"?", 1)))])
 def test_a_slot_without_a_node_is_not_known(answer):
-    with pytest.raises(NotKnown, match="slot 8"):
+    with pytest.raises(MasterUnknown, match="slot 8"):
         ClusterMaster((A,), 8).read(answer, A)
 
 
@@ -57,9 +58,9 @@ def error(reply: str) -> Exception:
 )
 def test_an_answer_of_no_master_ends_the_era_once(reply):
     master = Master()
-    master.refused(error(reply), at=A, era=0, told_by=None)
-    master.refused(error(reply), at=A, era=0, told_by=None)  # another connection of the same era
-    assert master.era == 1
+    master.refused(error(reply), at=A, generation=0, discovered_by=None)
+    master.refused(error(reply), at=A, generation=0, discovered_by=None)  # another connection of the same generation
+    assert master.generation == 1
 
 
 @pytest.mark.parametrize(
@@ -67,40 +68,38 @@ def test_an_answer_of_no_master_ends_the_era_once(reply):
 )
 def test_other_errors_keep_the_connection(reply):
     master = Master()
-    master.refused(error(reply), at=A, era=0, told_by=None)
-    assert master.era == 0
+    master.refused(error(reply), at=A, generation=0, discovered_by=None)
+    assert master.generation == 0
 
 
 def test_a_master_that_moved_makes_earlier_connections_old():
     master = SentinelMaster((A,), "jobs")
-    eras = []
+    generations = []
     for host in (b"x", b"x", b"y"):
         master.read([host, b"1"], A)
-        eras.append(master.era)
-    assert eras[0] == eras[1] < eras[2]
+        generations.append(master.generation)
+    assert generations[0] == generations[1] < generations[2]
 
 
 def test_who_does_not_answer_or_misleads_is_asked_last_and_who_knows_better_first():
     master = SentinelMaster((A, B, C), "jobs")
     master.ask_last(A)
     assert master.nodes == [B, C, A]
-    master.refused(error("READONLY You can't write"), at=Address("m", 1), era=master.era, told_by=B)
+    master.refused(error("READONLY You can't write"), at=Address("m", 1), generation=master.generation, discovered_by=B)
     assert master.nodes == [C, A, B]
     in_cluster = ClusterMaster((A, B), 1)
-    in_cluster.refused(error("MOVED 1 x:1"), at=B, era=0, told_by=A)
+    in_cluster.refused(error("MOVED 1 x:1"), at=B, generation=0, discovered_by=A)
     assert in_cluster.nodes == [B, A]
 
 
 @pytest.mark.parametrize("scheme", ["redis", "redis+sentinel", "redis+cluster"])
-def test_an_s_means_tls_for_whoever_is_asked_too(scheme):
+def test_an_s_means_tls_for_the_nodes_that_are_asked_too(scheme):
     for s, plain in ("", redis.asyncio.Connection), ("s", redis.asyncio.SSLConnection):
         at = target(f"{scheme.replace('redis', 'redis' + s)}://h{'/jobs' if 'sentinel' in scheme else ''}", "q")
         connection = client(at, 1, seconds=1, read_seconds=1).connection_pool.make_connection()
         assert isinstance(connection, plain)
         assert connection._plain is plain
-        blocking = blocking_client(at, seconds=1).connection_pool.make_connection()
-        assert isinstance(blocking, redis.SSLConnection) == bool(s)
-        assert blocking._plain is (redis.SSLConnection if s else redis.Connection)
+        assert BlockingMasterConnection(at, seconds=1)._kind is (redis.SSLConnection if s else redis.Connection)
 
 
 def test_a_url_is_taken_apart():
@@ -109,9 +108,9 @@ def test_a_url_is_taken_apart():
     )
     assert sentinel.tls
     assert sentinel.master.nodes == [("a", 26379), ("b", 2), ("::1", 3)]
-    assert sentinel.master.question[-1] == "my jobs"
+    assert sentinel.master.discovery_command[-1] == "my jobs"
     assert (sentinel.options["username"], sentinel.options["password"], sentinel.options["db"]) == ("u", "p@w", 4)
-    assert sentinel.asking == {"username": None, "password": "s&s", "db": 0}
+    assert sentinel.discovery_options == {"username": None, "password": "s&s", "db": 0}
     assert sentinel.options["ssl_cert_reqs"] == "none"
     cluster = target("redis+cluster://:p@a,b:2", "foo")
     assert (cluster.master.nodes, cluster.tls, cluster.options["password"]) == ([("a", 6379), ("b", 2)], False, "p")

@@ -29,7 +29,7 @@ def test_each_key_is_named_once(caplog):
     for _ in range(3):
         assert odd.split("k", [b"1", b"\xff" * 1000, b"x"], read_number) == ([1], [b"\xff" * 1000, b"x"])
     [record] = caplog.records
-    assert record.getMessage().startswith("the key k holds what WorkQueue did not write, and passes over: b'\\xff")
+    assert record.getMessage().startswith("the key k holds a member that WorkQueue did not write, and skips: b'\\xff")
     assert len(record.getMessage()) < 400
 
 

@@ -13,9 +13,16 @@ from redis._parsers.base import BaseParser
 from tests.support.proxy import Proxy, through
 from tests.support.redis_sets import Node
 from tests.support.wait import until
-from workqueue.core.errors import LeaseLost, QueueUnavailable
+from workqueue.core.errors import (
+    KeyOfAnotherType,
+    LeaseLost,
+    NeedsOperator,
+    QueueUnavailable,
+    Refused,
+    UnknownReply,
+)
 from workqueue.core.queue import Keys, LeaseConnection, open_queue
-from workqueue.core.queue.outages import KeyOfAnotherType, NeedsOperator, Refused, Unforeseen, UnknownReply, outage
+from workqueue.core.queue.outages import Unforeseen, outage
 from workqueue.services.local.valkey import run_valkey
 
 REPLIES = [
@@ -133,7 +140,7 @@ def test_a_reply_that_nothing_foresaw_is_an_outage_and_told_once(reply, caplog):
     assert str(failure).isprintable()
     unforeseen = Unforeseen()
     for _ in range(3):
-        unforeseen.tell(failure)
+        unforeseen.log(failure)
     assert [record.levelname for record in caplog.records] == ["ERROR"]
 
 

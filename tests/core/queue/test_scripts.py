@@ -6,9 +6,8 @@ from uuid import uuid4
 import pytest
 
 from tests.support.wait import until
-from workqueue.core.errors import QueueUnavailable
+from workqueue.core.errors import KeyOfAnotherType, QueueUnavailable
 from workqueue.core.queue import open_queue, scripts
-from workqueue.core.queue.outages import KeyOfAnotherType
 from workqueue.core.queue.scripts import Script
 from workqueue.services.local.valkey import run_valkey
 

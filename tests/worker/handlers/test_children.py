@@ -174,7 +174,7 @@ async def test_without_the_program_a_job_is_not_started(children, monkeypatch):
 async def test_a_release_that_was_moved_away_is_no_failure_of_a_job(children, monkeypatch, tmp_path):
     monkeypatch.setattr(module, "_environ", lambda: {"PYTHONPATH": str(tmp_path)})
     monkeypatch.setattr(module, "COMMAND", (sys.executable, "-S", *module.COMMAND[1:]))
-    with pytest.raises(CannotStart, match=r"it ended at its start \(status 1\): .*No module named 'workqueue"):
+    with pytest.raises(CannotStart, match=r"it ended at its start \(status 1\): .*No module named 'workqueue'"):
         await children.run(document())
 
 
@@ -191,10 +191,10 @@ def saying(python: str) -> tuple[str, ...]:
 @pytest.mark.parametrize(
     ("python", "sentence"),
     [
-        ("say(b'\\xff' * 8); time.sleep(60)", "no meaning: it was ended (a message of 4294967295"),
-        ("say(b'\\0\\0\\0\\2\\0\\0\\0\\0{}'); time.sleep(60)", "said something that has no meaning"),
-        ("say(b'\\0\\0\\0\\2\\0\\0\\0\\0[['); time.sleep(60)", "said something that has no meaning"),
-        (f"say({messages.frame(messages.Ready())!r}); time.sleep(60)", "said something that has no meaning"),
+        ("say(b'\\xff' * 8); time.sleep(60)", "cannot be read: it was ended (a message of 4294967295"),
+        ("say(b'\\0\\0\\0\\2\\0\\0\\0\\0{}'); time.sleep(60)", "sent a message that cannot be read"),
+        ("say(b'\\0\\0\\0\\2\\0\\0\\0\\0[['); time.sleep(60)", "sent a message that cannot be read"),
+        (f"say({messages.frame(messages.Ready())!r}); time.sleep(60)", "sent a message that cannot be read"),
         ("say(b'\\0\\0'); sys.exit(3)", "ended by itself (status 3)"),
         ("os.kill(os.getpid(), 11)", "was ended by SIGSEGV: a fault of a library"),
     ],

@@ -1,4 +1,4 @@
-"""A queue and a schema for a measurement, on servers that may be somebody's: nothing of it is left at the end."""
+"""A queue and a schema for a measurement, on servers that others may use: nothing of it is left at the end."""
 
 import contextlib
 from collections.abc import AsyncIterator
@@ -23,7 +23,7 @@ BATCH = 500
 PAYLOAD = b'{"to":"someone@example.com","subject":"Welcome!","body":"a payload of about 100 bytes as it comes"}'
 
 
-class Place(Struct, frozen=True):
+class Sandbox(Struct, frozen=True):
     """Where a measurement works."""
 
     settings: Settings
@@ -41,7 +41,7 @@ class Place(Struct, frozen=True):
 
 
 @asynccontextmanager
-async def open_place(redis_url: str, database_url: str | None, *, concurrency: int) -> AsyncIterator[Place]:
+async def open_sandbox(redis_url: str, database_url: str | None, *, concurrency: int) -> AsyncIterator[Sandbox]:
     """Raises QueueUnavailable, StoreUnavailable. What it made is removed however the block ends, within a bound."""
     name = f"bench_{uuid4().hex[:12]}"
     settings = load_settings({"REDIS_URL": redis_url, "QUEUE_NAME": name, "WORKER_CONCURRENCY": str(concurrency)})
@@ -56,8 +56,8 @@ async def open_place(redis_url: str, database_url: str | None, *, concurrency: i
             stack.push_async_callback(_remove_schema, pool, name)
             await migrate(bridge, database_url, name)
             store = await stack.enter_async_context(open_store(bridge, database_url, name))
-        await engine_of(queue, store).look_for_loss()  # as a producer does when it starts
-        yield Place(settings, queue, store)
+            await engine_of(queue, store).look_for_loss()  # as a producer does when it starts
+        yield Sandbox(settings, queue, store)
 
 
 async def _remove_queue(queue: Queue) -> None:

@@ -6,7 +6,8 @@ import trio
 from trio.testing import MockClock
 
 from workqueue.core.errors import LeaseLost, QueueUnavailable, StoreBusy, StoreUnavailable
-from workqueue.core.steps.again import LONGEST_PAUSE_SECONDS, Again
+from workqueue.core.steps.heartbeat import beating_for
+from workqueue.core.steps.until_answered import LONGEST_PAUSE_SECONDS, UntilAnswered
 
 
 async def test_a_trip_is_repeated_with_pauses_that_grow_to_a_second(autojump_clock: MockClock):
@@ -18,7 +19,7 @@ async def test_a_trip_is_repeated_with_pauses_that_grow_to_a_second(autojump_clo
             raise (QueueUnavailable, StoreUnavailable, StoreBusy)[len(tries) % 3]("away")
         return "there"
 
-    assert await Again()(trip) == "there"
+    assert await UntilAnswered()(trip) == "there"
     pauses = [after - before for before, after in pairwise(tries)]
     assert pauses[0] <= 0.05
     assert all(0.5 <= pause <= LONGEST_PAUSE_SECONDS for pause in pauses[6:])
@@ -35,7 +36,7 @@ async def test_those_that_wait_for_one_server_do_not_march_in_step(autojump_cloc
     with trio.move_on_after(3):
         async with trio.open_nursery() as workers:
             for _ in range(50):
-                workers.start_soon(Again(), trip)
+                workers.start_soon(UntilAnswered(), trip)
     at_once = Counter(int((at - tries[0]) * 10) for at in tries if at - tries[0] > 1)
     assert max(at_once.values()) < 25, "half of them in a tenth of a second"
 
@@ -45,7 +46,7 @@ async def test_what_is_no_outage_is_not_repeated(autojump_clock: MockClock):
         raise LeaseLost("lost")
 
     with pytest.raises(LeaseLost):
-        await Again()(trip)
+        await UntilAnswered()(trip)
 
 
 async def test_it_can_be_cancelled_while_it_waits(autojump_clock: MockClock):
@@ -53,7 +54,7 @@ async def test_it_can_be_cancelled_while_it_waits(autojump_clock: MockClock):
         raise QueueUnavailable("away")
 
     with trio.move_on_after(60) as scope:
-        await Again()(trip)
+        await UntilAnswered()(trip)
     assert scope.cancelled_caught
 
 
@@ -67,8 +68,8 @@ async def test_a_trip_that_goes_on_failing_is_told_of(autojump_clock: MockClock)
             raise StoreUnavailable("no space left")
         return "done"
 
-    again = Again(failed=lambda error: told.append(trio.current_time() - begun))
-    assert await again(trip) == "done"
+    until_answered = UntilAnswered(lambda error: told.append(trio.current_time() - begun))
+    assert await until_answered(trip) == "done"
     assert 5 < told[0] < 7
     assert len(told) > 10, "each time: whoever is told says it once"
 
@@ -86,5 +87,6 @@ async def test_there_is_a_sign_of_life_before_each_try(autojump_clock):
             raise QueueUnavailable("away")
         return "answered"
 
-    assert await Again(signs.append)(trip) == "answered"
+    with beating_for(signs.append):
+        assert await UntilAnswered()(trip) == "answered"
     assert tries == 4
