@@ -11,6 +11,7 @@ import pytest
 from redis import Redis
 
 from tests.support.portal import Portal, open_portal
+from tests.support.redis_cli import RedisCli, open_redis_cli
 from tests.support.redis_sets import SETS, RedisSet
 from tests.support.rows import Psql, open_psql
 from workqueue.core.bridge import Bridge, open_bridge
@@ -129,6 +130,13 @@ async def bridge() -> AsyncIterator[Bridge]:
 async def queue(bridge: Bridge, redis_url: str, queue_name: str) -> AsyncIterator[Queue]:
     async with open_queue(bridge, redis_url, queue_name) as queue:
         yield queue
+
+
+@pytest.fixture
+async def redis(redis_url: str) -> AsyncIterator[RedisCli]:
+    """Commands by hand, on the server of `queue`."""
+    async with open_redis_cli(redis_url) as redis:
+        yield redis
 
 
 @pytest.fixture

@@ -1,5 +1,7 @@
 """The verdict itself: what a sound history looks like, and that each kind of unsoundness is seen."""
 
+from typing import Any
+
 import msgspec
 import pytest
 
@@ -31,9 +33,9 @@ def ran(*runs: tuple[int, float, str]) -> str:
     return "\n".join(lines)
 
 
-def row(state: str = "completed", **counters: object) -> Row:
-    return Row(**{"n": 1, "id": "a", "state": state, "attempts": 0, "recoveries": 0, "interruptions": 0, "retries": 3}
-               | counters)  # fmt: skip
+def row(state: str = "completed", **counters: Any) -> Row:
+    usual: dict[str, Any] = {"attempts": 0, "recoveries": 0, "interruptions": 0, "retries": 3}
+    return Row(n=1, id="a", state=state, **usual | counters)
 
 
 def kinds(found: Evidence) -> list[Kind]:

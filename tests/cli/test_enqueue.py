@@ -72,7 +72,7 @@ def test_a_request_has_at_most_so_many_lines_and_bytes():
 
 
 async def test_a_producer_that_goes_away_is_one_line_that_says_how_far_it_came(url, nursery, queue):
-    proxy = Proxy(httpx.URL(url).port)
+    proxy = Proxy(httpx.URL(url).port or 80)
     await nursery.start(proxy.run)
     proxy.swallow_replies()
 

@@ -1,7 +1,7 @@
 """A process that dies between two trips: before a trip left, or after it took effect and before anybody heard of it."""
 
 from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar
+from typing import TypeVar, TypeVarTuple
 
 from workqueue.core.bridge import Bridge
 from workqueue.core.queue import Queue
@@ -9,6 +9,7 @@ from workqueue.core.store import JobStore
 from workqueue.core.store.pool import Pool
 
 T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 
 
 class Killed(Exception):
@@ -23,7 +24,7 @@ class Mortal(Bridge):
         self._left = crossings
         self._after = after
 
-    async def run(self, unit: Callable[..., Awaitable[T]], *args: Any) -> T:
+    async def run(self, unit: Callable[[*Ts], Awaitable[T]], *args: *Ts) -> T:
         self._left -= 1
         if self._left < 0:
             if self._after:

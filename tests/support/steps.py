@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from random import Random
+from uuid import UUID
 
 from workqueue.core.queue import Queue
 from workqueue.core.retry import RetryPolicy
@@ -66,7 +67,7 @@ def make_recover(queue: Queue, store: JobStore | None, *, max_recoveries: int) -
 def make_orphans(
     queue: Queue, store: JobStore | None, *, term_seconds: float, clock: Callable[[], float] = time.monotonic
 ) -> Orphans:
-    async def owners() -> set:  # type: ignore[type-arg]
+    async def owners() -> set[UUID]:
         return await no_owners() if store is None else await store.owners(queue.name)
 
     return Orphans(queue, owners, term_seconds=term_seconds, clock=clock)

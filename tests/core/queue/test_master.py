@@ -1,5 +1,7 @@
 """What an answer about the master means, and whom to ask next."""
 
+from typing import Any
+
 import pytest
 import redis.asyncio
 from redis._parsers.base import BaseParser
@@ -96,9 +98,9 @@ def test_who_does_not_answer_or_misleads_is_asked_last_and_who_knows_better_firs
 def test_an_s_means_tls_for_the_nodes_that_are_asked_too(scheme):
     for s, plain in ("", redis.asyncio.Connection), ("s", redis.asyncio.SSLConnection):
         at = target(f"{scheme.replace('redis', 'redis' + s)}://h{'/jobs' if 'sentinel' in scheme else ''}", "q")
-        connection = client(at, 1, seconds=1, read_seconds=1).connection_pool.make_connection()
-        assert isinstance(connection, plain)
+        connection: Any = client(at, 1, seconds=1, read_seconds=1).connection_pool.make_connection()
         assert connection._plain is plain
+        assert isinstance(connection, plain)
         assert BlockingMasterConnection(at, seconds=1)._kind is (redis.SSLConnection if s else redis.Connection)
 
 
@@ -114,4 +116,5 @@ def test_a_url_is_taken_apart():
     assert sentinel.options["ssl_cert_reqs"] == "none"
     cluster = target("redis+cluster://:p@a,b:2", "foo")
     assert (cluster.master.nodes, cluster.tls, cluster.options["password"]) == ([("a", 6379), ("b", 2)], False, "p")
+    assert isinstance(cluster.master, ClusterMaster)
     assert cluster.master._slot == 12182  # as CLUSTER KEYSLOT foo answers

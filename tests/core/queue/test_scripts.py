@@ -1,13 +1,15 @@
 """Every script, given keys that are missing or of another type: it does what its header says, or nothing at all."""
 
 from functools import partial
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
+from redis.exceptions import OutOfMemoryError
 
+from tests.support.redis_cli import RedisCli, open_redis_cli
 from tests.support.wait import until
 from workqueue.core.errors import KeyOfAnotherType, QueueUnavailable
-from workqueue.core.queue import open_queue, scripts
+from workqueue.core.queue import Queue, open_queue, scripts
 from workqueue.core.queue.scripts import Script
 from workqueue.services.local.valkey import run_valkey
 
@@ -39,10 +41,11 @@ ONLY_READS = {"tick"}
 EACH_KEY = [(name, key) for name, (_, keys, _, _) in CALLS.items() for key in keys]
 
 
-class Redis:
+class Keyspace:
     """The keys of one queue, filled as in the middle of work; and all that is in them."""
 
-    def __init__(self, queue, lease) -> None:
+    def __init__(self, redis: RedisCli, queue: Queue, lease: UUID) -> None:
+        self.redis = redis
         self.queue = queue
         self.lease = lease
         keys = queue.keys
@@ -53,7 +56,7 @@ class Redis:
         }  # fmt: skip
 
     async def __call__(self, *parts):
-        return await self.queue._command(*parts)
+        return await self.redis(*parts)
 
     async def fill(self, *, lives: bool) -> None:
         await self("RPUSH", self.keys["ready"], "r1", "r2")
@@ -92,34 +95,34 @@ class Redis:
 
 
 @pytest.fixture
-def redis(queue):
-    return Redis(queue, uuid4())
+def keyspace(redis, queue) -> Keyspace:
+    return Keyspace(redis, queue, uuid4())
 
 
 @pytest.mark.parametrize("name", CALLS)
-async def test_every_script_works_on_keys_that_are_all_there(redis, name):
-    await redis.fill(lives=CALLS[name][3])
-    before = await redis.everything()
-    assert await redis.run(name)
-    after = await redis.everything()
+async def test_every_script_works_on_keys_that_are_all_there(keyspace, name):
+    await keyspace.fill(lives=CALLS[name][3])
+    before = await keyspace.everything()
+    assert await keyspace.run(name)
+    after = await keyspace.everything()
     touched = {key for key in before if before[key] != after[key]}
     assert bool(touched) == (name not in ONLY_READS)
     assert touched <= set(CALLS[name][1]), "and on no key that is not among its KEYS"
 
 
 @pytest.mark.parametrize("name", CALLS)
-async def test_keys_that_are_missing_are_no_error(redis, name):
-    answer = await redis.run(name)
+async def test_keys_that_are_missing_are_no_error(keyspace, name):
+    answer = await keyspace.run(name)
     assert answer == MISSING.get(name, answer)
     if name == "tick":
         assert answer[1] is None
 
 
 @pytest.mark.parametrize(("name", "key"), EACH_KEY)
-async def test_one_key_that_is_missing_is_no_error(redis, name, key):
-    await redis.fill(lives=CALLS[name][3])
-    await redis("DEL", redis.keys[key])
-    await redis.run(name)
+async def test_one_key_that_is_missing_is_no_error(keyspace, name, key):
+    await keyspace.fill(lives=CALLS[name][3])
+    await keyspace("DEL", keyspace.keys[key])
+    await keyspace.run(name)
 
 
 ONLY_DELETED = ("retire", "started")
@@ -131,57 +134,61 @@ NOT_READ_AS_A_STRING = [("tick", "checkpoint"), ("set_checkpoint", "checkpoint")
     ("name", "key"),
     [each for each in EACH_KEY if each not in {ONLY_DELETED, HARMS_ITS_OWN_TASK_ALONE, *NOT_READ_AS_A_STRING}],
 )
-async def test_a_key_of_another_type_stops_a_script_before_it_has_done_anything(redis, name, key):
+async def test_a_key_of_another_type_stops_a_script_before_it_has_done_anything(keyspace, name, key):
     # Redis does not roll back: what a script had written before it failed would stay.
-    await redis.fill(lives=CALLS[name][3])
-    await redis("DEL", redis.keys[key])
-    await redis("SET", redis.keys[key], "of another type")
-    before = await redis.everything()
+    await keyspace.fill(lives=CALLS[name][3])
+    await keyspace("DEL", keyspace.keys[key])
+    await keyspace("SET", keyspace.keys[key], "of another type")
+    before = await keyspace.everything()
     with pytest.raises(KeyOfAnotherType):
-        await redis.run(name)
-    assert await redis.everything() == before
+        await keyspace.run(name)
+    assert await keyspace.everything() == before
 
 
 @pytest.mark.parametrize(("name", "key"), NOT_READ_AS_A_STRING)
-async def test_a_checkpoint_that_is_no_string_is_an_error_too(redis, name, key):
-    await redis("RPUSH", redis.keys[key], "of another type")
+async def test_a_checkpoint_that_is_no_string_is_an_error_too(keyspace, name, key):
+    await keyspace("RPUSH", keyspace.keys[key], "of another type")
     with pytest.raises(KeyOfAnotherType):
-        await redis.run(name)
+        await keyspace.run(name)
 
 
 async def test_under_out_of_memory_every_script_does_all_of_its_work_or_nothing(bridge, tmp_path):
     """Redis would stop a script at its first command that may take memory, and what came before it would stay."""
-    async with run_valkey(tmp_path, durable=False) as server, open_queue(bridge, server.url, "q") as queue:
+    async with (
+        run_valkey(tmp_path, durable=False) as server,
+        open_queue(bridge, server.url, "q") as queue,
+        open_redis_cli(server.url) as redis,
+    ):
         for name, (_, keys, _, lives) in CALLS.items():
-            redis = Redis(queue, uuid4())
-            await redis("FLUSHALL")
-            await redis.fill(lives=lives)
-            before = await redis.everything()
-            await redis("CONFIG", "SET", "maxmemory", "1")
-            await until(partial(_is_full, redis))
+            keyspace = Keyspace(redis, queue, uuid4())
+            await keyspace("FLUSHALL")
+            await keyspace.fill(lives=lives)
+            before = await keyspace.everything()
+            await keyspace("CONFIG", "SET", "maxmemory", "1")
+            await until(partial(_is_full, keyspace))
             if name in {"schedule", "submit_once"}:  # they take what was not there before; their callers know it
                 with pytest.raises(QueueUnavailable, match="maxmemory"):
-                    await redis.run(name)
-                assert await redis.everything() == before
+                    await keyspace.run(name)
+                assert await keyspace.everything() == before
             else:
-                assert await redis.run(name), name
-                after = await redis.everything()
+                assert await keyspace.run(name), name
+                after = await keyspace.everything()
                 touched = {key for key in before if before[key] != after[key]}
                 assert touched <= set(keys), name
                 assert bool(touched) == (name not in ONLY_READS), name
-            await redis("CONFIG", "SET", "maxmemory", "0")
+            await keyspace("CONFIG", "SET", "maxmemory", "0")
 
 
-async def _is_full(redis) -> bool:
+async def _is_full(keyspace) -> bool:
     try:
-        await redis("RPUSH", "another", "x")
-    except QueueUnavailable:
+        await keyspace("RPUSH", "another", "x")
+    except OutOfMemoryError:
         return True
     return False
 
 
-async def test_an_idempotency_key_of_another_type_harms_only_its_own_task(queue):
-    await queue._command("RPUSH", queue.keys.idempotency(b"2"), "of another type")
+async def test_an_idempotency_key_of_another_type_harms_only_its_own_task(redis, queue):
+    await redis("RPUSH", queue.keys.idempotency(b"2"), "of another type")
     tasks = [(key, b"body", b"task " + key) for key in (b"1", b"2", b"3")]
     assert await queue.push_once(tasks, ttl_seconds=60) == ["pushed", "odd", "pushed"]
-    assert await queue._command("LRANGE", queue.name, 0, -1) == [b"task 1", b"task 3"]
+    assert await redis.list(queue.name) == [b"task 1", b"task 3"]

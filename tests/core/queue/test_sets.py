@@ -7,6 +7,7 @@ from uuid import uuid4
 import pytest
 import trio
 
+from tests.support.redis_cli import open_redis_cli
 from tests.support.redis_sets import SERVICE
 from tests.support.wait import until, until_true
 from workqueue.core.errors import QueueUnavailable
@@ -189,7 +190,11 @@ async def test_what_is_wrong_with_a_set_is_said(redis_set, bridge, queue_name, r
 
 async def test_a_plain_connection_to_a_master_that_became_a_replica_is_not_kept(bridge, tmp_path, queue_name):
     """The name in the URL may lead to another server by now."""
-    async with run_valkey(tmp_path, durable=False) as server, open_queue(bridge, server.url, queue_name) as queue:
+    async with (
+        run_valkey(tmp_path, durable=False) as server,
+        open_queue(bridge, server.url, queue_name) as queue,
+        open_redis_cli(server.url) as redis,
+    ):
         connection = LeaseConnection(server.url, queue.keys, seconds=3)
         lease = uuid4()
         await trio.to_thread.run_sync(connection.register, lease, b"{}")
@@ -199,13 +204,13 @@ async def test_a_plain_connection_to_a_master_that_became_a_replica_is_not_kept(
 
         for ask, fault in ((partial(queue.push, [b"x"]), "read only"), (queue.check, "read-only replica")):
             before = await client_id()
-            await queue._command("REPLICAOF", "127.0.0.1", 1)
+            await redis("REPLICAOF", "127.0.0.1", 1)
             with pytest.raises(QueueUnavailable, match=fault):
                 await ask()
             assert await client_id() > before, "the next one was made anew"
             if fault == "read only":
                 with pytest.raises(QueueUnavailable, match=fault):
                     await trio.to_thread.run_sync(connection.renew, lease, b"{}")
-            await queue._command("REPLICAOF", "NO", "ONE")
+            await redis("REPLICAOF", "NO", "ONE")
         assert await trio.to_thread.run_sync(connection.renew, lease, b"{}")
         connection.close()

@@ -68,14 +68,16 @@ async def far_store(bridge, postgres_proxy, postgres_dsn, database_schema, store
         yield far
 
 
+QUICK = RetryPolicy(base_seconds=0.01, cap_seconds=0.02)
+
+
 class Steps:
     """A producer and a worker, step by step."""
 
-    def __init__(self, queue: Queue, store: JobStore | None) -> None:
+    def __init__(self, queue: Queue, store: JobStore | None, policy: RetryPolicy = QUICK) -> None:
         self.piggyback = Piggyback()
         self.submit = make_submit(queue, store, self.piggyback)
         self.claim = make_claim(queue, store, self.piggyback, "w")
-        policy = RetryPolicy(base_seconds=0.01, cap_seconds=0.02)
         self.settle = make_settle(queue, store, self.piggyback, policy, Random(1))
 
 

@@ -15,6 +15,7 @@ from tests.support.invariants import check_rows, tasks_in_redis
 from tests.support.proxy import Proxy
 from tests.support.wait import until
 from workqueue.core.errors import QueueUnavailable, StoreUnavailable
+from workqueue.core.job import RunOutcome
 from workqueue.core.options import JobOptions
 from workqueue.core.outcome import Complete, Fail, GiveBack, Retry, Verdict
 from workqueue.core.steps.lease import ClaimedTask, Lease
@@ -95,9 +96,14 @@ class Chaos:
                 await trio.sleep(0.01)
 
     def _verdict(self, item: ClaimedTask) -> Verdict:
-        verdict = self.random.choice(
-            [Complete(b"1"), Complete(b"1"), Retry("E", "failed"), GiveBack(interrupted=True), Fail("E", "failed")]
-        )
+        verdicts: list[Verdict] = [
+            Complete(b"1"),
+            Complete(b"1"),
+            Retry("E", RunOutcome.FAILED),
+            GiveBack(interrupted=True),
+            Fail("E", RunOutcome.FAILED),
+        ]
+        verdict = self.random.choice(verdicts)
         if isinstance(verdict, Complete | Fail):
             self.ended.add(item.job_id)
         return verdict

@@ -8,6 +8,7 @@ from uuid_utils.compat import uuid7
 
 from tests.core.steps.conftest import Steps
 from tests.support.invariants import check_rows, tasks_in_redis
+from tests.support.redis_cli import RedisCli
 from tests.support.steps import make_claim, make_recover, make_submit
 from tests.support.wait import until
 from workqueue.core.errors import LeaseLost, QueueUnavailable, StoreRefused, StoreUnavailable
@@ -21,8 +22,8 @@ from workqueue.core.wire import Submission, decode_task
 FIVE = [Submission("x", b'{"n":%d}' % number) for number in range(5)]
 
 
-async def dead(queue) -> list[dict[str, str]]:
-    return [json.loads(entry) for entry in await queue._command("LRANGE", queue.keys.dead, 0, -1)]
+async def dead(redis: RedisCli, queue) -> list[dict[str, str]]:
+    return [json.loads(entry) for entry in await redis.list(queue.keys.dead)]
 
 
 async def test_what_was_submitted_is_claimed_in_order_and_processing(steps, queue, psql, lease):
@@ -35,11 +36,11 @@ async def test_what_was_submitted_is_claimed_in_order_and_processing(steps, queu
     await check_rows(queue, psql)
 
 
-async def test_a_batch_is_in_the_order_of_the_list_whatever_its_ids_are(steps, queue, lease):
+async def test_a_batch_is_in_the_order_of_the_list_whatever_its_ids_are(redis, steps, queue, lease):
     # Own jobs, foreign ones with ids that sort otherwise, and some without: first in, first out all the same.
     ids = await steps.submit.run_batch(FIVE)
-    lines = await queue._command("LRANGE", queue.name, 0, -1)
-    await queue._command("DEL", queue.name)
+    lines = await redis.list(queue.name)
+    await redis("DEL", queue.name)
     for line in reversed(lines):
         await queue.push([line, b'{"type":"x","job_id":"%b"}' % str(uuid4()).encode(), b'{"type":"x"}'])
     held = await steps.claim.run_once(lease, 100)
@@ -72,18 +73,18 @@ async def test_two_thousand_equal_tasks_are_two_thousand_jobs(steps, queue, psql
     await check_rows(queue, psql)
 
 
-async def test_what_is_no_task_is_buried_whole_and_its_neighbours_go_on(steps, queue, lease):
+async def test_what_is_no_task_is_buried_whole_and_its_neighbours_go_on(redis, steps, queue, lease):
     bad = [b"garbage", b"\xff\xfe", b'{"type":"x","retries":-1}', b'{"type":"x","job_id":"no"}', b'{"type":5}']
     await queue.push([*bad[:3], *[b'{"type":"x"}'] * 495, *bad[3:]])
     assert len(await steps.claim.run_once(lease, 500)) == 495
-    entries = await dead(queue)
+    entries = await dead(redis, queue)
     assert [entry.get("task") for entry in entries] == [None if b"\xff" in line else line.decode() for line in bad]
     assert entries[1]["task_base64"] == "//4="
     assert all(entry["reason"] and entry["at"] for entry in entries)
     assert steps.claim.counts.invalid == 5
 
 
-async def test_a_foreign_task_that_postgres_cannot_store_is_buried_alone(steps, queue, psql, lease, monkeypatch):
+async def test_a_foreign_task_that_postgres_cannot_store_is_buried_alone(redis, steps, queue, psql, lease, monkeypatch):
     adopt = steps.claim._claims._store.adopt
 
     async def refusing(tasks, *arguments, **options):
@@ -94,7 +95,7 @@ async def test_a_foreign_task_that_postgres_cannot_store_is_buried_alone(steps, 
     monkeypatch.setattr(steps.claim._claims._store, "adopt", refusing)
     await queue.push([b'{"type":"x"}', b'{"type":"bad"}', b'{"type":"x"}'])
     assert len(await steps.claim.run_once(lease, 10)) == 2
-    assert [entry["reason"] for entry in await dead(queue)] == ["Postgres: no"]
+    assert [entry["reason"] for entry in await dead(redis, queue)] == ["Postgres: no"]
     assert steps.claim.counts.invalid == 1, "counted once"
 
 
@@ -110,25 +111,25 @@ async def test_copies_are_dropped_wherever_the_job_is(steps, queue, lease, psql)
     assert await psql.value("SELECT state FROM jobs WHERE id = $1", ended) == "completed"
 
 
-async def test_a_job_of_another_queue_is_buried(steps, queue, store, lease):
+async def test_a_job_of_another_queue_is_buried(redis, steps, queue, store, lease):
     job_id = uuid7()
     await store.insert(uuid7(), "another", [NewJob(job_id, "x", "{}", DEFAULTS)], [])
     await queue.push([b'{"type":"x","job_id":"%b"}' % str(job_id).encode()])
     assert await steps.claim.run_once(lease, 1) == []
-    assert [entry["reason"] for entry in await dead(queue)] == [f"job {job_id} belongs to queue another"]
+    assert [entry["reason"] for entry in await dead(redis, queue)] == [f"job {job_id} belongs to queue another"]
 
 
-async def test_what_is_early_or_locked_waits_in_the_scheduled_set(steps, queue, psql, lease):
+async def test_what_is_early_or_locked_waits_in_the_scheduled_set(redis, steps, queue, psql, lease):
     ids = await steps.submit.run_batch(FIVE)
     await psql("UPDATE jobs SET run_at = now() + interval '1 hour' WHERE id = $1", ids[0])
     await psql("BEGIN")
     await psql("SELECT * FROM jobs WHERE id = $1 FOR UPDATE", ids[1])
     assert {item.job_id for item in await steps.claim.run_once(lease, 10)} == set(ids[2:])
     await psql("ROLLBACK")
-    [seconds, _] = await queue._command("TIME")
+    [seconds, _] = await redis("TIME")
     due = {}
-    for line in await queue._command("ZRANGE", queue.keys.scheduled, 0, -1):
-        at = float(await queue._command("ZSCORE", queue.keys.scheduled, line))
+    for line in await redis("ZRANGE", queue.keys.scheduled, 0, -1):
+        at = float(await redis("ZSCORE", queue.keys.scheduled, line))
         due[decode_task(line).job_id] = at / 1000 - int(seconds)
     assert 3580 < due[ids[0]] <= 3601, "its own time, or it would come by each second for an hour"
     assert -1 < due[ids[1]] <= 2
@@ -353,9 +354,9 @@ async def test_a_job_that_runs_in_another_worker_is_a_copy(steps, queue, store, 
     await check_rows(queue, psql)
 
 
-async def test_the_row_wins_over_what_a_task_says_of_itself(steps, queue, lease, psql):
+async def test_the_row_wins_over_what_a_task_says_of_itself(redis, steps, queue, lease, psql):
     [job_id] = await steps.submit.run_batch(FIVE[:1])
-    await queue._command("DEL", queue.name)
+    await redis("DEL", queue.name)
     await queue.push([b'{"type":"x","attempts":9,"recoveries":9,"job_id":"%b"}' % str(job_id).encode()])
     [held] = await steps.claim.run_once(lease, 1)
     assert (held.counters.attempts, held.counters.recoveries) == (0, 0)
@@ -386,7 +387,8 @@ async def test_an_adoption_whose_answer_was_cut_is_taken_over_by_the_claim_after
     await queue.push([b'{"type":"x"}'])
     await far_steps.claim.run_once(lease, 1)  # every statement is prepared
     await queue.push([b'{"type":"x"}'] * 5)
-    adopt, once = far_steps.claim._claims._store.adopt, []
+    adopt = far_steps.claim._claims._store.adopt
+    once: list[int] = []
 
     async def cut_off(*arguments, **options):
         if not once:

@@ -11,6 +11,7 @@ from tests.core.steps.conftest import Steps
 from tests.support.invariants import check_rows
 from tests.support.mortal import Killed, mortal
 from tests.support.steps import make_claim, make_recover, make_settle
+from workqueue.core.job import RunOutcome
 from workqueue.core.options import JobOptions
 from workqueue.core.outcome import Complete, Fail, GiveBack, Retry, Verdict
 from workqueue.core.queue import Queue
@@ -83,7 +84,7 @@ async def test_a_worker_may_die_at_each_step_of_a_claim(bridge, queue, rows, psq
 @pytest.mark.parametrize("after", [False, True], ids=["before a trip", "after a trip"])
 @pytest.mark.parametrize(
     "verdict",
-    [Complete(b"1"), Fail("E: x", "failed"), Retry("E: x", "failed"), GiveBack(interrupted=True)],
+    [Complete(b"1"), Fail("E: x", RunOutcome.FAILED), Retry("E: x", RunOutcome.FAILED), GiveBack(interrupted=True)],
     ids=["complete", "bury", "retry", "give back"],
 )
 async def test_a_worker_may_die_at_each_step_of_a_settle(
@@ -146,7 +147,7 @@ async def test_a_retry_and_the_recovery_of_its_lease_in_the_same_instant_count_o
             await what()
 
         async with trio.open_nursery() as both:
-            retry = partial(parts.settle.run_batch, [Ending(item, Retry("E", "failed"), 0.1) for item in held])
+            retry = partial(parts.settle.run_batch, [Ending(item, Retry("E", RunOutcome.FAILED), 0.1) for item in held])
             recover = partial(make_recover(queue, rows, max_recoveries=3).run_once, lease.id)
             both.start_soon(later, retry, random.uniform(0, 0.008))
             both.start_soon(later, recover, random.uniform(0, 0.004))

@@ -1,7 +1,6 @@
 """A worker is gone: what it held goes back in order, once, and blames whom it should. Also with recoverers that die."""
 
 import json
-from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
 from uuid import UUID, uuid4
@@ -14,9 +13,12 @@ from tests.core.steps.conftest import Steps
 from tests.support.invariants import check_rows
 from tests.support.mortal import Killed, mortal
 from tests.support.proxy import Proxy
+from tests.support.redis_cli import RedisCli
+from tests.support.replaced import held_up
 from tests.support.steps import make_orphans, make_recover
 from tests.support.wait import until
 from workqueue.core.errors import StoreBusy
+from workqueue.core.job import RunOutcome
 from workqueue.core.options import DEFAULTS, JobOptions
 from workqueue.core.outcome import Complete, GiveBack, Retry
 from workqueue.core.queue import Inspection, Queue
@@ -49,15 +51,15 @@ async def fence(queue: Queue, lease: Lease) -> None:
     assert await queue.fence(lease.id, (await queue.lease_scores())[lease.id])
 
 
-async def ready(queue: Queue) -> list[dict[str, Any]]:
-    return [json.loads(text) for text in await queue._command("LRANGE", queue.keys.ready, 0, -1)]
+async def ready(redis: RedisCli, queue: Queue) -> list[dict[str, Any]]:
+    return [json.loads(text) for text in await redis.list(queue.keys.ready)]
 
 
 def ids_of(items: list[ClaimedTask]) -> list[UUID]:
     return [held.job_id for held in items]
 
 
-async def test_a_dead_workers_jobs_go_back_in_order_to_the_head(parts, recover, queue, lease, other):
+async def test_a_dead_workers_jobs_go_back_in_order_to_the_head(redis, parts, recover, queue, lease, other):
     ids = await submitted(parts, 50)
     assert len(await parts.claim.run_once(lease, 30)) == 30
     await fence(queue, lease)
@@ -68,9 +70,9 @@ async def test_a_dead_workers_jobs_go_back_in_order_to_the_head(parts, recover, 
     assert [held.counters.attempts for held in again] == [0] * 50
     assert recover.counts.jobs == 30
     assert lease.id not in await queue.lease_scores()
-    assert await queue._command("EXISTS", queue.keys.flight(lease.id), queue.keys.suspect_starts(lease.id)) == 0
+    assert await redis("EXISTS", queue.keys.flight(lease.id), queue.keys.suspect_starts(lease.id)) == 0
     await recover.run_once(lease.id)
-    assert await ready(queue) == [], "a second time nothing is left to do"
+    assert await ready(redis, queue) == [], "a second time nothing is left to do"
 
 
 async def test_a_lease_that_lives_keeps_what_it_has(parts, recover, queue, lease, other):
@@ -82,13 +84,15 @@ async def test_a_lease_that_lives_keeps_what_it_has(parts, recover, queue, lease
 
 
 @pytest.mark.parametrize("end", ["ended", "absent"])
-async def test_nobody_is_blamed_where_a_lease_ended_clean_or_redis_lost_it(parts, recover, queue, lease, other, end):
+async def test_nobody_is_blamed_where_a_lease_ended_clean_or_redis_lost_it(
+    redis, parts, recover, queue, lease, other, end
+):
     await submitted(parts, 3)
     await parts.claim.run_once(lease, 3)
     if end == "ended":
         await queue.end(lease.id)
     else:
-        await queue._command("ZREM", queue.keys.leases, str(lease.id))
+        await redis("ZREM", queue.keys.leases, str(lease.id))
     await recover.run_once(lease.id)
     again = await parts.claim.run_once(other, 3)
     assert [(held.counters.recoveries, held.counters.interruptions) for held in again] == [(0, 1)] * 3
@@ -105,7 +109,7 @@ async def die(parts: Steps, recover: Recover, queue: Queue, lease: Lease, *, sta
 
 
 async def test_a_killer_ends_after_three_deaths_and_its_neighbours_are_not_blamed(
-    parts, recover, queue, rows, registered_lease
+    redis, parts, recover, queue, rows, registered_lease
 ):
     killer, *neighbours = await submitted(parts, 100)
     for _ in range(MAX):
@@ -115,7 +119,7 @@ async def test_a_killer_ends_after_three_deaths_and_its_neighbours_are_not_blame
     assert {item.counters.recoveries for item in held} == {1}, "they were beside it once, and then only waited"
     assert recover.counts.failed == 1
     if rows is None:
-        [entry] = [json.loads(text) for text in await queue._command("LRANGE", queue.keys.dead, 0, -1)]
+        [entry] = [json.loads(text) for text in await redis.list(queue.keys.dead)]
         assert entry["reason"] == "its worker died 3 times while it ran"
         assert json.loads(entry["task"])["job_id"] == str(killer)
     else:
@@ -136,7 +140,7 @@ async def test_failures_and_deaths_are_counted_apart(parts, recover, queue, regi
     lease = registered_lease()
     for _ in range(2):
         [held] = await claimed(parts, queue, lease, 1)
-        await parts.settle.run_batch([Ending(held, Retry("E: no", "failed"), 0.1)])
+        await parts.settle.run_batch([Ending(held, Retry("E: no", RunOutcome.FAILED), 0.1)])
     [held] = await claimed(parts, queue, lease, 1)
     assert (held.counters.attempts, held.counters.recoveries) == (2, 0)
     await fence(queue, lease)
@@ -176,27 +180,27 @@ async def test_a_job_that_a_person_wanted_to_end_ends(store, steps, queue, lease
     assert (await store.get(job_id)).state == "cancelled"
 
 
-async def test_what_was_in_no_flight_is_pushed_once(store, steps, queue, lease, other, psql):
+async def test_what_was_in_no_flight_is_pushed_once(redis, store, steps, queue, lease, other, psql):
     """Its flight was lost with Redis's last second; the rows know better."""
     ids = await submitted(steps, 10)
     await steps.claim.run_once(lease, 10)
     await steps.piggyback.clear(store)
-    await queue._command("DEL", queue.keys.flight(lease.id))
+    await redis("DEL", queue.keys.flight(lease.id))
     await fence(queue, lease)
     await make_recover(queue, store, max_recoveries=MAX).run_once(lease.id)
-    assert len(await ready(queue)) == 10
+    assert len(await ready(redis, queue)) == 10
     assert ids_of(await steps.claim.run_once(other, 10)) == ids
     assert await psql("SELECT * FROM outbox") == []
 
 
 async def test_a_push_without_an_answer_is_not_repeated_and_the_outbox_entry_stays(
-    far_queue, redis_proxy: Proxy, store, steps, queue, lease, other, psql, monkeypatch
+    redis, far_queue, redis_proxy: Proxy, store, steps, queue, lease, other, psql, monkeypatch
 ):
     """It has arrived, perhaps: each further send would leave a copy. The sweep does it, once."""
     ids = await submitted(steps, 3)
     await steps.claim.run_once(lease, 3)
     await steps.piggyback.clear(store)
-    await queue._command("DEL", queue.keys.flight(lease.id))
+    await redis("DEL", queue.keys.flight(lease.id))
     await fence(queue, lease)
     push, pushes = far_queue.push, []
 
@@ -217,7 +221,7 @@ async def test_a_push_without_an_answer_is_not_repeated_and_the_outbox_entry_sta
 
 
 async def test_the_outbox_entry_of_a_recovery_stays_when_redis_took_too_long(
-    store, steps, queue, lease, psql, monkeypatch
+    redis, store, steps, queue, lease, psql, monkeypatch
 ):
     """It may have been replaced meanwhile by one that remembers less: the sweep pushes again."""
     ids = await submitted(steps, 3)
@@ -228,7 +232,7 @@ async def test_the_outbox_entry_of_a_recovery_stays_when_redis_took_too_long(
     await make_recover(queue, store, max_recoveries=MAX).run_once(lease.id)
     [entry] = await psql("SELECT ids FROM outbox")
     assert entry["ids"] == ids
-    assert len(await ready(queue)) == 3
+    assert len(await ready(redis, queue)) == 3
 
 
 async def _heal_when_swallowed(proxy: Proxy) -> None:
@@ -236,8 +240,8 @@ async def _heal_when_swallowed(proxy: Proxy) -> None:
     proxy.heal()
 
 
-async def test_malformed_tasks_of_a_flight_go_back_as_they_are(parts, recover, queue, lease, other):
-    await queue._command("HSET", queue.keys.flight(lease.id), 1, "{", 2, '{"type":"x"}', "at", 1)
+async def test_malformed_tasks_of_a_flight_go_back_as_they_are(redis, parts, recover, queue, lease, other):
+    await redis("HSET", queue.keys.flight(lease.id), 1, "{", 2, '{"type":"x"}', "at", 1)
     await fence(queue, lease)
     await recover.run_once(lease.id)
     [held] = await parts.claim.run_once(other, 10)
@@ -246,14 +250,14 @@ async def test_malformed_tasks_of_a_flight_go_back_as_they_are(parts, recover, q
 
 
 async def test_a_lease_that_cannot_be_recovered_is_named_once_and_holds_up_no_other(
-    parts, recover, queue, rows, psql_if_rows, lease, other, caplog
+    redis, parts, recover, queue, rows, psql_if_rows, lease, other, caplog
 ):
     """Its flight is of another type. A recovery that waited for somebody to mend that would be the last one of all."""
     ids = await submitted(parts, 3)
     assert len(await parts.claim.run_once(lease, 3)) == 3
     flight = queue.keys.flight(lease.id)
-    await queue._command("RENAME", flight, queue.keys.front + ":kept")
-    await queue._command("SET", flight, "of another type")
+    await redis("RENAME", flight, queue.keys.front + ":kept")
+    await redis("SET", flight, "of another type")
     await fence(queue, lease)
     with trio.fail_after(5):
         for _ in range(3):
@@ -261,8 +265,8 @@ async def test_a_lease_that_cannot_be_recovered_is_named_once_and_holds_up_no_ot
     [said] = [record.getMessage() for record in caplog.records if str(lease.id) in record.getMessage()]
     assert flight in said
     assert "another type" in said
-    assert await ready(queue) == []
-    await queue._command("RENAME", queue.keys.front + ":kept", flight)
+    assert await ready(redis, queue) == []
+    await redis("RENAME", queue.keys.front + ":kept", flight)
     await recover.run_once(lease.id)
     assert ids_of(await parts.claim.run_once(other, 10)) == ids
     if psql_if_rows is not None:
@@ -270,13 +274,13 @@ async def test_a_lease_that_cannot_be_recovered_is_named_once_and_holds_up_no_ot
 
 
 @pytest.mark.parametrize("after", [False, True])
-async def test_the_recoverer_may_die_after_each_step(rows, bridge, queue, registered_lease, after):
+async def test_the_recoverer_may_die_after_each_step(redis, rows, bridge, queue, registered_lease, after):
     parts = Steps(queue, rows)
     for crossings in range(12):
         ids = await submitted(parts, 3)
         lease, other = registered_lease(), registered_lease()
         await parts.claim.run_once(lease, 3)
-        await queue._command("HDEL", queue.keys.flight(lease.id), 2) if rows is not None else None
+        await redis("HDEL", queue.keys.flight(lease.id), 2) if rows is not None else None
         await fence(queue, lease)
         died = False
         try:
@@ -339,23 +343,6 @@ async def test_a_reply_that_is_lost_costs_nothing(
         await check_rows(queue, psql)
 
 
-class HeldUp:
-    """A queue one of whose answers reaches the recoverer only after `meanwhile`."""
-
-    def __init__(self, queue: Queue, name: str, meanwhile: Callable[[], Awaitable[None]]) -> None:
-        self._queue = queue
-        self._name = name
-        self._meanwhile = meanwhile
-
-    def __getattr__(self, name: str) -> Any:
-        return self._answer_late if name == self._name else getattr(self._queue, name)
-
-    async def _answer_late(self, *arguments: Any) -> Any:
-        answer = await getattr(self._queue, self._name)(*arguments)
-        await self._meanwhile()
-        return answer
-
-
 @pytest.mark.parametrize("what", ["finished", "claimed anew"])
 async def test_what_happened_since_the_recoverer_looked_stays(parts, queue, rows, psql_if_rows, lease, other, what):
     """It acts on an old look: a job was finished since, or another recoverer was quicker and it runs elsewhere."""
@@ -372,7 +359,7 @@ async def test_what_happened_since_the_recoverer_looked_stays(parts, queue, rows
             again.extend(await parts.claim.run_once(other, 2))
 
     look = "flight_tasks" if rows is None else "inspect"  # the last look before what decides
-    await make_recover(HeldUp(queue, look, meanwhile), rows, max_recoveries=MAX).run_once(lease.id)
+    await make_recover(held_up(queue, look, meanwhile), rows, max_recoveries=MAX).run_once(lease.id)
     assert await queue.numbers(other.id) == {item.number for item in again}
     left = await parts.claim.run_once(other, 10)
     assert ids_of(left) == (ids[::2] if what == "finished" else ids[2:])
@@ -387,7 +374,7 @@ async def test_what_happened_since_the_recoverer_looked_stays(parts, queue, rows
 
 
 async def test_a_job_that_went_back_and_runs_elsewhere_stays_there_when_its_first_worker_dies(
-    parts, recover, queue, rows, psql_if_rows, lease, other
+    redis, parts, recover, queue, rows, psql_if_rows, lease, other
 ):
     """The claim of the dead one names it still, because its neighbours have no verdict; its token is another one."""
     ids = await submitted(parts, 3)
@@ -396,7 +383,7 @@ async def test_a_job_that_went_back_and_runs_elsewhere_stays_there_when_its_firs
     [elsewhere] = await parts.claim.run_once(other, 1)
     await fence(queue, lease)
     await recover.run_once(lease.id)
-    assert [UUID(task["job_id"]) for task in await ready(queue)] == ids[1:]
+    assert [UUID(task["job_id"]) for task in await ready(redis, queue)] == ids[1:]
     await parts.settle.run_batch([Ending(elsewhere, Complete(b"1"), 0.1)])
     if rows is not None:
         assert (await rows.get(ids[0])).state == "completed"
@@ -444,20 +431,20 @@ async def somebody_waits(psql) -> bool:
 # --- orphans
 
 
-async def test_rows_whose_owner_is_no_lease_are_found_in_two_looks(store, steps, queue, lease, other, psql):
+async def test_rows_whose_owner_is_no_lease_are_found_in_two_looks(redis, store, steps, queue, lease, other, psql):
     now = [100.0]
     ids = await submitted(steps, 5)
     await steps.claim.run_once(lease, 5)
     orphans = make_orphans(queue, store, term_seconds=10, clock=lambda: now[0])
     assert await orphans.run_once() == []
-    await queue._command("DEL", queue.keys.leases, queue.keys.workers, queue.keys.flight(lease.id))
+    await redis("DEL", queue.keys.leases, queue.keys.workers, queue.keys.flight(lease.id))
     assert await orphans.run_once() == []
     now[0] += 1.9
     assert await orphans.run_once() == [], "a lease that is being taken just now may look absent for a moment"
     now[0] += 0.2
     assert await orphans.run_once() == [lease.id]
     await make_recover(queue, store, max_recoveries=MAX).run_once(lease.id)
-    await queue._command("DEL", queue.keys.ready)
+    await redis("DEL", queue.keys.ready)
     await steps.piggyback.clear(store)
     assert await orphans.run_once() == []
     assert {row["state"] for row in await psql("SELECT state FROM jobs")} == {"pending"}
@@ -493,24 +480,24 @@ async def test_a_claim_that_arrives_after_the_recovery_is_found(store, steps, qu
     await check_rows(queue, psql)
 
 
-async def test_a_flight_whose_lease_was_evicted_is_found_without_rows(queue, steps, registered_lease):
+async def test_a_flight_whose_lease_was_evicted_is_found_without_rows(redis, queue, steps, registered_lease):
     parts = Steps(queue, None)
     lease = registered_lease()
-    ids = await submitted_in_redis(parts, queue, 3)
+    ids = await submitted_in_redis(redis, parts, queue, 3)
     await parts.claim.run_once(lease, 3)
-    await queue._command("DEL", queue.keys.leases)
+    await redis("DEL", queue.keys.leases)
     orphans = make_orphans(queue, None, term_seconds=0)
     await orphans.run_once()
     await trio.sleep(0.01)
     assert await orphans.run_once() == [lease.id]
     await make_recover(queue, None, max_recoveries=MAX).run_once(lease.id)
-    assert [UUID(task["job_id"]) for task in await ready(queue)] == ids
+    assert [UUID(task["job_id"]) for task in await ready(redis, queue)] == ids
     assert await orphans.run_once() == []
 
 
-async def submitted_in_redis(parts: Steps, queue: Queue, count: int) -> list[UUID]:
+async def submitted_in_redis(redis: RedisCli, parts: Steps, queue: Queue, count: int) -> list[UUID]:
     await parts.submit.run_batch([Submission("x", b"{}", JobOptions(2))] * count)
-    return [UUID(task["job_id"]) for task in await ready(queue)]
+    return [UUID(task["job_id"]) for task in await ready(redis, queue)]
 
 
 async def test_a_job_given_back_by_a_zombie_is_not_lost(store, steps, queue, lease, other, psql):
@@ -548,5 +535,5 @@ async def test_a_task_that_leaves_the_flight_while_the_recovery_reads_is_pushed(
     async def the_zombie_acks() -> None:
         await queue.ack(lease.id, [held[0].number])
 
-    await make_recover(HeldUp(queue, "flight_tasks", the_zombie_acks), store, max_recoveries=3).run_once(lease.id)
+    await make_recover(held_up(queue, "flight_tasks", the_zombie_acks), store, max_recoveries=3).run_once(lease.id)
     await check_rows(queue, psql)

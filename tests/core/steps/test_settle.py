@@ -8,12 +8,13 @@ import trio
 from tests.core.steps.conftest import Steps
 from tests.support.invariants import check_nothing_left, check_rows, tasks_in_redis
 from tests.support.wait import until
-from workqueue.core.job import Artifact, JobState
+from workqueue.core.job import Artifact, JobState, RunOutcome
 from workqueue.core.options import JobOptions
-from workqueue.core.outcome import Complete, Fail, GiveBack, Retry
+from workqueue.core.outcome import Complete, Fail, GiveBack, Retry, Verdict
 from workqueue.core.retry import RetryPolicy
 from workqueue.core.steps.settle import Ending
 from workqueue.core.store import Finish, Requeue
+from workqueue.core.store.jobs import Counter
 from workqueue.core.wire import Submission, decode_task, encode_task
 
 HUNDRED = [Submission("x", b"{}", JobOptions(2)) for _ in range(100)]
@@ -30,7 +31,7 @@ async def take(steps, lease, count: int):
 async def test_ends_are_written_and_the_flight_is_empty(steps, queue, store, psql, lease):
     await steps.submit.run_batch(HUNDRED)
     held = await take(steps, lease, 100)
-    verdicts = [Complete(b'{"a":1}')] * 60 + [Fail("E: x", "failed", "trace")] * 40
+    verdicts = [Complete(b'{"a":1}')] * 60 + [Fail("E: x", RunOutcome.FAILED, "trace")] * 40
     await steps.settle.run_batch([Ending(item, verdict, 0.5) for item, verdict in zip(held, verdicts, strict=True)])
     assert await states(psql) == {"completed": 60, "failed": 40}
     assert await queue.numbers(lease.id) == set()
@@ -41,23 +42,23 @@ async def test_ends_are_written_and_the_flight_is_empty(steps, queue, store, psq
     assert await psql("SELECT * FROM outbox") == []
 
 
-async def test_retries_and_what_goes_back_are_marked_until_redis_has_them(steps, queue, store, psql, lease):
+async def test_retries_and_what_goes_back_are_marked_until_redis_has_them(redis, steps, queue, store, psql, lease):
     await steps.submit.run_batch(HUNDRED[:3])
     retried, interrupted, unstarted = await take(steps, lease, 3)
     await steps.settle.run_batch(
         [
-            Ending(retried, Retry("E: x", "failed", "trace"), 0.5),
+            Ending(retried, Retry("E: x", RunOutcome.FAILED, "trace"), 0.5),
             Ending(interrupted, GiveBack(interrupted=True), 0.5),
             Ending(unstarted, GiveBack(interrupted=False)),
         ]
     )
     await check_rows(queue, psql)
-    ready = [decode_task(line) for line in await queue._command("LRANGE", queue.name, 0, -1)]
+    ready = [decode_task(line) for line in await redis.list(queue.name)]
     assert [(task.job_id, task.counters.interruptions) for task in ready] == [
         (interrupted.job_id, 1),
         (unstarted.job_id, 0),
     ]
-    [waiting] = await queue._command("ZRANGE", queue.keys.scheduled, 0, -1)
+    [waiting] = await redis("ZRANGE", queue.keys.scheduled, 0, -1)
     assert (decode_task(waiting).job_id, decode_task(waiting).counters.attempts) == (retried.job_id, 1)
     await steps.piggyback.clear(store)
     assert await psql("SELECT * FROM outbox") == []
@@ -87,7 +88,7 @@ async def test_a_task_that_comes_back_before_the_answer_of_its_retry_is_no_copy(
         return answer
 
     store.requeue = answered_late
-    await steps.settle.run_batch([Ending(held, Retry("E", "failed"), 0.1)])
+    await steps.settle.run_batch([Ending(held, Retry("E", RunOutcome.FAILED), 0.1)])
     assert [(item.job_id, item.counters.attempts) for item in again] == [(held.job_id, 1)]
     assert steps.claim.counts.duplicates == 0
     assert list(lease.tasks.values()) == again, "it is the new run that is held now"
@@ -96,8 +97,8 @@ async def test_a_task_that_comes_back_before_the_answer_of_its_retry_is_no_copy(
 
 async def _prepare(store) -> None:
     """asyncpg prepares a statement in a trip of its own: let the next send be the statement itself."""
-    await store.finish([Finish(uuid4(), uuid4(), JobState.COMPLETED, "completed", 0.0)])
-    await store.requeue(uuid4(), "q", [Requeue(uuid4(), uuid4(), "none", 0)])
+    await store.finish([Finish(uuid4(), uuid4(), JobState.COMPLETED, RunOutcome.COMPLETED, 0.0)])
+    await store.requeue(uuid4(), "q", [Requeue(uuid4(), uuid4(), Counter.NONE, 0)])
 
 
 @pytest.mark.parametrize("server", ["postgres", "redis"])
@@ -108,11 +109,15 @@ async def test_an_answer_that_was_cut_is_asked_for_again(
     await _prepare(far_store)
     await far_steps.submit.run_batch(HUNDRED[:5])
     held = await take(far_steps, lease, 5)
-    verdict = {"finish": Complete(b"1"), "retry": Retry("E", "failed"), "give back": GiveBack(interrupted=True)}[kind]
+    verdicts: dict[str, Verdict] = {
+        "finish": Complete(b"1"),
+        "retry": Retry("E", RunOutcome.FAILED),
+        "give back": GiveBack(interrupted=True),
+    }
     proxy = postgres_proxy if server == "postgres" else redis_proxy
     proxy.swallow_replies()
     async with trio.open_nursery() as worker:
-        worker.start_soon(far_steps.settle.run_batch, [Ending(item, verdict, 0.1) for item in held])
+        worker.start_soon(far_steps.settle.run_batch, [Ending(item, verdicts[kind], 0.1) for item in held])
         await proxy.replies_swallowed.wait()
         await trio.sleep(0.05)  # it has taken effect
         proxy.heal()
@@ -157,8 +162,8 @@ async def test_an_error_text_with_nul_harms_nobody(steps, psql, lease):
     await steps.submit.run_batch(HUNDRED)
     held = await take(steps, lease, 100)
     batch = [Ending(item, Complete(b"1"), 0.1) for item in held]
-    batch[10] = Ending(held[10], Fail("E: \0 \ud800", "failed", "\0" * 100), 0.1)
-    batch[20] = Ending(held[20], Retry("E: \0", "failed", "\0"), 0.1)
+    batch[10] = Ending(held[10], Fail("E: \0 \ud800", RunOutcome.FAILED, "\0" * 100), 0.1)
+    batch[20] = Ending(held[20], Retry("E: \0", RunOutcome.FAILED, "\0"), 0.1)
     await steps.settle.run_batch(batch)
     assert await states(psql) == {"completed": 98, "failed": 1, "pending": 1}
 
@@ -168,7 +173,9 @@ async def test_an_outcome_that_comes_too_late_is_refused(steps, queue, store, ps
     await steps.submit.run_batch(HUNDRED[:2])
     held = await take(steps, lease, 2)
     await psql("UPDATE jobs SET token = gen_random_uuid()")
-    await steps.settle.run_batch([Ending(held[0], Complete(b"1"), 1), Ending(held[1], Retry("E", "failed"), 1)])
+    await steps.settle.run_batch(
+        [Ending(held[0], Complete(b"1"), 1), Ending(held[1], Retry("E", RunOutcome.FAILED), 1)]
+    )
     assert await states(psql) == {"processing": 2}
     assert not lease.tasks
 
@@ -181,18 +188,18 @@ async def test_an_outcome_of_a_job_that_waits_again_gives_its_task_back(steps, q
     assert (await queue.depths()).ready == 1
 
 
-async def test_redis_only_a_failed_job_is_a_dead_letter_and_a_retry_carries_its_counter(queue, lease):
+async def test_redis_only_a_failed_job_is_a_dead_letter_and_a_retry_carries_its_counter(redis, queue, lease):
     steps = Steps(queue, None)
     await steps.submit.run_batch([Submission("x", b'{"n":1}', JobOptions(2))] * 3)
     failed, retried, done = await take(steps, lease, 3)
     await steps.settle.run_batch(
         [
-            Ending(failed, Fail("E: x", "failed"), 1),
-            Ending(retried, Retry("E", "failed"), 1),
+            Ending(failed, Fail("E: x", RunOutcome.FAILED), 1),
+            Ending(retried, Retry("E", RunOutcome.FAILED), 1),
             Ending(done, Complete(b"1"), 1),
         ]
     )
-    [entry] = await queue._command("LRANGE", queue.keys.dead, 0, -1)
+    [entry] = await redis.list(queue.keys.dead)
     assert json.loads(entry)["reason"] == "E: x"
     assert json.loads(json.loads(entry)["task"])["attempts"] == 1
 
@@ -220,19 +227,17 @@ async def test_a_settle_costs_one_trip_to_postgres_and_one_to_redis(steps, lease
     ("verdict", "where"),
     [
         (Complete(b"1"), (0, 0, 0)),
-        (Fail("E", "failed"), (0, 0, 1)),
-        (Retry("E", "failed"), (0, 1, 0)),
+        (Fail("E", RunOutcome.FAILED), (0, 0, 1)),
+        (Retry("E", RunOutcome.FAILED), (0, 1, 0)),
         (GiveBack(interrupted=True), (1, 0, 0)),
     ],
     ids=["complete", "bury", "retry", "give back"],
 )
 async def test_redis_only_an_answer_that_was_cut_is_asked_for_again(far_queue, redis_proxy, queue, lease, verdict,
                                                                     where):  # fmt: skip
-    steps = Steps(far_queue, None)
+    steps = Steps(far_queue, None, RetryPolicy(base_seconds=3600))
     await steps.submit.run_batch(HUNDRED[:1])
     [held] = await take(steps, lease, 1)
-    await steps.settle._endings._queue.numbers(lease.id)  # connected
-    steps.settle._policy = RetryPolicy(base_seconds=3600)
     redis_proxy.swallow_replies()
     async with trio.open_nursery() as worker:
         worker.start_soon(steps.settle.run_batch, [Ending(held, verdict, 0.1)])
@@ -244,12 +249,12 @@ async def test_redis_only_an_answer_that_was_cut_is_asked_for_again(far_queue, r
     assert not lease.tasks
 
 
-async def test_retries_wait_behind_everything_that_is_ready(steps, queue, lease):
+async def test_retries_wait_behind_everything_that_is_ready(queue, store, lease):
     # A delay of 0 would mean the head of the list: a job that fails at once would starve all others.
-    steps.settle._policy = RetryPolicy(base_seconds=0)
+    steps = Steps(queue, store, RetryPolicy(base_seconds=0))
     await steps.submit.run_batch(HUNDRED[:3])
     [held] = await take(steps, lease, 1)
-    await steps.settle.run_batch([Ending(held, Retry("E", "failed"), 0.1)])
+    await steps.settle.run_batch([Ending(held, Retry("E", RunOutcome.FAILED), 0.1)])
 
     async def promoted() -> bool:
         return await queue.promote() == 1
@@ -262,7 +267,7 @@ async def test_outcomes_of_two_leases_are_settled_side_by_side(steps, queue, psq
     # Its lease was lost and a new one taken while jobs of the old one still ended.
     await steps.submit.run_batch(HUNDRED[:6])
     old, new = await take(steps, lease, 3), await take(steps, other, 3)
-    verdicts = [Complete(b"1"), Retry("E", "failed"), GiveBack(interrupted=False)] * 2
+    verdicts: list[Verdict] = [Complete(b"1"), Retry("E", RunOutcome.FAILED), GiveBack(interrupted=False)] * 2
     await steps.settle.run_batch(
         [Ending(item, verdict, 0.1) for item, verdict in zip(old + new, verdicts, strict=True)]
     )
@@ -275,7 +280,7 @@ async def test_a_foreign_task_with_the_largest_counters_ends_like_any_other(step
     most = b'{"type":"x","attempts":500000000,"recoveries":500000000,"interruptions":500000000}'
     await queue.push([most, most])
     done, failed = await take(steps, lease, 2)
-    await steps.settle.run_batch([Ending(done, Complete(b"1"), 0.1), Ending(failed, Fail("E", "failed"), 0.1)])
+    await steps.settle.run_batch([Ending(done, Complete(b"1"), 0.1), Ending(failed, Fail("E", RunOutcome.FAILED), 0.1)])
     assert await states(psql) == {"completed": 1, "failed": 1}
 
 
@@ -306,7 +311,7 @@ async def refuse(psql, condition: str) -> None:
     await psql(f"ALTER TABLE jobs ADD CONSTRAINT refused CHECK ({condition}) NOT VALID")
 
 
-@pytest.mark.parametrize("verdict", [Retry(EURO, "failed", "trace"), Fail(EURO, "failed", "trace")])
+@pytest.mark.parametrize("verdict", [Retry(EURO, RunOutcome.FAILED, "trace"), Fail(EURO, RunOutcome.FAILED, "trace")])
 async def test_an_error_that_postgres_refuses_harms_neither_its_job_nor_the_others(
     steps, queue, store, psql, lease, verdict
 ):
@@ -327,7 +332,7 @@ async def test_an_error_that_postgres_refuses_harms_neither_its_job_nor_the_othe
     await check_rows(queue, psql)
 
 
-@pytest.mark.parametrize("verdict", [Retry("E: x", "failed"), Fail("E: x", "failed")])
+@pytest.mark.parametrize("verdict", [Retry("E: x", RunOutcome.FAILED), Fail("E: x", RunOutcome.FAILED)])
 async def test_an_outcome_of_which_nothing_can_be_stored_stays_claimed_and_the_others_go_on(
     steps, queue, psql, lease, verdict
 ):

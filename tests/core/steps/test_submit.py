@@ -9,6 +9,7 @@ from tests.support.invariants import check_rows, tasks_in_redis
 from tests.support.steps import make_submit
 from tests.support.wait import until
 from workqueue.core.errors import EnqueueFailed, PersistFailed, StoreBusy, StoreUnavailable
+from workqueue.core.job import RunOutcome
 from workqueue.core.options import JobOptions
 from workqueue.core.outcome import Retry
 from workqueue.core.steps.outbox import OutboxRelay
@@ -19,11 +20,11 @@ TEN = [Submission("x", b'{"n":%d}' % number, JobOptions(3)) for number in range(
 
 
 async def test_a_batch_becomes_rows_an_outbox_entry_and_tasks_and_the_next_batch_takes_the_outbox_entry(
-    steps, queue, psql
+    redis, steps, queue, psql
 ):
     ids = await steps.submit.run_batch(TEN)
     assert all(isinstance(job_id, UUID) for job_id in ids)
-    tasks = [decode_task(line) for line in await queue._command("LRANGE", queue.name, 0, -1)]
+    tasks = [decode_task(line) for line in await redis.list(queue.name)]
     assert [(task.job_id, task.payload, task.options.retries) for task in tasks] == [
         (job_id, submission.payload, 3) for job_id, submission in zip(ids, TEN, strict=True)
     ]
@@ -99,7 +100,7 @@ async def test_a_push_whose_answer_was_lost_and_whose_task_was_claimed_is_accept
         await until(claimed)
         held = max(lease.tasks.values(), key=lambda held: held.number)
         if how == "has failed once":
-            await steps.settle.run_batch([Ending(held, Retry("E", "failed"), 0.1)])
+            await steps.settle.run_batch([Ending(held, Retry("E", RunOutcome.FAILED), 0.1)])
     assert answers == [held.job_id]
     states = {"runs": "processing", "has failed once": "pending"}
     assert await psql.value("SELECT state FROM jobs WHERE id = $1", held.job_id) == states[how]

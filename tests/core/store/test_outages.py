@@ -2,6 +2,7 @@
 
 import contextlib
 from functools import partial
+from typing import Any
 from uuid import uuid4
 
 import asyncpg
@@ -12,7 +13,7 @@ from uuid_utils.compat import uuid7
 from tests.support.proxy import Proxy, through
 from tests.support.wait import until
 from workqueue.core.errors import StoreBusy, StoreRefused, StoreUnavailable
-from workqueue.core.job import JobState
+from workqueue.core.job import JobState, RunOutcome
 from workqueue.core.options import DEFAULTS, JobOptions
 from workqueue.core.store import Finish, NewJob, open_store
 from workqueue.core.store.outages import outage
@@ -22,7 +23,7 @@ Q = "q"
 
 
 async def insert(store, **instead):
-    job = {"type": "x", "payload": "{}", "retries": 0} | instead
+    job: dict[str, Any] = {"type": "x", "payload": "{}", "retries": 0} | instead
     job_id = uuid7()
     await store.insert(uuid7(), Q, [NewJob(job_id, job["type"], job["payload"], JobOptions(job["retries"]))], [])
     return job_id
@@ -199,9 +200,9 @@ async def test_nothing_of_a_statement_without_an_answer_is_left_locked(bridge, s
     await nursery.start(proxy.run)
     job_id, token = await insert(store), uuid4()
     await store.claim([job_id], token, queue=Q, owner=uuid4(), worker="w", earlier=[], done_claims=[])
-    ending = Finish(job_id, token, JobState.COMPLETED, "completed", 1, "1")
+    ending = Finish(job_id, token, JobState.COMPLETED, RunOutcome.COMPLETED, 1, "1")
     async with open_store(bridge, through(postgres_dsn, proxy), database_schema) as far:
-        await far.finish([Finish(uuid4(), token, JobState.COMPLETED, "completed", 1)])  # prepared
+        await far.finish([Finish(uuid4(), token, JobState.COMPLETED, RunOutcome.COMPLETED, 1)])  # prepared
         proxy.swallow_replies()
         nursery.start_soon(partial(_finish, far, ending))
         await proxy.replies_swallowed.wait()
