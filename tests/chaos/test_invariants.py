@@ -5,7 +5,7 @@ from uuid import uuid4
 import pytest
 from uuid_utils.compat import uuid7
 
-from tests.core.steps.conftest import Steps, registered
+from tests.support.steps import Steps, registered
 from workqueue.core.wire import Submission
 from workqueue.services.chaos.aftermath import Aftermath
 from workqueue.services.chaos.invariants import check_rows, left_over, tasks_in_redis

@@ -1,26 +1,17 @@
 from collections.abc import AsyncIterator, Callable
 from functools import partial
-from random import Random
 from typing import Any
 
 import pytest
 
+from tests.core.steps.support import MAX
 from tests.support.proxy import Proxy, through
-from tests.support.steps import make_claim, make_settle, make_submit
+from tests.support.steps import Steps, make_recover, registered
 from workqueue.core.bridge import Bridge
-from workqueue.core.queue import Keys, LeaseConnection, Queue, open_queue
-from workqueue.core.retry import RetryPolicy
+from workqueue.core.queue import Queue, open_queue
 from workqueue.core.steps.lease import Lease
-from workqueue.core.steps.piggyback import Piggyback
+from workqueue.core.steps.recover import Recover
 from workqueue.core.store import JobStore, open_store
-
-
-def registered(redis_url: str, queue_name: str) -> Lease:
-    lease = Lease()
-    connection = LeaseConnection(redis_url, Keys(queue_name), seconds=3)
-    connection.register(lease.id, b"{}")
-    connection.close()
-    return lease
 
 
 @pytest.fixture
@@ -68,19 +59,6 @@ async def far_store(bridge, postgres_proxy, postgres_dsn, database_schema, store
         yield far
 
 
-QUICK = RetryPolicy(base_seconds=0.01, cap_seconds=0.02)
-
-
-class Steps:
-    """A producer and a worker, step by step."""
-
-    def __init__(self, queue: Queue, store: JobStore | None, policy: RetryPolicy = QUICK) -> None:
-        self.piggyback = Piggyback()
-        self.submit = make_submit(queue, store, self.piggyback)
-        self.claim = make_claim(queue, store, self.piggyback, "w")
-        self.settle = make_settle(queue, store, self.piggyback, policy, Random(1))
-
-
 @pytest.fixture
 def steps(queue, store) -> Steps:
     return Steps(queue, store)
@@ -109,3 +87,13 @@ def trips(steps: Steps, monkeypatch: pytest.MonkeyPatch) -> Trips:
 
     monkeypatch.setattr(Bridge, "run", counting)
     return counted
+
+
+@pytest.fixture
+def parts(queue: Queue, rows: JobStore | None) -> Steps:
+    return Steps(queue, rows)
+
+
+@pytest.fixture
+def recover(queue: Queue, rows: JobStore | None) -> Recover:
+    return make_recover(queue, rows, max_recoveries=MAX)

@@ -10,9 +10,9 @@ from uuid import UUID
 import pytest
 import trio
 
-from tests.core.steps.conftest import Steps
 from tests.support.invariants import check_rows, tasks_in_redis
 from tests.support.proxy import Proxy
+from tests.support.steps import Steps
 from tests.support.wait import until
 from workqueue.core.errors import QueueUnavailable, StoreUnavailable
 from workqueue.core.job import RunOutcome

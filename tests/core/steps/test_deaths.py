@@ -7,10 +7,9 @@ from uuid import UUID, uuid4
 import pytest
 import trio
 
-from tests.core.steps.conftest import Steps
 from tests.support.invariants import check_rows
 from tests.support.mortal import Killed, mortal
-from tests.support.steps import make_claim, make_recover, make_settle
+from tests.support.steps import Steps, make_claim, make_recover, make_settle
 from workqueue.core.job import RunOutcome
 from workqueue.core.options import JobOptions
 from workqueue.core.outcome import Complete, Fail, GiveBack, Retry, Verdict

@@ -7,9 +7,8 @@ from uuid import uuid4
 import trio
 from uuid_utils.compat import uuid7
 
-from tests.core.steps.conftest import Steps
 from tests.support.invariants import check_rows
-from tests.support.steps import make_recover
+from tests.support.steps import Steps, make_recover
 from workqueue.core.job import RunOutcome
 from workqueue.core.options import JobOptions
 from workqueue.core.outcome import Complete, Retry

@@ -10,19 +10,16 @@ from uuid import UUID, uuid4
 import pytest
 import trio
 
-from tests.core.steps.conftest import Steps
+from tests.core.steps.support import fence, submitted
 from tests.support.invariants import check_rows, tasks_in_redis
-from tests.support.steps import make_recover
+from tests.support.steps import Steps, make_recover
 from tests.support.wait import until
 from workqueue.core.errors import StoreUnavailable
 from workqueue.core.job import RunOutcome
-from workqueue.core.options import JobOptions
 from workqueue.core.outcome import Complete, GiveBack, Retry, Verdict
-from workqueue.core.steps.lease import Lease
 from workqueue.core.steps.outbox import OutboxRelay
 from workqueue.core.steps.redis_loss import RedisLoss
 from workqueue.core.steps.settle import Ending
-from workqueue.core.wire import Submission
 
 
 class Late:
@@ -43,18 +40,6 @@ class Late:
     async def arrive(self) -> Any:
         assert self._sent is not None
         return await self._sent()
-
-
-async def submitted(steps: Steps, count: int) -> list[UUID]:
-    return [
-        job
-        for job in await steps.submit.run_batch([Submission("x", b"{}", JobOptions(2))] * count)
-        if isinstance(job, UUID)
-    ]
-
-
-async def fence(queue, lease: Lease) -> None:
-    assert await queue.fence(lease.id, (await queue.lease_scores())[lease.id])
 
 
 async def test_a_claim_that_arrives_when_its_job_waits_for_a_retry_is_not_forgotten(steps, queue, store, psql, lease):

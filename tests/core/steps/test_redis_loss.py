@@ -9,10 +9,10 @@ import pytest
 import trio
 from uuid_utils.compat import uuid7
 
-from tests.core.steps.conftest import Steps
 from tests.support.invariants import tasks_in_redis
 from tests.support.mortal import Killed, mortal
 from tests.support.redis_cli import RedisCli, open_redis_cli
+from tests.support.steps import Steps
 from workqueue.core.errors import QueueUnavailable
 from workqueue.core.options import DEFAULTS
 from workqueue.core.outcome import Complete
@@ -121,7 +121,7 @@ async def test_what_was_pending_comes_back_after_a_flush(redis, loss, own_queue,
 
 
 async def test_what_is_finished_is_not_started_again(redis, loss, own_queue, store, psql, server, queue_name):
-    from tests.core.steps.conftest import registered
+    from tests.support.steps import registered
 
     await begun(loss, own_queue, store, psql)
     ids = await accepted(own_queue, store, 10)

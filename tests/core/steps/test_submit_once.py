@@ -16,7 +16,6 @@ from tests.support.wait import until
 from workqueue.core.errors import EnqueueFailed, InvalidKey, KeyReused, PersistFailed, StoreUnavailable
 from workqueue.core.options import JobOptions
 from workqueue.core.queue import open_queue
-from workqueue.core.steps.expiry import PRUNE_MAX, PruneKeys
 from workqueue.core.steps.outbox import OutboxRelay
 from workqueue.core.steps.submit import REFUSED
 from workqueue.core.steps.submit_once import Keyed, SubmitOnce, keyed
@@ -385,18 +384,6 @@ async def test_the_time_for_which_a_key_is_kept_is_a_setting(queue, store, psql)
     await once(queue, store, ttl_seconds=90).run_batch([item()])
     left = await psql.value("SELECT extract(epoch FROM expires_at - now())::float8 FROM idempotency")
     assert 60 < left <= 90
-
-
-async def test_old_keys_are_pruned_in_pieces(store, psql):
-    await psql(
-        "INSERT INTO idempotency SELECT 'q', sha256(n::text::bytea), '', gen_random_uuid(),"
-        " now() + (n - 600.5) * interval '1 h' FROM generate_series(1, 610) n"
-    )
-    prune = PruneKeys(store)
-    assert await prune.run_once()
-    assert not await prune.run_once()
-    assert await psql.value("SELECT count(*) FROM idempotency") == 10
-    assert PRUNE_MAX == 500
 
 
 # --- Redis only
