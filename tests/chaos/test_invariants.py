@@ -26,7 +26,9 @@ async def test_a_sound_moment_has_no_fault(queue, psql, ids):
     assert await tasks_in_redis(queue) == set(ids)
 
 
-async def test_a_row_that_waits_and_is_nowhere_is_seen_unless_it_is_marked_or_taken_by_others(redis, queue, psql, ids):
+async def test_a_pending_row_that_is_nowhere_is_seen_unless_the_outbox_has_it_or_an_external_program_took_it(
+    redis, queue, psql, ids
+):
     await redis("LPOP", queue.keys.ready)
     assert await check_rows(queue, psql) == [f"{ids[2]} is pending, and neither in Redis nor marked"]
     assert await check_rows(queue, psql, taken_by_others=[ids[2]]) == []
@@ -47,7 +49,7 @@ async def test_a_task_counts_wherever_it_lies(redis, queue, psql, ids, where):
     assert await check_rows(queue, psql) == []
 
 
-async def test_a_row_that_runs_under_nobody_is_seen(redis, queue, psql, ids):
+async def test_a_row_that_runs_without_an_owner_is_seen(redis, queue, psql, ids):
     [lease] = await queue.lease_scores()
     await redis("DEL", queue.keys.leases)
     faults = await check_rows(queue, psql)

@@ -155,7 +155,7 @@ def test_a_loss_of_redis_explains_a_second_run_of_what_was_in_flight():
     assert not judge(found).is_good
 
 
-def test_a_refused_job_that_ran_is_seen_unless_nobody_could_take_it_back():
+def test_a_refused_job_that_ran_is_seen_unless_it_could_not_be_taken_back():
     found = evidence(ONCE, rows=[row()], answer="failed to enqueue task")
     assert kinds(found) == [Kind.LIE]
     found.history.troubles.append(Trouble(100.0, 100.05, "", "Postgres", "producer 1"))
@@ -171,7 +171,7 @@ def test_a_cancelled_job_never_ran():
     assert kinds(evidence(ONCE, rows=[row("cancelled")], answer="failed to enqueue task")) == [Kind.LIE, Kind.LIE]
 
 
-def test_a_job_that_nobody_was_told_of_may_have_run_or_not():
+def test_a_job_without_an_answer_may_have_run_or_not():
     assert judge(evidence("", answer="unknown")).is_good
     assert judge(evidence(ONCE, answer="unknown")).is_good
     assert judge(evidence(ONCE, rows=[row()], answer="failed to persist job")).is_good
@@ -197,7 +197,7 @@ def test_dead_letters_are_an_end_without_rows():
     assert kinds(evidence(ONCE, dead={1: 1})) == [Kind.LIE]
 
 
-def test_a_foreign_task_may_be_lost_with_redis_before_a_worker_has_taken_it():
+def test_an_external_task_may_be_lost_with_redis_before_a_worker_has_taken_it():
     n = FOREIGN_FIRST
     found = evidence("", rows=[], foreign={n: Told("accepted", "", 50.0, 50.1)}, told={})
     assert kinds(found) == [Kind.LOST]

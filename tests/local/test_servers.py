@@ -113,7 +113,7 @@ async def test_a_server_that_ignores_its_signal_is_killed(tmp_path: Path, monkey
     assert process.returncode == -signal.SIGKILL
 
 
-async def test_postgres_lets_in_who_knows_the_password_and_nobody_else(bridge, postgres, database_schema):
+async def test_postgres_asks_for_the_password(bridge, postgres, database_schema):
     assert (await migrate(bridge, postgres.url, database_schema))[0] == "0001_initial"
     found = postgres.url.replace(postgres.url.split(":")[2].split("@")[0], "wrong")
     with pytest.raises(Exception, match="password authentication failed"):

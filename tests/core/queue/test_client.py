@@ -200,7 +200,7 @@ NAMED = [
 
 
 @pytest.mark.parametrize("task", NAMED)
-async def test_a_claim_names_a_task_that_came_without_an_id(queue, lease, task):
+async def test_a_claim_gives_an_id_to_a_task_that_has_none(queue, lease, task):
     await queue.push([task])
     name = UUID(NAME)
     taken = await queue.claim(lease, start=1, count=1, spare_ids=[name])
@@ -217,7 +217,7 @@ async def test_a_claim_leaves_alone_what_it_does_not_understand(queue, lease, ta
     assert decode_task(taken[2]).job_id == UUID(NAME), "and its name goes to the next"
 
 
-async def test_a_claim_names_as_many_as_it_has_names_for(queue, lease):
+async def test_a_claim_gives_ids_to_as_many_tasks_as_it_has_spare_ids(queue, lease):
     await queue.push([b'{"type":"x"}'] * 5)
     names = [uuid4() for _ in range(3)]
     taken = await queue.claim(lease, start=1, count=5, spare_ids=names)
@@ -245,7 +245,7 @@ MEMBERS = st.fixed_dictionaries(
 @given(
     tasks=st.lists(MEMBERS | JSON, min_size=1, max_size=20), ascii_only=st.booleans(), indent=st.sampled_from([None, 1])
 )
-def test_what_a_claim_names_says_what_it_said_before(portal, valkey, tasks, ascii_only, indent):
+def test_a_task_that_got_an_id_says_what_it_said_before(portal, valkey, tasks, ascii_only, indent):
     texts = [json.dumps(task, ensure_ascii=ascii_only, indent=indent).encode("utf-8", "replace") for task in tasks]
     names = [uuid4() for _ in texts]
     lease, keys = uuid4(), Keys(f"test:{uuid4().hex}")
@@ -341,7 +341,7 @@ async def test_two_thousand_five_hundred_that_are_due_come_in_pieces(queue):
     assert (await queue.depths()).scheduled == 0
 
 
-async def test_dead_letters_are_bounded_and_say_how_many_had_to_go(redis, queue, lease):
+async def test_dead_letters_are_bounded_and_say_how_many_were_dropped(redis, queue, lease):
     await redis("RPUSH", queue.keys.dead, *range(DEAD_LETTERS_MAX - 1))
     await queue.push([b"1", b"2", b"3"])
     await queue.claim(lease, start=1, count=3)
@@ -351,7 +351,7 @@ async def test_dead_letters_are_bounded_and_say_how_many_had_to_go(redis, queue,
     assert await redis("LRANGE", queue.keys.dead, -1, -1) == [b"c"]
 
 
-async def test_what_had_to_go_is_counted_by_the_types_of_its_tasks(redis, queue, lease):
+async def test_dropped_dead_letters_are_counted_by_the_types_of_their_tasks(redis, queue, lease):
     def entry(task: bytes) -> bytes:
         return dead_letter(task, 'a "reason"')
 
@@ -366,7 +366,7 @@ async def test_what_had_to_go_is_counted_by_the_types_of_its_tasks(redis, queue,
     assert dropped == {"a": 2, "\xe4": 1, "b": 1, "": 4}
 
 
-async def test_the_look_at_what_had_to_go_is_bounded(redis, queue, lease):
+async def test_counting_the_dropped_dead_letters_is_bounded(redis, queue, lease):
     mebibyte = dead_letter(b'{"type":"a","payload":"' + b"x" * 2**20 + b'"}', "reason")
     await redis("RPUSH", queue.keys.dead, *[mebibyte] * 20)
     for _ in range(3):
@@ -380,7 +380,7 @@ async def test_the_look_at_what_had_to_go_is_bounded(redis, queue, lease):
     assert await queue.bury(lease, []) == {}
 
 
-async def test_a_task_is_named_only_while_it_is_ours(queue, lease):
+async def test_a_task_gets_an_id_only_while_it_is_in_our_flight(queue, lease):
     await queue.push([b"1", b"2"])
     await queue.claim(lease, start=1, count=2)
     await queue.ack(lease, [2])

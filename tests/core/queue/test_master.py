@@ -25,7 +25,7 @@ def slots(*ranges):
     return [[begin, end, *[[host, port, b"id", []] for host, port in servers]] for begin, end, *servers in ranges]
 
 
-def test_a_cluster_tells_who_holds_the_slot_and_who_else_may_be_asked():
+def test_a_cluster_names_the_holder_of_the_slot_and_the_nodes_that_may_be_asked():
     master = ClusterMaster((A, B), 8000)
     answer = slots((0, 7999, (b"x", 1), (b"y", 1)), (8000, 16383, (b"z", 1), (b"w", 1)))
     assert master.read(answer, B) == Address("z", 1)
@@ -58,7 +58,7 @@ def error(reply: str) -> Exception:
         "ERR Error running script (call to f_1): @user_script:1: @user_script: 1: -READONLY You can't write",
     ],
 )
-def test_an_answer_of_no_master_ends_the_era_once(reply):
+def test_an_answer_of_no_master_ends_the_generation_once(reply):
     master = Master()
     master.refused(error(reply), at=A, generation=0, discovered_by=None)
     master.refused(error(reply), at=A, generation=0, discovered_by=None)  # another connection of the same generation
@@ -83,7 +83,7 @@ def test_a_master_that_moved_makes_earlier_connections_old():
     assert generations[0] == generations[1] < generations[2]
 
 
-def test_who_does_not_answer_or_misleads_is_asked_last_and_who_knows_better_first():
+def test_a_node_that_does_not_answer_or_misleads_is_asked_last_and_one_that_knows_better_first():
     master = SentinelMaster((A, B, C), "jobs")
     master.ask_last(A)
     assert master.nodes == [B, C, A]

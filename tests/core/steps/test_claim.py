@@ -47,7 +47,7 @@ async def test_two_thousand_equal_tasks_are_two_thousand_jobs(steps, queue, psql
     await check_rows(queue, psql)
 
 
-async def test_what_is_no_task_is_buried_whole_and_its_neighbours_go_on(redis, steps, queue, lease):
+async def test_an_element_that_is_no_task_is_buried_whole_and_its_neighbours_go_on(redis, steps, queue, lease):
     bad = [b"garbage", b"\xff\xfe", b'{"type":"x","retries":-1}', b'{"type":"x","job_id":"no"}', b'{"type":5}']
     await queue.push([*bad[:3], *[b'{"type":"x"}'] * 495, *bad[3:]])
     assert len(await steps.claim.run_once(lease, 500)) == 495
@@ -149,7 +149,7 @@ async def test_a_wait_without_an_answer_is_followed_by_the_same_claim_again(step
         await steps.claim.run_once(lease, 9, lambda: found.append(1))
 
 
-async def test_few_foreign_tasks_cost_a_trip_for_the_claim_and_one_for_their_rows(steps, queue, lease, trips, psql):
+async def test_few_external_tasks_cost_a_trip_for_the_claim_and_one_for_their_rows(steps, queue, lease, trips, psql):
     await queue.push([b'{"type":"x","payload":{"n":1}}'] * 10)
     before = trips.count
     held = await steps.claim.run_once(lease, 20)
@@ -159,7 +159,7 @@ async def test_few_foreign_tasks_cost_a_trip_for_the_claim_and_one_for_their_row
     await check_rows(queue, psql)
 
 
-async def test_foreign_tasks_cost_a_few_trips_more_however_many_they_are(steps, queue, lease, trips):
+async def test_external_tasks_cost_a_few_trips_more_however_many_they_are(steps, queue, lease, trips):
     await queue.push([b'{"type":"x"}'] * 500)
     before = trips.count
     assert len(await steps.claim.run_once(lease, 500)) == 500
@@ -170,7 +170,7 @@ async def test_foreign_tasks_cost_a_few_trips_more_however_many_they_are(steps, 
     assert trips.count - before == 4, "claim, claim rows, look, adopt"
 
 
-async def test_redis_only_an_id_twice_in_one_worker_is_a_copy(queue, lease):
+async def test_redis_only_an_id_twice_in_one_worker_is_a_duplicate(queue, lease):
     steps = Steps(queue, None)
     job_id = str(uuid4()).encode()
     await queue.push([b'{"type":"x","job_id":"%b"}' % job_id] * 3 + [b'{"type":"x"}'])

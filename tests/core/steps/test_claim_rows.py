@@ -21,7 +21,7 @@ from workqueue.core.wire import Submission, decode_task
 FIVE = [Submission("x", b'{"n":%d}' % number) for number in range(5)]
 
 
-async def test_a_foreign_task_gets_an_id_and_a_row(steps, queue, psql, lease):
+async def test_an_external_task_gets_an_id_and_a_row(steps, queue, psql, lease):
     own = uuid4()
     await queue.push(
         [b'{"type":"x","payload":{"a" : 1},"more":[1]}', b'{"type":"x","job_id":"%b"}' % str(own).encode()]
@@ -37,7 +37,9 @@ async def test_a_foreign_task_gets_an_id_and_a_row(steps, queue, psql, lease):
     await check_rows(queue, psql)
 
 
-async def test_a_foreign_task_that_postgres_cannot_store_is_buried_alone(redis, steps, queue, psql, lease, monkeypatch):
+async def test_an_external_task_that_postgres_cannot_store_is_buried_alone(
+    redis, steps, queue, psql, lease, monkeypatch
+):
     adopt = steps.claim._claims._store.adopt
 
     async def refusing(tasks, *arguments, **options):
@@ -52,7 +54,7 @@ async def test_a_foreign_task_that_postgres_cannot_store_is_buried_alone(redis, 
     assert steps.claim.counts.invalid == 1, "counted once"
 
 
-async def test_copies_are_dropped_wherever_the_job_is(steps, queue, lease, psql):
+async def test_duplicates_are_dropped_wherever_the_job_is(steps, queue, lease, psql):
     [running, ended] = await steps.submit.run_batch(FIVE[:2])
     held = await steps.claim.run_once(lease, 2)
     await steps.settle.run_batch([Ending(item, Complete(b"1"), 0.1) for item in held if item.job_id == ended])
@@ -149,7 +151,9 @@ async def test_the_audit_gives_back_rows_of_a_claim_that_arrived_too_late(steps,
     await check_rows(queue, psql)
 
 
-async def test_what_was_left_locked_by_an_unanswered_send_is_not_taken_for_a_copy(steps, queue, store, psql, lease):
+async def test_a_row_that_an_unanswered_claim_left_locked_is_not_taken_for_a_duplicate(
+    steps, queue, store, psql, lease
+):
     # The first send got the row, its answer was lost; now somebody in psql holds the row and the repeat skips it.
     [job_id] = await steps.submit.run_batch(FIVE[:1])
     real = store.claim
@@ -173,7 +177,7 @@ async def test_what_was_left_locked_by_an_unanswered_send_is_not_taken_for_a_cop
     assert await psql.value("SELECT state FROM jobs WHERE id = $1", job_id) == "pending"
 
 
-async def test_a_job_that_runs_in_another_worker_is_a_copy(steps, queue, store, psql, lease, other):
+async def test_a_task_of_a_job_that_runs_in_another_worker_is_a_duplicate(steps, queue, store, psql, lease, other):
     [job_id] = await steps.submit.run_batch(FIVE[:1])
     [held] = await steps.claim.run_once(lease, 1)
     theirs = Steps(queue, store)
@@ -186,7 +190,7 @@ async def test_a_job_that_runs_in_another_worker_is_a_copy(steps, queue, store, 
     await check_rows(queue, psql)
 
 
-async def test_the_row_wins_over_what_a_task_says_of_itself(redis, steps, queue, lease, psql):
+async def test_the_row_wins_over_the_counters_of_its_task(redis, steps, queue, lease, psql):
     [job_id] = await steps.submit.run_batch(FIVE[:1])
     await redis("DEL", queue.name)
     await queue.push([b'{"type":"x","attempts":9,"recoveries":9,"job_id":"%b"}' % str(job_id).encode()])
@@ -194,7 +198,7 @@ async def test_the_row_wins_over_what_a_task_says_of_itself(redis, steps, queue,
     assert (held.counters.attempts, held.counters.recoveries) == (0, 0)
 
 
-async def test_copies_of_foreign_tasks_in_two_workers_become_one_job_each(steps, queue, store, psql, lease, other):
+async def test_duplicates_of_external_tasks_in_two_workers_become_one_job_each(steps, queue, store, psql, lease, other):
     ids = [uuid4() for _ in range(100)]
     tasks = [b'{"type":"x","job_id":"%b"}' % str(job_id).encode() for job_id in ids]
     await queue.push(tasks + tasks[::-1])

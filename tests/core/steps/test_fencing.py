@@ -60,7 +60,7 @@ async def test_a_lease_that_moves_lives_however_seldom(observe, queue, redis_url
         assert renew(redis_url, queue, lease)
 
 
-async def test_a_jump_of_rediss_clock_kills_nobody(redis, observe, queue, lease, clock):
+async def test_a_jump_of_rediss_clock_fences_no_lease(redis, observe, queue, lease, clock):
     """The score is compared with what it was, never with a time."""
     await redis("ZADD", queue.keys.leases, 1, str(lease.id))  # as if its clock had stood in 1970
     assert await observe.run_once() == []
@@ -69,7 +69,7 @@ async def test_a_jump_of_rediss_clock_kills_nobody(redis, observe, queue, lease,
     assert (await queue.lease_scores())[lease.id] == 1
 
 
-async def test_a_clock_of_rediss_that_is_set_back_kills_nobody(redis, observe, queue, redis_url, lease, clock):
+async def test_a_clock_of_redis_that_is_set_back_fences_no_lease(redis, observe, queue, redis_url, lease, clock):
     """A failover to a server whose clock is a minute behind: renewals go on from there, and each of them is seen."""
     [ahead, *_] = await redis("TIME")
     await redis("ZADD", queue.keys.leases, (int(ahead) + 60) * 1000, str(lease.id))
@@ -85,7 +85,7 @@ async def test_a_clock_of_rediss_that_is_set_back_kills_nobody(redis, observe, q
     assert await observe.run_once() == [lease.id], "and it is watched as ever"
 
 
-async def test_whoever_was_away_itself_observes_anew(observe, queue, lease, clock):
+async def test_a_worker_that_was_away_itself_observes_anew(observe, queue, lease, clock):
     await observe.run_once()
     clock.now += TERM + 1
     clock.steady_since = clock.now - 0.5  # our own renewals succeed again since half a second
@@ -96,7 +96,7 @@ async def test_whoever_was_away_itself_observes_anew(observe, queue, lease, cloc
     assert await observe.run_once() == [lease.id]
 
 
-async def test_nobody_is_fenced_while_ones_own_renewals_fail(observe, queue, lease, clock):
+async def test_no_lease_is_fenced_while_the_workers_own_renewals_fail(observe, queue, lease, clock):
     clock.steady_since = float("inf")
     for _ in range(5):
         assert await observe.run_once() == []

@@ -11,7 +11,7 @@ async def look(queue, store) -> Installation:
     return found
 
 
-async def test_the_first_one_with_rows_notes_its_database_and_who_comes_without_is_refused(redis, queue, store):
+async def test_the_first_process_with_rows_records_its_database_and_one_without_is_refused(redis, queue, store):
     assert (await look(queue, None)).may_work, "Redis only: nothing is noted, and nothing is asked for"
     assert (await look(queue, store)).may_work
     noted = await redis("GET", queue.keys.rows)
@@ -25,7 +25,7 @@ async def test_the_first_one_with_rows_notes_its_database_and_who_comes_without_
     assert (await look(queue, store)).may_work, "and so may whoever has it, for ever"
 
 
-async def test_another_database_is_refused_and_its_id_is_named(
+async def test_a_process_with_another_database_is_refused_and_both_ids_are_named(
     redis, bridge, queue, store, postgres_dsn, database_schema
 ):
     await look(queue, store)
@@ -43,7 +43,7 @@ async def test_another_database_is_refused_and_its_id_is_named(
         assert not (await look(queue, store)).may_work
 
 
-async def test_a_redis_that_lost_its_data_refuses_nobody_and_lets_nobody_in(redis, queue, store):
+async def test_a_redis_that_lost_its_data_refuses_no_process_and_admits_none_anew(redis, queue, store):
     here = await look(queue, store)
     without = await look(queue, None)
     running = make_installation(queue, None)

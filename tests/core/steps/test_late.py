@@ -91,7 +91,7 @@ async def test_a_recovery_that_arrives_late_adds_nothing_to_the_outbox_entry_tha
     await check_rows(queue, psql)
 
 
-async def test_what_is_released_after_the_sweep_took_an_earlier_outbox_entry_is_not_dropped_with_it(
+async def test_a_job_that_is_given_back_after_the_relay_took_its_earlier_outbox_entry_keeps_its_new_one(
     redis, steps, queue, store, psql, lease
 ):
     # Two go back, one of them locked for long; the flight is gone with Redis's data, so the entry is all there is.
@@ -117,7 +117,7 @@ async def test_what_is_released_after_the_sweep_took_an_earlier_outbox_entry_is_
     assert marked == {ids[1]}
 
 
-async def test_the_sweep_keeps_an_outbox_entry_whose_row_somebody_holds(redis, steps, queue, store, psql):
+async def test_the_relay_keeps_an_outbox_entry_whose_row_is_locked(redis, steps, queue, store, psql):
     # It pushes the job all the same. But it cannot write down when: lost a moment later, nobody would know.
     ids = await submitted(steps, 2)
     await redis("DEL", queue.name)

@@ -16,7 +16,9 @@ from workqueue.core.store import NewJob
 from workqueue.core.wire import Submission
 
 
-async def test_rows_whose_owner_is_no_lease_are_found_in_two_looks(redis, store, steps, queue, lease, other, psql):
+async def test_rows_whose_owner_is_no_lease_are_found_by_the_second_look(
+    redis, store, steps, queue, lease, other, psql
+):
     now = [100.0]
     ids = await submitted(steps, 5)
     await steps.claim.run_once(lease, 5)

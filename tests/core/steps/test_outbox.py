@@ -21,7 +21,7 @@ async def lose_pushes(redis: RedisCli, queue, psql) -> None:
     await psql("UPDATE outbox SET at = now() - interval '6 s'")
 
 
-async def test_what_a_sweep_finds_is_pushed_with_its_counters_and_early_jobs_are_scheduled(
+async def test_jobs_of_the_outbox_are_pushed_with_their_counters_and_early_ones_are_scheduled(
     redis, steps, queue, store, psql
 ):
     ids = await steps.submit.run_batch(JOBS)
@@ -38,7 +38,7 @@ async def test_what_a_sweep_finds_is_pushed_with_its_counters_and_early_jobs_are
     assert await psql("SELECT * FROM outbox") == []
 
 
-async def test_a_young_outbox_entry_is_still_somebodys_work(redis, steps, queue, store, psql):
+async def test_a_young_outbox_entry_is_left_to_its_producer(redis, steps, queue, store, psql):
     await steps.submit.run_batch(JOBS)
     await redis("DEL", queue.name)
     assert not await OutboxRelay(queue, store).run_once()
@@ -75,7 +75,7 @@ async def test_a_batch_of_large_jobs_is_pushed_in_pieces(redis, queue, store, ps
     assert max(pieces) < 6 * 1024 * 1024
 
 
-async def test_a_row_that_makes_no_task_holds_up_nobody(redis, steps, queue, store, psql, lease):
+async def test_a_row_that_makes_no_task_holds_up_no_other(redis, steps, queue, store, psql, lease):
     """Somebody wrote into the table by hand: its task is buried at the claim, and its neighbours run."""
     ids = await steps.submit.run_batch(JOBS)
     await psql("UPDATE jobs SET payload = 'no JSON' WHERE id = $1", ids[1])
@@ -87,7 +87,7 @@ async def test_a_row_that_makes_no_task_holds_up_nobody(redis, steps, queue, sto
 
 
 @pytest.mark.parametrize("server", ["postgres", "redis"])
-async def test_a_sweep_that_is_cut_off_leaves_its_outbox_to_the_next(
+async def test_a_relay_that_is_cut_off_leaves_its_outbox_entry_to_the_next(
     redis, far_queue, far_store, redis_proxy, postgres_proxy, steps, queue, store, psql, monkeypatch, server
 ):
     ids = await steps.submit.run_batch(JOBS)
@@ -125,7 +125,7 @@ async def test_an_outbox_entry_stays_when_redis_took_too_long(redis, steps, queu
     assert len(await tasks_in_redis(queue)) == 3
 
 
-async def test_what_the_sweep_pushes_twice_runs_once(steps, queue, store, psql, lease):
+async def test_a_job_that_the_relay_pushes_twice_runs_once(steps, queue, store, psql, lease):
     ids = await steps.submit.run_batch(JOBS)
     await psql("UPDATE outbox SET at = now() - interval '6 s'")
     await OutboxRelay(queue, store).run_once()
@@ -142,7 +142,7 @@ async def test_promote_says_whether_there_is_more(queue):
     assert (await queue.depths()).ready == 1_500
 
 
-async def test_outbox_that_nobody_took_along_are_dropped_alone_and_not_forgotten_in_an_outage(
+async def test_deletions_that_no_statement_took_along_are_sent_alone_and_survive_an_outage(
     steps, far_store, postgres_proxy, store, psql
 ):
     await steps.submit.run_batch(JOBS)

@@ -47,7 +47,7 @@ async def test_a_lease_that_lives_keeps_what_it_has(parts, recover, queue, lease
 
 
 @pytest.mark.parametrize("end", ["ended", "absent"])
-async def test_nobody_is_blamed_where_a_lease_ended_clean_or_redis_lost_it(
+async def test_no_job_is_blamed_where_a_lease_ended_clean_or_redis_lost_it(
     redis, parts, recover, queue, lease, other, end
 ):
     await submitted(parts, 3)

@@ -40,7 +40,7 @@ async def test_a_job_that_a_person_wanted_to_end_ends(store, steps, queue, lease
     assert (await store.get(job_id)).state == "cancelled"
 
 
-async def test_what_was_in_no_flight_is_pushed_once(redis, store, steps, queue, lease, other, psql):
+async def test_a_job_that_is_in_no_flight_is_pushed_once(redis, store, steps, queue, lease, other, psql):
     """Its flight was lost with Redis's last second; the rows know better."""
     ids = await submitted(steps, 10)
     await steps.claim.run_once(lease, 10)
@@ -101,7 +101,7 @@ async def _heal_when_swallowed(proxy: Proxy) -> None:
 
 
 @pytest.mark.parametrize("how", ["waits", "is refused the lock once"])
-async def test_a_row_that_somebody_holds_is_recovered_with_the_others_when_it_is_free(
+async def test_a_row_that_is_locked_is_recovered_with_the_others_when_it_is_free(
     store, steps, queue, lease, other, psql, how
 ):
     """Case 13 again. Skipped, it would be processing under an owner whose lease is gone, and wait for the orphans."""

@@ -93,9 +93,7 @@ async def test_as_long_as_nothing_is_lost_nothing_is_done(loss, own_queue, store
     assert loss.counts.noticed == 0
 
 
-async def test_a_loss_before_anybody_had_ever_looked_is_made_good_by_the_first_look(
-    redis, loss, own_queue, store, psql
-):
+async def test_a_loss_before_the_first_look_is_made_good_by_it(redis, loss, own_queue, store, psql):
     """Nothing is known of Redis yet, so that nothing can be missed: everything that is pending may be."""
     ids = await accepted(own_queue, store, 600)
     await redis("FLUSHALL")
@@ -276,7 +274,7 @@ async def test_what_an_external_program_took_is_pushed_again_once_by_a_loss(redi
     assert sorted(await ready(redis, own_queue)) == ids
 
 
-async def test_a_loss_just_after_a_sweep_finds_what_it_pushed(redis, loss, own_queue, store, psql):
+async def test_a_loss_just_after_the_relay_pushed_finds_what_it_pushed(redis, loss, own_queue, store, psql):
     """The row is old; only the sweep's touch says that its task came into Redis a moment ago."""
     await begun(loss, own_queue, store, psql)
     [job_id] = await accepted(own_queue, store, 1)

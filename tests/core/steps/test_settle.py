@@ -16,7 +16,7 @@ from workqueue.core.wire import Submission, encode_task
 HUNDRED = [Submission("x", b"{}", JobOptions(2)) for _ in range(100)]
 
 
-async def test_a_retry_that_comes_back_at_once_is_no_copy(steps, queue, lease):
+async def test_a_retry_that_comes_back_at_once_is_no_duplicate(steps, queue, lease):
     await steps.submit.run_batch(HUNDRED[:1])
     [held] = await take(steps, lease, 1)
     await steps.settle.run_batch([Ending(held, GiveBack(interrupted=False))])
@@ -25,7 +25,7 @@ async def test_a_retry_that_comes_back_at_once_is_no_copy(steps, queue, lease):
     assert steps.claim.counts.duplicates == 0
 
 
-async def test_a_task_that_comes_back_before_the_answer_of_its_retry_is_no_copy(steps, queue, store, psql, lease):
+async def test_a_task_that_comes_back_before_the_answer_of_its_retry_is_no_duplicate(steps, queue, store, psql, lease):
     # The row waits again, and a sweep has pushed its task, while we still wait to hear that our retry was written.
     # Taken for a copy of what we hold, it would be acked, and the job would lie in no list.
     await steps.submit.run_batch(HUNDRED[:1])
@@ -82,7 +82,7 @@ async def test_outcomes_of_two_leases_are_settled_side_by_side(steps, queue, psq
     await check_rows(queue, psql)
 
 
-async def test_a_foreign_task_with_the_largest_counters_ends_like_any_other(steps, queue, psql, lease):
+async def test_an_external_task_with_the_largest_counters_ends_like_any_other(steps, queue, psql, lease):
     most = b'{"type":"x","attempts":500000000,"recoveries":500000000,"interruptions":500000000}'
     await queue.push([most, most])
     done, failed = await take(steps, lease, 2)

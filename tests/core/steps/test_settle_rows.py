@@ -33,7 +33,9 @@ async def test_ends_are_written_and_the_flight_is_empty(steps, queue, store, psq
     assert await psql("SELECT * FROM outbox") == []
 
 
-async def test_retries_and_what_goes_back_are_marked_until_redis_has_them(redis, steps, queue, store, psql, lease):
+async def test_retries_and_jobs_that_go_back_are_in_the_outbox_until_redis_has_them(
+    redis, steps, queue, store, psql, lease
+):
     await steps.submit.run_batch(HUNDRED[:3])
     retried, interrupted, unstarted = await take(steps, lease, 3)
     await steps.settle.run_batch(
@@ -118,7 +120,7 @@ async def test_an_outcome_that_cannot_be_stored_becomes_a_failure_that_can(steps
     assert "could not be stored" in await psql.value("SELECT error_message FROM jobs WHERE state = 'failed'")
 
 
-async def test_an_error_text_with_nul_harms_nobody(steps, psql, lease):
+async def test_an_error_text_with_nul_harms_no_job(steps, psql, lease):
     await steps.submit.run_batch(HUNDRED)
     held = await take(steps, lease, 100)
     batch = [Ending(item, Complete(b"1"), 0.1) for item in held]

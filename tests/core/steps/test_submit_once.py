@@ -80,7 +80,7 @@ def test_anything_else_is_none(key):
 # --- one job a key
 
 
-async def test_a_repeat_hears_of_the_same_job_whoever_is_asked_and_however_it_ended(redis, first, second, queue, psql):
+async def test_a_repeat_gets_the_same_job_from_any_producer_however_it_ended(redis, first, second, queue, psql):
     [job_id] = await first.run_batch([item()])
     assert isinstance(job_id, UUID)
     assert await second.run_batch([item()]) == [job_id]
@@ -343,7 +343,7 @@ async def somebody_waits(psql, many: int = 1) -> bool:
     return waiting >= many
 
 
-async def test_a_key_that_somebody_has_locked_is_refused_in_bounded_time_and_may_be_repeated(first, queue, psql):
+async def test_a_key_that_is_locked_is_refused_in_bounded_time_and_may_be_repeated(first, queue, psql):
     await psql("BEGIN")
     await psql("INSERT INTO idempotency VALUES ($1, $2, '', $3, now())", queue.name, item().key_hash, uuid7())
     [answer] = await first.run_batch([item()])
@@ -370,7 +370,7 @@ async def test_the_outbox_of_batches_before_ride_along(first, psql):
 # --- age
 
 
-async def test_a_key_that_is_too_old_is_free_though_nobody_has_removed_it(redis, first, second, queue, psql):
+async def test_a_key_that_is_too_old_is_free_before_it_is_pruned(redis, first, second, queue, psql):
     [old] = await first.run_batch([item(body=b"one")])
     await psql("UPDATE idempotency SET expires_at = now() - interval '1 s'")
     [new] = await second.run_batch([item(body=b"two")])

@@ -108,7 +108,7 @@ async def test_what_is_not_due_stays(store, psql):
     assert (await store.get_status([due]))[due].delay_ms == 0
 
 
-async def test_a_row_that_somebody_holds_is_skipped_and_the_others_go_on(store, psql):
+async def test_a_row_that_is_locked_is_skipped_and_the_others_go_on(store, psql):
     ids = await insert(store, 500)
     await psql("BEGIN")
     await psql("SELECT * FROM jobs WHERE id = $1 FOR UPDATE", ids[250])
@@ -125,7 +125,7 @@ async def test_a_row_that_somebody_holds_is_skipped_and_the_others_go_on(store, 
     await psql("ROLLBACK")
 
 
-async def test_a_foreign_task_gets_a_row_once(store):
+async def test_an_external_task_gets_a_row_once(store):
     job_id, token = uuid4(), uuid4()
     task = Task("x", b'{"a" : 1}', JobOptions(5), Counters(2, 1, 1), job_id, b'"more":[1]')
     await store.adopt([(job_id, task)], token, queue=Q, owner=OWNER, worker="w")
@@ -284,7 +284,7 @@ async def _waits_for_a_lock(psql) -> bool:
     )
 
 
-async def test_outbox_are_taken_by_one_sweep_at_a_time(store, psql):
+async def test_outbox_entries_are_taken_by_one_relay_at_a_time(store, psql):
     ids = await insert(store, 3)
     assert await store.take_outbox(Q, age_seconds=5, limit=20) == []
     await psql("UPDATE outbox SET at = now() - interval '6 s'")
@@ -360,7 +360,7 @@ async def pages(store, state, job_type, *, limit) -> list[UUID]:
 
 
 @pytest.mark.parametrize("state", ["failed", "cancelled"])
-async def test_what_ended_without_a_result_is_found_without_a_look_at_what_completed(store, psql, state):
+async def test_jobs_that_ended_without_a_result_are_found_without_reading_those_that_completed(store, psql, state):
     await psql(
         "INSERT INTO jobs (id, queue, type, payload, retries, state, failed_at, created_at)"
         " SELECT gen_random_uuid(), $1, 'x', '{}', 0, CASE WHEN n % 100 = 0 THEN $2 ELSE 'completed' END,"
@@ -414,7 +414,7 @@ async def test_batches_in_opposite_order_do_not_deadlock(store):
     assert {look.state for look in (await store.get_status(ids)).values()} == {"pending"}
 
 
-async def test_two_workers_adopt_the_same_foreign_tasks_in_opposite_order(store):
+async def test_two_workers_adopt_the_same_external_tasks_in_opposite_order(store):
     # Copies of 300 tasks went to two workers: each row is made once, and each worker learns which are its own.
     tasks = [(job_id, Task("x", job_id=job_id)) for job_id in (uuid7() for _ in range(300))]
     owners, tokens = [uuid4(), uuid4()], [uuid4(), uuid4()]
@@ -443,7 +443,7 @@ async def test_claims_in_opposite_order_share_the_rows(store):
     assert sum(map(len, got)) == 300, "each by one"
 
 
-async def test_outbox_of_several_sweeps_at_once_are_shared(store, psql):
+async def test_outbox_entries_are_shared_by_several_relays_at_once(store, psql):
     for _ in range(30):
         await insert(store)
     await psql("UPDATE outbox SET at = now() - interval '6 s'")

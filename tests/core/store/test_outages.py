@@ -47,7 +47,7 @@ async def test_the_same_id_twice_is_refused(store):
         await store.insert(uuid7(), Q, [job], [])
 
 
-async def test_a_connection_that_somebody_ends_is_an_outage_and_the_next_one_works(store, psql):
+async def test_a_connection_that_an_operator_ends_is_an_outage_and_the_next_one_works(store, psql):
     await insert(store)
     await psql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'workqueue'"
                " AND pid <> pg_backend_pid()")  # fmt: skip

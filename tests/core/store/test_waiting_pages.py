@@ -149,7 +149,7 @@ async def test_a_few_that_wait_for_ever_are_found_without_a_look_at_those_that_a
     assert await rows_looked_at(store, psql, "x") == 5, "what is listed twice, and the one that runs again"
 
 
-async def test_where_many_wait_again_nobody_looks_behind_them_for_what_waits_for_its_first_run(store, psql):
+async def test_many_jobs_that_wait_again_do_not_slow_the_look_for_jobs_that_wait_for_their_first_run(store, psql):
     await fill(psql, 20_000)
     newest = "SELECT id FROM jobs ORDER BY created_at DESC LIMIT 60"
     await psql(f"UPDATE jobs SET state = 'pending', requeued = true WHERE id IN ({newest})")
