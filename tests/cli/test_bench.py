@@ -24,7 +24,7 @@ async def test_bench_prints_its_figures_and_leaves_nothing_behind(
         "bench", "--jobs", "1000", "--latencies", "10", *more, REDIS_URL=redis_url, DATABASE_URL=postgres_dsn
     )
     assert done.returncode == 0, done.stderr + done.stdout
-    assert done.stderr == "", "nobody watches: no progress"
+    assert done.stderr == "", "standard error is no terminal: no progress"
     figures = {line.split()[0]: line.split()[1] for line in done.stdout.splitlines() if line[:1].isalpha()}
     assert float(figures["submit"].replace(",", "")) > 0
     assert float(figures["drain"].replace(",", "")) > 0

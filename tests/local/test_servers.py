@@ -65,7 +65,7 @@ async def test_a_server_that_a_killed_parent_left_is_ended_and_replaced(tmp_path
 
 
 def _runs(pid: int) -> bool:
-    """Is there such a process, and not only what nobody has reaped yet?"""
+    """Is there such a process, and not only a zombie?"""
     if Path("/proc/self").exists():
         try:
             return Path(f"/proc/{pid}/cmdline").read_bytes() != b""
@@ -125,7 +125,7 @@ def test_a_free_port_is_free():
 
 
 def test_programs_that_were_copied_out_of_a_closed_folder_find_their_libraries(monkeypatch, tmp_path):
-    """As root, below a folder that only root may enter, Postgres runs as somebody else from a copy."""
+    """As root, below a folder that only root may enter, Postgres runs as another user from a copy."""
     monkeypatch.setattr("workqueue.services.local.postgres.ROOT_FOLDER", tmp_path)
     with ThreadPoolExecutor() as several:  # at once
         [copy] = set(several.map(_copy_of, [_programs()] * 4))

@@ -39,7 +39,7 @@ def lease(connection):
 
 
 def nothing() -> None:
-    """For whoever waits and does nothing in between."""
+    """A callback for claims that wait."""
 
 
 # --- claim
@@ -656,7 +656,7 @@ async def test_a_server_that_reads_no_more_costs_a_bounded_time(impatient, bridg
     [listener] = await nursery.start(partial(trio.serve_tcp, serve, 0, host="127.0.0.1"))
     port = listener.socket.getsockname()[1]
     async with open_queue(bridge, f"redis://127.0.0.1:{port}", "q") as queue:
-        for tasks in ([b"small"], [b"x" * 2**20] * 40):  # what the socket takes, and what nobody takes
+        for tasks in ([b"small"], [b"x" * 2**20] * 40):  # what fits into the socket, and what does not
             begun = trio.current_time()
             with pytest.raises(QueueUnavailable):
                 await queue.push(tasks)

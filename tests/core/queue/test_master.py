@@ -29,7 +29,7 @@ def test_a_cluster_names_the_holder_of_the_slot_and_the_nodes_that_may_be_asked(
     master = ClusterMaster((A, B), 8000)
     answer = slots((0, 7999, (b"x", 1), (b"y", 1)), (8000, 16383, (b"z", 1), (b"w", 1)))
     assert master.read(answer, B) == Address("z", 1)
-    assert master.nodes == [B, *(Address(host, 1) for host in "xyzw"), A], "whoever answered is asked first again"
+    assert master.nodes == [B, *(Address(host, 1) for host in "xyzw"), A], "the node that answered is asked first again"
 
 
 def test_a_node_that_does_not_know_its_own_address_means_the_one_where_it_was_asked():

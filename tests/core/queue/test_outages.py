@@ -125,7 +125,7 @@ def test_what_is_refused_says_which_command_and_what_to_do(reply):
         "ERR value is not an integer or out of range",
         "BUSYGROUP Consumer Group name already exists",
         "ERR user_script:1: attempt to compare number with nil script: on @user_script:1.",
-        "ODD what nobody has foreseen",
+        "ODD unforeseen reply",
         "NOSCRIPT No matching script",
         "",
         "ERR " + "x" * 100_000,

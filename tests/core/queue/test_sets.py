@@ -71,7 +71,7 @@ async def test_every_client_goes_to_the_master_and_on_to_the_next_one(redis_set,
         pushing.cancel_scope.cancel()
     if not redis_set.on_sentinels:  # a node that hands over says where its slot is now, and has done nothing
         assert not refused
-        assert pushed <= (await queue.depths()).ready <= pushed + 1, "of the last one nobody heard the answer"
+        assert pushed <= (await queue.depths()).ready <= pushed + 1, "the answer to the last push may be lost"
     await until(partial(renewed, connection, lease))
     connection.close()
     assert await is_of(queue, await redis_set.master(queue.name)), "a script, which the new master did not know"

@@ -5,10 +5,13 @@ from typing import Any
 from uuid import UUID
 
 from tests.support.redis_cli import RedisCli
+from tests.support.rows import Psql
 from tests.support.steps import Steps
 from workqueue.core.options import JobOptions
 from workqueue.core.queue import Queue
 from workqueue.core.steps.lease import ClaimedTask, Lease
+from workqueue.core.steps.outbox import OutboxRelay
+from workqueue.core.store import JobStore
 from workqueue.core.wire import Submission
 
 MAX = 3  #: recoveries of the fixture `recover`
@@ -47,3 +50,9 @@ async def states(psql) -> dict[str, int]:
 
 async def take(steps: Steps, lease: Lease, count: int) -> list[ClaimedTask]:
     return list(await steps.claim.run_once(lease, count))
+
+
+async def relay_now(queue: Queue, store: JobStore, psql: Psql) -> None:
+    """One look of the outbox relay, for which every entry is old enough."""
+    await psql("UPDATE outbox SET at = 'epoch'")
+    await OutboxRelay(queue, store).run_once()

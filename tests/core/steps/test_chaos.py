@@ -108,10 +108,10 @@ class Chaos:
             self.ended.add(item.job_id)
         return verdict
 
-    async def sweep(self, sweep: OutboxRelay) -> None:
+    async def relay(self, relay: OutboxRelay) -> None:
         while True:
             with contextlib.suppress(QueueUnavailable, StoreUnavailable):
-                await sweep.run_once()
+                await relay.run_once()
             await trio.sleep(0.05)
 
 
@@ -120,15 +120,15 @@ def _quick_marks(monkeypatch):
     monkeypatch.setattr("workqueue.core.steps.outbox.OUTBOX_AGE_SECONDS", 0.5)
 
 
-async def play(chaos: Chaos, make, leases, proxies, quiet, sweep: OutboxRelay | None = None) -> None:
+async def play(chaos: Chaos, make, leases, proxies, quiet, relay: OutboxRelay | None = None) -> None:
     """Some seconds of trouble, then peace until everything is `quiet`."""
     async with trio.open_nursery() as world:
         async with trio.open_nursery() as troubled:
             troubled.start_soon(chaos.trouble, *proxies)
             for lease in leases:
                 world.start_soon(chaos.work, make(), lease)
-            if sweep is not None:
-                world.start_soon(chaos.sweep, sweep)
+            if relay is not None:
+                world.start_soon(chaos.relay, relay)
             async with trio.open_nursery() as producing:
                 producing.cancel_scope.deadline = trio.current_time() + SECONDS
                 producing.start_soon(chaos.produce, make())

@@ -27,7 +27,7 @@ async def test_what_was_submitted_is_claimed_in_order_and_processing(steps, queu
 
 
 async def test_a_batch_is_in_the_order_of_the_list_whatever_its_ids_are(redis, steps, queue, lease):
-    # Own jobs, foreign ones with ids that sort otherwise, and some without: first in, first out all the same.
+    # Own jobs, external tasks with ids that sort otherwise, and some without: first in, first out all the same.
     ids = await steps.submit.run_batch(FIVE)
     lines = await redis.list(queue.name)
     await redis("DEL", queue.name)
@@ -80,7 +80,7 @@ async def test_a_claim_whose_answer_was_cut_is_repeated_and_loses_nothing(
 
 async def test_the_audit_gives_back_what_a_lost_answer_left_in_the_flight(steps, queue, lease):
     await queue.push([b'{"type":"x"}'] * 3)
-    await queue.claim(lease.id, start=1, count=2)  # nobody remembers
+    await queue.claim(lease.id, start=1, count=2)  # its answer is lost
     lease.next_number = 3
     [held] = await steps.claim.run_once(lease, 1)
     assert await steps.claim.audit(lease) == 2
@@ -98,7 +98,7 @@ async def test_the_audit_leaves_alone_what_is_held(steps, lease):
 async def test_a_task_that_was_taken_from_us_before_it_had_an_id_gets_no_row_from_us(
     steps, queue, store, psql, lease, monkeypatch
 ):
-    # We stood still between claim and naming; the task is in the list again, and whoever takes it names it.
+    # We stood still between claim and naming; the task is in the list again, and the next claim gives it an id.
     monkeypatch.setattr("workqueue.core.steps.claim.SPARE_IDS_MAX", 0)
     real = queue.assign_ids
 
@@ -163,7 +163,7 @@ async def test_external_tasks_cost_a_few_trips_more_however_many_they_are(steps,
     await queue.push([b'{"type":"x"}'] * 500)
     before = trips.count
     assert len(await steps.claim.run_once(lease, 500)) == 500
-    assert trips.count - before == 3, "claim, name, adopt: nobody can have made their rows"
+    assert trips.count - before == 3, "claim, assign ids, adopt: no other worker can have made their rows"
     await queue.push([b'{"type":"x","job_id":"%b"}' % str(uuid4()).encode() for _ in range(500)])
     before = trips.count
     assert len(await steps.claim.run_once(lease, 500)) == 500
@@ -181,7 +181,7 @@ async def test_redis_only_an_id_twice_in_one_worker_is_a_duplicate(queue, lease)
 
 
 async def test_a_claim_after_a_cancelled_one_takes_nothing_away_from_it(far_steps, steps, redis_proxy, queue, lease):
-    # Ten tasks went into the flight and nobody heard of it; then the worker has room for three. Under the same
+    # Ten tasks went into the flight and the answer is lost; then the worker has room for three. Under the same
     # numbers, the three would take the places of others in the flight.
     tasks = [b'{"type":"x","payload":{"n":%d}}' % number for number in range(20)]
     await far_steps.claim.run_once(

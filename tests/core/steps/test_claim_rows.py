@@ -154,7 +154,7 @@ async def test_the_audit_gives_back_rows_of_a_claim_that_arrived_too_late(steps,
 async def test_a_row_that_an_unanswered_claim_left_locked_is_not_taken_for_a_duplicate(
     steps, queue, store, psql, lease
 ):
-    # The first send got the row, its answer was lost; now somebody in psql holds the row and the repeat skips it.
+    # The first send got the row, its answer was lost; now a psql session holds the row and the repeat skips it.
     [job_id] = await steps.submit.run_batch(FIVE[:1])
     real = store.claim
     sends: list[UUID] = []
@@ -271,7 +271,7 @@ async def _heal_when(proxy, psql, rows: int) -> None:
 async def test_a_worker_whose_host_has_an_odd_name_claims_all_the_same(queue, store, lease):
     claim = make_claim(queue, store, Piggyback(), "h\udcfc\0st.7")
     await make_submit(queue, store, Piggyback()).run_batch([Submission("x", b"{}")])
-    await queue.push([b'{"type":"foreign"}'])
+    await queue.push([b'{"type":"external"}'])
     held = await claim.run_once(lease, 10)
     assert len(held) == 2
     assert {(await store.get(item.job_id)).worker for item in held} == {"h?\N{REPLACEMENT CHARACTER}st.7"}

@@ -51,7 +51,7 @@ async def test_keys_are_where_the_first_release_looks_for_them(queue):
 
 
 async def test_fields_of_a_later_release_survive_everything(redis, queue, store, psql, registered_lease):
-    """A retry, a death, a loss of the flight, a sweep: what we do not know comes along each time."""
+    """A retry, a death, a loss of the flight, the relay: what we do not know comes along each time."""
     steps = Steps(queue, store)
 
     fields = b'"deadline":"2030-01-01","trace":{"id":[1,2.50]}'

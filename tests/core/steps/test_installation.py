@@ -22,7 +22,7 @@ async def test_the_first_process_with_rows_records_its_database_and_one_without_
     assert "DATABASE_URL is not set: set it" in refused.refusal
     assert queue.name in refused.refusal
     assert queue.keys.rows in refused.refusal
-    assert (await look(queue, store)).may_work, "and so may whoever has it, for ever"
+    assert (await look(queue, store)).may_work, "and so may each process that has it, for ever"
 
 
 async def test_a_process_with_another_database_is_refused_and_both_ids_are_named(

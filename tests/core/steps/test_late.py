@@ -1,4 +1,4 @@
-"""Statements that arrive long after their sender gave up, rows that somebody holds, runs that end side by side.
+"""Statements that arrive long after their sender gave up, rows that are locked, runs that end side by side.
 
 Found by comparing the steps with the protocol's model (tests/protocol_model), where chance plays the same.
 """
@@ -44,7 +44,7 @@ class Late:
 
 async def test_a_claim_that_arrives_when_its_job_waits_for_a_retry_is_not_forgotten(steps, queue, store, psql, lease):
     # Its repeat was answered, the job ran and failed; now the first send takes the row. Had its claim been reckoned
-    # settled, a statement that is late as well would delete it, and the row would be processing for ever, under nobody.
+    # settled, a statement that is late as well would delete it, and the row would be processing for ever.
     [job_id] = await submitted(steps, 1)
     steps.claim._claims._store = late = Late(store, "claim")
     [held] = await steps.claim.run_once(lease, 1)
@@ -118,7 +118,7 @@ async def test_a_job_that_is_given_back_after_the_relay_took_its_earlier_outbox_
 
 
 async def test_the_relay_keeps_an_outbox_entry_whose_row_is_locked(redis, steps, queue, store, psql):
-    # It pushes the job all the same. But it cannot write down when: lost a moment later, nobody would know.
+    # It pushes the job all the same. But it cannot write down when: lost a moment later, the loss would not be seen.
     ids = await submitted(steps, 2)
     await redis("DEL", queue.name)
     await psql("UPDATE jobs SET updated_at = now() - interval '1 hour'")

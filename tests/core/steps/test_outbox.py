@@ -28,9 +28,9 @@ async def test_jobs_of_the_outbox_are_pushed_with_their_counters_and_early_ones_
     await psql("UPDATE jobs SET attempts = 2, run_at = now() + interval '1 h' WHERE id = $1", ids[0])
     await psql("UPDATE jobs SET state = 'cancelled' WHERE id = $1", ids[1])
     await lose_pushes(redis, queue, psql)
-    sweep = OutboxRelay(queue, store)
-    assert not await sweep.run_once()
-    assert not await sweep.run_once()
+    relay = OutboxRelay(queue, store)
+    assert not await relay.run_once()
+    assert not await relay.run_once()
     [early] = await redis("ZRANGE", queue.keys.scheduled, 0, -1)
     assert (decode_task(early).job_id, decode_task(early).counters.attempts) == (ids[0], 2)
     [due] = await redis.list(queue.name)
@@ -50,9 +50,9 @@ async def test_a_full_take_says_that_there_may_be_more(redis, steps, queue, stor
     for _ in range(BATCHES_MAX + 1):
         await store.insert(uuid7(), queue.name, [NewJob(uuid7(), "x", "{}", DEFAULTS)], [])
     await lose_pushes(redis, queue, psql)
-    sweep = OutboxRelay(queue, store)
-    assert await sweep.run_once()
-    assert not await sweep.run_once()
+    relay = OutboxRelay(queue, store)
+    assert await relay.run_once()
+    assert not await relay.run_once()
     assert len(await tasks_in_redis(queue)) == BATCHES_MAX + 1
     assert await psql("SELECT * FROM outbox") == []
 
@@ -76,7 +76,7 @@ async def test_a_batch_of_large_jobs_is_pushed_in_pieces(redis, queue, store, ps
 
 
 async def test_a_row_that_makes_no_task_holds_up_no_other(redis, steps, queue, store, psql, lease):
-    """Somebody wrote into the table by hand: its task is buried at the claim, and its neighbours run."""
+    """An operator wrote into the table by hand: its task is buried at the claim, and its neighbours run."""
     ids = await steps.submit.run_batch(JOBS)
     await psql("UPDATE jobs SET payload = 'no JSON' WHERE id = $1", ids[1])
     await lose_pushes(redis, queue, psql)
@@ -96,27 +96,27 @@ async def test_a_relay_that_is_cut_off_leaves_its_outbox_entry_to_the_next(
     proxy = postgres_proxy if server == "postgres" else redis_proxy
     proxy.swallow_replies()
     async with trio.open_nursery() as worker:
-        worker.start_soon(_sweep_in_vain, OutboxRelay(far_queue, far_store))
+        worker.start_soon(_relay_in_vain, OutboxRelay(far_queue, far_store))
         await proxy.replies_swallowed.wait()
         proxy.heal()
     await check_rows(queue, psql)
 
-    async def swept() -> bool:
+    async def relayed() -> bool:
         await OutboxRelay(queue, store).run_once()
         return not await psql("SELECT * FROM outbox")
 
-    await until(swept)
+    await until(relayed)
     assert await tasks_in_redis(queue) == set(ids)
     await check_rows(queue, psql)
 
 
-async def _sweep_in_vain(sweep: OutboxRelay) -> None:
+async def _relay_in_vain(relay: OutboxRelay) -> None:
     with pytest.raises((QueueUnavailable, StoreUnavailable)):
-        await sweep.run_once()
+        await relay.run_once()
 
 
 async def test_an_outbox_entry_stays_when_redis_took_too_long(redis, steps, queue, store, psql, monkeypatch):
-    # What answered so late may be a Redis that was replaced meanwhile: the next sweep pushes again.
+    # What answered so late may be a Redis that was replaced meanwhile: the next relay pushes again.
     await steps.submit.run_batch(JOBS)
     await lose_pushes(redis, queue, psql)
     monkeypatch.setattr("workqueue.core.steps.outbox.ANSWER_SECONDS", -1)

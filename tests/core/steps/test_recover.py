@@ -6,7 +6,7 @@ from uuid import UUID
 import pytest
 import trio
 
-from tests.core.steps.support import MAX, fence, ids_of, ready, submitted
+from tests.core.steps.support import MAX, fence, ids_of, ready, relay_now, submitted
 from tests.support.invariants import check_rows
 from tests.support.mortal import Killed, mortal
 from tests.support.proxy import Proxy
@@ -16,10 +16,8 @@ from workqueue.core.job import RunOutcome
 from workqueue.core.outcome import Complete, GiveBack, Retry
 from workqueue.core.queue import Queue
 from workqueue.core.steps.lease import ClaimedTask, Lease
-from workqueue.core.steps.outbox import OutboxRelay
 from workqueue.core.steps.recover import Recover
 from workqueue.core.steps.settle import Ending
-from workqueue.core.store import JobStore
 
 
 async def test_a_dead_workers_jobs_go_back_in_order_to_the_head(redis, parts, recover, queue, lease, other):
@@ -28,7 +26,7 @@ async def test_a_dead_workers_jobs_go_back_in_order_to_the_head(redis, parts, re
     await fence(queue, lease)
     await recover.run_once(lease.id)
     again = await parts.claim.run_once(other, 50)
-    assert ids_of(again) == ids, "first in, first out, as if nobody had taken them"
+    assert ids_of(again) == ids, "first in, first out, as if they had never been claimed"
     assert [held.counters.recoveries for held in again] == [1] * 30 + [0] * 20
     assert [held.counters.attempts for held in again] == [0] * 50
     assert recover.counts.jobs == 30
@@ -133,7 +131,7 @@ async def test_malformed_tasks_of_a_flight_go_back_as_they_are(redis, parts, rec
 async def test_a_lease_that_cannot_be_recovered_is_named_once_and_holds_up_no_other(
     redis, parts, recover, queue, rows, psql_if_rows, lease, other, caplog
 ):
-    """Its flight is of another type. A recovery that waited for somebody to mend that would be the last one of all."""
+    """Its flight is of another type. A recovery that waited for the operator would be the last one of all."""
     ids = await submitted(parts, 3)
     assert len(await parts.claim.run_once(lease, 3)) == 3
     flight = queue.keys.flight(lease.id)
@@ -155,7 +153,7 @@ async def test_a_lease_that_cannot_be_recovered_is_named_once_and_holds_up_no_ot
 
 
 @pytest.mark.parametrize("after", [False, True])
-async def test_the_recoverer_may_die_after_each_step(redis, rows, bridge, queue, registered_lease, after):
+async def test_the_recoverer_may_die_after_each_step(redis, rows, psql_if_rows, bridge, queue, registered_lease, after):
     parts = Steps(queue, rows)
     for crossings in range(12):
         ids = await submitted(parts, 3)
@@ -170,8 +168,8 @@ async def test_the_recoverer_may_die_after_each_step(redis, rows, bridge, queue,
         except Killed:
             died = True
         await make_recover(queue, rows, max_recoveries=MAX).run_once(lease.id)
-        if rows is not None:  # what was in no flight waits for the sweep where its recoverer died before the push
-            await swept(queue, rows)
+        if rows is not None:  # what was in no flight waits for the relay where its recoverer died before the push
+            await relay_now(queue, rows, psql_if_rows)
         held = await parts.claim.run_once(other, 10)
         assert sorted(ids_of(held)) == ids, f"killed at crossing {crossings}"
         assert {item.counters.recoveries for item in held} == {1}
@@ -180,11 +178,6 @@ async def test_the_recoverer_may_die_after_each_step(redis, rows, bridge, queue,
         if not died:
             return
     raise AssertionError("a recovery takes fewer trips than this")
-
-
-async def swept(queue: Queue, store: JobStore) -> None:
-    await store._pool.fetch("UPDATE {schema}.outbox SET at = 'epoch'")
-    await OutboxRelay(queue, store).run_once()
 
 
 async def test_two_recoverers_at_once_give_each_job_back_once(rows, queue, registered_lease):
@@ -216,7 +209,7 @@ async def test_a_reply_that_is_lost_costs_nothing(
             recovering.start_soon(make_recover(far_queue, far_store, max_recoveries=MAX).run_once, lease.id)
             await proxy.replies_swallowed.wait()
             proxy.heal()
-        await swept(queue, far_store)
+        await relay_now(queue, far_store, psql)
         held = await steps.claim.run_once(other, 10)
         assert sorted(ids_of(held)) == ids
         assert {item.counters.recoveries for item in held} == {1}

@@ -56,7 +56,7 @@ async def test_a_job_that_is_in_no_flight_is_pushed_once(redis, store, steps, qu
 async def test_a_push_without_an_answer_is_not_repeated_and_the_outbox_entry_stays(
     redis, far_queue, redis_proxy: Proxy, store, steps, queue, lease, other, psql, monkeypatch
 ):
-    """It has arrived, perhaps: each further send would leave a copy. The sweep does it, once."""
+    """It has arrived, perhaps: each further send would leave a duplicate. The relay does it, once."""
     ids = await submitted(steps, 3)
     await steps.claim.run_once(lease, 3)
     await steps.piggyback.clear(store)
@@ -83,7 +83,7 @@ async def test_a_push_without_an_answer_is_not_repeated_and_the_outbox_entry_sta
 async def test_the_outbox_entry_of_a_recovery_stays_when_redis_took_too_long(
     redis, store, steps, queue, lease, psql, monkeypatch
 ):
-    """It may have been replaced meanwhile by one that remembers less: the sweep pushes again."""
+    """It may have been replaced meanwhile by one that remembers less: the relay pushes again."""
     ids = await submitted(steps, 3)
     await steps.claim.run_once(lease, 3)
     await steps.piggyback.clear(store)

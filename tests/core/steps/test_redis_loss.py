@@ -27,7 +27,7 @@ from workqueue.services.local.valkey import run_valkey
 
 @pytest.fixture
 async def server(tmp_path):
-    """A Redis that may be flushed: nobody else uses it."""
+    """A Redis that may be flushed: this test alone uses it."""
     async with run_valkey(tmp_path, durable=False) as server:
         yield server
 
@@ -60,7 +60,7 @@ async def accepted(queue: Queue, store: JobStore, count: int) -> list[UUID]:
     return ids
 
 
-async def sweep(queue: Queue, store: JobStore) -> None:
+async def relay(queue: Queue, store: JobStore) -> None:
     while await OutboxRelay(queue, store).run_once():
         pass
 
@@ -99,7 +99,7 @@ async def test_a_loss_before_the_first_look_is_made_good_by_it(redis, loss, own_
     await redis("FLUSHALL")
     assert await psql("SELECT * FROM outbox") == []
     await loss.run_once()
-    await sweep(own_queue, store)
+    await relay(own_queue, store)
     assert sorted(await ready(redis, own_queue)) == ids
     assert loss.counts.noticed == 0, "it may as well have been none"
 
@@ -111,7 +111,7 @@ async def test_what_was_pending_comes_back_after_a_flush(redis, loss, own_queue,
     await redis("FLUSHALL")
     await loss.run_once()
     assert loss.counts.jobs == 1200
-    await sweep(own_queue, store)  # at once: these checkpoints are old enough from the start
+    await relay(own_queue, store)  # at once: these checkpoints are old enough from the start
     assert sorted(await ready(redis, own_queue)) == ids
     assert await psql("SELECT * FROM outbox") == []
     await loss.run_once()
@@ -128,7 +128,7 @@ async def test_what_is_finished_is_not_started_again(redis, loss, own_queue, sto
     await steps.settle.run_batch([Ending(item, Complete(b"1"), 0.1) for item in held])
     await redis("FLUSHALL")
     await loss.run_once()
-    await sweep(own_queue, store)
+    await relay(own_queue, store)
     assert sorted(await ready(redis, own_queue)) == ids[4:]
 
 
@@ -141,7 +141,7 @@ async def test_rows_of_another_queue_are_left_to_its_own_workers(redis, loss, ow
     await redis("FLUSHALL")
     await loss.run_once()
     assert loss.counts.jobs == 3
-    await sweep(own_queue, store)
+    await relay(own_queue, store)
     assert sorted(await ready(redis, own_queue)) == ids
     assert [row["batch"] for row in await psql("SELECT batch FROM outbox")] == [theirs]
 
@@ -154,7 +154,7 @@ async def test_an_empty_replacement_is_noticed(bridge, loss, own_queue, store, p
         open_queue(bridge, other.url, queue_name) as replacement,
     ):
         await RedisLoss(replacement, store).run_once()
-        await sweep(replacement, store)
+        await relay(replacement, store)
         async with open_redis_cli(other.url) as redis:
             assert sorted(await ready(redis, replacement)) == ids
 
@@ -181,7 +181,7 @@ async def test_a_redis_that_was_set_back_is_noticed(redis, loss, own_queue, stor
     await redis("SET", own_queue.keys.checkpoint, before)
     await redis("DEL", own_queue.keys.ready)
     await loss.run_once()
-    await sweep(own_queue, store)
+    await relay(own_queue, store)
     assert sorted(await ready(redis, own_queue)) == ids
 
 
@@ -239,12 +239,12 @@ async def test_a_checkpoint_that_arrives_after_a_second_flush_does_not_hide_it(
     own_queue.set_checkpoint = hanging
     with pytest.raises(QueueUnavailable):
         await loss.run_once()
-    await sweep(own_queue, store)
+    await relay(own_queue, store)
     await redis("FLUSHALL")
     await set_checkpoint(*late[0])
     await later(psql)
     await loss.run_once()
-    await sweep(own_queue, store)
+    await relay(own_queue, store)
     assert sorted(await ready(redis, own_queue)) == ids
 
 
@@ -259,23 +259,23 @@ async def test_of_several_workers_one_fills_the_outbox(redis, own_queue, store, 
 
 
 async def test_what_an_external_program_took_is_pushed_again_once_by_a_loss(redis, loss, own_queue, store, psql):
-    """It reports nothing, so nobody can tell. Its rows stay pending until a person acts; no scan pushes them."""
+    """It reports nothing: the loss cannot be seen. Its rows stay pending until a person acts; no scan pushes them."""
     await begun(loss, own_queue, store, psql)
     ids = await accepted(own_queue, store, 100)
     for _ in range(100):
         await redis("RPOP", own_queue.keys.ready)
     for _ in range(3):
         await loss.run_once()
-    await sweep(own_queue, store)
+    await relay(own_queue, store)
     assert await ready(redis, own_queue) == []
     await redis("FLUSHALL")
     await loss.run_once()
-    await sweep(own_queue, store)
+    await relay(own_queue, store)
     assert sorted(await ready(redis, own_queue)) == ids
 
 
 async def test_a_loss_just_after_the_relay_pushed_finds_what_it_pushed(redis, loss, own_queue, store, psql):
-    """The row is old; only the sweep's touch says that its task came into Redis a moment ago."""
+    """The row is old; only the touch of the relay says that its task came into Redis a moment ago."""
     await begun(loss, own_queue, store, psql)
     [job_id] = await accepted(own_queue, store, 1)
     await redis("DEL", own_queue.keys.ready)
@@ -283,15 +283,15 @@ async def test_a_loss_just_after_the_relay_pushed_finds_what_it_pushed(redis, lo
     checkpoint = "INSERT INTO outbox (batch, queue, ids, at) VALUES ($1, $2, $3, 'epoch')"
     await psql(checkpoint, job_id, own_queue.name, [job_id])
     await loss.run_once()
-    await sweep(own_queue, store)
+    await relay(own_queue, store)
     await redis("DEL", own_queue.keys.ready)  # the file is cut just behind the checkpoint
     await psql("UPDATE redis_checkpoints SET server_run_id = 'another'")
     await loss.run_once()
-    await sweep(own_queue, store)
+    await relay(own_queue, store)
     assert await ready(redis, own_queue) == [job_id]
 
 
-@pytest.mark.parametrize("moment", ["between two ticks", "just after a sweep"])
+@pytest.mark.parametrize("moment", ["between two ticks", "just after a relay"])
 async def test_everything_comes_back_after_a_restart_with_a_file_that_was_cut(
     bridge, store, psql, tmp_path, queue_name, moment
 ):
@@ -311,14 +311,14 @@ async def test_everything_comes_back_after_a_restart_with_a_file_that_was_cut(
             await store.insert(uuid7(), queue_name, [NewJob(job_id, "x", "{}", DEFAULTS) for job_id in lost], [])
             await psql("UPDATE jobs SET updated_at = now() - interval '1 hour' WHERE id = ANY ($1)", lost)
             await psql("UPDATE outbox SET at = 'epoch'")
-            await sweep(queue, store)
+            await relay(queue, store)
         assert await tasks_in_redis(queue) == {*kept, *lost}
     with file.open("r+b") as aof:
         aof.truncate(size + 7)
     async with run_valkey(folder, sync="always") as server, open_queue(bridge, server.url, queue_name) as queue:
         assert await tasks_in_redis(queue) == {*kept}, "the cut took the others"
         await RedisLoss(queue, store).run_once()
-        await sweep(queue, store)
+        await relay(queue, store)
         assert await tasks_in_redis(queue) == {*kept, *lost}
 
 
@@ -372,13 +372,13 @@ async def test_without_a_run_id_a_flush_and_a_checkpoint_that_was_set_back_are_n
     await redis("FLUSHALL")  # users stay
     await loss.run_once()
     assert loss.counts.jobs == 10
-    await sweep(own_queue, store)
+    await relay(own_queue, store)
     await later(psql)
     await redis("DEL", own_queue.keys.ready)
     await redis("SET", own_queue.keys.checkpoint, old)
     await loss.run_once()
     assert loss.counts.jobs == 20
-    await sweep(own_queue, store)
+    await relay(own_queue, store)
     assert sorted(await ready(redis, own_queue)) == ids
 
 

@@ -26,7 +26,7 @@ async def test_a_retry_that_comes_back_at_once_is_no_duplicate(steps, queue, lea
 
 
 async def test_a_task_that_comes_back_before_the_answer_of_its_retry_is_no_duplicate(steps, queue, store, psql, lease):
-    # The row waits again, and a sweep has pushed its task, while we still wait to hear that our retry was written.
+    # The row waits again, and the relay has pushed its task, while we still wait to hear that our retry was written.
     # Taken for a copy of what we hold, it would be acked, and the job would lie in no list.
     await steps.submit.run_batch(HUNDRED[:1])
     [held] = await take(steps, lease, 1)

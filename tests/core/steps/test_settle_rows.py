@@ -131,7 +131,7 @@ async def test_an_error_text_with_nul_harms_no_job(steps, psql, lease):
 
 
 async def test_an_outcome_that_comes_too_late_is_refused(steps, queue, store, psql, lease):
-    # Somebody took the job from us, and it runs elsewhere.
+    # The job was taken from us, and it runs elsewhere.
     await steps.submit.run_batch(HUNDRED[:2])
     held = await take(steps, lease, 2)
     await psql("UPDATE jobs SET token = gen_random_uuid()")

@@ -120,7 +120,7 @@ async def test_postgres_dies_between_the_push_and_its_refusal(far_steps, redis_p
         await redis_proxy.requests_swallowed.wait()
         postgres_proxy.go_away()
     assert isinstance(answers[0], EnqueueFailed)
-    await check_rows(queue, psql)  # nobody knows: the outbox entry decides
+    await check_rows(queue, psql)  # without an answer the outbox entry decides
 
 
 @pytest.mark.parametrize(("busy", "state"), [(1, "cancelled"), (2, "pending")])

@@ -180,7 +180,7 @@ async def test_the_answer_of_the_insert_is_lost_and_the_repeat_finds_its_job(
     assert isinstance(answers[0], PersistFailed)
     [job_id] = await second.run_batch([item(payload=b'{"n":1}')])
     assert await psql.value("SELECT id FROM jobs WHERE payload <> '{}'") == job_id
-    assert len(await ids_in_list(redis, queue)) == 1, "only the warm one: the mark has still to be swept"
+    assert len(await ids_in_list(redis, queue)) == 1, "only the warm one: the outbox entry has still to be relayed"
     await psql("UPDATE outbox SET at = now() - interval '6 s'")
     await OutboxRelay(queue, second._store).run_once()
     assert job_id in await ids_in_list(redis, queue)

@@ -48,7 +48,7 @@ async def test_a_claim_takes_exactly_the_states_of_the_table(store, psql, state)
 @pytest.mark.parametrize("state", JobState)
 @pytest.mark.parametrize("end", [JobState.COMPLETED, JobState.FAILED, JobState.CANCELLED])
 async def test_a_job_ends_only_out_of_the_states_of_the_table_in_which_a_worker_has_it(store, psql, state, end):
-    # Every other way into an end is a person's or the sweep's, and has a statement of its own.
+    # Every other way into an end is a person's or the relay's, and has a statement of its own.
     [job_id], token = await insert(store), uuid4()
     await psql("UPDATE jobs SET state = $2, token = $3 WHERE id = $1", job_id, state, token)
     done = await finish(store, [Finish(job_id, token, end, RunOutcome.FAILED, 1.0, None, "E")])
@@ -259,7 +259,7 @@ async def test_a_row_that_is_joined_while_a_refused_submit_waits_for_it_keeps_it
     await store.insert(batch, Q, [NewJob(job_id, "x", "{}", DEFAULTS) for job_id in ids], [])
     await psql("BEGIN")
     await psql("UPDATE jobs SET joined = true WHERE id = $1", ids[0])
-    await psql("UPDATE jobs SET updated_at = now() WHERE id = $1", ids[1])  # a sweep came by
+    await psql("UPDATE jobs SET updated_at = now() WHERE id = $1", ids[1])  # the relay came by
     refused: set[UUID] = set()
 
     async def refuse() -> None:
@@ -415,7 +415,7 @@ async def test_batches_in_opposite_order_do_not_deadlock(store):
 
 
 async def test_two_workers_adopt_the_same_external_tasks_in_opposite_order(store):
-    # Copies of 300 tasks went to two workers: each row is made once, and each worker learns which are its own.
+    # Duplicates of 300 tasks went to two workers: each row is made once, and each worker learns which are its own.
     tasks = [(job_id, Task("x", job_id=job_id)) for job_id in (uuid7() for _ in range(300))]
     owners, tokens = [uuid4(), uuid4()], [uuid4(), uuid4()]
     async with trio.open_nursery() as both:
@@ -449,15 +449,15 @@ async def test_outbox_entries_are_shared_by_several_relays_at_once(store, psql):
     await psql("UPDATE outbox SET at = now() - interval '6 s'")
     taken: list[UUID] = []
 
-    async def sweep() -> None:
+    async def relay() -> None:
         taken.extend(batch for batch, _, _ in await store.take_outbox(Q, age_seconds=5, limit=20))
 
     async with trio.open_nursery() as workers:
         for _ in range(4):
-            workers.start_soon(sweep)
+            workers.start_soon(relay)
     assert len(taken) == len(set(taken))
     assert len(taken) <= 30
-    await sweep()
+    await relay()
     assert len(set(taken)) == len(taken) == 30
 
 

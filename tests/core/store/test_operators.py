@@ -191,9 +191,9 @@ async def test_a_view_in_the_place_of_our_table_is_one_sentence(store, psql):
         ("ALTER TABLE jobs RENAME COLUMN worker TO gone", "ALTER TABLE jobs RENAME COLUMN gone TO worker", "worker"),
         ("ALTER TABLE outbox ADD COLUMN tenant int NOT NULL", "ALTER TABLE outbox DROP COLUMN tenant", "tenant"),
         (
-            "CREATE FUNCTION {schema}.no() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN RAISE 'somebody says no'; END$$",
+            "CREATE FUNCTION {schema}.no() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN RAISE 'trigger says no'; END$$",
             "DROP FUNCTION {schema}.no() CASCADE",
-            "somebody says no .SQLSTATE P0001.",
+            "trigger says no .SQLSTATE P0001.",
         ),
     ],
 )

@@ -172,8 +172,8 @@ async def test_a_deadlock_asks_to_be_repeated():
         asyncpg.DatatypeMismatchError('column "id" is of type text but expression is of type uuid'),
         asyncpg.NotNullViolationError('null value in column "tenant" violates not-null constraint'),
         asyncpg.ForeignKeyViolationError('insert violates foreign key constraint "somebodys"'),
-        asyncpg.RaiseError("a trigger of somebody's says no"),
-        asyncpg.ExternalRoutineError("what nobody foresaw"),
+        asyncpg.RaiseError("a trigger of the operator says no"),
+        asyncpg.ExternalRoutineError("unforeseen"),
         asyncpg.InvalidSQLStatementNameError('prepared statement "__asyncpg_stmt_1__" does not exist'),
         asyncpg.PostgresError("of a class that asyncpg does not know"),
         ConnectionRefusedError(111, "refused"),
@@ -195,7 +195,7 @@ def test_a_bug_of_ours_is_none():
 
 async def test_nothing_of_a_statement_without_an_answer_is_left_locked(bridge, store, psql, postgres, postgres_dsn,
                                                                        database_schema, nursery):  # fmt: skip
-    # A worker whose network goes away in the middle: whoever comes next must not wait for it.
+    # A worker whose network goes away in the middle: the next one must not wait for it.
     proxy = Proxy(postgres.port)
     await nursery.start(proxy.run)
     job_id, token = await insert(store), uuid4()

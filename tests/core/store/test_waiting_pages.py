@@ -132,7 +132,7 @@ async def test_what_was_seen_once_is_not_looked_at_again(store, psql, job_type):
 
 
 async def test_a_few_that_wait_for_ever_are_found_without_a_look_at_those_that_are_newer(store, psql):
-    # Somebody has taken their tasks out of Redis: their rows stay as they are until a person acts.
+    # An operator has taken their tasks out of Redis: their rows stay as they are until a person acts.
     await fill(psql, 3000)
     await psql("UPDATE jobs SET state = 'pending' WHERE id IN (SELECT id FROM jobs ORDER BY created_at LIMIT 3)")
     await psql("ANALYZE jobs")
