@@ -1,41 +1,11 @@
 """The verdict itself: what a sound history looks like, and that each kind of unsoundness is seen."""
 
-from typing import Any
-
-import msgspec
 import pytest
 
-from workqueue.services.chaos.history import History, Life, Stop, Trouble
-from workqueue.services.chaos.ledger import read_ledger
+from tests.chaos.support import PID, evidence, ran, row
+from workqueue.services.chaos.history import Life, Stop, Trouble
 from workqueue.services.chaos.load import FOREIGN_FIRST, Told
-from workqueue.services.chaos.verdict import Evidence, Kind, Row, judge
-
-TERM = 3.0
-PID = 7
-
-
-def evidence(lines: str = "", *, rows: list[Row] | None = None, answer: str = "accepted", **more: object) -> Evidence:
-    """Job 1, enqueued at 100 and run by worker 1."""
-    history = History(lives=[Life(0.0, 1000.0, "worker 1", PID, 900.0)], stops=[], troubles=[], losses=[])
-    kept = None if rows is None else {row.n: [row] for row in rows}
-    told = {1: Told(answer, "producer 1", 100.0, 100.1)}
-    found = Evidence(told, {}, read_ledger(lines.splitlines()), history, TERM, kept)
-    return msgspec.structs.replace(found, **more)
-
-
-def ran(*runs: tuple[int, float, str]) -> str:
-    """Lines of (number, begin, end|fail|cut|nothing); each run takes 0.1 s."""
-    lines = []
-    for number, begun, how in runs:
-        lines.append(f"start {begun} {PID} 1 {number}")
-        if how:
-            lines.append(f"{how} {begun + 0.1} {PID} 1 {number}")
-    return "\n".join(lines)
-
-
-def row(state: str = "completed", **counters: Any) -> Row:
-    usual: dict[str, Any] = {"attempts": 0, "recoveries": 0, "interruptions": 0, "retries": 3}
-    return Row(n=1, id="a", state=state, **usual | counters)
+from workqueue.services.chaos.verdict import Evidence, Kind, judge
 
 
 def kinds(found: Evidence) -> list[Kind]:

@@ -18,7 +18,7 @@ from tests.support.redis_cli import RedisCli, open_redis_cli
 from tests.support.wait import until
 from workqueue.core.errors import InvalidTask, KeyOfAnotherType, LeaseLost, QueueUnavailable
 from workqueue.core.queue import Keys, LeaseConnection, open_queue, scripts
-from workqueue.core.queue.client import DEAD_LETTERS_MAX, PROMOTE_MAX
+from workqueue.core.queue.client import DEAD_LETTERS_MAX, PROMOTE_MAX, PUSH_BYTES_MAX, _parts
 from workqueue.core.steps.dead_letters import dead_letter
 from workqueue.core.wire import decode_task
 from workqueue.services.local.valkey import run_valkey
@@ -394,25 +394,6 @@ async def test_a_task_gets_an_id_only_while_it_is_in_our_flight(queue, lease):
 # --- leases
 
 
-async def test_a_lease_lives_until_it_ends_and_is_retired_only_when_empty(redis, queue, connection, lease):
-    assert connection.renew(lease, b'{"name":"w"}')
-    workers = await queue.workers()
-    assert list(workers) == [lease]
-    assert workers[lease][0] == b'{"name":"w"}'
-    assert workers[lease][1] < 5
-    await queue.push([b"1"])
-    await queue.claim(lease, start=1, count=1)
-    assert not await queue.retire(lease), "it lives"
-    await queue.end(lease)
-    assert not connection.renew(lease, b"{}")
-    assert await queue.workers() == {}
-    assert not await queue.retire(lease), "it holds a task"
-    await queue.ack(lease, [1])
-    assert await queue.retire(lease)
-    assert await queue.retire(lease)
-    assert await redis("KEYS", f"{{{queue.name}}}*") == []
-
-
 async def test_a_lease_is_fenced_only_at_the_score_that_was_seen(redis, queue, connection, lease):
     score = await redis("ZSCORE", queue.keys.leases, str(lease))
     await trio.sleep(0.005)
@@ -421,14 +402,6 @@ async def test_a_lease_is_fenced_only_at_the_score_that_was_seen(redis, queue, c
     score = await redis("ZSCORE", queue.keys.leases, str(lease))
     assert await queue._script(scripts.FENCE, [queue.keys.leases], [str(lease), score]) == 1
     assert not connection.renew(lease, b"{}")
-
-
-async def test_scripts_that_a_server_has_forgotten_are_sent_again(redis, queue, lease, connection):
-    await queue.push([b"1"])
-    await redis("SCRIPT", "FLUSH")
-    assert await queue.claim(lease, start=1, count=1) == {1: b"1"}
-    await redis("SCRIPT", "FLUSH")
-    assert connection.renew(lease, b"{}")
 
 
 # --- a server that cannot
@@ -474,20 +447,6 @@ async def test_out_of_memory_refuses_new_tasks_and_lets_workers_go_on(bridge, tm
 
 async def _promotes(queue) -> bool:
     return await queue.promote() == 1
-
-
-async def test_what_would_lose_tasks_is_said(bridge, tmp_path):
-    async with own_server(tmp_path, bridge) as (redis, queue, _connection):
-        await queue.check()
-        await redis("CONFIG", "SET", "maxmemory-policy", "allkeys-lru")
-        with pytest.raises(QueueUnavailable, match="maxmemory-policy is allkeys-lru"):
-            await queue.check()
-        await redis("CONFIG", "SET", "maxmemory-policy", "noeviction")
-        await redis("REPLICAOF", "127.0.0.1", "1")
-        with pytest.raises(QueueUnavailable, match="read-only replica"):
-            await queue.check()
-        with pytest.raises(QueueUnavailable, match="read only replica"):
-            await queue.push([b"x"])
 
 
 # --- a connection that breaks
@@ -677,3 +636,23 @@ async def test_an_idle_wait_ends_by_itself(queue, lease):
     for start in range(1, 4):
         assert not await queue.claim(lease, start=start, count=1, on_task_available=nothing)
     assert 0.6 < trio.current_time() - begun < 3
+
+
+MIB = 1 << 20
+
+
+def test_parts_are_bounded_in_bytes():
+    rows = [(number, 0, b"x" * MIB) for number in range(12)]
+    parts = _parts(rows, 3)
+    assert [row for part in parts for row in part] == rows
+    assert max(sum(len(row[2]) for row in part) for part in parts) <= PUSH_BYTES_MAX
+
+
+async def test_promote_moves_no_more_bytes_at_once_than_a_push(queue):
+    size, count = 20_000, 400
+    await queue.schedule([(-1, b"%04d" % number + b"x" * size) for number in range(count)])
+    moved = [await queue.promote()]
+    assert 0 < moved[0] < count  # the script looks at the bytes after each hundred
+    while moved[-1]:
+        moved.append(await queue.promote())
+    assert sum(moved) == count

@@ -1,14 +1,9 @@
 """What an answer about the master means, and whom to ask next."""
 
-from typing import Any
-
 import pytest
-import redis.asyncio
 from redis._parsers.base import BaseParser
 
-from workqueue.core.queue.blocking import BlockingMasterConnection
 from workqueue.core.queue.master import Address, ClusterMaster, Master, MasterUnknown, SentinelMaster
-from workqueue.core.queue.urls import client, target
 
 A, B, C = Address("a", 1), Address("b", 2), Address("c", 3)
 
@@ -92,29 +87,3 @@ def test_a_node_that_does_not_answer_or_misleads_is_asked_last_and_one_that_know
     in_cluster = ClusterMaster((A, B), 1)
     in_cluster.refused(error("MOVED 1 x:1"), at=B, generation=0, discovered_by=A)
     assert in_cluster.nodes == [B, A]
-
-
-@pytest.mark.parametrize("scheme", ["redis", "redis+sentinel", "redis+cluster"])
-def test_an_s_means_tls_for_the_nodes_that_are_asked_too(scheme):
-    for s, plain in ("", redis.asyncio.Connection), ("s", redis.asyncio.SSLConnection):
-        at = target(f"{scheme.replace('redis', 'redis' + s)}://h{'/jobs' if 'sentinel' in scheme else ''}", "q")
-        connection: Any = client(at, 1, seconds=1, read_seconds=1).connection_pool.make_connection()
-        assert connection._plain is plain
-        assert isinstance(connection, plain)
-        assert BlockingMasterConnection(at, seconds=1)._kind is (redis.SSLConnection if s else redis.Connection)
-
-
-def test_a_url_is_taken_apart():
-    sentinel = target(
-        "rediss+sentinel://u:p%40w@a,b:2,[::1]:3/my%20jobs/4?sentinel_password=s%26s&ssl_cert_reqs=none", "q"
-    )
-    assert sentinel.tls
-    assert sentinel.master.nodes == [("a", 26379), ("b", 2), ("::1", 3)]
-    assert sentinel.master.discovery_command[-1] == "my jobs"
-    assert (sentinel.options["username"], sentinel.options["password"], sentinel.options["db"]) == ("u", "p@w", 4)
-    assert sentinel.discovery_options == {"username": None, "password": "s&s", "db": 0}
-    assert sentinel.options["ssl_cert_reqs"] == "none"
-    cluster = target("redis+cluster://:p@a,b:2", "foo")
-    assert (cluster.master.nodes, cluster.tls, cluster.options["password"]) == ([("a", 6379), ("b", 2)], False, "p")
-    assert isinstance(cluster.master, ClusterMaster)
-    assert cluster.master._slot == 12182  # as CLUSTER KEYSLOT foo answers

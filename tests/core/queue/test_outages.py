@@ -10,7 +10,6 @@ import trio
 from redis import ResponseError, exceptions
 from redis._parsers.base import BaseParser
 
-from tests.support.proxy import Proxy, through
 from tests.support.redis_cli import RedisCli, open_redis_cli
 from tests.support.redis_sets import Node
 from tests.support.wait import until
@@ -337,34 +336,6 @@ async def test_a_waiting_worker_that_is_unblocked_or_cut_off_waits_again(redis, 
 async def _clients(redis: RedisCli) -> list[bytes]:
     answer = await redis("CLIENT", "LIST")
     return (answer if isinstance(answer, bytes) else str(answer).encode()).splitlines()
-
-
-@pytest.mark.parametrize("how", ["hangs", "is gone"])
-def test_a_lease_connection_gives_up_in_its_time(portal, redis_url, redis_port, queue_name, how):
-    # It is used from a thread of its own, which must not hang with Redis.
-    proxy = Proxy(redis_port)
-
-    async def start() -> None:
-        await portal._nursery.start(proxy.run)
-
-    portal.call(start)
-    connection = LeaseConnection(through(redis_url, proxy), Keys(queue_name), seconds=0.3)
-    lease = uuid4()
-    connection.register(lease, b"{}")
-    trio.from_thread.run_sync(proxy.black_hole if how == "hangs" else proxy.go_away, trio_token=portal.token)
-    for _ in range(2):
-        with pytest.raises(QueueUnavailable):
-            connection.renew(lease, b"{}")
-    trio.from_thread.run_sync(proxy.heal, trio_token=portal.token)
-
-    def renewed() -> bool:
-        try:
-            return connection.renew(lease, b"{}")
-        except QueueUnavailable:
-            return False
-
-    assert any(renewed() for _ in range(20))
-    connection.close()
 
 
 async def _answers(queue) -> bool:

@@ -1,7 +1,6 @@
 """The statements, on a real Postgres."""
 
 from functools import partial
-from random import Random
 from uuid import UUID, uuid4
 
 import pytest
@@ -519,21 +518,3 @@ async def test_a_completed_job_forgets_its_last_failure(store):
     )  # fmt: skip
     assert 1.9 < (row.finished_at - row.started_at).total_seconds() < 2.1
     assert [run.number for run in await store.runs(job_id)] == [1], "a run that completed stands in the row"
-
-
-async def test_cancelled_statements_lose_no_connection_and_never_hand_their_answer_to_another_caller(store):
-    random = Random(3)
-
-    async def ask(number: int, patience: float = 5) -> None:
-        with trio.move_on_after(patience):
-            [row] = await store._pool.fetch("SELECT $1::int AS n, pg_sleep($2)::text", number, random.uniform(0, 0.002))
-            assert row["n"] == number
-
-    for round_ in range(40):
-        async with trio.open_nursery() as callers:
-            for number in range(5):
-                callers.start_soon(ask, 10 * round_ + number, random.uniform(0, 0.004))
-    with trio.fail_after(5):
-        async with trio.open_nursery() as callers:
-            for number in range(12):
-                callers.start_soon(ask, 1000 + number)
