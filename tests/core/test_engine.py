@@ -85,7 +85,9 @@ async def test_orphans_are_owners_without_a_lease(engine, queue, redis, lease):
     await engine.claim(worker(), UntilAnswered()).run_once(lease, 1)
     orphans = engine.orphans(term_seconds=-1)
     assert await orphans.run_once() == []
-    await redis("ZREM", queue.keys.leases, str(lease.id))
+    await redis("DEL", queue.keys.leases)
+    if engine.keeps_rows:
+        await redis("DEL", queue.keys.workers)  # the rows alone know the owner
     assert await orphans.run_once() == [lease.id]
 
 

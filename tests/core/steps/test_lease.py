@@ -36,6 +36,15 @@ def test_the_task_of_the_new_run_stays_known_when_the_old_run_is_dropped():
     assert not lease.is_claimed(new.key), "it went back without an outcome"
 
 
+def test_an_old_run_that_ends_beside_the_new_one_does_not_hide_it():
+    lease, job_id = Lease(), uuid4()
+    old, new = claimed(lease, 1, job_id), claimed(lease, 2, job_id)
+    lease.add([old])
+    lease.add([new])
+    lease.finishing(old)
+    assert lease.is_claimed(new.key)
+
+
 def test_a_claim_is_settled_with_the_last_of_its_jobs():
     lease, first, second = Lease(), uuid4(), uuid4()
     items = [claimed(lease, number, uuid4(), token) for number, token in enumerate([first, first, second, None])]
