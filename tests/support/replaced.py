@@ -16,6 +16,8 @@ class Replaced:
 
 def replaced(inner: object, **methods: Any) -> Any:
     """`inner`, with these methods instead of its own."""
+    for name in methods:
+        getattr(inner, name)  # or a rename would leave a test that replaces nothing
     return Replaced(inner, methods)
 
 

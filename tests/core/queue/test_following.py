@@ -78,7 +78,7 @@ async def test_every_client_goes_to_the_master_and_on_to_the_next_one(redis_set,
     began = trio.current_time()
     assert await queue.claim(lease, start=10, count=1, on_task_available=nothing)
     await queue.check()
-    assert trio.current_time() - began < 3
+    assert trio.current_time() - began < 30
 
 
 def nothing() -> None:
@@ -129,10 +129,10 @@ async def test_sentinels_that_hang_or_are_gone_are_passed_over(redis_set, bridge
     try:
         async with open_queue(bridge, redis_set.url, queue_name) as queue:
             await queue.push([b"1"])
-            began = trio.current_time()
+            master = queue._commands.connection_pool.connection_kwargs["master"]
+            assert master.nodes[0].port == third.port, "the one that answered is asked first the next time"
             await bridge.run(queue._commands.connection_pool.disconnect)
             await queue.push([b"2"])
-            assert trio.current_time() - began < 0.9, "who answered is asked first the next time"
     finally:
         first.send(signal.SIGCONT)
     await third.kill()

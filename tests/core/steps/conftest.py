@@ -7,6 +7,7 @@ import pytest
 from tests.core.steps.support import MAX
 from tests.support.proxy import Proxy, through
 from tests.support.steps import Steps, make_recover, registered
+from tests.support.wait import IMPATIENT
 from workqueue.core.bridge import Bridge
 from workqueue.core.queue import Queue, open_queue
 from workqueue.core.steps.lease import Lease
@@ -46,9 +47,9 @@ async def postgres_proxy(nursery, postgres) -> Proxy:
 
 
 @pytest.fixture
-async def far_queue(impatient, bridge, redis_proxy, redis_url, queue_name) -> AsyncIterator[Queue]:
+async def far_queue(bridge, redis_proxy, redis_url, queue_name) -> AsyncIterator[Queue]:
     """The queue behind the proxy."""
-    async with open_queue(bridge, through(redis_url, redis_proxy), queue_name) as queue:
+    async with open_queue(bridge, through(redis_url, redis_proxy), queue_name, command_seconds=IMPATIENT) as queue:
         yield queue
 
 

@@ -115,11 +115,6 @@ class Chaos:
             await trio.sleep(0.05)
 
 
-@pytest.fixture
-def _quick_marks(monkeypatch):
-    monkeypatch.setattr("workqueue.core.steps.outbox.OUTBOX_AGE_SECONDS", 0.5)
-
-
 async def play(chaos: Chaos, make, leases, proxies, quiet, relay: OutboxRelay | None = None) -> None:
     """Some seconds of trouble, then peace until everything is `quiet`."""
     async with trio.open_nursery() as world:
@@ -139,7 +134,6 @@ async def play(chaos: Chaos, make, leases, proxies, quiet, relay: OutboxRelay | 
         world.cancel_scope.cancel()
 
 
-@pytest.mark.usefixtures("_quick_marks")
 @pytest.mark.parametrize("seed", range(SEEDS))
 async def test_with_postgres(far_queue, far_store, redis_proxy, postgres_proxy, lease, other, queue, psql, seed):
     async def quiet() -> bool:
@@ -147,7 +141,14 @@ async def test_with_postgres(far_queue, far_store, redis_proxy, postgres_proxy, 
 
     chaos = Chaos(Random(seed))
     make = partial(Steps, far_queue, far_store)
-    await play(chaos, make, [lease, other], [redis_proxy, postgres_proxy], quiet, OutboxRelay(far_queue, far_store))
+    await play(
+        chaos,
+        make,
+        [lease, other],
+        [redis_proxy, postgres_proxy],
+        quiet,
+        OutboxRelay(far_queue, far_store, age_seconds=0.5),
+    )
     print(f"seed {seed}: {len(chaos.accepted)} accepted, {chaos.refused} refused, {len(chaos.runs)} ran")
     states = {row["id"]: row["state"] for row in await psql("SELECT id, state FROM jobs")}
     cancelled = {job_id for job_id, state in states.items() if state == "cancelled"}

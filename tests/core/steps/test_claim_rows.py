@@ -96,7 +96,7 @@ async def test_a_row_that_is_locked_in_psql_holds_up_none_of_the_499_others(step
     ids = await steps.submit.run_batch(FIVE * 100)
     await psql("BEGIN")
     await psql("SELECT * FROM jobs WHERE id = $1 FOR UPDATE", ids[250])
-    with trio.fail_after(2):  # lock_timeout would be 2 s
+    with trio.fail_after(30):  # a claim that waited for the row would be repeated for ever
         held = await steps.claim.run_once(lease, 500)
     assert {item.job_id for item in held} == set(ids) - {ids[250]}
     await psql("ROLLBACK")

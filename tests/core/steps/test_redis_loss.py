@@ -1,7 +1,6 @@
 """Redis is flushed, replaced, set back or restarted: what was accepted comes back, and only that."""
 
 import json
-from collections.abc import Awaitable, Callable
 from typing import Any
 from uuid import UUID
 
@@ -12,6 +11,7 @@ from uuid_utils.compat import uuid7
 from tests.support.invariants import tasks_in_redis
 from tests.support.mortal import Killed, mortal
 from tests.support.redis_cli import RedisCli, open_redis_cli
+from tests.support.replaced import held_up
 from tests.support.steps import Steps
 from workqueue.core.errors import QueueUnavailable
 from workqueue.core.options import DEFAULTS
@@ -322,29 +322,18 @@ async def test_everything_comes_back_after_a_restart_with_a_file_that_was_cut(
         assert await tasks_in_redis(queue) == {*kept, *lost}
 
 
-class Between:
-    """`inner`, but that another worker looks, whole, right behind one method of it."""
-
-    def __init__(self, inner: Any, name: str, look: Callable[[], Awaitable[None]]) -> None:
-        self._inner, self._name, self._look = inner, name, look
-
-    def __getattr__(self, name: str) -> Any:
-        return self._then if name == self._name else getattr(self._inner, name)
-
-    async def _then(self, *arguments: Any) -> Any:
-        answer = await getattr(self._inner, self._name)(*arguments)
-        await trio.sleep(0.005)
-        await self._look()
-        return answer
-
-
 async def test_a_look_beside_which_another_worker_moves_the_checkpoint_on_is_no_alarm(queue, store, psql):
     async def look() -> None:
-        await RedisLoss(queue, store).run_once()
+        before = (await store.read_checkpoint(queue.name)).position_ms
+        while (await store.read_checkpoint(queue.name)).position_ms == before:  # known to the millisecond
+            await RedisLoss(queue, store).run_once()
 
-    await look()
-    for parts in ((Between(queue, "tick", look), store), (queue, Between(store, "known", look))):
-        await psql("UPDATE redis_checkpoints SET at = at - interval '11 seconds'")
+    await RedisLoss(queue, store).run_once()
+    for parts in (
+        (held_up(queue, "read_checkpoint", look), store),
+        (queue, held_up(store, "read_checkpoint", look)),
+    ):
+        await later(psql)
         mine = RedisLoss(*parts)
         await mine.run_once()
         assert mine.counts.noticed == 0

