@@ -185,7 +185,12 @@ async def test_a_refused_push_whose_refusal_was_not_answered_is_asked_once_and_t
 
     async def unanswered(*arguments):
         postgres_proxy.swallow_replies()
+        producer.start_soon(go_away)
         return await real(*arguments)
+
+    async def go_away() -> None:
+        await postgres_proxy.replies_swallowed.wait()
+        postgres_proxy.go_away()
 
     far = SubmitRows(far_queue, replaced(far_store, refuse=unanswered), far_steps.piggyback)
 
@@ -194,8 +199,6 @@ async def test_a_refused_push_whose_refusal_was_not_answered_is_asked_once_and_t
 
     async with trio.open_nursery() as producer:
         producer.start_soon(submit)
-        await postgres_proxy.replies_swallowed.wait()
-        postgres_proxy.go_away()
     assert all(isinstance(answer, EnqueueFailed) for answer in answers)
     await check_rows(queue, psql)
     await psql("UPDATE outbox SET at = now() - interval '6 s'")
