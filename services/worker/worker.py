@@ -104,7 +104,7 @@ class Worker:
             [
                 Machine(environment),
                 Suspects(queue, UntilAnswered(), max_recoveries=settings.max_recoveries),
-                FreshLease(lambda lease: self._lease_thread.is_fresh(lease)),
+                FreshLease(self._lease_thread.is_fresh),
                 types,
             ]
         )

@@ -24,6 +24,9 @@ FRESH_SECONDS = 0.1  #: between two looks at a lease that is not fresh
 class Check(Protocol):
     """One reason why a job may not start now."""
 
+    #: Must `passes_now` be asked for each job? False: preparing the job shows it anyway.
+    is_asked_each_time: bool
+
     def passes_now(self, claimed: ClaimedTask) -> bool:
         """True: the job may start, and this check need not hear of it. Asked for each job: no wait, no change."""
 
@@ -43,10 +46,10 @@ class Admission:
 
     def __init__(self, checks: Sequence[Check]) -> None:
         self._checks = checks
-        self._now = [check.passes_now for check in checks]
+        self._now = [check.passes_now for check in checks if check.is_asked_each_time]
 
     def passes_now(self, claimed: ClaimedTask) -> bool:
-        """May it start without a wait? Nothing is counted then."""
+        """May it start without a wait, if it can be prepared? Nothing is counted then."""
         for passes in self._now:  # noqa: SIM110 - a generator would take as long as all checks together
             if not passes(claimed):
                 return False
@@ -87,6 +90,8 @@ class Admission:
 class Machine:
     """The machine gives what jobs need, threads and processes. Otherwise each job goes back."""
 
+    is_asked_each_time = True
+
     def __init__(self, environment: Environment) -> None:
         self._environment = environment
 
@@ -108,6 +113,8 @@ class Suspects:
 
     At its last chance it runs alone: if this worker dies, that job is to blame. Mutable state: whether one does.
     """
+
+    is_asked_each_time = True
 
     def __init__(self, queue: Queue, until_answered: UntilAnswered, *, max_recoveries: int) -> None:
         self._queue = queue
@@ -146,6 +153,8 @@ class Suspects:
 class FreshLease:
     """The lease is fresh: a worker that wakes from a freeze must not start what others may run."""
 
+    is_asked_each_time = True
+
     def __init__(self, is_fresh: Callable[[Lease], bool]) -> None:
         self._is_fresh = is_fresh
 
@@ -170,6 +179,8 @@ class KnownType:
 
     Mutable state: `yield_next_claim`.
     """
+
+    is_asked_each_time = False  # a tenth of all checks: the consumer looks the handler up itself
 
     def __init__(self, registry: Registry, peers: Peers, random: Random) -> None:
         self._registry = registry

@@ -160,12 +160,9 @@ class Consumers:
             claimed = self._buffer.head
             if claimed is None or self._outcomes.full:
                 return None
-            if self._admission.passes_now(claimed):
-                prepared = self._prepare(claimed)
-            elif (refused := self._admission.refuses_now(claimed)) is None:
+            prepared = self._prepare(claimed) if self._admission.passes_now(claimed) else None
+            if prepared is None and (prepared := self._admission.refuses_now(claimed)) is None:
                 return None
-            else:
-                prepared = refused
             self._buffer.pop()
             if isinstance(prepared, Attempt):
                 return prepared
@@ -190,14 +187,14 @@ class Consumers:
             if isinstance(prepared, Attempt):
                 return prepared
             self._admission.ended(claimed)
-            self._put_unstarted(claimed, prepared)
+            self._put_unstarted(claimed, prepared or NotStarted())
 
-    def _prepare(self, claimed: ClaimedTask, *, is_admitted: bool = False) -> Attempt | Outcome:
-        """A job ready to start, or its failure."""
+    def _prepare(self, claimed: ClaimedTask, *, is_admitted: bool = False) -> Attempt | Outcome | None:
+        """A job ready to start, or its failure; None: this worker has no handler for it."""
         task = claimed.task
         handler = self._registry.get(task.type)
-        if handler is None:  # checked by KnownType
-            raise AssertionError(f"there is no handler for {task.type}")
+        if handler is None:
+            return None
         try:
             payload = decode_payload(task.payload)
         except InvalidTask as error:

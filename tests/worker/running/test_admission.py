@@ -31,6 +31,8 @@ def claimed(job_type: str = "x", *, recoveries: int = 0) -> ClaimedTask:
 class Limit:
     """Lets `places` jobs in at a time; `refusal` is what becomes of the others, None: it waits for ever."""
 
+    is_asked_each_time = True
+
     def __init__(self, places: int, refusal: Outcome | None = None) -> None:
         self.places = places
         self.refusal = refusal
