@@ -284,7 +284,7 @@ class JobStore:
     ) -> set[int]:
         """Make rows for external tasks, as ours under `token`; the keys (numbers of the ids) of those that were made.
 
-        Whoever was quicker keeps the others: a claim tells. Without an answer it tells of all of them.
+        Workers that were quicker keep the others: a claim tells. Without an answer it tells of all of them.
         """
         statement = sql.ADOPT_JOBS.bind(
             token=token,
@@ -399,7 +399,7 @@ class JobStore:
     async def take_outbox(self, queue: str, *, age_seconds: float, limit: int) -> list[tuple[UUID, list[UUID], bool]]:
         """Outbox entries that are old enough: (batch, ids, may it be dropped once they are pushed?).
 
-        Nobody else takes them for `age_seconds`.
+        No other relay takes them for `age_seconds`.
         """
         rows = await self._pool.fetch(*sql.TAKE_OUTBOX.bind(queue=queue, age_seconds=age_seconds, limit=limit))
         return [(row["batch"], list(row["ids"]), row["whole"]) for row in rows]
@@ -451,7 +451,8 @@ class JobStore:
         return Checkpoint(row["server_run_id"], row["position_ms"], row["now_ms"])
 
     async def outbox_lost(self, queue: str, known: Checkpoint, server_run_id: str, position_ms: int) -> int | None:
-        """Mark what is pending and may be missing in Redis; how many. None: somebody else did, or it is too soon."""
+        """Put into the outbox what is pending and may be missing in Redis; how many. None: another worker did, or it
+        is too soon."""
         statement = sql.OUTBOX_LOST_JOBS.bind(
             queue=queue,
             server_run_id=known.server_run_id,
