@@ -99,6 +99,14 @@ class Checkpoint(Struct, frozen=True):
     now_ms: int  #: when this was asked
 
 
+class Deleted(Struct, frozen=True):
+    """What one statement of the retention did."""
+
+    deleted: int
+    looked: int
+    place: tuple[datetime, UUID] | None  #: of the last row that it looked at
+
+
 class JobRow(Struct, frozen=True):
     """A job as the API shows it."""
 
@@ -432,6 +440,29 @@ class JobStore:
     async def owners(self, queue: str) -> set[UUID]:
         """Who has claims on their way, dead or alive."""
         return {row["owner"] for row in await self._pool.fetch(*sql.GET_OWNERS.bind(queue=queue))}
+
+    # --- retention
+
+    async def delete_ended(
+        self,
+        queue: str,
+        state: JobState,
+        *,
+        keep_seconds: float,
+        after: tuple[datetime, UUID] | None,
+        limit: int,
+    ) -> Deleted:
+        """Delete jobs that ended more than `keep_seconds` ago: completed ones, or failed and cancelled ones.
+
+        Looks at `limit` rows behind the place `after`, the oldest first. May be repeated.
+        """
+        statement = sql.DELETE_COMPLETED_JOBS if state is JobState.COMPLETED else sql.DELETE_FAILED_JOBS
+        after_at, after_id = after or (None, None)
+        [row] = await self._pool.fetch(
+            *statement.bind(queue=queue, keep_seconds=keep_seconds, after_at=after_at, after_id=after_id, limit=limit)
+        )
+        place = None if row["id"] is None else (row["created_at"], row["id"])
+        return Deleted(row["deleted"], row["looked"], place)
 
     # --- which database this is
 

@@ -199,7 +199,7 @@ class Worker:
             ("observe", self._observe_and_recover, 1.0),
             ("orphans", self._recover_orphans, ORPHANS_SECONDS),
         ]
-        loops += [(step.name, step.run_once, step.every_seconds) for step in self.engine.upkeep()]
+        loops += [(step.name, step.run_once, step.every_seconds) for step in self.engine.upkeep(self.settings.keep)]
         for name, run_once, every in loops:
             ours = partial(self._unless_refused, run_once)
             await upkeep.start(partial(repeat, ours, every_seconds=every, name=name, heartbeats=self.heartbeats))
