@@ -12,7 +12,7 @@ import click
 import msgspec
 
 from workqueue.core.errors import InvalidKey, InvalidSettings, WorkQueueError
-from workqueue.core.settings import Settings, load_settings
+from workqueue.core.settings import Settings, load_settings, misspelt
 from workqueue.services.cli import local_installation
 from workqueue.services.early import end_at_signals, ignore_signals
 from workqueue.services.logs import printable
@@ -71,6 +71,7 @@ def up(handlers: str | None) -> None:
     from workqueue.services.cli.up import Up
 
     environ = dict(os.environ) | ({"WORKER_HANDLERS": handlers} if handlers else {})
+    _hint_at_misspelt_variables()
     settings = load_settings(environ)
     watched = settings.handler_modules if handlers else []
     status = trio.run(Up(settings, local_installation.home_of(environ), environ, watched).run)
@@ -273,7 +274,11 @@ def _payload(given: str) -> dict[str, object]:
     """The object that --payload names. Raises click.BadParameter."""
     where = "--payload"
     if given == "-":
-        given, where = sys.stdin.read(), "--payload (standard input)"
+        where = "--payload (standard input)"
+        try:
+            given = sys.stdin.buffer.read().decode()
+        except UnicodeDecodeError as error:
+            raise click.BadParameter(f"{where}: {error}") from None
     elif given.startswith("@"):
         where = f"--payload ({given[1:]})"
         try:
@@ -281,7 +286,7 @@ def _payload(given: str) -> dict[str, object]:
         except (OSError, UnicodeDecodeError) as error:
             raise click.BadParameter(f"{where}: {error}") from None
     try:
-        payload = json.loads(given)
+        payload = json.loads(given, parse_constant=_refuse_constant)
     except ValueError as error:
         raise click.BadParameter(f'{where}: no JSON: {error}. Write an object, such as \'{{"to": "you"}}\'') from None
     if not isinstance(payload, dict):
@@ -289,6 +294,16 @@ def _payload(given: str) -> dict[str, object]:
     return payload
 
 
+def _refuse_constant(name: str) -> float:
+    raise ValueError(f"{name} is no JSON")
+
+
 def _settings() -> Settings:
     """Of the environment, and of a `workqueue up` that runs in this folder."""
+    _hint_at_misspelt_variables()
     return load_settings(local_installation.joined(os.environ))
+
+
+def _hint_at_misspelt_variables() -> None:
+    for name, meant in misspelt(os.environ).items():
+        click.echo(f"workqueue: {printable(name)} is no setting: is {meant} meant?", err=True)
