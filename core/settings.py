@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from difflib import get_close_matches
 from typing import Annotated, Any
 from urllib.parse import quote, urlsplit
 
@@ -13,7 +14,18 @@ from workqueue.core.errors import InvalidSettings
 
 Port = Annotated[int, Meta(ge=0, le=65535)]
 
+#: `90s`, `30m`, `12h`, `7d`, or `forever`.
+Duration = Annotated[str, Meta(pattern=r"^(forever|[1-9][0-9]{0,5}[smhd])\Z")]
+UNIT_SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
+
 TRUE, FALSE = {"1", "t", "true"}, {"0", "f", "false"}
+
+
+class Keep(Struct, frozen=True):
+    """For how many seconds after their end jobs are kept; None: for ever."""
+
+    completed: float | None
+    failed: float | None  #: cancelled ones too
 
 
 class Settings(Struct, frozen=True, kw_only=True):
@@ -40,6 +52,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     stall_limit: Annotated[float, Meta(ge=1, le=3600)] = 30.0  #: seconds
     retry_base_seconds: Annotated[float, Meta(ge=0, le=3600)] = 1.0
     retry_cap_seconds: Annotated[float, Meta(ge=0, le=86_400)] = 3600.0
+    keep_completed: Duration = "7d"  #: for how long after its end the row of a job is kept
+    keep_failed: Duration = "30d"  #: cancelled ones too
     smtp_url: str | None = None  #: where send_email delivers
     mail_from: str = "workqueue@localhost"
     image_folder: str | None = None  #: resize_image reads files below it, and no others
@@ -56,8 +70,18 @@ class Settings(Struct, frozen=True, kw_only=True):
         return frozenset(part.lower().rstrip(".") for part in _parts(self.allowed_hosts))
 
     @property
+    def keep(self) -> Keep:
+        """How long jobs are kept after their end."""
+        return Keep(_seconds(self.keep_completed), _seconds(self.keep_failed))
+
+    @property
     def handler_modules(self) -> list[str]:
         return _parts(self.worker_handlers)
+
+
+def _seconds(duration: str) -> float | None:
+    """None: for ever."""
+    return None if duration == "forever" else int(duration[:-1]) * UNIT_SECONDS[duration[-1]]
 
 
 def _parts(text: str | None) -> list[str]:
@@ -76,6 +100,12 @@ def _as_browsers_write(origin: str) -> str:
 
 #: How msgspec's message spells the end of a pattern. `$` there would let a newline at the end pass.
 _END = r"\\Z"
+
+#: Settings that are no fields: what REDIS_URL is made of where it is not set, and names of the parts around us.
+MORE = frozenset(
+    {"REDIS_ADDR", "REDIS_USERNAME", "REDIS_PASSWORD", "REDIS_TLS", "PORT", "WORKQUEUE_HOME", "WORKQUEUE_CHAOS_LEDGER"}
+)
+CLOSE = 0.85  #: of 1.0: two letters of WORKER_CONCURRENCY may be wrong
 
 #: Never shown, not even where they are wrong.
 SECRET = frozenset({"redis_url", "redis_password", "database_url", "smtp_url"})
@@ -101,6 +131,15 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
     if faults:
         raise InvalidSettings(list(dict.fromkeys(faults)))
     return msgspec.convert(values, Settings)
+
+
+def misspelt(environ: Mapping[str, str]) -> dict[str, str]:
+    """Variables that look like one of ours and are none -> the one that is probably meant."""
+    known = {field.name.upper() for field in msgspec.structs.fields(Settings)} | MORE
+    first_words = {each.partition("_")[0] for each in known}
+    unknown = [name for name in environ if name not in known and name.partition("_")[0] in first_words]
+    close = {name: get_close_matches(name, known, 1, CLOSE) for name in unknown}
+    return {name: meant[0] for name, meant in close.items() if meant}
 
 
 class _Reader:

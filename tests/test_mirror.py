@@ -18,6 +18,7 @@ LATER = ("services/worker/", "services/producer/", "services/http/")
 
 #: Files with scenarios: they cross modules, or run against a model.
 SCENARIOS = {
+    "cli/test_mistakes.py": "what a newcomer does wrong",
     "core/queue/test_model.py": "the queue against a model of plain lists",
     "core/queue/test_scripts.py": "every script with keys that are absent, of another type, and without memory",
     "core/steps/test_chaos.py": "steps under random faults",

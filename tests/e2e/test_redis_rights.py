@@ -273,7 +273,7 @@ async def test_a_command_that_was_renamed_is_named(nursery, bridge, tmp_path, co
             await queue.depths()  # no answer of the question is taken for this one's
         for ask in (
             queue.depths, queue.workers, queue.promote, queue.read_checkpoint, partial(queue.push, [b"x"]),
-            partial(queue.claim, uuid4(), start=1, count=1, found=lambda: None),
+            partial(queue.claim, uuid4(), start=1, count=1, on_task_available=lambda: None),
             partial(trio.to_thread.run_sync, connection.register, uuid4(), b"{}"),
         ):  # fmt: skip
             with suppress(QueueUnavailable, LeaseLost):

@@ -24,7 +24,6 @@ from workqueue.core.steps.settle import Ending
 from workqueue.core.wire import Task
 from workqueue.services.health import Dependency
 from workqueue.services.systemd import Notifier
-from workqueue.services.worker.buffer import Buffer
 from workqueue.services.worker.claiming import Claiming
 from workqueue.services.worker.heartbeats import Heartbeats
 from workqueue.services.worker.leases import Leases
@@ -40,8 +39,9 @@ from workqueue.services.worker.metrics import (
     total,
     wants_prometheus,
 )
-from workqueue.services.worker.outcomes import BATCH_MAX, WAITING_BYTES_MAX, WAITING_MAX, Outcomes
 from workqueue.services.worker.prefetch import Prefetch
+from workqueue.services.worker.running.buffer import Buffer
+from workqueue.services.worker.running.outcomes import BATCH_MAX, WAITING_BYTES_MAX, WAITING_MAX, Outcomes
 from workqueue.services.worker.upkeep import repeat
 
 LEASE = Lease()
