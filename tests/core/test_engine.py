@@ -12,7 +12,7 @@ from workqueue.core.errors import JobsNotStored
 from workqueue.core.job import RunOutcome
 from workqueue.core.outcome import Complete, Fail
 from workqueue.core.retry import RetryPolicy
-from workqueue.core.settings import load_settings
+from workqueue.core.settings import Keep, load_settings
 from workqueue.core.steps.dropped import Dropped
 from workqueue.core.steps.lease import Lease
 from workqueue.core.steps.settle import Ending
@@ -92,8 +92,8 @@ async def test_orphans_are_owners_without_a_lease(engine, queue, redis, lease):
 
 
 async def test_rows_ask_for_upkeep_and_tasks_for_none(engine, rows):
-    upkeep = engine.upkeep()
-    names = {"outbox", "idempotency keys", "piggyback", "loss"}
+    upkeep = engine.upkeep(Keep(completed=60, failed=None))
+    names = {"outbox", "idempotency keys", "piggyback", "loss", "retention"}
     assert {each.name for each in upkeep} == (set() if rows is None else names)
     for each in upkeep:
         assert not await each.run_once(), f"{each.name}: there is nothing to do"

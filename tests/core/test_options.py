@@ -16,12 +16,13 @@ from workqueue.core.options import (
     members,
     options_of,
     read_options,
+    values_of,
 )
 
 
 def test_absent_options_are_the_defaults():
     assert read_options(RequestedOptions()) is DEFAULTS
-    assert options_of(TaskOptions()) is DEFAULTS
+    assert options_of(values_of(TaskOptions())) is DEFAULTS
     assert read_options(RequestedOptions(retries=0)) is DEFAULTS
 
 
@@ -29,7 +30,7 @@ def test_absent_options_are_the_defaults():
 def test_options_keep_their_values_from_the_request_to_the_task(retries):
     options = read_options(RequestedOptions(retries=retries))
     check_options(options)
-    assert options == options_of(TaskOptions(retries=retries)) == JobOptions(retries)
+    assert options == options_of(values_of(TaskOptions(retries=retries))) == JobOptions(retries)
     assert json.loads(b"{%b}" % members(options)) == {"retries": retries}
 
 
