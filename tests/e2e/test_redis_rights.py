@@ -1,7 +1,7 @@
 """What a Redis user may do: exactly what the documents list is enough; what is missing is named and survived."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -273,7 +273,7 @@ async def test_a_command_that_was_renamed_is_named(nursery, bridge, tmp_path, co
             await queue.depths()  # no answer of the question is taken for this one's
         for ask in (
             queue.depths, queue.workers, queue.promote, queue.read_checkpoint, partial(queue.push, [b"x"]),
-            partial(queue.claim, uuid4(), start=1, count=1, found=lambda: None),
+            partial(queue.claim, uuid4(), start=1, count=1, on_task_available=lambda: None),
             partial(trio.to_thread.run_sync, connection.register, uuid4(), b"{}"),
         ):  # fmt: skip
             with suppress(QueueUnavailable, LeaseLost):
@@ -289,7 +289,7 @@ def broken(script: Script, text: str) -> Script:
 
 @pytest.mark.parametrize("name", ["CLAIM", "RENEW", "READ_CHECKPOINT", "PROMOTE"])
 @pytest.mark.parametrize(
-    "text", ["return redis.error_reply('ODD what nobody foresaw')", "return nil > 1", "no lua at all"]
+    "text", ["return redis.error_reply('ODD and not foreseen')", "return nil > 1", "no lua at all"]
 )
 async def test_a_reply_that_nothing_foresaw_is_told_once_and_survived(
     monkeypatch, caplog, bridge, redis_url, queue_name, name, text
@@ -300,7 +300,7 @@ async def test_a_reply_that_nothing_foresaw_is_told_once_and_survived(
     async with open_queue(bridge, redis_url, queue_name) as queue:
         connection = LeaseConnection(redis_url, Keys(queue_name), seconds=3)
         connection.register(lease, b"{}")
-        asks = {
+        asks: dict[str, Callable[[], Awaitable[object]]] = {
             "CLAIM": partial(queue.claim, lease, start=1, count=1),
             "RENEW": partial(trio.to_thread.run_sync, connection.renew, lease, b"{}"),
             "READ_CHECKPOINT": queue.read_checkpoint,

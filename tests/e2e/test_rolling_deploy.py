@@ -31,8 +31,8 @@ from workqueue.core.wire import Submission
 
 ROOT = Path(__file__).parents[2]
 TERM = 2
-#: Without a tag `v...` behind us: the subject of the commit whose code is taken for the release before. No id: whoever
-#: rewrites the history keeps the subjects.
+#: Without a tag `v...` behind us: the subject of the commit whose code is taken for the release before. No id: a
+#: history that was rewritten keeps the subjects.
 BEFORE = "Release 0.2.0"
 FROZEN = json.loads((ROOT / "tests/core/steps/protocol_2.json").read_text("utf-8"))
 
@@ -226,7 +226,7 @@ async def is_unready(port: int, because: str) -> bool:
 async def test_tables_that_were_changed_beyond_us_are_left_alone(
     nursery, tmp_path, variables, bridge, store: JobStore, psql, postgres_dsn, database_schema
 ):
-    """A later release says in its migration that whoever speaks an older protocol would do harm."""
+    """A later release says in its migration that processes of an older protocol would do harm."""
     insert = "INSERT INTO migrations (number, name, oldest) VALUES ($1, 'of the future', $2)"
     await psql(insert, 9998, PROTOCOL)
     assert await migrate(bridge, postgres_dsn, database_schema) == [], "one that only adds is no reason"

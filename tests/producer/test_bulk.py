@@ -3,7 +3,7 @@
 import json
 import logging
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from functools import partial
 
 import pytest
@@ -16,6 +16,7 @@ from workqueue.core.job import JobState
 from workqueue.core.queue import Queue
 from workqueue.core.steps.submit import BATCH_BYTES_MAX, BATCH_MAX, REFUSED
 from workqueue.core.store import JobStore
+from workqueue.core.wire import Submission
 from workqueue.services.http.body import Body
 from workqueue.services.producer import bulk
 from workqueue.services.producer.backend import Backend
@@ -440,10 +441,10 @@ async def test_without_room_for_answers_no_job_is_accepted_that_is_not_answered(
 
 
 async def test_refused_lines_wait_for_their_turn(redis_only, monkeypatch):
-    turns = []
+    turns: list[int] = []
     real = Backend.enqueue_many
 
-    async def counted(self: Backend, submissions: object) -> object:
+    async def counted(self: Backend, submissions: Sequence[Submission]) -> object:
         turns.append(len(submissions))
         return await real(self, submissions)
 

@@ -62,7 +62,7 @@ async def knows(client, *away: str) -> bool:
 
 
 async def has_looked(store, queue) -> bool:
-    """For a loss of Redis: the first look of all marks whatever is pending."""
+    """For a loss of Redis. The very first look puts all pending jobs into the outbox."""
     return (await store.read_checkpoint(queue.name)).position_ms > 0
 
 
@@ -255,7 +255,7 @@ async def test_concurrent_requests_share_their_trips(client, queue, store, envir
     assert len(await rows(store, queue)) == 200
 
 
-async def test_outbox_are_gone_after_a_second_of_quiet_and_at_the_end(store, queue, environ):
+async def test_outbox_entries_are_deleted_after_a_second_of_quiet_and_at_the_end(store, queue, environ):
     async def outbox() -> int:
         return len(await store._pool.fetch("SELECT 1 FROM {schema}.outbox"))
 
@@ -277,7 +277,7 @@ async def _none(count) -> bool:
 
 
 async def pushed_again(store, queue) -> int:
-    """What the sweep of a worker pushes, as if the outbox entries were old enough."""
+    """What the outbox relay of a worker pushes, as if the outbox entries were old enough."""
     await store._pool.fetch("UPDATE {schema}.outbox SET at = at - interval '10 s'")
     await OutboxRelay(queue, store).run_once()
     return (await queue.depths()).ready
@@ -318,7 +318,7 @@ async def _some(read) -> bool:
 
 
 async def test_case_4_the_reply_of_the_insert_is_cut(client, postgres_proxy, store, queue):
-    """The row is there, with its outbox entry, and its client does not know: the sweep brings it to Redis."""
+    """The row is there, with its outbox entry, and its client does not know: the relay brings it to Redis."""
     assert (await enqueue(client))[0] == 200
     assert (await queue.depths()).ready == 1
     postgres_proxy.swallow_replies()
@@ -350,7 +350,7 @@ async def test_case_5_postgres_dies_between_the_failed_push_and_the_look(
     assert await pushed_again(store, queue) == 1
 
 
-async def test_case_6_a_client_that_hangs_up_takes_nobody_along(client, redis_proxy, store, queue):
+async def test_case_6_a_client_that_hangs_up_does_not_end_the_others(client, redis_proxy, store, queue):
     """100 in one batch, one of them gone before its answer: 99 answered, 100 accepted."""
     redis_proxy.delay_seconds = 0.2
     statuses: list[int] = []

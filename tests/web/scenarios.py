@@ -35,7 +35,7 @@ def browser() -> Iterator[Browser]:
 
 @contextmanager
 def watched(opened: Browser, base: str, **options: object) -> Iterator[Page]:
-    """A page that may say nothing on the console and ask nobody but us (and Chromium's own PDF viewer)."""
+    """A page that may say nothing on the console and send requests to us alone (and Chromium's own PDF viewer)."""
     page = opened.new_page(**options)  # type: ignore[arg-type]
     faults: list[str] = []
     page.on("console", lambda message: faults.append(message.text) if message.type in {"error", "warning"} else None)

@@ -1,4 +1,4 @@
-"""The master of a Sentinel set and of a Cluster dies under load, and nobody helps."""
+"""The master of a Sentinel set and of a Cluster dies under load, and no operator helps."""
 
 from collections.abc import Awaitable, Callable
 from functools import partial
@@ -104,7 +104,7 @@ async def test_with_rows_every_accepted_job_completes_once_and_without_them_what
             seen = len(without.accepted)
             await with_rows.until_more(40)
             await without.until_more(40)
-            await redis_set.revive(dead)  # what it alone knew is gone with that; it leads nobody
+            await redis_set.revive(dead)  # what it alone knew is gone with that; it leads no replica
             await with_rows.until_more(40)
             with_rows.ended = without.ended = True
         assert with_rows.refused, "it was noticed"
@@ -176,7 +176,7 @@ async def test_what_the_replica_had_not_yet_comes_back_from_the_rows_and_is_lost
             await until_true(lambda: kept["rows"] | gone["rows"] | since["rows"] <= ran.keys(), seconds=20)
             await until_true(lambda: kept["none"] | since["none"] <= ran.keys())
             await until(partial(all_ended, psql))
-        assert not gone["none"] & ran.keys(), "without rows nobody knows of them"
+        assert not gone["none"] & ran.keys(), "without rows nothing knows of them"
         assert set(ran.values()) == {1}
         await check_nothing_left(queue, psql)
         await check_nothing_left(other)

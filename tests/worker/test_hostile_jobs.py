@@ -25,7 +25,7 @@ QUICK = b'{"title": "x"}'
 BUSY_TICKS = 30
 
 
-async def test_a_worker_whose_places_are_all_taken_goes_on_when_their_time_is_over(registry, submit, run_worker, rows):
+async def test_a_worker_whose_slots_are_all_taken_goes_on_when_their_time_is_over(registry, submit, run_worker, rows):
     async with open_children(2) as children:
         registry.handler("generate_pdf", timeout=1)(children.run)
         async with run_worker(worker_concurrency=2) as worker:

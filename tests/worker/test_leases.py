@@ -11,7 +11,7 @@ from workqueue.core.steps.lease import Lease
 from workqueue.services.worker.leases import Leases
 
 
-async def test_a_job_that_comes_back_while_its_old_run_still_ends_harms_nobody(
+async def test_a_job_that_comes_back_while_its_old_run_still_ends_completes_once(
     run_worker, submit, queue, rows, registry: Registry, psql_if_rows
 ):
     """Its lease is fenced; the old run takes its time to be cancelled, and the same worker runs the job once more."""

@@ -2,6 +2,7 @@
 
 from functools import partial
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
@@ -101,7 +102,7 @@ async def test_a_right_that_is_missing_waits_is_named_and_costs_no_job(
     await psql(f"DROP ROLE {role}")
 
 
-async def ready(worker: WorkerProcess) -> tuple[int, object]:
+async def ready(worker: WorkerProcess) -> tuple[int, Any]:
     async with httpx.AsyncClient() as client:
         answer = await client.get(f"http://127.0.0.1:{worker.port}/ready")
     return answer.status_code, answer.json() if answer.status_code == 503 else answer.text

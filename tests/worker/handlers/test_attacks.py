@@ -7,7 +7,7 @@ import random
 import struct
 import sys
 import zlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from functools import cache
 from pathlib import Path
 from socket import AF_UNIX, socket
@@ -31,7 +31,7 @@ async def children() -> AsyncIterator[Children]:
         yield children
 
 
-async def refused(children: Children, job_type: str, payload: dict[str, object]) -> str:
+async def refused(children: Children, job_type: str, payload: Mapping[str, object]) -> str:
     with trio.fail_after(SECONDS), pytest.raises(PermanentFailure) as caught:
         await children.run(job(payload, type=job_type))
     [pid] = children_of(os.getpid())

@@ -3,7 +3,7 @@
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -32,7 +32,7 @@ async def children() -> AsyncIterator[Children]:
     assert children_of(os.getpid()) == []
 
 
-def document(payload: dict[str, object] = QUICK, **options: bool):
+def document(payload: Mapping[str, object] = QUICK, **options: bool):
     return job(payload, type="generate_pdf", **options)
 
 
@@ -276,7 +276,7 @@ async def test_memory_is_given_in_order_and_never_more_than_there_is():
     assert memory.free == 10
 
 
-async def test_whoever_gives_up_waiting_for_memory_takes_none():
+async def test_a_wait_for_memory_that_is_given_up_takes_none():
     memory = Memory(10)
     async with memory.taken(10):
         with trio.move_on_after(0.01):
