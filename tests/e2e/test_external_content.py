@@ -99,7 +99,7 @@ async def test_something_odd_in_each_key_ends_nothing_and_holds_up_nothing(
         own = Keys(queue_name).flight(await lease_of(redis, keys, worker))
         redis.hset(own, mapping={"hello": "x", b"\xff": b"\xff"})
         redis.sadd(own.replace("flight", "suspect_starts"), "hello")
-        await until_true(lambda: sum(ledger_counts(tmp_path / "ledger")[1].values()) == len(CHECKPOINTS), seconds=20)
+        await until_true(lambda: sum(ledger_counts(tmp_path / "ledger")[1].values()) == len(CHECKPOINTS), seconds=30)
         for path in ("/ready", "/metrics", "/api/workers", "/api/overview", "/api/jobs"):
             answer = await client.get(path)
             assert answer.status_code == 200, (path, answer.text)
@@ -109,7 +109,7 @@ async def test_something_odd_in_each_key_ends_nothing_and_holds_up_nothing(
         assert (await ask(worker, "/ready")).status_code == 200
         assert (await ask(worker, "/metrics")).status_code == 200
         # What was taken from dead workers leaves nothing behind, and nothing of the others' is lost.
-        await until_true(lambda: not any(redis.exists(keys.flight(UUID(lease))) for lease in leases), seconds=20)
+        await until_true(lambda: not any(redis.exists(keys.flight(UUID(lease))) for lease in leases), seconds=30)
         dead = b"".join(redis.lrange(keys.dead, 0, -1))
         assert dead.count(b"under a name that is no number") == 3 * 7
         if "DATABASE_URL" in environ:
@@ -146,10 +146,10 @@ async def test_each_key_of_another_type_is_named_by_both_services_and_survived(
         await trio.sleep(2)  # each service of the worker meets them; none of them ends it
         assert worker.process.poll() is None, worker.said
         redis.delete(*types, keys.flight(lease), keys.suspect_starts(lease))
-        await until(partial(is_ready, worker), seconds=20)
-        await until(partial(is_ready, client), seconds=20)
+        await until(partial(is_ready, worker), seconds=30)
+        await until(partial(is_ready, client), seconds=30)
         await enqueue(client)
-        await until_true(lambda: sum(ledger_counts(tmp_path / "ledger")[1].values()) >= 2, seconds=20)
+        await until_true(lambda: sum(ledger_counts(tmp_path / "ledger")[1].values()) >= 2, seconds=30)
         await worker.terminate()
     assert worker.process.returncode == 0, worker.said
     assert "Traceback" not in worker.said
@@ -170,10 +170,10 @@ async def test_a_start_among_keys_of_another_type_waits_until_they_are_gone(
         await until(partial(names, client, list(types)))
         assert worker.process.poll() is None, worker.said
         redis.delete(*types)
-        await until_true(lambda: "takes jobs from" in worker.said, seconds=20)
-        await until(partial(is_ready, client), seconds=20)
+        await until_true(lambda: "takes jobs from" in worker.said, seconds=30)
+        await until(partial(is_ready, client), seconds=30)
         await enqueue(client)
-        await until_true(lambda: sum(ledger_counts(tmp_path / "ledger")[1].values()) == 1, seconds=20)
+        await until_true(lambda: sum(ledger_counts(tmp_path / "ledger")[1].values()) == 1, seconds=30)
         await worker.terminate()
 
 

@@ -64,7 +64,7 @@ async def test_a_stop_of_several_processes_answers_what_is_under_way(way, enviro
         await trio.sleep(1)  # the process without a request has ended by now, if there is one
         for client in clients:
             await client.send_all(body[5:])
-            with trio.fail_after(10):
+            with trio.fail_after(30):
                 assert (await client.receive_some(1000)).startswith(b"HTTP/1.1 200")
             await client.aclose()
         assert await process.ended(seconds=30) == 0

@@ -125,7 +125,7 @@ async def test_exactly_what_the_document_lists_is_enough(nursery, redis, environ
             await enqueue(client, type="unknown", retries=1)
             redis.select(1)
             redis.rpush(NAME, "no task", '{"type":"quick"}')
-            await until_true(lambda: sum(ledger_counts(tmp_path / "ledger")[1].values()) == 11, seconds=20)
+            await until_true(lambda: sum(ledger_counts(tmp_path / "ledger")[1].values()) == 11, seconds=30)
             for path in ("/metrics", "/api/workers", "/api/overview", "/api/jobs"):
                 assert (await client.get(path)).status_code == 200
             assert (await ask(worker, "/metrics")).status_code == 200
@@ -179,10 +179,10 @@ async def test_rights_that_are_missing_are_named_and_the_services_go_on_once_the
             await until(partial(says, worker, text))
             await until(partial(says, client, text))
             allow(redis, everything[2:])
-            await until(partial(is_ready, worker), seconds=20)
-            await until(partial(is_ready, client), seconds=20)
+            await until(partial(is_ready, worker), seconds=30)
+            await until(partial(is_ready, client), seconds=30)
             await enqueue(client)
-            await until_true(partial(_ran, tmp_path / "ledger", number), seconds=20)
+            await until_true(partial(_ran, tmp_path / "ledger", number), seconds=30)
             await until_true(partial(_said, worker, "Redis is back", number))
             if number == 1:
                 allow(redis, ["workqueue", *taken.split()])

@@ -151,7 +151,7 @@ async def test_workers_of_two_releases_share_a_queue_and_recover_each_other(
             await until(partial(is_busy, dies))
             dies.process.send_signal(signal.SIGKILL)
             await until(partial(all_completed, psql, len(ids)), seconds=30)
-            await until(partial(is_alone, queue), seconds=10)
+            await until(partial(is_alone, queue), seconds=30)
             await lives.terminate()
             said += dies.said + lives.said
     starts, ends = ledger_counts(ledger)
@@ -206,13 +206,13 @@ async def test_a_worker_waits_until_no_worker_of_a_later_protocol_is_left(
         await others.start(live, redis_url, queue, said)
         async with worker_process(nursery, ledger, wait=False, **variables) as worker:
             waiting = f"waiting: worker later.1 (version 9.0) speaks protocol {PROTOCOL + 1}"
-            await until_true(lambda: waiting in worker.said, seconds=20)
+            await until_true(lambda: waiting in worker.said, seconds=30)
             await until(partial(is_unready, worker.port, "Stop that worker, or update this one"))
             assert len(await queue.lease_scores()) == 1, "no lease is taken meanwhile"
             assert ledger_counts(ledger)[0] == {}
             others.cancel_scope.cancel()  # it is renewed no more: for a term, then it counts as gone
             with trio.CancelScope(shield=True):
-                await until_true(lambda: "takes jobs from" in worker.said, seconds=20)
+                await until_true(lambda: "takes jobs from" in worker.said, seconds=30)
                 assert worker.said.count("waiting: ") == 1
                 await until_true(lambda: len(ledger_counts(ledger)[1]) == 1)
 
@@ -243,7 +243,7 @@ async def test_tables_that_were_changed_beyond_us_are_left_alone(
     done = await trio.to_thread.run_sync(lambda: workqueue("migrate", **variables))
     assert (done.returncode, done.stderr) == (1, f"workqueue: Postgres: {said}\n")
     async with worker_process(nursery, tmp_path / "ledger", wait=False, **variables) as worker:
-        await until_true(lambda: f"waiting for Postgres: Postgres: {said}" in worker.said, seconds=20)
+        await until_true(lambda: f"waiting for Postgres: Postgres: {said}" in worker.said, seconds=30)
 
 
 async def answers(client, status: int) -> bool:

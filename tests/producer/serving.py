@@ -17,11 +17,14 @@ from workqueue.services.producer.app import create_app
 
 
 @asynccontextmanager
-async def serving(environ: Mapping[str, str], **options: Any) -> AsyncIterator[httpx.AsyncClient]:
+async def serving(
+    environ: Mapping[str, str], *, grace_seconds: float = 3.0, **options: Any
+) -> AsyncIterator[httpx.AsyncClient]:
     """A client of a producer with this environment; at the end the producer is shut down."""
     config = Config()
     config.bind = ["127.0.0.1:0"]
     config.accesslog = config.errorlog = None
+    config.graceful_timeout = grace_seconds
     app = create_app(load_settings(environ), **options)
     stop = trio.Event()
     async with trio.open_nursery() as nursery:

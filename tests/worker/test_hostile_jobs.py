@@ -68,7 +68,7 @@ async def test_they_die_with_their_worker(nursery, variables, queue, tmp_path: P
         pids = await both_computing(worker.process.pid)
         worker.process.send_signal(signal.SIGKILL)
         await worker.process.wait()
-    await until_true(lambda: not any(map(is_alive, pids)), seconds=5)
+    await until_true(lambda: not any(map(is_alive, pids)), seconds=30)
 
 
 async def test_the_loop_is_not_held_up_meanwhile(nursery, variables, queue, tmp_path: Path):

@@ -47,7 +47,7 @@ async def test_outcomes_gather_while_a_batch_is_settled_and_hold_consumers_up_wh
         await wait_all_tasks_blocked()
         assert not has_room, "a consumer takes its next job only when there is room"
         settle.go_on.set()
-        with trio.fail_after(5):
+        with trio.fail_after(30):
             await outcomes.wait_empty()
         assert has_room
         assert sum(settle.batches) == WAITING_MAX + 501
@@ -69,7 +69,7 @@ async def test_large_outcomes_hold_consumers_up_long_before_there_are_many():
     settle.go_on.set()
     async with trio.open_nursery() as nursery:
         await nursery.start(outcomes.run)
-        with trio.fail_after(5):
+        with trio.fail_after(30):
             await outcomes.wait_empty()
         nursery.cancel_scope.cancel()
     assert not outcomes.full, "what has gone counts no longer"

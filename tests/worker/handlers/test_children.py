@@ -315,7 +315,7 @@ async def test_a_process_dies_with_its_worker(tmp_path):
     finally:
         worker.kill()
         await worker.wait()
-    await until_true(lambda: not any(map(is_alive, pids)), seconds=5)
+    await until_true(lambda: not any(map(is_alive, pids)), seconds=30)
 
 
 WORKER = """
