@@ -121,7 +121,7 @@ async def test_something_odd_in_each_key_ends_nothing_and_holds_up_nothing(
     assert worker.process.returncode == 0, worker.said
     assert "Traceback" not in worker.said
     for key in (keys.leases, keys.workers, *(keys.flight(UUID(lease)) for lease in leases)):
-        assert worker.said.count(f"the key {key} holds what ") == 1, "named once"
+        assert worker.said.count(f"the key {key} holds a member that ") == 1, "named once"
     assert not redis.exists(own)
 
 

@@ -50,7 +50,7 @@ class Source:
 
 async def asked(source: Source, path: str, **headers: str) -> tuple[int, str, str]:
     """Status, content type and text of an answer."""
-    answer = await create_app(source, Settings()).test_client().get(path, headers=headers)
+    answer = await create_app(source, Settings(queue_name="tasks")).test_client().get(path, headers=headers)
     return answer.status_code, answer.headers["Content-Type"], await answer.get_data(as_text=True)
 
 
