@@ -123,7 +123,7 @@ async def test_a_second_signal_ends_at_once(way, environ):
                 await process.process.wait()
             assert waited.cancelled_caught  # for the request under way
         process.send(signal.SIGTERM)
-        assert await process.ended(seconds=8) == 0
+        assert await process.ended(seconds=50) == 0
         assert "Traceback" not in process.said
         await dripping.aclose()
 

@@ -10,7 +10,7 @@ import trio
 from uuid_utils.compat import uuid7
 
 from tests.producer.serving import serving
-from tests.support.proxy import Proxy, through
+from tests.support.proxy import through
 from tests.support.restartable import restartable
 from tests.support.wait import until, until_true
 from workqueue.core.job import JobState
@@ -23,20 +23,6 @@ from workqueue.services.local.valkey import run_valkey
 
 TASK = {"type": "a"}
 AT_ONCE_SECONDS = 4.0  #: a trip that gets no answer takes longer; without one it is some milliseconds
-
-
-@pytest.fixture
-async def redis_proxy(redis_port, nursery):
-    proxy = Proxy(redis_port)
-    await nursery.start(proxy.run)
-    return proxy
-
-
-@pytest.fixture
-async def postgres_proxy(postgres, nursery):
-    proxy = Proxy(postgres.port)
-    await nursery.start(proxy.run)
-    return proxy
 
 
 @pytest.fixture
