@@ -174,7 +174,7 @@ def _share(servers: Servers, job_type: str, jobs: int, processes: int) -> Sample
 
 
 def _behind(servers: Servers) -> Sample:
-    """Short jobs, a long one among them: whoever gets the long one must not keep what it had claimed behind it."""
+    """Short jobs, a long one among them: its worker must not keep the jobs that it had claimed behind it."""
     with tempfile.TemporaryDirectory(prefix="workqueue-bench-") as folder, Redis.from_url(servers.redis_url) as redis:
         file = Path(folder) / "starts"
         environ = servers.environ(rows=False, BENCH_STARTS=str(file), WORKER_CONCURRENCY="1")

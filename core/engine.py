@@ -15,7 +15,7 @@ from workqueue.core.bridge import Bridge
 from workqueue.core.errors import JobsNotStored, StoreUnavailable
 from workqueue.core.queue import Queue, open_queue
 from workqueue.core.retry import RetryPolicy
-from workqueue.core.settings import Settings
+from workqueue.core.settings import Keep, Settings
 from workqueue.core.steps.claim import Claim, TaskClaims
 from workqueue.core.steps.claim_rows import RowClaims
 from workqueue.core.steps.dead_letters import Discards
@@ -29,6 +29,7 @@ from workqueue.core.steps.recover import Flight, Recover
 from workqueue.core.steps.recover_rows import RowRecovery
 from workqueue.core.steps.recover_tasks import TaskRecovery
 from workqueue.core.steps.redis_loss import LossCounts, RedisLoss
+from workqueue.core.steps.retention import Retention
 from workqueue.core.steps.settle import Departures, Settle
 from workqueue.core.steps.settle_rows import RowEndings
 from workqueue.core.steps.settle_tasks import TaskEndings
@@ -37,6 +38,7 @@ from workqueue.core.steps.submit_once import SubmitOnce, SubmitOnceRows, SubmitO
 from workqueue.core.steps.until_answered import UntilAnswered
 from workqueue.core.store import JobStore, open_store
 
+RETENTION_SECONDS = 10.0  #: between two looks for jobs that are older than they may be
 PRUNE_SECONDS = 60.0  #: between two looks for idempotency keys that have expired
 
 
@@ -92,8 +94,8 @@ class Engine(Protocol):
     async def rows_fault(self) -> str | None:
         """What keeps rows from being written, and what to do; None: nothing does."""
 
-    def upkeep(self) -> list[Upkeep]:
-        """What is to be repeated besides promotion, fencing and recovery."""
+    def upkeep(self, keep: Keep) -> list[Upkeep]:
+        """What is to be repeated besides promotion, fencing and recovery; `keep`: how long jobs are kept."""
 
     async def look_for_loss(self) -> None:
         """The first look, before anything is accepted: what it finds pending it takes for lost with Redis, because
@@ -138,7 +140,7 @@ class TaskEngine:
     async def rows_fault(self) -> str | None:
         return None
 
-    def upkeep(self) -> list[Upkeep]:
+    def upkeep(self, keep: Keep) -> list[Upkeep]:
         return []
 
     async def look_for_loss(self) -> None:
@@ -193,12 +195,13 @@ class RowEngine:
             return f"{str(error).rstrip('.')}. Check DATABASE_URL and that the server runs"
         return self.store.complaint
 
-    def upkeep(self) -> list[Upkeep]:
+    def upkeep(self, keep: Keep) -> list[Upkeep]:
         return [
             Upkeep("outbox", 2.0, OutboxRelay(self.queue, self.store).run_once),
             Upkeep("idempotency keys", PRUNE_SECONDS, PruneKeys(self.store).run_once),
             Upkeep("piggyback", 1.0, self.clear),
             Upkeep("loss", 1.0, RedisLoss(self.queue, self.store, self.loss).run_once),
+            Upkeep("retention", RETENTION_SECONDS, Retention(self.store, self.queue.name, keep).run_once),
         ]
 
     async def look_for_loss(self) -> None:

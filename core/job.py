@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
+from typing import Protocol
 from uuid import UUID
 
 from msgspec import Struct
@@ -54,13 +55,30 @@ class Artifact(Struct, frozen=True):
     content: bytes
 
 
+class RunContext(Protocol):
+    """What a running job may ask of the worker that runs it; the one way back to it. One for all jobs of a worker."""
+
+    @property
+    def keeps_artifacts(self) -> bool:
+        """Are artifacts stored? Only with Postgres."""
+
+
+class Standalone(Struct, frozen=True):
+    """The context of a job that no worker runs, as in a test of its handler."""
+
+    keeps_artifacts: bool = False
+
+
+WITHOUT_WORKER = Standalone()
+
+
 class Job:
     """What a handler gets: one run of one job.
 
     Mutable state: the artifacts, changed by `attach` alone.
     """
 
-    __slots__ = ("_artifacts", "_id", "_keeps_artifacts", "attempt", "payload", "retries", "type")
+    __slots__ = ("_artifacts", "_context", "_id", "attempt", "payload", "retries", "type")
 
     def __init__(
         self,
@@ -69,14 +87,14 @@ class Job:
         payload: dict[str, object],
         attempt: int,
         retries: int,
-        keeps_artifacts: bool = False,
+        context: RunContext = WITHOUT_WORKER,
     ) -> None:
         self._id = id
         self.type = type
         self.payload = payload
         self.attempt = attempt  #: number of this run, 1 on the first
         self.retries = retries
-        self._keeps_artifacts = keeps_artifacts
+        self._context = context
         self._artifacts: dict[str, Artifact] | None = None  # most jobs attach nothing
 
     @property
@@ -87,7 +105,7 @@ class Job:
     @property
     def keeps_artifacts(self) -> bool:
         """May `attach` be called? Only with Postgres."""
-        return self._keeps_artifacts
+        return self._context.keeps_artifacts
 
     def __repr__(self) -> str:
         return f"<Job {self.id} {self.type} run {self.attempt}>"
@@ -102,7 +120,7 @@ class Job:
 
         Raises ArtifactRefused without Postgres, for an unusable name and for too much.
         """
-        if not self._keeps_artifacts:
+        if not self._context.keeps_artifacts:
             raise ArtifactRefused(f"artifact {name!r}: artifacts are stored only with DATABASE_URL")
         if not name or len(name) > 200 or not name.isprintable() or "/" in name:
             raise ArtifactRefused(f"artifact {name!r}: a name has 1 to 200 printable characters and no '/'")

@@ -31,6 +31,8 @@ class TimedOut(Struct, frozen=True):
 class Interrupted(Struct, frozen=True):
     """It had started and was cancelled by us: a stop, or a lost lease. Not the job's fault."""
 
+    reason: str = "its worker stopped"
+
 
 class NotStarted(Struct, frozen=True):
     """It was claimed and goes back untouched, to be claimed again after `delay_ms`."""

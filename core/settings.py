@@ -13,7 +13,18 @@ from workqueue.core.errors import InvalidSettings
 
 Port = Annotated[int, Meta(ge=0, le=65535)]
 
+#: `90s`, `30m`, `12h`, `7d`, or `forever`.
+Duration = Annotated[str, Meta(pattern=r"^(forever|[1-9][0-9]{0,5}[smhd])\Z")]
+UNIT_SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
+
 TRUE, FALSE = {"1", "t", "true"}, {"0", "f", "false"}
+
+
+class Keep(Struct, frozen=True):
+    """For how many seconds after their end jobs are kept; None: for ever."""
+
+    completed: float | None
+    failed: float | None  #: cancelled ones too
 
 
 class Settings(Struct, frozen=True, kw_only=True):
@@ -40,6 +51,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     stall_limit: Annotated[float, Meta(ge=1, le=3600)] = 30.0  #: seconds
     retry_base_seconds: Annotated[float, Meta(ge=0, le=3600)] = 1.0
     retry_cap_seconds: Annotated[float, Meta(ge=0, le=86_400)] = 3600.0
+    keep_completed: Duration = "7d"  #: for how long after its end the row of a job is kept
+    keep_failed: Duration = "30d"  #: cancelled ones too
     smtp_url: str | None = None  #: where send_email delivers
     mail_from: str = "workqueue@localhost"
     image_folder: str | None = None  #: resize_image reads files below it, and no others
@@ -56,8 +69,18 @@ class Settings(Struct, frozen=True, kw_only=True):
         return frozenset(part.lower().rstrip(".") for part in _parts(self.allowed_hosts))
 
     @property
+    def keep(self) -> Keep:
+        """How long jobs are kept after their end."""
+        return Keep(_seconds(self.keep_completed), _seconds(self.keep_failed))
+
+    @property
     def handler_modules(self) -> list[str]:
         return _parts(self.worker_handlers)
+
+
+def _seconds(duration: str) -> float | None:
+    """None: for ever."""
+    return None if duration == "forever" else int(duration[:-1]) * UNIT_SECONDS[duration[-1]]
 
 
 def _parts(text: str | None) -> list[str]:

@@ -20,6 +20,7 @@ from workqueue.core.options import (
     members,
     options_of,
     read_options,
+    values_of,
 )
 
 TYPE_LENGTH_MAX = 200
@@ -106,7 +107,12 @@ def decode_task(line: bytes) -> Task:
     if wire.attempts or wire.recoveries or wire.interruptions:
         counters = Counters(wire.attempts or 0, wire.recoveries or 0, wire.interruptions or 0)
     return Task(
-        job_type, payload if payload[:1] == b"{" else _payload(payload), options_of(wire), counters, wire.job_id, extra
+        job_type,
+        payload if payload[:1] == b"{" else _payload(payload),
+        options_of(values_of(wire)),
+        counters,
+        wire.job_id,
+        extra,
     )
 
 

@@ -21,8 +21,10 @@ ROOMS = (
 WAY = (
     "services.producer.enqueue", "core.wire", "core.options", "core.batching", "core.steps.submit",
     "core.store.jobs", "core.queue.client", "core.steps.outbox", "services.worker.claiming", "core.steps.claim",
-    "core.steps.claim_rows", "services.worker.buffer", "services.worker.consumers", "services.worker.slot",
-    "core.outcome", "services.worker.outcomes", "core.steps.settle", "core.steps.settle_rows", "core.steps.recover",
+    "core.steps.claim_rows", "services.worker.running.buffer", "services.worker.running.consumers",
+    "services.worker.running.admission", "services.worker.running.slot", "services.worker.running.runtimes",
+    "core.outcome", "services.worker.running.outcomes", "core.steps.settle", "core.steps.settle_rows",
+    "core.steps.recover",
 )  # fmt: skip
 
 

@@ -7,14 +7,21 @@ from examples import handlers
 from tests.support.attempts import run_attempt
 from workqueue.core.errors import PermanentFailure
 from workqueue.core.handlers import registry
-from workqueue.core.job import Job
+from workqueue.core.job import Job, Standalone
 from workqueue.core.outcome import Complete, Failed
 
 
 async def run(job_type: str, payload: dict[str, object], *, attempt: int = 1, retries: int = 0) -> object:
     found = registry.get(job_type)
     assert found is not None
-    job = Job(id="1", type=job_type, payload=payload, attempt=attempt, retries=retries, keeps_artifacts=True)
+    job = Job(
+        id="1",
+        type=job_type,
+        payload=payload,
+        attempt=attempt,
+        retries=retries,
+        context=Standalone(keeps_artifacts=True),
+    )
     return await run_attempt(found, job)
 
 

@@ -26,7 +26,7 @@ T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
-COMMAND_SECONDS = 5.0  #: a command that has no answer by then has failed; nobody knows whether it took effect
+COMMAND_SECONDS = 5.0  #: a command that has no answer by then has failed; it is not known whether it took effect
 WAIT_SECONDS = 0.25  #: of one blocking wait: an asyncio cancellation may get lost, then this bounds a shutdown
 CLAIM_BYTES_MAX = 8 * 1024 * 1024
 PUSH_BYTES_MAX = 4 * 1024 * 1024
@@ -190,7 +190,7 @@ class Queue:
     # --- leases
 
     async def end(self, lease: UUID) -> None:
-        """End a lease clean: nobody is blamed for what is left of it. May be repeated."""
+        """End a lease clean: no worker is blamed for what is left of it. May be repeated."""
         await self._script(scripts.END, [self.keys.leases], [str(lease)])
 
     async def retire(self, lease: UUID) -> bool:
@@ -209,7 +209,7 @@ class Queue:
         return {lease: scores[str(lease).encode()] for lease in leases}
 
     async def published_leases(self) -> set[UUID]:
-        """The leases whose workers ever said something of themselves and that nobody has retired."""
+        """The leases whose workers ever published something and that are not retired."""
         return set(self._leases(self.keys.workers, await self._command("HKEYS", self.keys.workers)))
 
     def _leases(self, key: str, found: Sequence[bytes]) -> list[UUID]:
@@ -376,7 +376,7 @@ class Queue:
             partial(checks.ask, self._commands, self.keys, kinds, produces=room), COMMAND_SECONDS, CHECK
         )
         if checks.is_replica(answer):
-            # It may have been the master a moment ago: whoever connects now may come to another server.
+            # It may have been the master a moment ago: a new connection may lead to another server.
             await self._run(partial(self._commands.connection_pool.disconnect, False), COMMAND_SECONDS, CHECK)
         self._say_what_is_done_without(answer)
         checks.judge(answer, kinds, room=room)
@@ -407,7 +407,7 @@ class Queue:
             run: Any = self._commands.execute_command
             try:
                 return await run("EVALSHA", script.digest, len(keys), *keys, *arguments)
-            except NoScriptError:  # a new server, or somebody flushed its scripts: nothing was done
+            except NoScriptError:  # a new server, or its scripts were flushed: nothing was done
                 return await run("EVAL", script.text, len(keys), *keys, *arguments)
 
         return await self._run(unit, COMMAND_SECONDS, script.shown)

@@ -36,7 +36,7 @@ class ClaimedTask(Struct, eq=False):
 class Lease:
     """One lease of this worker; a lost one is replaced by a new object, which lives beside it until it is empty.
 
-    Mutable state, all of it changed on the Trio thread: `lost` by whoever learns of it; the numbers by the claim;
+    Mutable state, all of it changed on the Trio thread: `lost` by the task that learns of it; the numbers by the claim;
     `tasks` and `_jobs` by claim and settle.
     """
 

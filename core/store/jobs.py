@@ -99,6 +99,14 @@ class Checkpoint(Struct, frozen=True):
     now_ms: int  #: when this was asked
 
 
+class Deleted(Struct, frozen=True):
+    """What one statement of the retention did."""
+
+    deleted: int
+    looked: int
+    place: tuple[datetime, UUID] | None  #: of the last row that it looked at
+
+
 class JobRow(Struct, frozen=True):
     """A job as the API shows it."""
 
@@ -284,7 +292,7 @@ class JobStore:
     ) -> set[int]:
         """Make rows for external tasks, as ours under `token`; the keys (numbers of the ids) of those that were made.
 
-        Whoever was quicker keeps the others: a claim tells. Without an answer it tells of all of them.
+        Workers that were quicker keep the others: a claim tells. Without an answer it tells of all of them.
         """
         statement = sql.ADOPT_JOBS.bind(
             token=token,
@@ -399,7 +407,7 @@ class JobStore:
     async def take_outbox(self, queue: str, *, age_seconds: float, limit: int) -> list[tuple[UUID, list[UUID], bool]]:
         """Outbox entries that are old enough: (batch, ids, may it be dropped once they are pushed?).
 
-        Nobody else takes them for `age_seconds`.
+        No other relay takes them for `age_seconds`.
         """
         rows = await self._pool.fetch(*sql.TAKE_OUTBOX.bind(queue=queue, age_seconds=age_seconds, limit=limit))
         return [(row["batch"], list(row["ids"]), row["whole"]) for row in rows]
@@ -433,6 +441,29 @@ class JobStore:
         """Who has claims on their way, dead or alive."""
         return {row["owner"] for row in await self._pool.fetch(*sql.GET_OWNERS.bind(queue=queue))}
 
+    # --- retention
+
+    async def delete_ended(
+        self,
+        queue: str,
+        state: JobState,
+        *,
+        keep_seconds: float,
+        after: tuple[datetime, UUID] | None,
+        limit: int,
+    ) -> Deleted:
+        """Delete jobs that ended more than `keep_seconds` ago: completed ones, or failed and cancelled ones.
+
+        Looks at `limit` rows behind the place `after`, the oldest first. May be repeated.
+        """
+        statement = sql.DELETE_COMPLETED_JOBS if state is JobState.COMPLETED else sql.DELETE_FAILED_JOBS
+        after_at, after_id = after or (None, None)
+        [row] = await self._pool.fetch(
+            *statement.bind(queue=queue, keep_seconds=keep_seconds, after_at=after_at, after_id=after_id, limit=limit)
+        )
+        place = None if row["id"] is None else (row["created_at"], row["id"])
+        return Deleted(row["deleted"], row["looked"], place)
+
     # --- which database this is
 
     async def installation(self) -> UUID:
@@ -451,7 +482,8 @@ class JobStore:
         return Checkpoint(row["server_run_id"], row["position_ms"], row["now_ms"])
 
     async def outbox_lost(self, queue: str, known: Checkpoint, server_run_id: str, position_ms: int) -> int | None:
-        """Mark what is pending and may be missing in Redis; how many. None: somebody else did, or it is too soon."""
+        """Put into the outbox what is pending and may be missing in Redis; how many. None: another worker did, or it
+        is too soon."""
         statement = sql.OUTBOX_LOST_JOBS.bind(
             queue=queue,
             server_run_id=known.server_run_id,

@@ -95,7 +95,7 @@ async def _apply(pool: Pool, dsn: str, schema: str, migration: Migration) -> boo
         connection = await connect(target(dsn))
         try:
             # Before the transaction: in it, the look would keep a lock on the table while we wait for the other one,
-            # and whoever has that one wants to change the table.
+            # and the process that has that one wants to change the table.
             if await _is_applied(connection, pool, migration):
                 return False
             async with connection.transaction():
@@ -111,7 +111,7 @@ async def _apply(pool: Pool, dsn: str, schema: str, migration: Migration) -> boo
                 # Asked of the table itself: that locks it, and only then does Postgres drop what it remembers of the
                 # catalogue from before our wait (to_regclass still said that there is no such table).
                 if await connection.fetchval(pool.text(_APPLIED), migration.number):
-                    return False  # somebody else did it while we waited
+                    return False  # another process did it while we waited
                 for name, kind in await connection.fetch(_THERE, schema, migration.creates):
                     raise StoreUnavailable(
                         f"Postgres: the schema {schema} has a {KINDS.get(kind, 'relation')} named {name} that is none "

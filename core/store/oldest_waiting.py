@@ -18,14 +18,14 @@ class Floor(Struct, frozen=True, order=True):
 
     created_at: datetime
     since: float  #: when (our clock) the look at every row was taken that it rests on
-    left: tuple[UUID, ...] = ()  #: a task that somebody has taken and lost must not hold the floor down for ever
+    left: tuple[UUID, ...] = ()  #: a task that another program has taken and lost must not hold the floor down for ever
 
 
 class OldestWaiting:
     """A floor for each queue and type: list_waiting_jobs.sql takes it and returns the next one.
 
     Floors only rise: a job waits for its first run from its insert on, whose moment is its created_at, or never.
-    What breaks this (a database of an earlier moment, a clock that was set back, a created_at of somebody's own, an
+    What breaks this (a database of an earlier moment, a clock that was set back, a created_at that was edited, an
     insert whose commit took longer than the statement reckons with) hides jobs from the list for KEPT_SECONDS at most,
     for a floor that was found above another one is no younger than that.
     Mutable state: the floors, changed by `learn` alone. Losing one costs a look at every row.

@@ -21,7 +21,7 @@ REFUSALS: tuple[type[BaseException], ...] = (
     UnicodeEncodeError,
 )
 
-#: Statements that no server could run. Nobody but a programmer mends that.
+#: Statements that no server could run. Only a change of the code mends that.
 BUGS: tuple[type[BaseException], ...] = (
     exceptions.PostgresSyntaxError,
     exceptions.AmbiguousColumnError,

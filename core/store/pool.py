@@ -28,7 +28,7 @@ from workqueue.core.store.outages import is_passing, outage
 T = TypeVar("T")
 Borrowed: TypeAlias = "asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
 
-STATEMENT_SECONDS = 5.0  #: a statement without an answer by then has failed; nobody knows whether it took effect
+STATEMENT_SECONDS = 5.0  #: a statement without an answer by then has failed; it is not known whether it took effect
 RELEASE_SECONDS = 1.0  #: how long Postgres may take to confirm that it broke off a statement; then we hang up
 CONNECTIONS_MAX = 8
 SCHEMA = "{schema}"
@@ -68,9 +68,9 @@ class Pool:
     ) -> list[asyncpg.Record]:
         """Run one statement, a transaction of its own, and return its rows.
 
-        Raises StoreUnavailable (nobody knows whether it took effect) or StoreBusy (it did not, repeat it); where it is
-        `refusable` (a caller is ready for it) StoreRefused (it did not: a value cannot be stored). Cancelled: nobody
-        knows either.
+        Raises StoreUnavailable (it is not known whether it took effect) or StoreBusy (it did not, repeat it); where it
+        is `refusable` (a caller is ready for it) StoreRefused (it did not: a value cannot be stored). Cancelled: it is
+        not known either.
         """
         text = self.text(statement)
 
@@ -199,7 +199,7 @@ async def open_pool(
     pool = await bridge.run(create)
 
     async def close() -> None:
-        pool.terminate()  # whoever still works is beyond our time; a statement is a transaction of its own
+        pool.terminate()  # a unit that still works is beyond our time; a statement is a transaction of its own
 
     try:
         yield Pool(bridge, pool, schema)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 _BEGIN = re.compile(r"^\d{4}-\d\d-\d\dT[\d:.]+Z (?P<level>\w+) (?P<logger>[\w.]+): ")
 _BUGS = ("met a bug", "crashed", "no progress in")
 #: Where handlers fail, as they are asked to: the traceback is theirs, to its last line.
-_HANDLERS = "workqueue.services.worker.failure_log"
+_HANDLERS = "workqueue.services.worker.running.failure_log"
 _LAST_LINE = "RuntimeError: as asked"
 SHOWN_LENGTH = 3000
 

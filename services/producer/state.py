@@ -6,7 +6,7 @@ from quart import Response
 from workqueue.services.http.responses import Refused, json, text
 from workqueue.services.producer.backend import Backend
 from workqueue.services.producer.openapi import our_version
-from workqueue.services.producer.views import Metrics, Overview, RedisView, WorkerView, redis_view, worker_view
+from workqueue.services.producer.views import Kept, Metrics, Overview, RedisView, WorkerView, redis_view, worker_view
 
 WORKERS_FAILED = "failed to read workers"
 METRICS_FAILED = "failed to read queue length"
@@ -25,10 +25,13 @@ async def overview(backend: Backend) -> Response:
         known = RedisView()
     else:
         known = redis_view(depths, workers)
+    settings = backend.settings
+    kept = Kept(settings.keep_completed, settings.keep_failed) if backend.engine.keeps_rows else None
     return json(
         Overview(
             queue_name=backend.settings.queue_name,
             version=our_version(),
+            kept=kept,
             redis=backend.redis.health,
             postgres=None if backend.postgres is None else backend.postgres.health,
             **msgspec.structs.asdict(known),

@@ -122,11 +122,19 @@ class RedisView(Struct, frozen=True, kw_only=True):
     jobs_failed: int | None = None
 
 
+class Kept(Struct, frozen=True):
+    """How long the rows of jobs are kept after their end: `12h`, `7d`, `forever`."""
+
+    completed: str
+    failed: str
+
+
 class Overview(Struct, frozen=True, kw_only=True):
     """The system at a glance. While Redis is away, the numbers that come from it are null."""
 
     queue_name: str
     version: str
+    kept: Kept | None
     waiting: int | None
     scheduled: int | None
     dead: int | None

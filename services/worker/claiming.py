@@ -10,13 +10,13 @@ from workqueue.core.errors import LeaseLost, QueueUnavailable, StoreUnavailable
 from workqueue.core.steps.claim import AUDIT_SECONDS, CLAIM_MAX, Claim
 from workqueue.core.steps.lease import ClaimedTask, Lease
 from workqueue.core.steps.until_answered import TRIP_SECONDS
-from workqueue.services.worker.buffer import Buffer
-from workqueue.services.worker.consumers import Consumers
 from workqueue.services.worker.heartbeats import Heartbeats
 from workqueue.services.worker.leases import Leases
 from workqueue.services.worker.metrics import Counts
-from workqueue.services.worker.outcomes import Outcomes
 from workqueue.services.worker.prefetch import Prefetch
+from workqueue.services.worker.running.buffer import Buffer
+from workqueue.services.worker.running.consumers import Consumers
+from workqueue.services.worker.running.outcomes import Outcomes
 
 log = logging.getLogger(__name__)
 

@@ -25,15 +25,18 @@ from workqueue.core.steps.lease import Lease
 from workqueue.core.steps.promote import Promote
 from workqueue.core.steps.until_answered import OnFailure, UntilAnswered, ignore_failure
 from workqueue.services.published import Published
-from workqueue.services.worker.buffer import Buffer
 from workqueue.services.worker.claiming import Claiming
-from workqueue.services.worker.consumers import Consumers
 from workqueue.services.worker.heartbeats import Heartbeats
 from workqueue.services.worker.lease_thread import RENEWALS_PER_TERM, LeaseThread
 from workqueue.services.worker.leases import Leases
 from workqueue.services.worker.metrics import Counts, Gauges, Snapshot
-from workqueue.services.worker.outcomes import Outcomes
-from workqueue.services.worker.peers import find_incompatible_worker
+from workqueue.services.worker.peers import Peers, find_incompatible_worker
+from workqueue.services.worker.running.admission import Admission, FreshLease, KnownType, Machine, Suspects
+from workqueue.services.worker.running.buffer import Buffer
+from workqueue.services.worker.running.consumers import Consumers
+from workqueue.services.worker.running.context import WorkerContext
+from workqueue.services.worker.running.environment import Environment
+from workqueue.services.worker.running.outcomes import Outcomes
 from workqueue.services.worker.upkeep import repeat
 from workqueue.services.worker.watchdog import LEASE, Watchdog
 
@@ -80,17 +83,41 @@ class Worker:
             self.heartbeats,
             busy=self._buffer.__len__,
         )
+        self.watchdog = Watchdog(
+            self.heartbeats,
+            limit_seconds=settings.stall_limit,
+            describe=lambda: self.consumers.described(),
+            job_in=lambda stack: self.consumers.job_in(stack),
+        )
+        term = settings.lease_seconds
+        self._lease_thread = LeaseThread(
+            partial(LeaseConnection, settings.redis_url, queue.keys, seconds=term / RENEWALS_PER_TERM),
+            term_seconds=term,
+            took=self.leases.take,
+            lost=self.leases.lose,
+            look=self.watchdog.look,
+            on_failure=on_failure,
+        )
+        environment = Environment()
+        types = KnownType(registry, Peers(queue), random)
+        admission = Admission(
+            [
+                Machine(environment),
+                Suspects(queue, UntilAnswered(), max_recoveries=settings.max_recoveries),
+                FreshLease(self._lease_thread.is_fresh),
+                types,
+            ]
+        )
         self.consumers = Consumers(
-            queue,
             registry,
             self._buffer,
             self._outcomes,
             self.counts,
-            keeps_artifacts=engine.keeps_rows,
-            max_recoveries=settings.max_recoveries,
+            admission,
+            types,
+            environment,
+            WorkerContext(keeps_artifacts=engine.keeps_rows),
             max_interruptions=settings.max_interruptions,
-            may_start=lambda lease: self._lease_thread.is_fresh(lease),
-            random=random,
         )
         self._claiming = Claiming(
             self._claim,
@@ -102,21 +129,6 @@ class Worker:
             self.heartbeats,
             random,
             may_claim=self._may_work,
-        )
-        self.watchdog = Watchdog(
-            self.heartbeats,
-            limit_seconds=settings.stall_limit,
-            describe=self.consumers.described,
-            job_in=self.consumers.job_in,
-        )
-        term = settings.lease_seconds
-        self._lease_thread = LeaseThread(
-            partial(LeaseConnection, settings.redis_url, queue.keys, seconds=term / RENEWALS_PER_TERM),
-            term_seconds=term,
-            took=self.leases.take,
-            lost=self.leases.lose,
-            look=self.watchdog.look,
-            on_failure=on_failure,
         )
         self._observe = Fencing(
             queue, term_seconds=term, mine=self._lease_id, steady_since=self._lease_thread.steady_since
@@ -187,7 +199,7 @@ class Worker:
             ("observe", self._observe_and_recover, 1.0),
             ("orphans", self._recover_orphans, ORPHANS_SECONDS),
         ]
-        loops += [(step.name, step.run_once, step.every_seconds) for step in self.engine.upkeep()]
+        loops += [(step.name, step.run_once, step.every_seconds) for step in self.engine.upkeep(self.settings.keep)]
         for name, run_once, every in loops:
             ours = partial(self._unless_refused, run_once)
             await upkeep.start(partial(repeat, ours, every_seconds=every, name=name, heartbeats=self.heartbeats))

@@ -31,7 +31,7 @@ def test_stretches_that_touch_are_joined():
 
 
 HANDLER = """\
-2026-11-20T09:30:00.123Z error workqueue.services.worker.failure_log: job 1 (x) failed: RuntimeError: as asked
+2026-11-20T09:30:00.123Z error workqueue.services.worker.running.failure_log: job 1 (x) failed: RuntimeError: as asked
 Traceback (most recent call last):
   File ...
 RuntimeError: as asked

@@ -9,11 +9,12 @@ from workqueue.core.job import (
     Artifact,
     Job,
     JobState,
+    Standalone,
 )
 
 
 def job(*, keeps_artifacts: bool = True) -> Job:
-    return Job(id="1", type="x", payload={}, attempt=1, retries=0, keeps_artifacts=keeps_artifacts)
+    return Job(id="1", type="x", payload={}, attempt=1, retries=0, context=Standalone(keeps_artifacts=keeps_artifacts))
 
 
 def test_the_table_of_states_is_closed():

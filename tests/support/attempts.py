@@ -9,8 +9,9 @@ from workqueue.core.job import Job
 from workqueue.core.outcome import Outcome
 from workqueue.core.steps.lease import ClaimedTask, Lease
 from workqueue.core.wire import Task
-from workqueue.services.worker.attempt import Attempt
-from workqueue.services.worker.slot import WATCH_SECONDS, Slot
+from workqueue.services.worker.running.attempt import Attempt
+from workqueue.services.worker.running.runtimes import Threads
+from workqueue.services.worker.running.slot import WATCH_SECONDS, Slot
 
 
 class OneAttempt:
@@ -19,7 +20,7 @@ class OneAttempt:
     def __init__(self, handler: Handler, job: Job) -> None:
         held = ClaimedTask.of(Lease(), 1, Task(handler.type), uuid4(), 0.0)
         self._attempt: Attempt | None = Attempt(handler, job, held)
-        self.slot = Slot(lambda: None, self._take, self._ended, self._outlived, trio.CapacityLimiter(10))
+        self.slot = Slot(lambda: None, self._take, self._ended, self._outlived, Threads(trio.CapacityLimiter(10)))
         self.outcome: Outcome | None = None
         self.thread: trio.Event | None = None
 

@@ -4,6 +4,7 @@ import ctypes
 import os
 import signal
 import time
+from collections.abc import AsyncIterator
 
 import trio
 
@@ -129,4 +130,19 @@ async def _forever(*_: object) -> None:
 async def freezes(job: Job) -> object:
     note("start", job)
     freeze(str(job.payload["service"]))
+    return None
+
+
+async def _numbers() -> AsyncIterator[int]:
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(trio.sleep_forever)
+        yield 1
+
+
+@handler("leaves_a_nursery")
+async def leaves_a_nursery(job: Job) -> object:
+    """Its generator is not run to its end, and takes the nursery with it: Trio has no repair for that."""
+    note("start", job)
+    async for number in _numbers():
+        return number
     return None

@@ -11,13 +11,14 @@ from trio.testing import MockClock
 from tests.support.attempts import OneAttempt
 from workqueue.core.errors import CannotStart, PermanentFailure
 from workqueue.core.handlers import Handler
-from workqueue.core.job import Job
+from workqueue.core.job import Job, Standalone
 from workqueue.core.outcome import Complete, Failed, Interrupted, NotStarted, TimedOut
-from workqueue.services.worker.attempt import RESULT_BYTES_MAX, TRACEBACK_LENGTH_MAX, failed
+from workqueue.services.worker.running.attempt import RESULT_BYTES_MAX, TRACEBACK_LENGTH_MAX, failed
+from workqueue.services.worker.running.slot import InterruptReason
 
 
 def attempt(function, *, timeout: float | None = 5, is_async: bool = True) -> OneAttempt:
-    job = Job(id="1", type="x", payload={"n": 1}, attempt=1, retries=0, keeps_artifacts=True)
+    job = Job(id="1", type="x", payload={"n": 1}, attempt=1, retries=0, context=Standalone(keeps_artifacts=True))
     return OneAttempt(Handler("x", function, is_async, timeout), job)
 
 
@@ -137,10 +138,10 @@ async def test_who_is_interrupted_says_so_and_its_children_have_ended(autojump_c
 
         async def interrupt() -> None:
             await trio.sleep(1)
-            run.slot.interrupt()
+            run.slot.interrupt(InterruptReason.LEASE_LOST)
 
         nursery.start_soon(interrupt)
-        assert await run.run() == Interrupted()
+        assert await run.run() == Interrupted("its worker lost its lease")
     assert told == [True], "before it is told that it has ended: from then on its job may run elsewhere"
 
 

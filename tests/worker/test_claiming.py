@@ -11,14 +11,14 @@ from tests.support.wait import until_true
 from tests.worker.claimed import claimed_task
 from workqueue.core.steps.claim import AUDIT_SECONDS, Claim
 from workqueue.core.steps.lease import ClaimedTask, Lease
-from workqueue.services.worker.buffer import Buffer
 from workqueue.services.worker.claiming import STOP_SECONDS, Claiming
-from workqueue.services.worker.consumers import Consumers
-from workqueue.services.worker.environment import Environment
 from workqueue.services.worker.heartbeats import Heartbeats
 from workqueue.services.worker.leases import Leases
 from workqueue.services.worker.metrics import Counts
-from workqueue.services.worker.outcomes import Outcomes
+from workqueue.services.worker.running.buffer import Buffer
+from workqueue.services.worker.running.consumers import Consumers
+from workqueue.services.worker.running.environment import Environment
+from workqueue.services.worker.running.outcomes import Outcomes
 
 
 class Trickle(Claim):

@@ -183,7 +183,7 @@ async def test_what_the_replica_had_not_yet_comes_back_from_the_rows_and_is_lost
 
 
 async def knows_redis(psql) -> bool:
-    return bool(await psql("SELECT FROM redis_checkpoints WHERE run IS NOT NULL"))
+    return bool(await psql("SELECT FROM redis_checkpoints WHERE server_run_id IS NOT NULL"))
 
 
 async def answers(queue) -> bool:

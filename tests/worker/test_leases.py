@@ -56,15 +56,15 @@ async def test_nothing_starts_on_a_lease_that_was_not_renewed_lately(run_worker,
         started.append(job.attempt)
 
     async with run_worker() as worker:
-        is_fresh = worker._lease_thread.is_fresh
-        worker._lease_thread.is_fresh = lambda lease: False
+        renewed = worker._lease_thread._clock
+        worker._lease_thread._clock = lambda: renewed() + 1000  # as after a freeze
         await submit("x", 3)
         await until_true(lambda: worker.leases.current.tasks)
         await trio.sleep(0.3)
         assert started == []
         assert not worker.can_claim
         assert "no fresh lease" in (await worker.faults())["lease"]
-        worker._lease_thread.is_fresh = is_fresh
+        worker._lease_thread._clock = renewed
         await finished(worker, 3)
     assert started == [1, 1, 1]
 

@@ -14,8 +14,9 @@ from workqueue.core.job import Job
 from workqueue.core.outcome import Complete, Failed, Interrupted, Outcome, TimedOut
 from workqueue.core.steps.lease import ClaimedTask, Lease
 from workqueue.core.wire import Task
-from workqueue.services.worker.attempt import Attempt
-from workqueue.services.worker.slot import WATCH_SECONDS, YIELD_SECONDS, Slot
+from workqueue.services.worker.running.attempt import Attempt
+from workqueue.services.worker.running.runtimes import Threads
+from workqueue.services.worker.running.slot import WATCH_SECONDS, YIELD_SECONDS, InterruptReason, Slot
 
 Function = Callable[[Job], Awaitable[object]]
 
@@ -28,7 +29,7 @@ class Jobs:
         self._timeout = timeout
         self.outcomes: list[Outcome] = []
         self.scopes: list[trio.CancelScope] = []
-        self.slot = Slot(lambda: None, self._take, self._ended, self._outlived, trio.CapacityLimiter(1))
+        self.slot = Slot(lambda: None, self._take, self._ended, self._outlived, Threads(trio.CapacityLimiter(1)))
 
     async def run(self) -> bool:
         async with trio.open_nursery() as nursery:
@@ -139,13 +140,13 @@ async def test_no_timeout_means_none(autojump_clock: MockClock):
     assert jobs.outcomes == [DONE]
 
 
-async def test_who_is_interrupted_is_replaced_by_the_next(autojump_clock: MockClock):
+async def test_an_interrupted_attempt_is_followed_by_the_next(autojump_clock: MockClock):
     jobs = Jobs(hangs, quick)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(jobs.run)
         await trio.sleep(1)
-        jobs.slot.interrupt()
-    assert jobs.outcomes == [Interrupted(), DONE]
+        jobs.slot.interrupt(InterruptReason.LEASE_LOST)
+    assert jobs.outcomes == [Interrupted(InterruptReason.LEASE_LOST), DONE]
 
 
 @pytest.mark.parametrize("function", [hangs, cleans_up_badly])

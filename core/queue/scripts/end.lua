@@ -1,4 +1,4 @@
--- End a lease clean: its worker stops by itself. What is left of it is nobody's fault.
+-- End a lease clean: its worker stops by itself. No worker is blamed for what is left of it.
 -- KEYS[1] leases
 -- ARGV[1] lease
 -- Returns 1 when it lived, else 0. May be sent twice. O(log n).

@@ -12,7 +12,7 @@ WITH needed AS (
         ('claimed', 'SELECT, INSERT, DELETE'),
         ('idempotency', 'SELECT, INSERT, UPDATE, DELETE'),
         ('installation', 'SELECT'),
-        ('jobs', 'SELECT, INSERT, UPDATE'),
+        ('jobs', 'SELECT, INSERT, UPDATE, DELETE'),
         ('migrations', 'SELECT'),
         ('outbox', 'SELECT, INSERT, UPDATE, DELETE'),
         ('redis_checkpoints', 'SELECT, INSERT, UPDATE'),

@@ -1,6 +1,6 @@
 -- Free those of these idempotency keys that are older than they may be.
 -- :queue text    :key_hashes bytea[] key hashes
--- A key that somebody else has locked is skipped: it is being freed.
+-- A key that another transaction has locked is skipped: it is being freed.
 DELETE FROM {schema}.idempotency USING (
     SELECT queue, key_hash FROM {schema}.idempotency
     WHERE queue = :queue AND key_hash = ANY (:key_hashes) AND expires_at <= now()

@@ -2,8 +2,8 @@
 -- :batch uuid    :queue text    :ids uuid[]    :types text[]    :payloads text[]    {option_arrays}
 -- :key_hashes bytea[] key hashes, each once    :body_hashes bytea[] body hashes    :ttl_seconds float8 seconds for which a key is kept
 -- :pushed uuid[] batches that are known to be in Redis: their outbox entries ride along and go
--- Returns id of every job that holds its key now. A key that somebody holds, be it for too long, gets no row: join_jobs.
--- Waits for whoever writes or frees one of the keys just now. Keys come in their order and a held one is not locked
+-- Returns id of every job that holds its key now. A key that a job holds, be it for too long, gets no row: join_jobs.
+-- Waits for transactions that write or free one of the keys just now. Keys come in their order and a held one is not locked
 -- (ON CONFLICT DO UPDATE would), so neither two batches nor a refused submit can wait for each other.
 WITH pushed AS (
     DELETE FROM {schema}.outbox WHERE batch = ANY (:pushed)

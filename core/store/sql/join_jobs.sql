@@ -1,8 +1,8 @@
--- Submit of a key that somebody holds: a repeat is promised that the job will run, so no refused submit may cancel it.
+-- Submit of a key that a job holds: a repeat is promised that the job will run, so no refused submit may cancel it.
 -- :queue text    :key_hashes bytea[] key hashes    :body_hashes bytea[] body hash of each (a key may come with several)
 -- Returns key_hash, body_hash, job_id of each key that is held, and
 --   expired   the key is free by its age: free_keys, then insert
---   settled   the answer may go out: the job is joined, has ended, or was cancelled by a person (its key is still there);
+--   settled   the answer may go out: the job is joined, has ended, or was cancelled on request (its key is still there);
 --             false: it was refused, or ended, while we waited for its row: ask anew, its key may be free
 -- Waits for locked rows (lock_timeout). May be repeated.
 WITH held AS (

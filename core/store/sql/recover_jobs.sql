@@ -1,6 +1,6 @@
 -- Recover: the jobs of an owner that is gone wait again, with an outbox entry, or end where their worker died too often.
 -- :owner uuid (lease)    :queue text    :batch uuid of the outbox entry, fresh for each send
--- :blameless bool: it ended clean or Redis lost it, so nobody is blamed
+-- :blameless bool: it ended clean or Redis lost it, so no worker is blamed
 -- :started uuid[] suspects whose start was noted (a suspect that was not may have been a neighbour only)
 -- :max_recoveries int at so many deaths of its worker a job fails
 -- Returns id, state. Waits for locked rows (lock_timeout), and may be repeated: what an answer that was lost had said

@@ -1,8 +1,8 @@
--- The sweep: take the oldest outbox entries that are old enough; whoever took one has it for as long again.
+-- The relay: take the oldest outbox entries that are old enough; the worker that took one has it for as long again.
 -- :queue text    :age_seconds float8 seconds that an outbox entry must be old    :limit int at most so many
 -- Returns batch, ids, whole. Touches the rows that are still pending, so that a loss of Redis just after finds them.
--- whole: nobody had locked one of them, so that each was touched. Else the outbox entry must stay: untouched, a row that is
--- pushed now and lost a moment later would be found by nobody.
+-- whole: none of them was locked, so that each was touched. Else the outbox entry must stay: a row that is untouched,
+-- pushed now and lost a moment later would not be found.
 WITH taken AS (
     SELECT batch FROM {schema}.outbox
     WHERE queue = :queue AND at < now() - make_interval(secs => :age_seconds)

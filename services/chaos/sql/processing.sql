@@ -1,4 +1,4 @@
--- Jobs that are in somebody's hands, and in whose: owner is null where no claim is noted.
+-- Jobs that are claimed, and their owners: null where no claim is stored.
 -- $1 text queue
 SELECT jobs.id, claimed.owner
 FROM {schema}.jobs LEFT JOIN {schema}.claimed ON claimed.token = jobs.token

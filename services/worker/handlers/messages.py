@@ -12,7 +12,7 @@ import msgspec
 from msgspec import Struct
 
 from workqueue.core.errors import PermanentFailure
-from workqueue.core.job import ARTIFACT_BYTES_MAX, Job
+from workqueue.core.job import ARTIFACT_BYTES_MAX, Job, Standalone
 
 ORDER_BYTES_MAX = 32 * 1024 * 1024  #: a picture of 20 MiB is 27 MiB of base64
 HEAD_BYTES_MAX = 2 * 1024 * 1024  #: a result has 1 MiB at most
@@ -76,7 +76,7 @@ def order(job: Job, image_folder: str | None) -> bytes:
 def job_of(head: bytes) -> tuple[Job, str | None]:
     """The job of an order, and IMAGE_FOLDER."""
     job_type, payload, keeps_artifacts, image_folder = json.loads(head)
-    return Job("", job_type, payload, 1, 0, keeps_artifacts), image_folder
+    return Job("", job_type, payload, 1, 0, Standalone(keeps_artifacts=keeps_artifacts)), image_folder
 
 
 def frame(message: Message, body: bytes = b"") -> bytes:

@@ -7,14 +7,21 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from uuid import uuid4
 
-from workqueue.core.job import Job
+from workqueue.core.job import Job, Standalone
 
 WORKER_MIB = 100  #: of a worker, and of one of its processes that has made nothing large: docs/deployment.md
 PROCESS_MIB = 80
 
 
 def job(payload: Mapping[str, object], *, keeps_artifacts: bool = True, type: str = "x") -> Job:
-    return Job(id=str(uuid4()), type=type, payload=dict(payload), attempt=1, retries=0, keeps_artifacts=keeps_artifacts)
+    return Job(
+        id=str(uuid4()),
+        type=type,
+        payload=dict(payload),
+        attempt=1,
+        retries=0,
+        context=Standalone(keeps_artifacts=keeps_artifacts),
+    )
 
 
 def children_of(pid: int) -> list[int]:

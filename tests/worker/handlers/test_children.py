@@ -18,6 +18,7 @@ from workqueue.core.outcome import Complete, Failed, Interrupted, NotStarted, Ti
 from workqueue.services.worker.handlers import children as module
 from workqueue.services.worker.handlers import messages
 from workqueue.services.worker.handlers.children import ChildDied, Children, Memory, open_children
+from workqueue.services.worker.running.slot import InterruptReason
 
 SLOW = {"title": "x", "paragraphs": ["word " * 200_000]}  #: some 20 s
 QUICK = {"title": "x"}
@@ -74,8 +75,8 @@ async def test_a_stop_ends_what_runs(children):
     async with trio.open_nursery() as nursery:
         nursery.start_soon(attempt.run)
         await works()
-        attempt.slot.interrupt()
-    assert attempt.outcome == Interrupted()
+        attempt.slot.interrupt(InterruptReason.LEASE_LOST)
+    assert attempt.outcome == Interrupted("its worker lost its lease")
     assert children_of(os.getpid()) == []
 
 

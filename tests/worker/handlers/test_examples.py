@@ -9,7 +9,7 @@ import examples.handlers  # noqa: F401 - importing registers, as WORKER_HANDLERS
 from tests.support.attempts import run_attempt
 from tests.worker.handlers.support import job
 from workqueue.core.handlers import registry
-from workqueue.core.job import Job
+from workqueue.core.job import Job, Standalone
 from workqueue.core.outcome import Complete, Failed, Outcome
 
 
@@ -47,8 +47,8 @@ async def test_checksum_is_a_plain_function_in_a_thread():
 
 
 async def test_flaky_fails_until_its_last_run():
-    first = Job(id="a", type="flaky", payload={}, attempt=1, retries=1, keeps_artifacts=True)
-    last = Job(id="a", type="flaky", payload={}, attempt=2, retries=1, keeps_artifacts=True)
+    first = Job(id="a", type="flaky", payload={}, attempt=1, retries=1, context=Standalone(keeps_artifacts=True))
+    last = Job(id="a", type="flaky", payload={}, attempt=2, retries=1, context=Standalone(keeps_artifacts=True))
     outcome = await run("flaky", first)
     assert isinstance(outcome, Failed)
     assert not outcome.permanent

@@ -86,6 +86,12 @@ export type JobView = {
   finished_at: string | null;
 };
 
+/** How long the rows of jobs are kept after their end: `12h`, `7d`, `forever`. */
+export type Kept = {
+  completed: string;
+  failed: string;
+};
+
 /** The worker's five fields, summed over the workers that are alive now. */
 export type Metrics = {
   total_jobs_in_queue: number;
@@ -99,6 +105,7 @@ export type Metrics = {
 export type Overview = {
   queue_name: string;
   version: string;
+  kept: Kept | null;
   waiting: number | null;
   scheduled: number | null;
   dead: number | null;

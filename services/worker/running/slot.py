@@ -6,19 +6,18 @@ replaced, only when one of them takes too long or is interrupted.
 """
 
 import contextvars
-import inspect
 import logging
-from collections.abc import Awaitable, Callable, Coroutine
-from contextlib import suppress
+from collections.abc import Awaitable, Callable
+from enum import StrEnum
 from types import FrameType
 from typing import cast
 
 import trio
 
 from workqueue.core.errors import CannotStart
-from workqueue.core.job import Job
 from workqueue.core.outcome import Interrupted, NotStarted, Outcome, TimedOut
-from workqueue.services.worker.attempt import Attempt, failed, succeeded
+from workqueue.services.worker.running.attempt import Attempt, failed, succeeded
+from workqueue.services.worker.running.runtimes import NotGiven, Runtime
 
 log = logging.getLogger(__name__)
 
@@ -33,8 +32,10 @@ Ended = Callable[[Attempt, Outcome, float], None]
 Outlived = Callable[[Attempt, trio.Event], Awaitable[None]]
 
 
-class _NoThread(Exception):
-    """The machine gave no thread: the job has not started."""
+class InterruptReason(StrEnum):
+    """Why a running job is cancelled."""
+
+    LEASE_LOST = "its worker lost its lease"
 
 
 class Slot:
@@ -45,8 +46,8 @@ class Slot:
     `interrupt` run on one thread, so the attempt cannot change between a look at it and the cancellation.
     """
 
-    __slots__ = ("_context", "_ended", "_interrupted", "_limiter", "_now", "_outlived", "_scope", "_take",
-                 "_take_at_once", "_thread", "_used_up", "_yielded_at", "attempt", "frame")  # fmt: skip
+    __slots__ = ("_context", "_ended", "_interrupted", "_now", "_outlived", "_runtime", "_scope", "_take",
+                 "_take_at_once", "_used_up", "_yielded_at", "attempt", "frame")  # fmt: skip
 
     def __init__(
         self,
@@ -54,23 +55,22 @@ class Slot:
         take: Take,
         ended: Ended,
         outlived: Outlived,
-        threads: trio.CapacityLimiter,
+        runtime: Runtime,
     ) -> None:
         """`take_at_once` returns a job that may run at once, or None: then `take` is called, whose None is the end.
 
         `ended` gets the attempt, its outcome and the seconds it took. `outlived` waits for a thread that goes on after
-        its attempt has ended. `threads` has room for every slot.
+        its attempt has ended. `runtime` runs handlers that are no coroutine functions; the others run in the slot.
         """
         self._take_at_once = take_at_once
         self._take = take
         self._ended = ended
         self._outlived = outlived
-        self._limiter = threads
+        self._runtime = runtime
         self._now = trio.lowlevel.current_clock().current_time
         self._scope = trio.CancelScope()
         self._used_up = False
-        self._interrupted = False
-        self._thread: trio.Event | None = None  #: set when the thread of the attempt has ended
+        self._interrupted: InterruptReason | None = None
         self._yielded_at = self._now()
         self._context = contextvars.copy_context()
         self.attempt: Attempt | None = None
@@ -81,9 +81,9 @@ class Slot:
         """How long the attempt has been running; 0 where none does."""
         return 0.0 if self.attempt is None else self._now() - self.attempt.started_at
 
-    def interrupt(self) -> None:
-        """Cancel the attempt: its lease is lost. Its outcome is Interrupted, unless it ends by itself before."""
-        self._interrupted = self._used_up = True
+    def interrupt(self, reason: InterruptReason) -> None:
+        """Cancel the attempt. Its outcome is Interrupted, with `reason`, unless it ends by itself before."""
+        self._interrupted, self._used_up = reason, True
         self._scope.cancel()
 
     def watch(self) -> None:
@@ -107,7 +107,8 @@ class Slot:
         self._context = contextvars.copy_context()
         while True:
             left: BaseException | None = None
-            self._used_up = self._interrupted = has_run = False
+            self._used_up = has_run = False
+            self._interrupted = None
             try:
                 with trio.CancelScope() as self._scope:
                     goes_on = await self._run_attempts()
@@ -134,10 +135,9 @@ class Slot:
                     self._end(Interrupted())  # a stop; errors that were raised meanwhile are dropped
                     raise cancelled from None
             if (attempt := self.attempt) is not None:  # its scope was cancelled; `left` is what else it raised
-                thread = self._thread
                 self._end(failed(left) if left is not None else self._cut_short(attempt))
-                if thread is not None and not thread.is_set():
-                    await self._outlived(attempt, thread)
+                if (left_behind := attempt.left_behind) is not None and not left_behind.is_set():
+                    await self._outlived(attempt, left_behind)
             if self._left_variables():
                 return True
 
@@ -153,13 +153,12 @@ class Slot:
                 if handler.is_async:
                     result = await cast("Awaitable[object]", handler.function(attempt.job))
                 else:
-                    result = await self._run_in_thread(attempt)
-                    if inspect.iscoroutine(result):  # a plain function around a coroutine function
-                        result = await result
+                    result = await self._runtime.run(attempt)
             except trio.Cancelled:
                 raise
-            except _NoThread as error:
-                outcome: Outcome = NotStarted(CANNOT_START_DELAY_MS, str(error))
+            except NotGiven as error:
+                lacking = attempt.lacking
+                outcome: Outcome = NotStarted(CANNOT_START_DELAY_MS, lacking) if lacking else failed(error)
             except CannotStart as error:  # raised by a user's handler it would give the job back for ever
                 is_ours = handler.is_builtin
                 outcome = NotStarted(CANNOT_START_DELAY_MS, str(error)) if is_ours else failed(error)
@@ -193,57 +192,15 @@ class Slot:
 
     def _end(self, outcome: Outcome) -> float:
         ended = self._now()
-        attempt, self.attempt, self._thread = self.attempt, None, None
+        attempt, self.attempt = self.attempt, None
         if attempt is not None:
             self._ended(attempt, outcome, ended - attempt.started_at)
         return ended
 
     def _cut_short(self, attempt: Attempt) -> Outcome:
-        if self._interrupted:
-            return Interrupted()
+        if self._interrupted is not None:
+            return Interrupted(self._interrupted)
         return TimedOut(attempt.handler.timeout_seconds or 0.0)
-
-    async def _run_in_thread(self, attempt: Attempt) -> object:
-        """A thread cannot be stopped: it may go on after its attempt was interrupted or has timed out."""
-        await trio.lowlevel.checkpoint_if_cancelled()
-        # From here on the thread certainly starts: the limiter always has room.
-        token = trio.lowlevel.current_trio_token()
-        ended = self._thread = trio.Event()
-        function: Callable[[Job], object] = attempt.handler.function
-        job = attempt.job
-
-        made: list[Coroutine[object, object, object]] = []  # what the function returned, to be awaited
-        is_over = False
-
-        def in_thread() -> tuple[object, BaseException | None]:
-            # An error goes over as a value: on its way through Trio its traceback is read and written, which an
-            # exception may refuse, and then its answer never came.
-            try:
-                result = function(job)
-                if inspect.iscoroutine(result):
-                    made.append(result)
-                    if is_over:
-                        result.close()
-                return result, None
-            except BaseException as error:  # noqa: BLE001 - it is raised below
-                return None, error
-            finally:
-                with suppress(trio.RunFinishedError):  # the process ends without waiting for threads
-                    token.run_sync_soon(ended.set)
-
-        try:
-            result, error = await trio.to_thread.run_sync(in_thread, abandon_on_cancel=True, limiter=self._limiter)
-        except trio.Cancelled:
-            is_over = True
-            for coroutine in made:
-                coroutine.close()  # it will not be awaited any more
-            raise
-        except RuntimeError as no_thread:
-            self._thread = None
-            raise _NoThread(str(no_thread)) from no_thread
-        if error is not None:
-            raise error
-        return result
 
 
 def _split(error: BaseException) -> tuple[BaseException | None, BaseException | None]:

@@ -8,7 +8,7 @@ from trio.testing import MockClock
 from tests.worker.claimed import claimed_task
 from workqueue.core.job import RunOutcome
 from workqueue.core.outcome import Fail
-from workqueue.services.worker.failure_log import LINES_MAX, TRACEBACK_SECONDS, FailureLog
+from workqueue.services.worker.running.failure_log import LINES_MAX, TRACEBACK_SECONDS, FailureLog
 
 FRAMES = 'Traceback (most recent call last):\n  File "handlers.py", line 7, in handle\n    raise ValueError(n)\n'
 

@@ -3,84 +3,81 @@
 import contextvars
 import inspect
 import logging
-from collections.abc import Callable, Iterator, Sequence
-from functools import partial
+from collections.abc import Iterator, Sequence
 from itertools import islice
-from random import Random
 from types import FrameType
 
 import trio
 
-from workqueue.core.errors import InvalidTask, QueueUnavailable
+from workqueue.core.errors import InvalidTask
 from workqueue.core.handlers import Registry
-from workqueue.core.job import Job
+from workqueue.core.job import Job, RunContext
 from workqueue.core.outcome import Complete, Fail, Failed, Interrupted, NotStarted, Outcome, Retry, Verdict, decide
-from workqueue.core.queue import Queue
 from workqueue.core.steps.lease import ClaimedTask, Lease
 from workqueue.core.steps.settle import Ending
-from workqueue.core.steps.until_answered import UntilAnswered
 from workqueue.core.wire import decode_payload
 from workqueue.services.published import RunningJob
-from workqueue.services.worker.attempt import Attempt
-from workqueue.services.worker.buffer import Buffer
-from workqueue.services.worker.environment import Environment
-from workqueue.services.worker.failure_log import FailureLog
 from workqueue.services.worker.metrics import Counts
-from workqueue.services.worker.outcomes import Outcomes
-from workqueue.services.worker.peers import Peers
-from workqueue.services.worker.slot import WATCH_SECONDS, Slot
+from workqueue.services.worker.running.admission import Admission, KnownType
+from workqueue.services.worker.running.attempt import Attempt
+from workqueue.services.worker.running.buffer import Buffer
+from workqueue.services.worker.running.environment import Environment
+from workqueue.services.worker.running.failure_log import FailureLog
+from workqueue.services.worker.running.outcomes import Outcomes
+from workqueue.services.worker.running.runtimes import Threads
+from workqueue.services.worker.running.slot import WATCH_SECONDS, InterruptReason, Slot
 
 log = logging.getLogger(__name__)
 
-UNKNOWN_TYPE_DELAY_MS = 1000
-LAST_CHANCE_DELAY_MS = 1000
+THREADS_MAX = 10_000  #: room for each slot, threads that outlived their jobs included
 RUNNING_SHOWN_MAX = 100
 
 
 class Consumers:
     """Takes jobs from the buffer, runs each in a slot and puts the verdicts into the outcomes.
 
-    Mutable state: the slots, how many of their jobs are at their last chance, and the threads that outlived theirs.
+    Mutable state: the slots, and how many threads outlived their jobs.
     """
 
     def __init__(
         self,
-        queue: Queue,
         registry: Registry,
         buffer: Buffer,
         outcomes: Outcomes,
         counts: Counts,
+        admission: Admission,
+        types: KnownType,
+        environment: Environment,
+        context: RunContext,
         *,
-        keeps_artifacts: bool,
-        max_recoveries: int,
         max_interruptions: int,
-        may_start: Callable[[Lease], bool],
-        random: Random,
     ) -> None:
-        """`may_start`: is the lease fresh? A worker that wakes from a freeze must not start what others may run."""
-        self._queue = queue
+        """`context`: what jobs may ask of this worker."""
         self._registry = registry
         self._buffer = buffer
         self._outcomes = outcomes
         self._counts = counts
-        self._keeps_artifacts = keeps_artifacts
-        self._last_chance = max_recoveries - 1  #: with so many deaths of its worker behind it, a job runs alone
+        self._admission = admission
+        self._types = types
+        self._context = context
         self._max_interruptions = max_interruptions
-        self._may_start = may_start
-        self._random = random
-        self._until_answered = UntilAnswered()
-        self._peers = Peers(queue)
-        self._threads = trio.CapacityLimiter(10_000)
-        self.environment = Environment()
+        self._threads = Threads(trio.CapacityLimiter(THREADS_MAX))
+        self.environment = environment
         self._failures = FailureLog()
         self._slots: list[Slot] = []
-        self._last_chances = 0
         self.threads_left = 0
-        #: We gave back a task that only other workers can run: Claiming waits once, so that they claim first.
-        self.yield_next_claim = False
 
     def __len__(self) -> int:
         return sum(slot.attempt is not None for slot in self._slots)
+
+    @property
+    def yield_next_claim(self) -> bool:
+        """A job went back that only other workers can run: Claiming waits once, so that they claim first."""
+        return self._types.yield_next_claim
+
+    @yield_next_claim.setter
+    def yield_next_claim(self, value: bool) -> None:
+        self._types.yield_next_claim = value
 
     def start(self, nursery: trio.Nursery, count: int) -> None:
         """Start `count` consumers; every job runs in a task of this nursery."""
@@ -106,7 +103,7 @@ class Consumers:
         """The lease is lost: cancel its jobs. Their outcomes are refused, or give the rows back."""
         for slot, claimed in self._running():
             if claimed.lease is lease:
-                slot.interrupt()
+                slot.interrupt(InterruptReason.LEASE_LOST)
 
     def give_back(self, items: list[ClaimedTask]) -> None:
         """Give back jobs that have not started."""
@@ -156,24 +153,20 @@ class Consumers:
     def _take_at_once(self) -> Attempt | None:
         """The next job, where it needs neither a wait nor a trip; None: `_take` has to be asked.
 
-        Jobs that fail without a run (of a type that no worker knows) are handled here as well: a million of them must
+        Jobs that fail without a run are handled here as well: a million of them (of a type that no worker knows) must
         not hold up the jobs behind them longer than other failures would.
         """
         while True:
             claimed = self._buffer.head
-            if claimed is None or self._outcomes.full or self.environment.fault is not None:
+            if claimed is None or self._outcomes.full:
                 return None
-            if claimed.counters.recoveries or claimed.lease.lost or not self._may_start(claimed.lease):
+            prepared = self._prepare(claimed) if self._admission.passes_now(claimed) else None
+            if prepared is None and (prepared := self._admission.refuses_now(claimed)) is None:
                 return None
-            prepared = self._prepare(claimed)
-            if prepared is None:
-                if self._peers.knew(claimed.task.type) is not False:
-                    return None
-                prepared = _unsupported(claimed)
             self._buffer.pop()
             if isinstance(prepared, Attempt):
                 return prepared
-            self._put(claimed, prepared)
+            self._put_unstarted(claimed, prepared)
 
     async def _take(self) -> Attempt | None:
         """The next job that may start; None once the buffer is closed. A job that may not start goes back or ends."""
@@ -182,15 +175,21 @@ class Consumers:
                 await self._outcomes.wait_for_room()
             if (claimed := await self._buffer.take()) is None:
                 return None
-            if self.environment.fault is not None:
-                self.give_back([claimed])
+            try:
+                refused = await self._admission.admit(claimed)
+            except trio.Cancelled:
+                self._put(claimed, NotStarted())
+                raise
+            if refused is not None:
+                self._put_unstarted(claimed, refused)
                 continue
-            prepared = await self._prepare_carefully(claimed)
+            prepared = self._prepare(claimed, is_admitted=True)
             if isinstance(prepared, Attempt):
                 return prepared
-            self._put(claimed, prepared)
+            self._admission.ended(claimed)
+            self._put_unstarted(claimed, prepared or NotStarted())
 
-    def _prepare(self, claimed: ClaimedTask, *, is_last_chance: bool = False) -> Attempt | Outcome | None:
+    def _prepare(self, claimed: ClaimedTask, *, is_admitted: bool = False) -> Attempt | Outcome | None:
         """A job ready to start, or its failure; None: this worker has no handler for it."""
         task = claimed.task
         handler = self._registry.get(task.type)
@@ -200,60 +199,24 @@ class Consumers:
             payload = decode_payload(task.payload)
         except InvalidTask as error:
             return Failed(str(error), permanent=True)
-        job = Job(claimed.job_id, task.type, payload, claimed.counters.run, task.options.retries, self._keeps_artifacts)
-        return Attempt(handler, job, claimed, is_last_chance)
-
-    async def _prepare_carefully(self, claimed: ClaimedTask) -> Attempt | Outcome:
-        """The same, for a job that needs a wait or a trip. Cancelled: it goes back."""
-        is_last_chance = claimed.counters.recoveries >= self._last_chance
-        if is_last_chance and self._last_chances:  # one at a time: if this worker dies, that job is to blame
-            return NotStarted(LAST_CHANCE_DELAY_MS)
-        self._last_chances += is_last_chance
-        prepared: Attempt | Outcome = NotStarted()
-        try:
-            prepared = await self._checked(claimed, is_last_chance)
-        except trio.Cancelled:
-            self._put(claimed, NotStarted())
-            raise
-        finally:
-            if not isinstance(prepared, Attempt):
-                self._last_chances -= is_last_chance
-        return prepared
-
-    async def _checked(self, claimed: ClaimedTask, is_last_chance: bool) -> Attempt | Outcome:
-        if claimed.counters.recoveries and not await self._note_start(claimed):
-            return NotStarted()
-        # An outage, or this process woke from a freeze. The lease thread finds out which; it sets no event.
-        while not (self._may_start(claimed.lease) or claimed.lease.lost):  # noqa: ASYNC110
-            await trio.sleep(0.1)
-        if claimed.lease.lost:
-            return NotStarted()
-        return self._prepare(claimed, is_last_chance=is_last_chance) or await self._without_handler(claimed)
-
-    async def _note_start(self, claimed: ClaimedTask) -> bool:
-        """A worker has died while this job ran: record the start, or a second death could not be blamed on it."""
-        return await self._until_answered(partial(self._queue.record_suspect_start, claimed.lease.id, claimed.number))
-
-    async def _without_handler(self, claimed: ClaimedTask) -> Outcome:
-        try:
-            known = await self._peers.know(claimed.task.type)
-        except QueueUnavailable:
-            known = True  # unknown: the task comes again
-        if not known:
-            return _unsupported(claimed)
-        self.yield_next_claim = True
-        return NotStarted(int(UNKNOWN_TYPE_DELAY_MS * self._random.uniform(0.5, 1.5)))
+        job = Job(claimed.job_id, task.type, payload, claimed.counters.run, task.options.retries, self._context)
+        return Attempt(handler, job, claimed, is_admitted)
 
     # --- after it has ended
 
     def _ended(self, attempt: Attempt, outcome: Outcome, seconds: float) -> None:
-        self._last_chances -= attempt.is_last_chance
+        if attempt.is_admitted:
+            self._admission.ended(attempt.claimed)
         if type(outcome) is NotStarted:  # isinstance would take 0.1 us to say no
             self.environment.lacks(outcome.lacking)
-            self._counts.given_back += 1
-            self._put(attempt.claimed, outcome)
+            self._put_unstarted(attempt.claimed, outcome)
         else:
             self._put(attempt.claimed, outcome, seconds)
+
+    def _put_unstarted(self, claimed: ClaimedTask, outcome: Outcome) -> None:
+        """Of a job that goes back, or fails without a run."""
+        self._counts.given_back += type(outcome) is NotStarted
+        self._put(claimed, outcome)
 
     def _put(self, claimed: ClaimedTask, outcome: Outcome, seconds: float | None = None) -> None:
         """Decide what follows from an outcome, count and log it once, and hand it over."""
@@ -299,7 +262,3 @@ class Consumers:
             await ended.wait()
         finally:
             self.threads_left -= 1
-
-
-def _unsupported(claimed: ClaimedTask) -> Failed:
-    return Failed(f"unsupported task type: {claimed.task.type}")

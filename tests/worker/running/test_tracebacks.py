@@ -5,7 +5,7 @@ import traceback
 import pytest
 
 from workqueue.services.worker import tracebacks
-from workqueue.services.worker.tracebacks import FRAMES_MAX, Tracebacks
+from workqueue.services.worker.running.tracebacks import FRAMES_MAX, Tracebacks
 
 
 class OwnError(Exception):

@@ -12,7 +12,7 @@ import trio
 from tests.support.wait import until, until_true
 from tests.worker.conftest import finished
 from tests.worker.processes import ledger_counts, worker_process
-from workqueue.services.worker.environment import Environment, _has_room
+from workqueue.services.worker.running.environment import Environment, _has_room
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="prlimit is Linux's")
 
@@ -26,8 +26,8 @@ async def test_the_fault_goes_when_there_is_room_again(monkeypatch, caplog):
         probes += 1
         return room
 
-    monkeypatch.setattr("workqueue.services.worker.environment._has_room", has_room)
-    monkeypatch.setattr("workqueue.services.worker.environment.PROBE_SECONDS", 0.01)
+    monkeypatch.setattr("workqueue.services.worker.running.environment._has_room", has_room)
+    monkeypatch.setattr("workqueue.services.worker.running.environment.PROBE_SECONDS", 0.01)
     environment = Environment()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(environment.watch)
@@ -50,8 +50,8 @@ async def test_a_worker_that_gets_no_threads_gives_its_jobs_back_and_says_so(
 ):
     """Beside it another one may do them: none of them has failed, none has a failure counted."""
     lacking = True
-    monkeypatch.setattr("workqueue.services.worker.environment._has_room", lambda: not lacking)
-    monkeypatch.setattr("workqueue.services.worker.environment.PROBE_SECONDS", 0.05)
+    monkeypatch.setattr("workqueue.services.worker.running.environment._has_room", lambda: not lacking)
+    monkeypatch.setattr("workqueue.services.worker.running.environment.PROBE_SECONDS", 0.05)
 
     @registry.handler("threaded")
     def threaded(job) -> int:

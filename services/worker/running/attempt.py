@@ -14,7 +14,7 @@ from workqueue.core.handlers import Handler
 from workqueue.core.job import Job
 from workqueue.core.outcome import Complete, Failed, Outcome
 from workqueue.core.steps.lease import ClaimedTask
-from workqueue.services.worker.tracebacks import Tracebacks
+from workqueue.services.worker.running.tracebacks import Tracebacks
 
 RESULT_BYTES_MAX = 1024 * 1024
 ERROR_LENGTH_MAX = 4 * 1024
@@ -24,6 +24,7 @@ TRACEBACK_LENGTH_MAX = 64 * 1024
 MACHINERY = frozenset(
     {
         str(Path(__file__).with_name("slot.py")),
+        str(Path(__file__).with_name("runtimes.py")),
         inspect.unwrap(trio.to_thread.run_sync).__code__.co_filename,
         outcome.Value.unwrap.__code__.co_filename,
     }
@@ -34,13 +35,16 @@ _tracebacks = Tracebacks()  # a cache of source lines: of the process, no resour
 
 
 class Attempt(Struct, eq=False, gc=False):
-    """A job that is about to run, or runs. Mutable state: `started_at`, set by the slot that runs it."""
+    """A job that is about to run, or runs. Mutable state: `started_at`, set by the slot that runs it, and the last two,
+    set by its runtime."""
 
     handler: Handler
     job: Job
     claimed: ClaimedTask  #: what the job was claimed as
-    is_last_chance: bool = False  #: if the worker dies once more, the job has failed
+    is_admitted: bool = False  #: by Admission.admit, which is told when it has ended
     started_at: float = 0.0  #: trio's clock
+    left_behind: trio.Event | None = None  #: set once what cannot be stopped has ended: a thread
+    lacking: str = ""  #: what the machine did not give
 
 
 def succeeded(result: object, job: Job) -> Outcome:

@@ -4,7 +4,7 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 from tests.worker.claimed import claimed_task
-from workqueue.services.worker.buffer import Buffer
+from workqueue.services.worker.running.buffer import Buffer
 
 
 async def test_a_buffer_is_first_in_first_out_and_wakes_who_waits():

@@ -10,7 +10,7 @@ from workqueue.core.job import Artifact
 from workqueue.core.outcome import Complete
 from workqueue.core.steps.settle import Ending, Settle
 from workqueue.services.worker.heartbeats import Heartbeats
-from workqueue.services.worker.outcomes import BATCH_MAX, WAITING_BYTES_MAX, WAITING_MAX, Outcomes
+from workqueue.services.worker.running.outcomes import BATCH_MAX, WAITING_BYTES_MAX, WAITING_MAX, Outcomes
 
 
 class SlowSettle(Settle):

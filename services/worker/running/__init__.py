@@ -1,0 +1,1 @@
+"""How claimed jobs run: admission, slots, runtimes, and what becomes of their outcomes."""
