@@ -9,12 +9,15 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from tests.support.wait import until_true
 from tests.worker.claimed import claimed_task
+from workqueue.core.handlers import Registry
 from workqueue.core.steps.claim import AUDIT_SECONDS, Claim
 from workqueue.core.steps.lease import ClaimedTask, Lease
 from workqueue.services.worker.claiming import STOP_SECONDS, Claiming
 from workqueue.services.worker.heartbeats import Heartbeats
 from workqueue.services.worker.leases import Leases
 from workqueue.services.worker.metrics import Counts
+from workqueue.services.worker.peers import Peers
+from workqueue.services.worker.running.admission import KnownType
 from workqueue.services.worker.running.buffer import Buffer
 from workqueue.services.worker.running.consumers import Consumers
 from workqueue.services.worker.running.environment import Environment
@@ -60,12 +63,18 @@ class Waiting(Claim):
         return [claimed_task(1)]
 
 
+class NoPeers(Peers):
+    """No other worker is asked."""
+
+    def __init__(self) -> None: ...
+
+
 class IdleConsumers(Consumers):
     """Nothing that Claiming has to wait for."""
 
     def __init__(self) -> None:
         self.environment = Environment()
-        self.yield_next_claim = False
+        self._types = KnownType(Registry(), NoPeers(), Random(1))
 
 
 class NoOutcomes(Outcomes):

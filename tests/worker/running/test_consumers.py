@@ -214,4 +214,3 @@ async def test_jobs_at_their_last_chance_run_one_at_a_time_and_hold_up_no_other_
         release.set()
         await finished(worker_, 3)
         assert most == 1
-        assert worker_.consumers._last_chances == 0
