@@ -4,7 +4,7 @@ import traceback
 
 import pytest
 
-from workqueue.services.worker import tracebacks
+from workqueue.services.worker.running import tracebacks
 from workqueue.services.worker.running.tracebacks import FRAMES_MAX, Tracebacks
 
 
