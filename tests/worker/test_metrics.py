@@ -89,3 +89,18 @@ def test_the_counts_of_several_processes_are_summed():
     both = total([Snapshot(1, 2, 3, {"x": one}, gauges)] * 2)
     assert (both.done, both.failed, both.given_back) == (2, 4, 6)
     assert both.types["x"] == TypeCounts(2, 4, 6, 8.0, [2] * (len(BUCKETS_SECONDS) + 1))
+
+
+def test_sums_are_those_of_all_processes_and_what_is_shared_is_not_summed():
+    one = Snapshot(3, 1, 0, {"x": TypeCounts(done=3, seconds=1.5)}, Gauges(*[1] * len(Gauges.__struct_fields__)))
+    two = Snapshot(
+        4,
+        0,
+        2,
+        {"x": TypeCounts(done=1, seconds=0.5), "y": TypeCounts(done=3)},
+        Gauges(*[1] * len(Gauges.__struct_fields__)),
+    )
+    both = total([one, two])
+    assert (both.done, both.failed, both.given_back) == (7, 1, 2)
+    assert (both.types["x"].done, both.types["x"].seconds, both.types["y"].done) == (4, 2.0, 3)
+    assert (both.gauges.ready, both.gauges.concurrency, both.gauges.running) == (1, 2, 2)

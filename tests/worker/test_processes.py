@@ -15,9 +15,6 @@ from tests.support.wait import until, until_true
 from tests.worker.processes import WorkerProcess, ledger_counts, worker_process
 from workqueue.core.errors import InvalidSettings
 from workqueue.services.worker import processes
-from workqueue.services.worker.metrics import Gauges, Snapshot, TypeCounts, total
-
-GAUGES = dict.fromkeys(Gauges.__struct_fields__, 1)
 
 
 @pytest.fixture
@@ -44,15 +41,6 @@ def lives(pid: int) -> bool:
 async def ask(worker: WorkerProcess, path: str, **headers: str) -> httpx.Response:
     async with httpx.AsyncClient() as client:
         return await client.get(f"http://127.0.0.1:{worker.port}{path}", headers=headers)
-
-
-def test_sums_are_those_of_all_processes_and_what_is_shared_is_not_summed():
-    one = Snapshot(3, 1, 0, {"x": TypeCounts(done=3, seconds=1.5)}, Gauges(**GAUGES))
-    two = Snapshot(4, 0, 2, {"x": TypeCounts(done=1, seconds=0.5), "y": TypeCounts(done=3)}, Gauges(**GAUGES))
-    both = total([one, two])
-    assert (both.done, both.failed, both.given_back) == (7, 1, 2)
-    assert (both.types["x"].done, both.types["x"].seconds, both.types["y"].done) == (4, 2.0, 3)
-    assert (both.gauges.ready, both.gauges.concurrency, both.gauges.running) == (1, 2, 2)
 
 
 async def test_one_endpoint_sums_one_death_is_mended_and_one_signal_ends_all(nursery, variables, tmp_path, queue):
