@@ -14,8 +14,8 @@ setup: ## The environment and the page, as `make up` needs them
 setup-test: ## The same, with what tests and linters need
 	@$(PYTHON) scripts/setup.py test
 
-up: setup ## Run the system: servers, producer, worker, dashboard
-	@exec $(BIN)/workqueue up
+up: setup ## Run the system: servers, producer, worker, dashboard; with your handlers: HANDLERS=myjobs
+	@exec $(BIN)/workqueue up $(if $(HANDLERS),--handlers $(HANDLERS))
 
 test: setup-test ## All tests
 	@$(BIN)/python scripts/debian.py

@@ -30,10 +30,15 @@ from workqueue.services.worker.worker import Worker
 SCHEMA = "bench"
 PAYLOAD = '{"to":"someone@example.com","subject":"Welcome!","body":"a payload of about 100 bytes as it comes"}'
 FILL = """
-INSERT INTO jobs (id, queue, type, payload, retries, state, updated_at)
+INSERT INTO {schema}.jobs (id, queue, type, payload, retries, state, updated_at)
 SELECT uuidv7(), $1, 'noop', $2, 3, 'pending', now() - interval '1 day' FROM generate_series(1, $3::int)
 """
-UNSWEPT = "SELECT FROM outbox WHERE cardinality(ids) = 500 AND (at = 'epoch' OR at > now() - interval '2 s') LIMIT 1"
+NOT_RELAYED = (
+    "SELECT FROM {schema}.outbox"
+    " WHERE cardinality(ids) = 500 AND (at = 'epoch' OR at > now() - interval '2 s') LIMIT 1"
+)
+    "SELECT FROM {schema}.outbox WHERE cardinality(ids) = 500 AND (at = 'epoch' OR at > now() - interval '2 s') LIMIT 1"
+)
 TRAFFIC_PER_SECOND = 500
 
 
@@ -54,7 +59,7 @@ async def _main(rows: int) -> None:
             await migrate(bridge, postgres.url, SCHEMA)
             async with open_store(bridge, postgres.url, SCHEMA) as store:
                 await _by_itself(bridge, valkey.url, store, rows)
-                await store._pool.fetch("TRUNCATE jobs, outbox, claimed CASCADE")
+                await store._pool.fetch("TRUNCATE {schema}.jobs, {schema}.outbox, {schema}.claimed CASCADE")
                 await _on_demand(bridge, valkey.url, store, rows)
 
 
@@ -83,12 +88,12 @@ async def _by_itself(bridge: Bridge, redis_url: str, store: JobStore, rows: int)
         while not loss.jobs:  # noqa: ASYNC110 - counted by another task
             await trio.sleep(0.05)
         noticed = trio.current_time() - begun
-        while await store._pool.fetch(UNSWEPT):  # noqa: ASYNC110 - rows are what tells
+        while await store._pool.fetch(NOT_RELAYED):  # noqa: ASYNC110 - rows are what tells
             await trio.sleep(0.2)
         seconds = trio.current_time() - begun
         depths = await queue.depths()
         click.echo(
-            f"by itself: {loss.jobs:,} rows marked after {noticed:.1f} s, all in Redis after {seconds:.1f} s "
+            f"by itself: {loss.jobs:,} rows in the outbox after {noticed:.1f} s, all in Redis after {seconds:.1f} s "
             f"(ready: {depths.ready:,}); meanwhile {worker.counts.done - done_before:,} jobs were done and "
             f"{accepted[0] - accepted_before:,} accepted"
         )

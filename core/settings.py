@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from difflib import get_close_matches
 from typing import Annotated, Any
 from urllib.parse import quote, urlsplit
 
@@ -100,6 +101,12 @@ def _as_browsers_write(origin: str) -> str:
 #: How msgspec's message spells the end of a pattern. `$` there would let a newline at the end pass.
 _END = r"\\Z"
 
+#: Settings that are no fields: what REDIS_URL is made of where it is not set, and names of the parts around us.
+MORE = frozenset(
+    {"REDIS_ADDR", "REDIS_USERNAME", "REDIS_PASSWORD", "REDIS_TLS", "PORT", "WORKQUEUE_HOME", "WORKQUEUE_CHAOS_LEDGER"}
+)
+CLOSE = 0.85  #: of 1.0: two letters of WORKER_CONCURRENCY may be wrong
+
 #: Never shown, not even where they are wrong.
 SECRET = frozenset({"redis_url", "redis_password", "database_url", "smtp_url"})
 LOG_LEVELS = ("debug", "info", "warning", "error")
@@ -124,6 +131,15 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
     if faults:
         raise InvalidSettings(list(dict.fromkeys(faults)))
     return msgspec.convert(values, Settings)
+
+
+def misspelt(environ: Mapping[str, str]) -> dict[str, str]:
+    """Variables that look like one of ours and are none -> the one that is probably meant."""
+    known = {field.name.upper() for field in msgspec.structs.fields(Settings)} | MORE
+    first_words = {each.partition("_")[0] for each in known}
+    unknown = [name for name in environ if name not in known and name.partition("_")[0] in first_words]
+    close = {name: get_close_matches(name, known, 1, CLOSE) for name in unknown}
+    return {name: meant[0] for name, meant in close.items() if meant}
 
 
 class _Reader:

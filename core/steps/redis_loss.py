@@ -62,10 +62,12 @@ class RedisLoss:
             if known.server_run_id is not None:
                 self.counts.noticed += 1
                 self.counts.jobs += added
-                log.log(
-                    logging.WARNING if added else logging.INFO,
-                    "%s: %d pending jobs are pushed again", _what_happened(is_another, position), added,
-                )  # fmt: skip
+                if added:
+                    log.warning("%s: %d pending jobs are pushed again", _what_happened(is_another, position), added)
+                elif is_another and position >= 0:
+                    log.info("Redis was started anew, and no job was pending then")
+                else:
+                    log.info("%s, and no job was pending then", _what_happened(is_another, position))
         if await self._queue.set_checkpoint(position, known.now_ms):
             await self._store.advance_checkpoint(name, server, known)
 

@@ -12,7 +12,8 @@ import click
 import msgspec
 
 from workqueue.core.errors import InvalidKey, InvalidSettings, WorkQueueError
-from workqueue.core.settings import Settings, load_settings
+from workqueue.core.settings import Settings, load_settings, misspelt
+from workqueue.services.cli import local_installation
 from workqueue.services.early import end_at_signals, ignore_signals
 from workqueue.services.logs import printable
 
@@ -57,7 +58,8 @@ def main() -> None:
 
 
 @main.command()
-def up() -> None:
+@click.option("--handlers", metavar="MODULES", help="Your handlers, as WORKER_HANDLERS; reloaded when a file changes.")
+def up(handlers: str | None) -> None:
     """Run everything: servers, producer, worker, dashboard.
 
     Redis, Postgres and a mail catcher are started here where REDIS_URL, DATABASE_URL or SMTP_URL are not set; their
@@ -68,9 +70,11 @@ def up() -> None:
 
     from workqueue.services.cli.up import Up
 
-    settings = load_settings(os.environ)
-    home = Path(os.environ.get("WORKQUEUE_HOME") or ".workqueue").resolve()
-    status = trio.run(Up(settings, home, os.environ).run)
+    environ = dict(os.environ) | ({"WORKER_HANDLERS": handlers} if handlers else {})
+    _hint_at_misspelt_variables()
+    settings = load_settings(environ)
+    watched = settings.handler_modules if handlers else []
+    status = trio.run(Up(settings, local_installation.home_of(environ), environ, watched).run)
     ignore_signals()
     sys.exit(status)
 
@@ -115,7 +119,7 @@ def worker(processes: int, child_of: str | None) -> None:
     if processes > 1:
         from workqueue.services.worker.processes import run_processes as run_workers
 
-        trio.run(run_workers, settings, processes, os.environ, notifier)
+        trio.run(run_workers, settings, processes, local_installation.joined(os.environ), notifier)
     else:
         from workqueue.services.worker.main import main as work
 
@@ -270,7 +274,11 @@ def _payload(given: str) -> dict[str, object]:
     """The object that --payload names. Raises click.BadParameter."""
     where = "--payload"
     if given == "-":
-        given, where = sys.stdin.read(), "--payload (standard input)"
+        where = "--payload (standard input)"
+        try:
+            given = sys.stdin.buffer.read().decode()
+        except UnicodeDecodeError as error:
+            raise click.BadParameter(f"{where}: {error}") from None
     elif given.startswith("@"):
         where = f"--payload ({given[1:]})"
         try:
@@ -278,7 +286,7 @@ def _payload(given: str) -> dict[str, object]:
         except (OSError, UnicodeDecodeError) as error:
             raise click.BadParameter(f"{where}: {error}") from None
     try:
-        payload = json.loads(given)
+        payload = json.loads(given, parse_constant=_refuse_constant)
     except ValueError as error:
         raise click.BadParameter(f'{where}: no JSON: {error}. Write an object, such as \'{{"to": "you"}}\'') from None
     if not isinstance(payload, dict):
@@ -286,5 +294,16 @@ def _payload(given: str) -> dict[str, object]:
     return payload
 
 
+def _refuse_constant(name: str) -> float:
+    raise ValueError(f"{name} is no JSON")
+
+
 def _settings() -> Settings:
-    return load_settings(os.environ)
+    """Of the environment, and of a `workqueue up` that runs in this folder."""
+    _hint_at_misspelt_variables()
+    return load_settings(local_installation.joined(os.environ))
+
+
+def _hint_at_misspelt_variables() -> None:
+    for name, meant in misspelt(os.environ).items():
+        click.echo(f"workqueue: {printable(name)} is no setting: is {meant} meant?", err=True)

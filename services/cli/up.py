@@ -5,7 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 
@@ -15,7 +15,10 @@ from rich.console import Console
 from rich.markup import escape
 
 from workqueue.core.errors import WorkQueueError
+from workqueue.core.retry import Pauses
 from workqueue.core.settings import Settings, without_password
+from workqueue.services.cli import local_installation
+from workqueue.services.cli.sources import wait_for_change
 from workqueue.services.local.mail import run_mail_catcher
 from workqueue.services.local.postgres import run_postgres
 from workqueue.services.local.process import end_process, is_free
@@ -28,6 +31,7 @@ from workqueue.services.supervise import supervise_server
 READY_SECONDS = 60.0
 STOP_MARGIN_SECONDS = 20.0  #: added to the grace: for a worker to give back its jobs and release its lease
 LINE_BYTES_MAX = 64 * 1024
+WATCHED_PAUSES = (0.1, 1.0)  #: seconds, the first and the longest, before a worker whose files are watched starts anew
 COLOURS = {"Valkey": "red", "Postgres": "blue", "mail": "yellow", "producer": "green", "worker": "magenta"}
 
 Open = Callable[[int | None], AbstractAsyncContextManager[Server]]
@@ -52,8 +56,10 @@ class Up:
     Mutable state: the list of children, in the order of their start.
     """
 
-    def __init__(self, settings: Settings, home: Path, environ: Mapping[str, str]) -> None:
+    def __init__(self, settings: Settings, home: Path, environ: Mapping[str, str], watched: Sequence[str] = ()) -> None:
+        """`watched`: modules of handlers; the worker is started anew when a file of theirs has changed."""
         self._settings = settings
+        self._watched = watched
         self._home = home
         self._environ = dict(environ)
         self._children: list[Child] = []
@@ -101,7 +107,7 @@ class Up:
         self._home.mkdir(parents=True, exist_ok=True)
         # Root's Postgres runs as another user, which has to reach its folder below.
         self._home.chmod(0o711 if os.geteuid() == 0 else 0o700)
-        with (self._home / "up.lock").open("a+") as lock:
+        with (self._home / local_installation.LOCK).open("a+") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
@@ -146,6 +152,7 @@ class Up:
             await trio.Path(environ["IMAGE_FOLDER"]).mkdir(parents=True, exist_ok=True)
             await self._run_service(nursery, "producer", self._settings.producer_port)
             await self._run_service(nursery, "worker", self._settings.worker_port)
+            local_installation.write(self._home, environ | {"PRODUCER_PORT": str(self._settings.producer_port)})
             self._show(rows)
 
     @staticmethod
@@ -189,7 +196,8 @@ class Up:
 
         try:
             with child.scope:
-                await supervise_server(open_server, on_end=say, task_status=task_status)
+                pauses = Pauses(*WATCHED_PAUSES) if self._watched and child.name == "worker" else None
+                await supervise_server(open_server, pauses=pauses, on_end=say, task_status=task_status)
         finally:
             child.ended.set()
 
@@ -213,6 +221,8 @@ class Up:
             speaking = trio.CancelScope(shield=True)
             if process.stdout is not None:
                 nursery.start_soon(self._pass_on, name, process.stdout, speaking)
+            if name == "worker" and self._watched:
+                nursery.start_soon(self._end_when_changed, process)
             try:
                 yield Server("", port, process.pid, process.wait)
             finally:
@@ -221,6 +231,11 @@ class Up:
                     await trio.sleep(0.02)
                 speaking.shield = False
                 nursery.cancel_scope.cancel()
+
+    async def _end_when_changed(self, process: trio.Process) -> None:
+        changed = await wait_for_change(self._watched, Path.cwd())
+        self._say(f"{escape(changed)} has changed: the worker is started anew")
+        process.terminate()
 
     async def _pass_on(self, name: str, output: trio.abc.ReceiveStream, scope: trio.CancelScope) -> None:
         rest = b""
@@ -279,7 +294,13 @@ class Up:
             console.print(f"  [bold]{name:<15}[/] {escape(text)}")
         console.print("\nTry:")
         console.print(f"  curl -X POST {base}/enqueue -d '{escape(payload)}'")
-        console.print(f'  {_own_command()} enqueue generate_pdf --payload \'{{"title": "Hello"}}\'\n', markup=False)
+        console.print(f'  {_own_command()} enqueue generate_pdf --payload \'{{"title": "Hello"}}\'', markup=False)
+        if not self._settings.handler_modules:
+            console.print(
+                "\nYour own handlers: workqueue up --handlers MODULE (make up HANDLERS=MODULE), or beside this"
+            )
+            console.print(f"  WORKER_HANDLERS=MODULE {_own_command()} worker", markup=False)
+        console.print()
 
 
 def _own_command() -> str:
