@@ -37,8 +37,6 @@ NOT_RELAYED = (
     "SELECT FROM {schema}.outbox"
     " WHERE cardinality(ids) = 500 AND (at = 'epoch' OR at > now() - interval '2 s') LIMIT 1"
 )
-    "SELECT FROM {schema}.outbox WHERE cardinality(ids) = 500 AND (at = 'epoch' OR at > now() - interval '2 s') LIMIT 1"
-)
 TRAFFIC_PER_SECOND = 500
 
 
