@@ -34,8 +34,7 @@ INSERT INTO {schema}.jobs (id, queue, type, payload, retries, state, updated_at)
 SELECT uuidv7(), $1, 'noop', $2, 3, 'pending', now() - interval '1 day' FROM generate_series(1, $3::int)
 """
 NOT_RELAYED = (
-    "SELECT FROM {schema}.outbox"
-    " WHERE cardinality(ids) = 500 AND (at = 'epoch' OR at > now() - interval '2 s') LIMIT 1"
+    "SELECT FROM {schema}.outbox WHERE cardinality(ids) = 500 AND (at = 'epoch' OR at > now() - interval '2 s') LIMIT 1"
 )
 TRAFFIC_PER_SECOND = 500
 
