@@ -130,7 +130,8 @@ TABLE = (
 
 
 def get_backend() -> Backend:
-    raise NotImplementedError("none of the handlers above needs it")
+    """None of the handlers above asks it for anything, so it has no servers."""
+    return object.__new__(Backend)
 
 
 @pytest.fixture
