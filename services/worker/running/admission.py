@@ -1,6 +1,8 @@
 """Admission: may a claimed job start now? One check for each reason why not; a limit to come is one more of them."""
 
+import time
 from collections.abc import Callable, Sequence
+from enum import Enum, auto
 from functools import partial
 from random import Random
 from typing import Protocol
@@ -18,17 +20,25 @@ from workqueue.services.worker.running.environment import Environment
 
 UNKNOWN_TYPE_DELAY_MS = 1000
 LAST_CHANCE_DELAY_MS = 1000
+GLANCE_SECONDS = 0.001  #: between two looks at the checks of the worker
 FRESH_SECONDS = 0.1  #: between two looks at a lease that is not fresh
+
+
+class Scope(Enum):
+    """How often `passes_now` of a check is asked."""
+
+    JOB = auto()  #: for each job
+    WORKER = auto()  #: each GLANCE_SECONDS: its answer is the same for all jobs of a lease
+    PREPARED = auto()  #: not before a job is prepared, which shows the same
 
 
 class Check(Protocol):
     """One reason why a job may not start now."""
 
-    #: Must `passes_now` be asked for each job? False: preparing the job shows it anyway.
-    is_asked_each_time: bool
+    scope: Scope
 
     def passes_now(self, claimed: ClaimedTask) -> bool:
-        """True: the job may start, and this check need not hear of it. Asked for each job: no wait, no change."""
+        """True: the job may start, and this check need not hear of it. No wait, no change."""
 
     def refuses_now(self, claimed: ClaimedTask) -> Outcome | None:
         """What becomes of a job that does not pass now, where that is known without a wait; None: `admit` tells."""
@@ -42,18 +52,35 @@ class Check(Protocol):
 
 
 class Admission:
-    """All checks, in order. Mutable state: that of the checks."""
+    """All checks, in order.
 
-    def __init__(self, checks: Sequence[Check]) -> None:
+    Checks of the worker are asked once in a while: with a call for each of them a short job took 5 % longer.
+    Mutable state: that of the checks; and for which lease, until when, those of the worker have passed.
+    """
+
+    def __init__(self, checks: Sequence[Check], clock: Callable[[], float] = time.monotonic) -> None:
         self._checks = checks
-        self._now = [check.passes_now for check in checks if check.is_asked_each_time]
+        self._clock = clock
+        self._of_jobs = [check.passes_now for check in checks if check.scope is Scope.JOB]
+        self._of_worker = [check.passes_now for check in checks if check.scope is Scope.WORKER]
+        self._lease: Lease | None = None
+        self._until = 0.0
 
     def passes_now(self, claimed: ClaimedTask) -> bool:
         """May it start without a wait, if it can be prepared? Nothing is counted then."""
-        for passes in self._now:  # noqa: SIM110 - a generator would take as long as all checks together
+        if claimed.lease is not self._lease or self._clock() >= self._until:
+            if not all(passes(claimed) for passes in self._of_worker):
+                self.ask_anew()
+                return False
+            self._lease, self._until = claimed.lease, self._clock() + GLANCE_SECONDS
+        for passes in self._of_jobs:  # noqa: SIM110 - a generator would take as long as all checks together
             if not passes(claimed):
                 return False
         return True
+
+    def ask_anew(self) -> None:
+        """Something has changed: the next job has to pass the checks of the worker again."""
+        self._lease = None
 
     def refuses_now(self, claimed: ClaimedTask) -> Outcome | None:
         """What becomes of a job that does not pass now, where the check that stands in its way knows it."""
@@ -90,7 +117,7 @@ class Admission:
 class Machine:
     """The machine gives what jobs need, threads and processes. Otherwise each job goes back."""
 
-    is_asked_each_time = True
+    scope = Scope.WORKER
 
     def __init__(self, environment: Environment) -> None:
         self._environment = environment
@@ -114,7 +141,7 @@ class Suspects:
     At its last chance it runs alone: if this worker dies, that job is to blame. Mutable state: whether one does.
     """
 
-    is_asked_each_time = True
+    scope = Scope.JOB
 
     def __init__(self, queue: Queue, until_answered: UntilAnswered, *, max_recoveries: int) -> None:
         self._queue = queue
@@ -153,7 +180,7 @@ class Suspects:
 class FreshLease:
     """The lease is fresh: a worker that wakes from a freeze must not start what others may run."""
 
-    is_asked_each_time = True
+    scope = Scope.WORKER
 
     def __init__(self, is_fresh: Callable[[Lease], bool]) -> None:
         self._is_fresh = is_fresh
@@ -180,7 +207,7 @@ class KnownType:
     Mutable state: `yield_next_claim`.
     """
 
-    is_asked_each_time = False  # a tenth of all checks: the consumer looks the handler up itself
+    scope = Scope.PREPARED
 
     def __init__(self, registry: Registry, peers: Peers, random: Random) -> None:
         self._registry = registry

@@ -101,6 +101,7 @@ class Consumers:
 
     def interrupt(self, lease: Lease) -> None:
         """The lease is lost: cancel its jobs. Their outcomes are refused, or give the rows back."""
+        self._admission.ask_anew()
         for slot, claimed in self._running():
             if claimed.lease is lease:
                 slot.interrupt(InterruptReason.LEASE_LOST)
@@ -209,6 +210,7 @@ class Consumers:
             self._admission.ended(attempt.claimed)
         if type(outcome) is NotStarted:  # isinstance would take 0.1 us to say no
             self.environment.lacks(outcome.lacking)
+            self._admission.ask_anew()
             self._put_unstarted(attempt.claimed, outcome)
         else:
             self._put(attempt.claimed, outcome, seconds)

@@ -19,6 +19,7 @@ from workqueue.services.worker.running.admission import (
     FreshLease,
     KnownType,
     Machine,
+    Scope,
     Suspects,
 )
 from workqueue.services.worker.running.environment import Environment
@@ -31,7 +32,7 @@ def claimed(job_type: str = "x", *, recoveries: int = 0) -> ClaimedTask:
 class Limit:
     """Lets `places` jobs in at a time; `refusal` is what becomes of the others, None: it waits for ever."""
 
-    is_asked_each_time = True
+    scope = Scope.JOB
 
     def __init__(self, places: int, refusal: Outcome | None = None) -> None:
         self.places = places
@@ -74,6 +75,38 @@ async def test_a_job_whose_wait_is_cancelled_is_in_none():
         await Admission([first, second]).admit(claimed())
     assert waiting.cancelled_caught
     assert first.inside == []
+
+
+class Switch(Limit):
+    """A check of the worker, that counts how often it is asked."""
+
+    scope = Scope.WORKER
+
+    def __init__(self) -> None:
+        super().__init__(0)
+        self.is_open = True
+        self.asked = 0
+
+    def passes_now(self, job: ClaimedTask) -> bool:
+        self.asked += 1
+        return self.is_open
+
+
+def test_checks_of_the_worker_are_asked_each_millisecond_for_another_lease_and_on_request():
+    switch, now = Switch(), 100.0
+    admission = Admission([switch], clock=lambda: now)
+    job = claimed()
+    assert all(admission.passes_now(job) for _ in range(10))
+    assert switch.asked == 1
+    now += 0.001
+    assert admission.passes_now(job)
+    assert switch.asked == 2
+    assert admission.passes_now(claimed()), "under another lease"
+    assert switch.asked == 3
+    switch.is_open = False
+    admission.ask_anew()
+    assert not any(admission.passes_now(job) for _ in range(3))
+    assert switch.asked == 6, "while it is closed, for each job"
 
 
 class Suspicions:
