@@ -11,6 +11,7 @@ import pytest
 from redis import Redis
 
 from tests.support.portal import Portal, open_portal
+from tests.support.redis_cli import RedisCli, open_redis_cli
 from tests.support.redis_sets import SETS, RedisSet
 from tests.support.rows import Psql, open_psql
 from workqueue.core.bridge import Bridge, open_bridge
@@ -48,11 +49,11 @@ def valkey(portal: Portal, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     with portal.running(run_valkey(tmp_path_factory.mktemp("valkey"), durable=False)) as server:
         yield server
         strange = strange_keys(server.url)
-        assert not strange, f"keys that nobody owns: {strange[:10]}"
+        assert not strange, f"keys without an owner: {strange[:10]}"
 
 
 def strange_keys(url: str) -> list[str]:
-    """Keys whose name nobody knows, and idempotency keys that would stay for ever."""
+    """Keys with unknown names, and idempotency keys that would stay for ever."""
     with Redis.from_url(url) as redis:
         names = {bytes(key).decode(): key for key in redis.scan_iter(count=1000)}
         unknown = [name for name in names if not KNOWN_KEY.fullmatch(name)]
@@ -132,6 +133,13 @@ async def queue(bridge: Bridge, redis_url: str, queue_name: str) -> AsyncIterato
 
 
 @pytest.fixture
+async def redis(redis_url: str) -> AsyncIterator[RedisCli]:
+    """Commands by hand, on the server of `queue`."""
+    async with open_redis_cli(redis_url) as redis:
+        yield redis
+
+
+@pytest.fixture
 async def store(bridge: Bridge, postgres_dsn: str, database_schema: str) -> AsyncIterator[JobStore]:
     """The rows, in a schema that is migrated."""
     await migrate(bridge, postgres_dsn, database_schema)
@@ -141,7 +149,7 @@ async def store(bridge: Bridge, postgres_dsn: str, database_schema: str) -> Asyn
 
 @pytest.fixture
 async def psql(bridge: Bridge, store: JobStore, postgres_dsn: str, database_schema: str) -> AsyncIterator[Psql]:
-    """Somebody at a psql prompt, in the schema of `store`."""
+    """A psql session, in the schema of `store`."""
     async with open_psql(bridge, postgres_dsn, database_schema) as psql:
         yield psql
 
@@ -155,5 +163,5 @@ def rows(request: pytest.FixtureRequest) -> JobStore | None:
 
 @pytest.fixture
 def psql_if_rows(request: pytest.FixtureRequest) -> object:
-    """Somebody at a psql prompt, where there are rows."""
+    """A psql session, where there are rows."""
     return request.getfixturevalue("psql") if request.node.callspec.params["rows"] == "postgres" else None

@@ -63,8 +63,17 @@ class Queue:
     Mutable state: what was named and told, and which questions were refused when they were asked last.
     """
 
-    def __init__(self, bridge: Bridge, commands: "Redis", blocking: "Redis", keys: Keys) -> None:
+    def __init__(
+        self,
+        bridge: Bridge,
+        commands: "Redis",
+        blocking: "Redis",
+        keys: Keys,
+        *,
+        command_seconds: float = COMMAND_SECONDS,
+    ) -> None:
         self.keys = keys
+        self._command_seconds = command_seconds
         self._bridge = bridge
         self._commands = commands
         self._blocking = blocking
@@ -304,7 +313,7 @@ class Queue:
             ["LLEN", self.keys.dead],
         )
         unit = partial(together, self._commands, commands)
-        ready, front, scheduled, dead = await self._run(unit, COMMAND_SECONDS, "LLEN, ZCARD")
+        ready, front, scheduled, dead = await self._run(unit, self._command_seconds, "LLEN, ZCARD")
         return Depths(ready + front, scheduled, dead)
 
     async def count_tasks(self) -> int:
@@ -373,11 +382,11 @@ class Queue:
         """
         kinds = checks.kinds(self.keys, lease)
         answer = await self._run(
-            partial(checks.ask, self._commands, self.keys, kinds, produces=room), COMMAND_SECONDS, CHECK
+            partial(checks.ask, self._commands, self.keys, kinds, produces=room), self._command_seconds, CHECK
         )
         if checks.is_replica(answer):
             # It may have been the master a moment ago: a new connection may lead to another server.
-            await self._run(partial(self._commands.connection_pool.disconnect, False), COMMAND_SECONDS, CHECK)
+            await self._run(partial(self._commands.connection_pool.disconnect, False), self._command_seconds, CHECK)
         self._say_what_is_done_without(answer)
         checks.judge(answer, kinds, room=room)
         now = trio.current_time()
@@ -395,12 +404,12 @@ class Queue:
     # --- how a command travels
 
     async def _command(self, *parts: Any) -> Any:
-        return await self._run(partial(self._commands.execute_command, *parts), COMMAND_SECONDS, parts[0])
+        return await self._run(partial(self._commands.execute_command, *parts), self._command_seconds, parts[0])
 
     async def _transaction(self, *commands: Command) -> list[Any]:
         """The answers of all of them, at one moment."""
         asked = ", ".join(dict.fromkeys(["MULTI", *(str(command[0]) for command in commands), "EXEC"]))
-        return await self._run(partial(transaction, self._commands, commands), COMMAND_SECONDS, asked)
+        return await self._run(partial(transaction, self._commands, commands), self._command_seconds, asked)
 
     async def _script(self, script: scripts.Script, keys: Sequence[str], arguments: Sequence[Any]) -> Any:
         async def unit() -> Any:
@@ -410,7 +419,7 @@ class Queue:
             except NoScriptError:  # a new server, or its scripts were flushed: nothing was done
                 return await run("EVAL", script.text, len(keys), *keys, *arguments)
 
-        return await self._run(unit, COMMAND_SECONDS, script.shown)
+        return await self._run(unit, self._command_seconds, script.shown)
 
     async def _script_once_there_is_a_task(
         self,
@@ -442,7 +451,7 @@ class Queue:
             finally:
                 await pool.release(connection)
 
-        return await self._run(unit, WAIT_SECONDS + COMMAND_SECONDS, f"BLMOVE or {script.shown}")
+        return await self._run(unit, WAIT_SECONDS + self._command_seconds, f"BLMOVE or {script.shown}")
 
     async def _run(self, unit: Callable[[], Awaitable[T]], seconds: float, asked: str) -> T:
         async def redirected() -> T:
@@ -508,15 +517,20 @@ def _parts(rows: Sequence[T], width: int) -> list[Sequence[T]]:
 
 
 @asynccontextmanager
-async def open_queue(bridge: Bridge, url: str, name: str) -> AsyncIterator[Queue]:
-    """The queue `name` on the Redis at `url`. Connects with the first command; closed within 2 s at the end."""
+async def open_queue(
+    bridge: Bridge, url: str, name: str, *, command_seconds: float = COMMAND_SECONDS
+) -> AsyncIterator[Queue]:
+    """The queue `name` on the Redis at `url`. Connects with the first command; closed within 2 s at the end.
+
+    `command_seconds`: how long an answer may take.
+    """
 
     at = target(url, name)
-    commands = client(at, 8, seconds=COMMAND_SECONDS, read_seconds=COMMAND_SECONDS)
+    commands = client(at, 8, seconds=command_seconds, read_seconds=command_seconds)
     # A connection of its own, or redis-py would break off a wait that is longer than an answer may take.
-    blocking = client(at, 1, seconds=COMMAND_SECONDS, read_seconds=WAIT_SECONDS + COMMAND_SECONDS)
+    blocking = client(at, 1, seconds=command_seconds, read_seconds=WAIT_SECONDS + command_seconds)
     try:
-        yield Queue(bridge, commands, blocking, Keys(name))
+        yield Queue(bridge, commands, blocking, Keys(name), command_seconds=command_seconds)
     finally:
         with trio.move_on_after(2, shield=True):
             await bridge.run(commands.aclose)

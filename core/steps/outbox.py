@@ -24,18 +24,20 @@ class OutboxRelay:
     """One for each worker; several at once share the entries (SKIP LOCKED). What it pushes too often is dropped at
     the claim: a task is a hint, the row decides."""
 
-    def __init__(self, queue: Queue, store: JobStore) -> None:
+    def __init__(self, queue: Queue, store: JobStore, *, age_seconds: float = OUTBOX_AGE_SECONDS) -> None:
+        """`age_seconds`: a younger entry is left to its producer."""
         self._queue = queue
         self._store = store
+        self._age_seconds = age_seconds
 
     async def run_once(self) -> bool:
         """Take old entries, push what is still pending, delete the entries; True: there may be more.
 
         Raises QueueUnavailable or StoreUnavailable. Cancelled, killed or without an answer: the entries stay, and are
-        old enough again after OUTBOX_AGE_SECONDS.
+        old enough again after `age_seconds`.
         """
         sent = trio.current_time()
-        taken = await self._store.take_outbox(self._queue.name, age_seconds=OUTBOX_AGE_SECONDS, limit=BATCHES_MAX)
+        taken = await self._store.take_outbox(self._queue.name, age_seconds=self._age_seconds, limit=BATCHES_MAX)
         if not taken:
             return False
         ids = sorted({job_id for _, batch_ids, _ in taken for job_id in batch_ids})

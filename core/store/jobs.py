@@ -164,9 +164,9 @@ class JobStore:
     Mutable state: what pages of pending jobs have taught, for the next ones; and what the last check has found.
     """
 
-    def __init__(self, pool: Pool) -> None:
+    def __init__(self, pool: Pool, oldest_waiting: OldestWaiting | None = None) -> None:
         self._pool = pool
-        self._oldest_waiting = OldestWaiting()
+        self._oldest_waiting = oldest_waiting or OldestWaiting()
         self._unfit: str | None = None
 
     # --- submit

@@ -31,8 +31,9 @@ class OldestWaiting:
     Mutable state: the floors, changed by `learn` alone. Losing one costs a look at every row.
     """
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic, *, left_max: int = LEFT_MAX) -> None:
         self._clock = clock
+        self._left_max = left_max
         self._floors: dict[tuple[str, str | None], Floor] = {}  #: type None: all; the one that was learned last is last
 
     def floor(self, queue: str, job_type: str | None) -> Floor:
@@ -47,9 +48,12 @@ class OldestWaiting:
         """A page that was read with `used` has seen everything before `floor`; `waiting`: when what waits for its
         first run was made."""
         left = sorted(place for place in waiting if place[0] < floor)
-        if len(left) > LEFT_MAX:
-            floor = left[LEFT_MAX][0]
-        key, learned = (queue, job_type), Floor(floor, used.since, tuple(job_id for _, job_id in left[:LEFT_MAX]))
+        if len(left) > self._left_max:
+            floor = left[self._left_max][0]
+        key, learned = (
+            (queue, job_type),
+            Floor(floor, used.since, tuple(job_id for _, job_id in left[: self._left_max])),
+        )
         before = self._floors.pop(key, learned)
         self._floors[key] = max(before, learned) if _is_kept(before, self._clock()) else learned
         if len(self._floors) > KEPT_MAX:

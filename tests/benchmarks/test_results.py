@@ -1,5 +1,7 @@
 """What the tables of the figures say."""
 
+from typing import Any
+
 import pytest
 
 from benchmarks.peers.results import Row
@@ -7,7 +9,7 @@ from benchmarks.publish import plot_peers, plot_targets
 from benchmarks.results import Figure, Sample
 
 
-def figure(*values: float, cpu: float | None = None, **bounds: object) -> Figure:
+def figure(*values: float, cpu: float | None = None, **bounds: Any) -> Figure:
     return Figure("f", rounds=[Sample(value, cpu) for value in values], **bounds)
 
 

@@ -80,6 +80,7 @@ async def test_redis_is_killed_flushed_and_replaced_by_an_empty_one(nursery, tmp
     for kind in ("kill Redis", "restart Redis", "flush Redis", "replace Redis by an empty one"):
         with Redis.from_url(server.url) as redis:
             redis.set("key", kind)
+        assert kept.server is not None
         pid = kept.server.pid
         await faults._strike(Fault(0.0, kind, 0.1, 1))
         assert (kept.server.pid == pid) == (kind == "flush Redis"), kind

@@ -53,9 +53,10 @@ async def test_a_server_comes_back_on_its_port_after_a_kill_and_stands_still_whi
     assert (kept.server.port, kept.server.url) == (server.port, server.url)
     assert kept.server.pid != server.pid
     assert swept == [True]
+    pid = kept.server.pid
     async with kept.stopped():
-        await until_true(lambda: _state(kept.server.pid) == "T")
-    await until_true(lambda: _state(kept.server.pid) != "T")
+        await until_true(lambda: _state(pid) == "T")
+    await until_true(lambda: _state(pid) != "T")
     nursery.cancel_scope.cancel()
 
 

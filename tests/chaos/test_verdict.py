@@ -1,39 +1,11 @@
 """The verdict itself: what a sound history looks like, and that each kind of unsoundness is seen."""
 
-import msgspec
 import pytest
 
-from workqueue.services.chaos.history import History, Life, Stop, Trouble
-from workqueue.services.chaos.ledger import read_ledger
+from tests.chaos.support import PID, evidence, ran, row
+from workqueue.services.chaos.history import Life, Stop, Trouble
 from workqueue.services.chaos.load import FOREIGN_FIRST, Told
-from workqueue.services.chaos.verdict import Evidence, Kind, Row, judge
-
-TERM = 3.0
-PID = 7
-
-
-def evidence(lines: str = "", *, rows: list[Row] | None = None, answer: str = "accepted", **more: object) -> Evidence:
-    """Job 1, enqueued at 100 and run by worker 1."""
-    history = History(lives=[Life(0.0, 1000.0, "worker 1", PID, 900.0)], stops=[], troubles=[], losses=[])
-    kept = None if rows is None else {row.n: [row] for row in rows}
-    told = {1: Told(answer, "producer 1", 100.0, 100.1)}
-    found = Evidence(told, {}, read_ledger(lines.splitlines()), history, TERM, kept)
-    return msgspec.structs.replace(found, **more)
-
-
-def ran(*runs: tuple[int, float, str]) -> str:
-    """Lines of (number, begin, end|fail|cut|nothing); each run takes 0.1 s."""
-    lines = []
-    for number, begun, how in runs:
-        lines.append(f"start {begun} {PID} 1 {number}")
-        if how:
-            lines.append(f"{how} {begun + 0.1} {PID} 1 {number}")
-    return "\n".join(lines)
-
-
-def row(state: str = "completed", **counters: object) -> Row:
-    return Row(**{"n": 1, "id": "a", "state": state, "attempts": 0, "recoveries": 0, "interruptions": 0, "retries": 3}
-               | counters)  # fmt: skip
+from workqueue.services.chaos.verdict import Evidence, Kind, judge
 
 
 def kinds(found: Evidence) -> list[Kind]:
@@ -153,7 +125,7 @@ def test_a_loss_of_redis_explains_a_second_run_of_what_was_in_flight():
     assert not judge(found).is_good
 
 
-def test_a_refused_job_that_ran_is_seen_unless_nobody_could_take_it_back():
+def test_a_refused_job_that_ran_is_seen_unless_it_could_not_be_taken_back():
     found = evidence(ONCE, rows=[row()], answer="failed to enqueue task")
     assert kinds(found) == [Kind.LIE]
     found.history.troubles.append(Trouble(100.0, 100.05, "", "Postgres", "producer 1"))
@@ -169,7 +141,7 @@ def test_a_cancelled_job_never_ran():
     assert kinds(evidence(ONCE, rows=[row("cancelled")], answer="failed to enqueue task")) == [Kind.LIE, Kind.LIE]
 
 
-def test_a_job_that_nobody_was_told_of_may_have_run_or_not():
+def test_a_job_without_an_answer_may_have_run_or_not():
     assert judge(evidence("", answer="unknown")).is_good
     assert judge(evidence(ONCE, answer="unknown")).is_good
     assert judge(evidence(ONCE, rows=[row()], answer="failed to persist job")).is_good
@@ -195,7 +167,7 @@ def test_dead_letters_are_an_end_without_rows():
     assert kinds(evidence(ONCE, dead={1: 1})) == [Kind.LIE]
 
 
-def test_a_foreign_task_may_be_lost_with_redis_before_a_worker_has_taken_it():
+def test_an_external_task_may_be_lost_with_redis_before_a_worker_has_taken_it():
     n = FOREIGN_FIRST
     found = evidence("", rows=[], foreign={n: Told("accepted", "", 50.0, 50.1)}, told={})
     assert kinds(found) == [Kind.LOST]

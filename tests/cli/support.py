@@ -3,6 +3,9 @@
 import os
 import subprocess
 import sys
+from functools import partial
+
+import trio
 
 
 def environ(**variables: str) -> dict[str, str]:
@@ -17,3 +20,7 @@ def workqueue(*arguments: str, stdin: str = "", **variables: str) -> subprocess.
     return subprocess.run(
         command, input=stdin, capture_output=True, text=True, timeout=120, env=environ(**variables), check=False
     )
+
+
+async def enqueue(*arguments: str, stdin: str = ""):
+    return await trio.to_thread.run_sync(partial(workqueue, "enqueue", *arguments, stdin=stdin))

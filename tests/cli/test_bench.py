@@ -17,22 +17,24 @@ SCHEMAS = "SELECT nspname FROM pg_namespace WHERE nspname LIKE 'bench%'"
 
 
 @pytest.mark.parametrize("more", [(), ("--redis-only",)])
-async def test_bench_prints_its_figures_and_leaves_nothing_behind(redis_url, postgres_dsn, queue, psql: Psql, more):
+async def test_bench_prints_its_figures_and_leaves_nothing_behind(
+    redis, redis_url, postgres_dsn, queue, psql: Psql, more
+):
     done = workqueue(
         "bench", "--jobs", "1000", "--latencies", "10", *more, REDIS_URL=redis_url, DATABASE_URL=postgres_dsn
     )
     assert done.returncode == 0, done.stderr + done.stdout
-    assert done.stderr == "", "nobody watches: no progress"
+    assert done.stderr == "", "standard error is no terminal: no progress"
     figures = {line.split()[0]: line.split()[1] for line in done.stdout.splitlines() if line[:1].isalpha()}
     assert float(figures["submit"].replace(",", "")) > 0
     assert float(figures["drain"].replace(",", "")) > 0
     assert float(figures["latency"]) > 0
     assert ("none:" in done.stdout) == bool(more)
     assert await psql(SCHEMAS) == []
-    assert list(await queue._command("KEYS", "*bench*")) == []
+    assert list(await redis("KEYS", "*bench*")) == []
 
 
-async def test_bench_that_is_interrupted_leaves_nothing_behind(redis_url, postgres_dsn, queue, psql: Psql):
+async def test_bench_that_is_interrupted_leaves_nothing_behind(redis, redis_url, postgres_dsn, queue, psql: Psql):
     command = [sys.executable, "-m", "workqueue.services.cli", "bench", "--latencies", "100000", "--jobs", "1000"]
     process = await trio.lowlevel.open_process(
         command, env=environ(REDIS_URL=redis_url, DATABASE_URL=postgres_dsn), stderr=subprocess.PIPE
@@ -47,7 +49,7 @@ async def test_bench_that_is_interrupted_leaves_nothing_behind(redis_url, postgr
     assert b"interrupted; what the measurement had made is removed" in said
     assert b"Traceback" not in said
     assert await psql(SCHEMAS) == []
-    assert list(await queue._command("KEYS", "*bench*")) == []
+    assert list(await redis("KEYS", "*bench*")) == []
 
 
 def test_bench_says_what_is_missing():

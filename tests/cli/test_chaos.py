@@ -9,12 +9,13 @@ import pytest
 import trio
 
 from tests.cli.support import environ, workqueue
+from tests.support.redis_cli import RedisCli
 from tests.support.rows import Psql
 
 
 @pytest.mark.slow
 @pytest.mark.xdist_group("chaos")
-async def test_chaos_on_servers_of_the_users_leaves_nothing_behind(redis_url, postgres_dsn, queue, psql: Psql):
+async def test_chaos_on_servers_of_the_users_leaves_nothing_behind(redis, redis_url, postgres_dsn, queue, psql: Psql):
     done = workqueue(
         "chaos", "--seed", "5", "--seconds", "8", "--jobs", "200", "--workers", "2", "--pause", "0.7",
         REDIS_URL=redis_url, DATABASE_URL=postgres_dsn,
@@ -24,13 +25,13 @@ async def test_chaos_on_servers_of_the_users_leaves_nothing_behind(redis_url, po
     assert "kill" in done.stderr
     assert "good: nothing was lost" in done.stdout
     assert "Redis ()" not in done.stderr, "a server itself was struck"
-    await nothing_is_left(queue, psql)
+    await nothing_is_left(redis, queue, psql)
 
 
 @pytest.mark.slow
 @pytest.mark.xdist_group("chaos")
 async def test_chaos_that_is_interrupted_ends_what_it_started_and_leaves_nothing_behind(
-    redis_url, postgres_dsn, queue, psql: Psql
+    redis, redis_url, postgres_dsn, queue, psql: Psql
 ):
     command = [
         sys.executable,
@@ -60,7 +61,7 @@ async def test_chaos_that_is_interrupted_ends_what_it_started_and_leaves_nothing
         assert await process.wait() == 1
     assert b"ended before the verdict" in said
     assert [pid for pid in pids if Path(f"/proc/{pid}").exists()] == []
-    await nothing_is_left(queue, psql)
+    await nothing_is_left(redis, queue, psql)
 
 
 def children(pid: int) -> list[str]:
@@ -68,8 +69,8 @@ def children(pid: int) -> list[str]:
     return [child for file in Path(f"/proc/{pid}/task").glob("*/children") for child in file.read_text().split()]
 
 
-async def nothing_is_left(queue, psql: Psql) -> None:
-    assert await queue._command("KEYS", "*chaos:*") == []
+async def nothing_is_left(redis: RedisCli, queue, psql: Psql) -> None:
+    assert await redis("KEYS", "*chaos:*") == []
     assert await psql("SELECT FROM pg_namespace WHERE nspname LIKE 'chaos%'") == []
 
 

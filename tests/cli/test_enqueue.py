@@ -1,31 +1,6 @@
 """`workqueue enqueue` against a real producer."""
 
-from functools import partial
-
-import httpx
-import pytest
-import trio
-
-from tests.cli.support import workqueue
-from tests.producer.serving import serving
-from tests.support.proxy import Proxy
-from workqueue.services.cli.bulk import _requests
-
-
-@pytest.fixture
-async def url(store, redis_url, postgres_dsn, queue_name, database_schema):
-    environ = {
-        "REDIS_URL": redis_url,
-        "DATABASE_URL": postgres_dsn,
-        "DATABASE_SCHEMA": database_schema,
-        "QUEUE_NAME": queue_name,
-    }
-    async with serving(environ) as client:
-        yield str(client.base_url)
-
-
-async def enqueue(*arguments: str, stdin: str = ""):
-    return await trio.to_thread.run_sync(partial(workqueue, "enqueue", *arguments, stdin=stdin))
+from tests.cli.support import enqueue
 
 
 async def test_the_same_key_prints_the_same_id(url, queue):
@@ -37,56 +12,3 @@ async def test_the_same_key_prints_the_same_id(url, queue):
     assert (other.returncode, other.stdout) == (1, "")
     assert other.stderr == "workqueue: the producer refused the job: idempotency key reused with another body (422)\n"
     assert (await queue.depths()).ready == 1
-
-
-async def test_jobs_out_of_a_file_go_in_requests_and_each_refused_line_is_named(url, queue, psql, tmp_path):
-    lines = [b'{"type":"a","payload":{"n":%d}}' % number for number in range(12_000)]
-    lines[0] = b"[1]"
-    lines[10_499] = b"nonsense"
-    lines[11_000] = b""
-    lines[11_999] = b'{"type":""}'
-    file = tmp_path / "jobs.ndjson"
-    file.write_bytes(b"\r\n".join(lines))
-    done = await enqueue("--url", url, "--from", str(file))
-    assert (done.returncode, done.stdout) == (1, "11,996 accepted, 3 refused\n")
-    assert done.stderr.splitlines() == [
-        "line 1: invalid JSON body",
-        "line 10500: invalid JSON body",
-        "line 12000: type is required",
-    ]
-    assert (await queue.depths()).ready == await psql.value("SELECT count(*) FROM jobs") == 11_996
-
-
-async def test_jobs_come_from_standard_input_too(url, queue):
-    done = await enqueue("--url", url, "--from", "-", stdin='{"type":"a"}\n' * 3)
-    assert (done.returncode, done.stdout, done.stderr) == (0, "3 accepted, 0 refused\n", "")
-    assert (await queue.depths()).ready == 3
-
-
-def test_a_request_has_at_most_so_many_lines_and_bytes():
-    small = list(_requests([b"x\n"] * 25_000))
-    assert [len(numbers) for numbers, _ in small] == [10_000, 10_000, 5_000]
-    assert small[2][0][-1] == 25_000
-    large = list(_requests([b"x" * (3 << 20) + b"\n"] * 5 + [b"y" * (9 << 20)] + [b"z\n"]))
-    assert [numbers for numbers, _ in large] == [[1, 2], [3, 4], [5], [6], [7]]
-
-
-async def test_a_producer_that_goes_away_is_one_line_that_says_how_far_it_came(url, nursery, queue):
-    proxy = Proxy(httpx.URL(url).port)
-    await nursery.start(proxy.run)
-    proxy.swallow_replies()
-
-    async def go_away() -> None:
-        await proxy.replies_swallowed.wait()
-        proxy.go_away()
-
-    nursery.start_soon(go_away)
-    at = f"http://127.0.0.1:{proxy.port}"
-    done = await enqueue("--url", at, "--from", "-", stdin='\n{"type":"a"}\n' * 3)
-    assert (done.returncode, done.stdout) == (1, "")
-    (line,) = done.stderr.splitlines()
-    assert line.startswith(f"workqueue: lines 2 to 6: no answer from the producer at {at}: ")
-    assert line.endswith(
-        "some of them may have been accepted. 0 lines before them were accepted, 0 refused; none behind was sent"
-    )
-    assert (await queue.depths()).ready == 3

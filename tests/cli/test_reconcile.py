@@ -8,7 +8,7 @@ from workqueue.core.wire import Submission
 
 
 async def test_reconcile_pushes_what_is_missing_and_says_so(
-    queue, store, psql, redis_url, postgres_dsn, database_schema, queue_name
+    redis, queue, store, psql, redis_url, postgres_dsn, database_schema, queue_name
 ):
     variables = {
         "REDIS_URL": redis_url,
@@ -17,7 +17,7 @@ async def test_reconcile_pushes_what_is_missing_and_says_so(
         "QUEUE_NAME": queue_name,
     }
     await make_submit(queue, store, Piggyback()).run_batch([Submission("x", b"{}")] * 500)
-    await queue._command("LTRIM", queue.keys.ready, 100, -1)
+    await redis("LTRIM", queue.keys.ready, 100, -1)
 
     async def reconcile(*options: str) -> list[str]:
         done = await trio.to_thread.run_sync(lambda: workqueue("reconcile", *options, **variables))

@@ -142,7 +142,7 @@ async def test_up_runs_everything_and_ctrl_c_ends_everything(tmp_path: Path, nur
     # The data is there again, and the second start is quick.
     begun = trio.current_time()
     async with running(tmp_path / "home", nursery) as again:
-        assert trio.current_time() - begun < 15  # 5 s on a quiet machine
+        assert trio.current_time() - begun < 60  # 5 s on a quiet machine
         async with httpx.AsyncClient(base_url=again.base, timeout=10) as client:
             assert job_id in {job["id"] for job in json.loads((await client.get("/api/jobs")).content)}
         # Its terminal is closed: what it says goes nowhere, and all of it ends.

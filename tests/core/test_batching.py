@@ -85,7 +85,7 @@ async def test_a_failed_trip_is_told_to_each_caller(autojump_clock: MockClock):
     assert isinstance(errors[0].__cause__, OSError)
 
 
-async def test_who_hangs_up_before_the_trip_is_not_on_it(autojump_clock: MockClock):
+async def test_a_caller_that_hangs_up_before_the_trip_is_not_on_it(autojump_clock: MockClock):
     trips: list[list[int]] = []
 
     async def flush(items: list[int]) -> list[int]:
@@ -122,7 +122,7 @@ async def test_without_room_the_caller_waits_and_then_is_told(autojump_clock: Mo
         services.cancel_scope.cancel()
 
 
-async def test_nobody_waits_for_a_batcher_that_has_ended(autojump_clock: MockClock):
+async def test_no_caller_waits_for_a_batcher_that_has_ended(autojump_clock: MockClock):
     async def flush(items: list[int]) -> list[int]:
         await trio.sleep_forever()
         return items
@@ -154,7 +154,7 @@ async def test_a_batcher_that_has_ended_takes_nothing(autojump_clock: MockClock)
         await batcher.submit(2)
 
 
-async def test_who_hangs_up_during_the_trip_costs_nobody_else_anything(autojump_clock: MockClock):
+async def test_a_caller_that_hangs_up_during_the_trip_costs_the_others_nothing(autojump_clock: MockClock):
     # 99 of 100 clients are answered; the trip itself is not broken off.
     done: list[int] = []
 

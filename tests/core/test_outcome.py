@@ -2,6 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from workqueue.core.job import RunOutcome
 from workqueue.core.outcome import (
     Complete,
     Fail,
@@ -25,9 +26,9 @@ def test_a_job_fails_at_most_retries_plus_one_times(failures, retries, timed_out
     ("outcome", "verdict"),
     [
         (Complete(b"1"), Complete(b"1")),
-        (Failed("E: x", "trace", permanent=True), Fail("E: x", "failed", "trace")),
-        (Failed("E: x", "trace"), Retry("E: x", "failed", "trace")),
-        (TimedOut(3), Retry("timed out after 3 s", "timed out")),
+        (Failed("E: x", "trace", permanent=True), Fail("E: x", RunOutcome.FAILED, "trace")),
+        (Failed("E: x", "trace"), Retry("E: x", RunOutcome.FAILED, "trace")),
+        (TimedOut(3), Retry("timed out after 3 s", RunOutcome.TIMED_OUT)),
         (Interrupted(), GiveBack(interrupted=True)),
         (NotStarted(500), GiveBack(interrupted=False, delay_ms=500)),
     ],
@@ -41,7 +42,7 @@ def test_interruptions_have_a_bound():
         return decide(Interrupted(), failures=0, retries=9, interruptions=interruptions, max_interruptions=3)
 
     assert again(1) == GiveBack(interrupted=True)
-    assert again(2) == Fail("interrupted 3 times by the stop of its worker", "interrupted")
+    assert again(2) == Fail("interrupted 3 times by the stop of its worker", RunOutcome.INTERRUPTED)
 
 
 def test_an_interruption_is_no_failure_even_when_no_retry_is_left():

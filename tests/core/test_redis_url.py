@@ -36,7 +36,7 @@ def test_a_url_is_taken_apart(url, parts):
 
 
 def test_certificates_are_read_when_settings_are(tmp_path: Path):
-    """A service with a wrong file ends at its start with one line, whichever it is."""
+    """Each service with a wrong file ends at its start with one line."""
     certificate, key = tmp_path / "cert.pem", tmp_path / "key.pem"
     try:
         subprocess.run(

@@ -109,7 +109,7 @@ def test_postgres_may_be_several_hosts():
 
 @pytest.mark.parametrize("variable", ["QUEUE_NAME", "DATABASE_SCHEMA"])
 @pytest.mark.parametrize("name", ["a\n", "a b", "ä", "a;b", "{a}", "x" * 129])
-def test_a_name_by_which_things_are_found_follows_a_rule(variable, name):
+def test_names_of_queue_and_schema_follow_a_rule(variable, name):
     [fault] = faults(**{variable: name})
     assert fault.startswith(f"{variable}={name!r}: must match ^[")
     assert fault.endswith("}$")

@@ -166,6 +166,13 @@ def test_a_body_may_nest_500_levels_and_no_more():
             read_submission(nested(levels))
 
 
+def test_a_body_may_have_many_brackets_and_nest_500_levels():
+    wide = b'"b":[' + b"[]," * DEPTH_MAX + b"[]],"
+    body = nested(DEPTH_MAX).replace(b'"payload":{', b'"payload":{' + wide)
+    assert body.count(b"[") > DEPTH_MAX == depth(body)
+    assert read_submission(body).type == "x"
+
+
 def test_brackets_in_strings_are_no_depth():
     body = b'{"type":"x","payload":{"a":"' + b"[{" * 1000 + b'\\""}}'
     assert depth(body) == 2

@@ -16,10 +16,9 @@ import pytest
 import trio
 
 from tests.cli.support import workqueue
-from tests.core.steps.conftest import registered
 from tests.producer.serving import serving
 from tests.support.invariants import check_nothing_left
-from tests.support.steps import make_submit
+from tests.support.steps import make_submit, registered
 from tests.support.wait import until, until_true
 from tests.worker.processes import WorkerProcess, ledger_counts, worker_process
 from workqueue.core.errors import StoreUnavailable

@@ -55,7 +55,7 @@ def _check_rows(world: World, sql: Postgres, leases: set[str]) -> list[str]:
             bad.append(f"{job} is pending and {'waits for ever' if job in in_lists else 'nowhere'}")
         if row.state == "processing":
             owner = sql.claimed[row.token].owner if row.token in sql.claimed else ""
-            whose = "nobody noted whose" if not owner else "owner lives" if owner in leases else "owner is gone"
+            whose = "without an owner" if not owner else "owner lives" if owner in leases else "owner is gone"
             bad.append(f"{job} is processing for ever, {whose}")
         if row.completions > 1 and job not in truth.touched_by_person:
             bad.append(f"{job} completed {row.completions} times")

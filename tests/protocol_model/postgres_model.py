@@ -75,7 +75,7 @@ class Postgres:
     # --- locks and outbox entries
 
     def lock(self, job: str, until: int) -> None:
-        """Somebody's psql session holds the row."""
+        """A psql session holds the row."""
         self.locked_until[job] = until
 
     def _locked(self, job: str) -> bool:
@@ -216,7 +216,7 @@ class Postgres:
         return True
 
     def release(self, job: str, token: str, delay: int, counter: Counter, batch: str, done: Iterable[str] = ()) -> bool:
-        """Retry, give back, snooze: `pending` and marked, or `cancelled` when somebody asked for that."""
+        """Retry, give back, snooze: `pending` and in the outbox, or `cancelled` where that was asked for."""
         self.forget_claims(done)
         if (row := self._take(job, token)) is None:
             return False

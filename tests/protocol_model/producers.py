@@ -1,4 +1,4 @@
-"""Those who bring work and those who meddle: producers, external programs, copiers, a person, somebody in psql."""
+"""Actors beside the workers: producers, external programs, copiers of tasks, an operator, a psql session."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ class Producer:
         try:
             yield from self.world.redis_once("submit.push", lambda redis: redis.push(tasks))
         except NoAnswer:
-            return  # it may run or not: without Postgres nobody can say
+            return  # it may run or not: without Postgres that is unknown
         self.world.truth.accepted.update(ids)
 
     def submit_under_keys(self, keys: list[str], pause: int) -> Steps[None]:
@@ -162,7 +162,7 @@ def person(world: World, count: int, pause: int) -> Steps[None]:
 
 
 def locker(world: World, count: int, pause: int) -> Steps[None]:
-    """Somebody in psql holds a row for a while."""
+    """A psql session holds a row for a while."""
     for _ in range(count):
         yield Sleep(world.rng.randint(0, pause))
         busy = [job for job, row in world.sql.rows.items() if row.state in {"pending", "processing"}]

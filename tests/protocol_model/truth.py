@@ -1,4 +1,4 @@
-"""What really happened, as nobody inside the system can know it: accepted, refused, started, finished."""
+"""What really happened, as no part of the system can know it: accepted, refused, started, finished."""
 
 from __future__ import annotations
 

@@ -294,7 +294,7 @@ class Worker:
     # --- audit
 
     def audit(self, lease: Lease) -> Steps[None]:
-        """Numbers of my flight that I do not hold go back: nobody will ever run them."""
+        """Numbers of my flight that I do not hold go back: no consumer will ever run them."""
         if not self.world.on("audit"):
             return
         try:
@@ -358,7 +358,7 @@ class Worker:
         self.world.truth.start(item.run, self.claim_is_valid(lease, number, item), self.is_due(item))
         interrupted = yield from self.run(lease, item)
         self.world.truth.end(item.run)
-        if interrupted:  # by a lost lease as well: whoever is first, the recovery or we
+        if interrupted:  # by a lost lease as well: the recovery or this worker, the first of them
             yield from self.release(lease, number, item, 0, "interruptions")
         else:
             yield from self.settle(lease, number, item)

@@ -72,7 +72,7 @@ class World:
     def replace_redis(self, state: Redis, same_run: bool) -> None:
         """Redis loses data: what it holds now is `state`."""
         self.truth.losses += 1
-        if state.leases:  # one of them may have been lost before: it lives again, and nobody renews it
+        if state.leases:  # one of them may have been lost before: it lives again, and no worker renews it
             self.engine.somebody_was_away = True
         state.run = self.redis.run if same_run else self.redis.run + 1
         self.redis = state

@@ -12,26 +12,23 @@ __all__ = ["check_nothing_left", "check_rows", "tasks_in_redis"]
 
 
 async def check_rows(queue: Queue, psql: Psql, *, taken_by_others: Collection[UUID] = ()) -> None:
-    """Every pending row is in Redis or marked; every processing row's token is noted and its owner is a lease."""
+    """Every pending row is in Redis or the outbox; every processing row's token is noted and its owner is a lease."""
     assert await invariants.check_rows(queue, psql, taken_by_others=taken_by_others) == []
 
 
 async def check_nothing_left(queue: Queue, psql: Psql | None = None, *, dead: bool = False) -> None:
     """No lease, no flight, no task, no entry of a batch, no claim. What Redis remembers of Postgres's clock stays.
 
-    With rows, copies of jobs that have ended may lie in Redis, and they alone: a sweep pushes what was pending when it
-    looked, and the row decides at the claim. (The first look for a loss, of which nothing is known yet, marks whatever
-    is pending; seconds later the jobs have run, and a worker that stops leaves the copies to the next one.)
+    With rows, duplicates of jobs that have ended may lie in Redis, and they alone: the relay pushes what was pending
+    when it looked, and the row decides at the claim. (The first look for a loss, of which nothing is known yet, takes
+    what is pending into the outbox; seconds later the jobs have run, and a worker that stops leaves the duplicates.)
     """
     keys = queue.keys
     kept = {keys.checkpoint, keys.rows} | ({keys.dead} if dead else set())
-    names = {name.decode() for name in await queue._command("KEYS", f"{{{queue.name}}}*")}
-    left = names | {name.decode() for name in await queue._command("KEYS", queue.name)}
-    for name in {name for name in left if ":idem:" in name}:
-        assert await queue._command("PTTL", name) > 0, f"{name!r} would stay for ever"
-        kept.add(name)
+    left = await queue.key_names()
+    kept |= {name for name in left if ":idem:" in name}  # they expire: the session's last look at its server checks it
     if psql is not None:
-        # An outbox entry of jobs that have ended may wait for the next sweep as well.
+        # An outbox entry of jobs that have ended may wait for the next relay as well.
         marked = "SELECT 1 FROM outbox JOIN jobs ON jobs.id = ANY (outbox.ids) WHERE jobs.state = 'pending'"
         assert await psql(marked) == []
         assert await psql("SELECT * FROM claimed") == []

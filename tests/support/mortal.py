@@ -1,7 +1,7 @@
-"""A process that dies between two trips: before a trip left, or after it took effect and before anybody heard of it."""
+"""Processes between two trips: one dies there, or something else happens before it goes on."""
 
 from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar
+from typing import TypeVar, TypeVarTuple
 
 from workqueue.core.bridge import Bridge
 from workqueue.core.queue import Queue
@@ -9,6 +9,7 @@ from workqueue.core.store import JobStore
 from workqueue.core.store.pool import Pool
 
 T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 
 
 class Killed(Exception):
@@ -23,7 +24,7 @@ class Mortal(Bridge):
         self._left = crossings
         self._after = after
 
-    async def run(self, unit: Callable[..., Awaitable[T]], *args: Any) -> T:
+    async def run(self, unit: Callable[[*Ts], Awaitable[T]], *args: *Ts) -> T:
         self._left -= 1
         if self._left < 0:
             if self._after:
@@ -32,10 +33,38 @@ class Mortal(Bridge):
         return await super().run(unit, *args)
 
 
+class Interleaved(Bridge):
+    """A bridge with something that happens before its n-th crossing. Mutable state: whether it has."""
+
+    def __init__(self, bridge: Bridge, crossings: int, meanwhile: Callable[[], Awaitable[object]]) -> None:
+        super().__init__(bridge._loop)
+        self.has_run = False
+        self._left = crossings
+        self._meanwhile = meanwhile
+
+    async def run(self, unit: Callable[[*Ts], Awaitable[T]], *args: *Ts) -> T:
+        self._left -= 1
+        if self._left == -1:
+            self.has_run = True
+            await self._meanwhile()
+        return await super().run(unit, *args)
+
+
 def mortal(
     bridge: Bridge, queue: Queue, store: JobStore | None, crossings: int, *, after: bool
 ) -> tuple[Queue, JobStore | None]:
     """The same queue and rows, over a bridge that dies at its n-th crossing."""
-    dying = Mortal(bridge, crossings, after=after)
-    mortal_queue = Queue(dying, queue._commands, queue._blocking, queue.keys)
-    return mortal_queue, None if store is None else JobStore(Pool(dying, store._pool._pool, store._pool.schema))
+    return _over(Mortal(bridge, crossings, after=after), queue, store)
+
+
+def interleaved(
+    bridge: Bridge, queue: Queue, store: JobStore | None, crossings: int, meanwhile: Callable[[], Awaitable[object]]
+) -> tuple[Interleaved, Queue, JobStore | None]:
+    """The same queue and rows, over a bridge that runs `meanwhile` before its n-th crossing."""
+    other = Interleaved(bridge, crossings, meanwhile)
+    return other, *_over(other, queue, store)
+
+
+def _over(bridge: Bridge, queue: Queue, store: JobStore | None) -> tuple[Queue, JobStore | None]:
+    over = Queue(bridge, queue._commands, queue._blocking, queue.keys)
+    return over, None if store is None else JobStore(Pool(bridge, store._pool._pool, store._pool.schema))

@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import trio
@@ -53,7 +54,7 @@ ignore_startup_parameters =
 """,
             "utf-8",
         )
-        user: dict[str, object] = {}
+        user: dict[str, Any] = {}
         if os.geteuid() == 0:  # it refuses to run as root
             entry = pwd.getpwnam(NOBODY)
             os.chmod(name, 0o711)

@@ -1,6 +1,6 @@
 """Real sets of Redis servers on loopback: a master and a replica with three Sentinels, a Cluster of three and three.
 
-Nodes are killed with SIGKILL and come back with what they kept; nobody but Sentinel and the Cluster decides who leads.
+Nodes are killed with SIGKILL and come back with what they kept; Sentinel and the Cluster alone decide which one leads.
 """
 
 import signal
@@ -45,7 +45,7 @@ class Node:
         self._revived = trio.Event()
 
     async def __call__(self, *command: object) -> Any:
-        """The bare answer to a command, as somebody with a command line gets it."""
+        """The bare answer to a command, as a command line shows it."""
 
         def send() -> Any:
             connection = redis.Connection(port=self.port, password=self._password, protocol=2, socket_timeout=2)

@@ -10,7 +10,7 @@ from workqueue.core.bridge import Bridge
 
 
 class Psql:
-    """Somebody at a psql prompt. Everything runs in one session, so a transaction can be left open."""
+    """A psql session. Everything runs in one session, so a transaction can be left open."""
 
     def __init__(self, bridge: Bridge, connection: Any, schema: str) -> None:
         self._bridge = bridge

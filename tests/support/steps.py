@@ -3,14 +3,16 @@
 import time
 from collections.abc import Callable
 from random import Random
+from uuid import UUID
 
-from workqueue.core.queue import Queue
+from workqueue.core.queue import Keys, LeaseConnection, Queue
 from workqueue.core.retry import RetryPolicy
 from workqueue.core.steps.claim import Claim, TaskClaims
 from workqueue.core.steps.claim_rows import RowClaims
 from workqueue.core.steps.dead_letters import Discards
 from workqueue.core.steps.dropped import Dropped
 from workqueue.core.steps.installation import Installation, no_database
+from workqueue.core.steps.lease import Lease
 from workqueue.core.steps.orphans import Orphans, no_owners
 from workqueue.core.steps.piggyback import Piggyback
 from workqueue.core.steps.recover import Flight, Recover
@@ -66,7 +68,7 @@ def make_recover(queue: Queue, store: JobStore | None, *, max_recoveries: int) -
 def make_orphans(
     queue: Queue, store: JobStore | None, *, term_seconds: float, clock: Callable[[], float] = time.monotonic
 ) -> Orphans:
-    async def owners() -> set:  # type: ignore[type-arg]
+    async def owners() -> set[UUID]:
         return await no_owners() if store is None else await store.owners(queue.name)
 
     return Orphans(queue, owners, term_seconds=term_seconds, clock=clock)
@@ -74,3 +76,24 @@ def make_orphans(
 
 def make_installation(queue: Queue, store: JobStore | None) -> Installation:
     return Installation(queue, no_database if store is None else store.installation)
+
+
+def registered(redis_url: str, queue_name: str) -> Lease:
+    lease = Lease()
+    connection = LeaseConnection(redis_url, Keys(queue_name), seconds=3)
+    connection.register(lease.id, b"{}")
+    connection.close()
+    return lease
+
+
+QUICK = RetryPolicy(base_seconds=0.01, cap_seconds=0.02)
+
+
+class Steps:
+    """A producer and a worker, step by step."""
+
+    def __init__(self, queue: Queue, store: JobStore | None, policy: RetryPolicy = QUICK) -> None:
+        self.piggyback = Piggyback()
+        self.submit = make_submit(queue, store, self.piggyback)
+        self.claim = make_claim(queue, store, self.piggyback, "w")
+        self.settle = make_settle(queue, store, self.piggyback, policy, Random(1))

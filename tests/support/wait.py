@@ -4,6 +4,8 @@ from collections.abc import Awaitable, Callable
 
 import trio
 
+IMPATIENT = 1.5  #: seconds after which silence is an outage: the five of a service are long in a test
+
 
 async def until(condition: Callable[[], Awaitable[object]], *, seconds: float = 10) -> None:
     """Poll `condition` until it holds; TooSlowError when it never does. Real sockets: no autojump_clock."""

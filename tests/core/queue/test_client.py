@@ -1,7 +1,7 @@
 """Each script against the contract in its header, on a real server."""
 
 import json
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from functools import partial
 from pathlib import Path
 from random import Random
@@ -14,11 +14,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.support.proxy import Proxy, through
-from tests.support.wait import until
+from tests.support.redis_cli import RedisCli, open_redis_cli
+from tests.support.wait import IMPATIENT, until
 from workqueue.core.errors import InvalidTask, KeyOfAnotherType, LeaseLost, QueueUnavailable
 from workqueue.core.queue import Keys, LeaseConnection, open_queue, scripts
-from workqueue.core.queue.client import DEAD_LETTERS_MAX, PROMOTE_MAX
-from workqueue.core.steps.claim import dead_letter
+from workqueue.core.queue.client import DEAD_LETTERS_MAX, PROMOTE_MAX, PUSH_BYTES_MAX, WAIT_SECONDS, _parts
+from workqueue.core.steps.dead_letters import dead_letter
 from workqueue.core.wire import decode_task
 from workqueue.services.local.valkey import run_valkey
 
@@ -37,25 +38,16 @@ def lease(connection):
     return lease
 
 
-def redis(queue):
-    """Commands that our own code has no need of."""
-
-    async def run(*parts):
-        return await queue._command(*parts)
-
-    return run
-
-
 def nothing() -> None:
-    """For whoever waits and does nothing in between."""
+    """A callback for claims that wait."""
 
 
 # --- claim
 
 
-async def test_tasks_are_claimed_in_the_order_of_their_push_the_front_list_first(queue, lease):
+async def test_tasks_are_claimed_in_the_order_of_their_push_the_front_list_first(redis, queue, lease):
     await queue.push([b"1", b"2", b"3"])
-    await redis(queue)("LMOVE", queue.keys.ready, queue.keys.front, "LEFT", "RIGHT")  # as a worker that waits
+    await redis("LMOVE", queue.keys.ready, queue.keys.front, "LEFT", "RIGHT")  # as a worker that waits
     assert await queue.claim(lease, start=1, count=2) == {1: b"1", 2: b"2"}
     assert await queue.claim(lease, start=3, count=9) == {3: b"3"}
     assert await queue.claim(lease, start=12, count=9) == {}
@@ -85,18 +77,18 @@ async def test_a_late_claim_after_an_ack_takes_nothing(queue, lease):
 
 
 @pytest.mark.parametrize("how", ["never", "ended", "gone"])
-async def test_a_lost_lease_claims_nothing(queue, lease, how):
+async def test_a_lost_lease_claims_nothing(redis, queue, lease, how):
     await queue.push([b"1"])
     if how == "ended":
         await queue.end(lease)
     elif how == "gone":
-        await redis(queue)("DEL", queue.keys.leases)
+        await redis("DEL", queue.keys.leases)
     with pytest.raises(LeaseLost):
         await queue.claim(uuid4() if how == "never" else lease, start=1, count=1)
     assert (await queue.depths()).ready == 1
 
 
-async def test_a_claim_is_bounded_by_bytes_but_never_empty(queue, lease):
+async def test_a_claim_is_bounded_by_bytes_but_never_empty(redis, queue, lease):
     big = b"x" * (1024 * 1024)
     for _ in range(5):
         await queue.push([big] * 4)
@@ -104,7 +96,7 @@ async def test_a_claim_is_bounded_by_bytes_but_never_empty(queue, lease):
     assert 7 <= len(taken) <= 8  # 8 MiB
     assert (await queue.depths()).ready == 20 - len(taken)
     huge = b"y" * (9 * 1024 * 1024)
-    await redis(queue)("DEL", queue.keys.ready)
+    await redis("DEL", queue.keys.ready)
     await queue.push([huge])
     assert await queue.claim(lease, start=501, count=5) == {501: huge}
 
@@ -125,17 +117,20 @@ async def test_tasks_are_counted_at_one_moment_though_they_move(queue, lease, mo
 
 async def test_tasks_of_a_lease_that_is_new_are_counted(queue, connection, monkeypatch):
     await queue.push([b"a task"])
-    scores, new = queue.lease_scores, uuid4()
+    published, new, looks = queue.published_leases, uuid4(), 0
 
     async def look_and_claim():
-        found = await scores()
-        if new not in found:
+        nonlocal looks
+        looks += 1
+        found = await published()  # the last look before the count
+        if looks == 1:
             connection.register(new, b"{}")
             await queue.claim(new, start=1, count=1)
         return found
 
-    monkeypatch.setattr(queue, "lease_scores", look_and_claim)
+    monkeypatch.setattr(queue, "published_leases", look_and_claim)
     assert await queue.count_tasks() == 1
+    assert looks == 2, "it looked again"
 
 
 async def test_five_thousand_are_claimed_in_one_call(queue, lease):
@@ -156,11 +151,11 @@ async def test_numbers_may_be_large(queue, lease, start):
 
 
 @pytest.mark.parametrize("key", ["ready", "front"])
-async def test_a_key_of_another_type_stops_the_claim_and_nothing_is_lost(queue, lease, key):
+async def test_a_key_of_another_type_stops_the_claim_and_nothing_is_lost(redis, queue, lease, key):
     await queue.push([b"1"])
     if key == "ready":
-        await redis(queue)("DEL", queue.keys.ready)
-    await redis(queue)("SET", getattr(queue.keys, key), "a string")
+        await redis("DEL", queue.keys.ready)
+    await redis("SET", getattr(queue.keys, key), "a string")
     with pytest.raises(KeyOfAnotherType):
         await queue.claim(lease, start=1, count=1)
     with pytest.raises(KeyOfAnotherType):
@@ -168,9 +163,9 @@ async def test_a_key_of_another_type_stops_the_claim_and_nothing_is_lost(queue, 
     assert await queue.numbers(lease) == set()
 
 
-async def test_a_flight_of_another_type_loses_nothing(queue, lease):
+async def test_a_flight_of_another_type_loses_nothing(redis, queue, lease):
     await queue.push([b"1"])
-    await redis(queue)("SET", queue.keys.flight(lease), "a string")
+    await redis("SET", queue.keys.flight(lease), "a string")
     with pytest.raises(KeyOfAnotherType):
         await queue.claim(lease, start=1, count=1)
     assert (await queue.depths()).ready == 1
@@ -208,7 +203,7 @@ NAMED = [
 
 
 @pytest.mark.parametrize("task", NAMED)
-async def test_a_claim_names_a_task_that_came_without_an_id(queue, lease, task):
+async def test_a_claim_gives_an_id_to_a_task_that_has_none(queue, lease, task):
     await queue.push([task])
     name = UUID(NAME)
     taken = await queue.claim(lease, start=1, count=1, spare_ids=[name])
@@ -225,7 +220,7 @@ async def test_a_claim_leaves_alone_what_it_does_not_understand(queue, lease, ta
     assert decode_task(taken[2]).job_id == UUID(NAME), "and its name goes to the next"
 
 
-async def test_a_claim_names_as_many_as_it_has_names_for(queue, lease):
+async def test_a_claim_gives_ids_to_as_many_tasks_as_it_has_spare_ids(queue, lease):
     await queue.push([b'{"type":"x"}'] * 5)
     names = [uuid4() for _ in range(3)]
     taken = await queue.claim(lease, start=1, count=5, spare_ids=names)
@@ -253,7 +248,7 @@ MEMBERS = st.fixed_dictionaries(
 @given(
     tasks=st.lists(MEMBERS | JSON, min_size=1, max_size=20), ascii_only=st.booleans(), indent=st.sampled_from([None, 1])
 )
-def test_what_a_claim_names_says_what_it_said_before(portal, valkey, tasks, ascii_only, indent):
+def test_a_task_that_got_an_id_says_what_it_said_before(portal, valkey, tasks, ascii_only, indent):
     texts = [json.dumps(task, ensure_ascii=ascii_only, indent=indent).encode("utf-8", "replace") for task in tasks]
     names = [uuid4() for _ in texts]
     lease, keys = uuid4(), Keys(f"test:{uuid4().hex}")
@@ -303,21 +298,21 @@ async def test_what_goes_back_keeps_its_order_at_the_head(queue, lease):
     assert list(taken.values()) == [b"1", b"2", b"four", b"6", b"7"]
 
 
-async def test_what_goes_back_in_several_calls_keeps_its_order_too(queue, lease):
+async def test_what_goes_back_in_several_calls_keeps_its_order_too(redis, queue, lease):
     # 2,500 are more than one call of the script takes, and so are 12 MiB.
     tasks = [b"%05d" % number for number in range(2_500)]
     await queue.push([*tasks, b"after"])
     claimed = await queue.claim(lease, start=1, count=2_500)
     given = await queue.give_back(lease, [(number, 0, b"") for number in claimed])
     assert given == dict.fromkeys(claimed, True)
-    assert await redis(queue)("LRANGE", queue.keys.ready, 0, -1) == [*tasks, b"after"]
+    assert await redis.list(queue.keys.ready) == [*tasks, b"after"]
     claimed = await queue.claim(lease, start=5_001, count=12)
     large = {number: task + b"x" * 1024 * 1024 for number, task in claimed.items()}
     await queue.give_back(lease, [(number, 0, task) for number, task in large.items()])
-    assert await redis(queue)("LRANGE", queue.keys.ready, 0, 12) == [*large.values(), tasks[12]]
+    assert await redis("LRANGE", queue.keys.ready, 0, 12) == [*large.values(), tasks[12]]
 
 
-async def test_thousands_leave_the_flight_in_several_calls(queue, lease):
+async def test_thousands_leave_the_flight_in_several_calls(redis, queue, lease):
     await queue.push([b"%d" % number for number in range(7_000)])
     claimed = await queue.claim(lease, start=1, count=7_000)
     named = [(number, b"named " + task) for number, task in claimed.items()]
@@ -325,7 +320,7 @@ async def test_thousands_leave_the_flight_in_several_calls(queue, lease):
     assert await queue.ack(lease, list(claimed)[:6_500]) == 6_500
     assert await queue.bury(lease, [(number, task) for number, task in named[6_500:]]) == {}
     assert await queue.numbers(lease) == set()
-    assert await redis(queue)("LRANGE", queue.keys.dead, 0, -1) == [task for _, task in named[6_500:]]
+    assert await redis.list(queue.keys.dead) == [task for _, task in named[6_500:]]
 
 
 async def test_what_goes_back_with_a_delay_is_promoted_when_it_is_due(queue, lease):
@@ -349,17 +344,17 @@ async def test_two_thousand_five_hundred_that_are_due_come_in_pieces(queue):
     assert (await queue.depths()).scheduled == 0
 
 
-async def test_dead_letters_are_bounded_and_say_how_many_had_to_go(queue, lease):
-    await redis(queue)("RPUSH", queue.keys.dead, *range(DEAD_LETTERS_MAX - 1))
+async def test_dead_letters_are_bounded_and_say_how_many_were_dropped(redis, queue, lease):
+    await redis("RPUSH", queue.keys.dead, *range(DEAD_LETTERS_MAX - 1))
     await queue.push([b"1", b"2", b"3"])
     await queue.claim(lease, start=1, count=3)
     assert await queue.bury(lease, [(1, b"a"), (2, b"b"), (3, b"c"), (8, b"never")]) == {"": 2}
     assert await queue.bury(lease, [(1, b"a")]) == {}
     assert (await queue.depths()).dead == DEAD_LETTERS_MAX
-    assert await redis(queue)("LRANGE", queue.keys.dead, -1, -1) == [b"c"]
+    assert await redis("LRANGE", queue.keys.dead, -1, -1) == [b"c"]
 
 
-async def test_what_had_to_go_is_counted_by_the_types_of_its_tasks(queue, lease):
+async def test_dropped_dead_letters_are_counted_by_the_types_of_their_tasks(redis, queue, lease):
     def entry(task: bytes) -> bytes:
         return dead_letter(task, 'a "reason"')
 
@@ -367,28 +362,28 @@ async def test_what_had_to_go_is_counted_by_the_types_of_its_tasks(queue, lease)
         entry(b'{"type":"a","payload":{}}'), entry(b'{"payload":{}, "type": "a"}'), entry(b'{"type":"\xc3\xa4","x":1}'),
         entry(b"no task"), entry(b"\xff"), b"\xff\x00", b"", entry(b'{"type":"b","payload":"' + b"x" * 2**20 + b'"}'),
     ]  # fmt: skip
-    await redis(queue)("RPUSH", queue.keys.dead, *old, *range(DEAD_LETTERS_MAX - len(old)))
+    await redis("RPUSH", queue.keys.dead, *old, *range(DEAD_LETTERS_MAX - len(old)))
     await queue.push([b"%d" % number for number in range(len(old))])
     await queue.claim(lease, start=1, count=len(old))
     dropped = await queue.bury(lease, [(number, b"x") for number in range(1, len(old) + 1)])
     assert dropped == {"a": 2, "\xe4": 1, "b": 1, "": 4}
 
 
-async def test_the_look_at_what_had_to_go_is_bounded(queue, lease):
+async def test_counting_the_dropped_dead_letters_is_bounded(redis, queue, lease):
     mebibyte = dead_letter(b'{"type":"a","payload":"' + b"x" * 2**20 + b'"}', "reason")
-    await redis(queue)("RPUSH", queue.keys.dead, *[mebibyte] * 20)
+    await redis("RPUSH", queue.keys.dead, *[mebibyte] * 20)
     for _ in range(3):
-        await redis(queue)("RPUSH", queue.keys.dead, *[dead_letter(b'{"type":"b"}', "reason")] * DEAD_LETTERS_MAX)
+        await redis("RPUSH", queue.keys.dead, *[dead_letter(b'{"type":"b"}', "reason")] * DEAD_LETTERS_MAX)
     await queue.push([b"1", b"2"])
     await queue.claim(lease, start=1, count=2)
     dropped = await queue.bury(lease, [(1, b"x"), (2, b"y")])
     assert sum(dropped.values()) == 2 * DEAD_LETTERS_MAX + 22
     assert dropped["a"] == 3, "4 MiB are looked at"
-    await redis(queue)("RPUSH", queue.keys.dead, *[b"x"] * 5000)
+    await redis("RPUSH", queue.keys.dead, *[b"x"] * 5000)
     assert await queue.bury(lease, []) == {}
 
 
-async def test_a_task_is_named_only_while_it_is_ours(queue, lease):
+async def test_a_task_gets_an_id_only_while_it_is_in_our_flight(queue, lease):
     await queue.push([b"1", b"2"])
     await queue.claim(lease, start=1, count=2)
     await queue.ack(lease, [2])
@@ -402,41 +397,14 @@ async def test_a_task_is_named_only_while_it_is_ours(queue, lease):
 # --- leases
 
 
-async def test_a_lease_lives_until_it_ends_and_is_retired_only_when_empty(queue, connection, lease):
-    assert connection.renew(lease, b'{"name":"w"}')
-    workers = await queue.workers()
-    assert list(workers) == [lease]
-    assert workers[lease][0] == b'{"name":"w"}'
-    assert workers[lease][1] < 5
-    await queue.push([b"1"])
-    await queue.claim(lease, start=1, count=1)
-    assert not await queue.retire(lease), "it lives"
-    await queue.end(lease)
-    assert not connection.renew(lease, b"{}")
-    assert await queue.workers() == {}
-    assert not await queue.retire(lease), "it holds a task"
-    await queue.ack(lease, [1])
-    assert await queue.retire(lease)
-    assert await queue.retire(lease)
-    assert await redis(queue)("KEYS", f"{{{queue.name}}}*") == []
-
-
-async def test_a_lease_is_fenced_only_at_the_score_that_was_seen(queue, connection, lease):
-    score = await redis(queue)("ZSCORE", queue.keys.leases, str(lease))
+async def test_a_lease_is_fenced_only_at_the_score_that_was_seen(redis, queue, connection, lease):
+    score = await redis("ZSCORE", queue.keys.leases, str(lease))
     await trio.sleep(0.005)
     connection.renew(lease, b"{}")
     assert await queue._script(scripts.FENCE, [queue.keys.leases], [str(lease), score]) == 0
-    score = await redis(queue)("ZSCORE", queue.keys.leases, str(lease))
+    score = await redis("ZSCORE", queue.keys.leases, str(lease))
     assert await queue._script(scripts.FENCE, [queue.keys.leases], [str(lease), score]) == 1
     assert not connection.renew(lease, b"{}")
-
-
-async def test_scripts_that_a_server_has_forgotten_are_sent_again(queue, lease, connection):
-    await queue.push([b"1"])
-    await redis(queue)("SCRIPT", "FLUSH")
-    assert await queue.claim(lease, start=1, count=1) == {1: b"1"}
-    await redis(queue)("SCRIPT", "FLUSH")
-    assert connection.renew(lease, b"{}")
 
 
 # --- a server that cannot
@@ -447,18 +415,17 @@ async def own_server(folder: Path, bridge):
     """A queue on a server of the test's own, whose configuration may be changed."""
     async with run_valkey(folder, durable=False) as server, open_queue(bridge, server.url, "q") as queue:
         lease_connection = LeaseConnection(server.url, queue.keys, seconds=3)
-        try:
-            yield server, queue, lease_connection
-        finally:
-            lease_connection.close()
+        async with open_redis_cli(server.url) as redis:
+            with closing(lease_connection):
+                yield redis, queue, lease_connection
 
 
 async def test_out_of_memory_refuses_new_tasks_and_lets_workers_go_on(bridge, tmp_path):
-    async with own_server(tmp_path, bridge) as (_, queue, connection):
+    async with own_server(tmp_path, bridge) as (redis, queue, connection):
         lease = uuid4()
         connection.register(lease, b"{}")
         await queue.push([b"x" * 1000] * 100)
-        await redis(queue)("CONFIG", "SET", "maxmemory", "1")
+        await redis("CONFIG", "SET", "maxmemory", "1")
         with pytest.raises(QueueUnavailable, match="maxmemory"):
             await queue.push([b"more"])
         with pytest.raises(QueueUnavailable, match="maxmemory"):
@@ -477,7 +444,7 @@ async def test_out_of_memory_refuses_new_tasks_and_lets_workers_go_on(bridge, tm
         late = uuid4()
         connection.register(late, b"{}")
         assert await queue.claim(late, start=1, count=1)
-        score = await redis(queue)("ZSCORE", queue.keys.leases, str(late))
+        score = await redis("ZSCORE", queue.keys.leases, str(late))
         assert await queue._script(scripts.FENCE, [queue.keys.leases], [str(late), score]) == 1
 
 
@@ -485,28 +452,14 @@ async def _promotes(queue) -> bool:
     return await queue.promote() == 1
 
 
-async def test_what_would_lose_tasks_is_said(bridge, tmp_path):
-    async with own_server(tmp_path, bridge) as (_, queue, _connection):
-        await queue.check()
-        await redis(queue)("CONFIG", "SET", "maxmemory-policy", "allkeys-lru")
-        with pytest.raises(QueueUnavailable, match="maxmemory-policy is allkeys-lru"):
-            await queue.check()
-        await redis(queue)("CONFIG", "SET", "maxmemory-policy", "noeviction")
-        await redis(queue)("REPLICAOF", "127.0.0.1", "1")
-        with pytest.raises(QueueUnavailable, match="read-only replica"):
-            await queue.check()
-        with pytest.raises(QueueUnavailable, match="read only replica"):
-            await queue.push([b"x"])
-
-
 # --- a connection that breaks
 
 
 @pytest.fixture
-async def proxied(impatient, bridge, nursery, redis_port, redis_url, queue_name):
+async def proxied(bridge, nursery, redis_port, redis_url, queue_name):
     proxy = Proxy(redis_port)
     await nursery.start(proxy.run)
-    async with open_queue(bridge, through(redis_url, proxy), queue_name) as behind:
+    async with open_queue(bridge, through(redis_url, proxy), queue_name, command_seconds=IMPATIENT) as behind:
         yield behind, proxy
 
 
@@ -524,10 +477,10 @@ async def test_a_task_whose_blmove_reply_was_lost_is_claimed(queue, lease, proxi
     assert list((await queue.claim(lease, start=3, count=1)).values()) == [b"task"]
 
 
-async def test_a_claim_that_is_cancelled_while_it_waits_takes_nothing(queue, lease):
+async def test_a_claim_that_is_cancelled_while_it_waits_takes_nothing(redis, queue, lease):
     async with trio.open_nursery() as waiting:
         waiting.start_soon(partial(queue.claim, lease, start=1, count=9, on_task_available=pytest.fail))
-        await until(partial(_is_blocked, queue))
+        await until(partial(_is_blocked, redis))
         waiting.cancel_scope.cancel()
     await queue.push([b"1", b"2"])
     await trio.sleep(0.1)
@@ -535,11 +488,11 @@ async def test_a_claim_that_is_cancelled_while_it_waits_takes_nothing(queue, lea
     assert list((await queue.claim(lease, start=10, count=9)).values()) == [b"1", b"2"]
 
 
-async def test_a_claim_that_waits_gets_what_comes(queue, lease):
-    found = []
+async def test_a_claim_that_waits_gets_what_comes(redis, queue, lease):
+    found: list[int] = []
 
     async def push() -> None:
-        await until(partial(_is_blocked, queue))
+        await until(partial(_is_blocked, redis))
         assert not found
         await queue.push([b"1", b"2"])
 
@@ -554,14 +507,14 @@ async def test_a_claim_that_waits_gets_what_comes(queue, lease):
     assert len(found) == (start - 1) / 9
 
 
-async def test_a_claim_that_waits_knows_its_script_on_a_new_server(queue, lease):
+async def test_a_claim_that_waits_knows_its_script_on_a_new_server(redis, queue, lease):
     await queue.push([b"1"])
-    await redis(queue)("SCRIPT", "FLUSH")
+    await redis("SCRIPT", "FLUSH")
     assert await queue.claim(lease, start=1, count=9, on_task_available=nothing) == {1: b"1"}
 
 
-async def _is_blocked(queue) -> bool:
-    return b"cmd=blmove" in await redis(queue)("CLIENT", "LIST")
+async def _is_blocked(redis: RedisCli) -> bool:
+    return b"cmd=blmove" in await redis("CLIENT", "LIST")
 
 
 async def test_a_push_whose_reply_was_lost_is_not_sent_twice(queue, proxied):
@@ -591,7 +544,7 @@ async def test_cancelled_commands_never_hand_their_answer_to_another_caller(queu
     await _all_places_are_free(behind)
 
 
-async def test_cancelled_scripts_and_pipelines_lose_no_connection_either(queue, lease, proxied):
+async def test_cancelled_scripts_and_pipelines_lose_no_connection_either(redis, queue, lease, proxied):
     # A script that the server does not know takes two trips, a pipeline several answers.
     behind, proxy = proxied
     random = Random(11)
@@ -604,7 +557,7 @@ async def test_cancelled_scripts_and_pipelines_lose_no_connection_either(queue, 
 
     for round_ in range(30):
         if round_ % 10 == 0:
-            await redis(queue)("SCRIPT", "FLUSH")
+            await redis("SCRIPT", "FLUSH")
         async with trio.open_nursery() as callers:
             for what in asks:
                 callers.start_soon(ask, what)
@@ -648,15 +601,13 @@ async def test_waits_that_are_cancelled_at_any_moment_lose_no_task(queue, lease)
 async def test_a_server_that_hangs_costs_a_bounded_time_and_is_used_again(queue, proxied):
     behind, proxy = proxied
     proxy.black_hole()
-    begun = trio.current_time()
-    with pytest.raises(QueueUnavailable):
+    with trio.fail_after(30), pytest.raises(QueueUnavailable):
         await behind.depths()
-    assert trio.current_time() - begun < 4
     proxy.heal()
     await until(partial(_answers, behind))
 
 
-async def test_a_server_that_reads_no_more_costs_a_bounded_time(impatient, bridge, nursery):
+async def test_a_server_that_reads_no_more_costs_a_bounded_time(bridge, nursery):
     async def serve(stream: trio.SocketStream) -> None:
         await stream.receive_some(100)  # the question whether it lives
         await stream.send_all(b"+PONG\r\n")
@@ -664,12 +615,10 @@ async def test_a_server_that_reads_no_more_costs_a_bounded_time(impatient, bridg
 
     [listener] = await nursery.start(partial(trio.serve_tcp, serve, 0, host="127.0.0.1"))
     port = listener.socket.getsockname()[1]
-    async with open_queue(bridge, f"redis://127.0.0.1:{port}", "q") as queue:
-        for tasks in ([b"small"], [b"x" * 2**20] * 40):  # what the socket takes, and what nobody takes
-            begun = trio.current_time()
-            with pytest.raises(QueueUnavailable):
+    async with open_queue(bridge, f"redis://127.0.0.1:{port}", "q", command_seconds=IMPATIENT) as queue:
+        for tasks in ([b"small"], [b"x" * 2**20] * 40):  # what fits into the socket, and what does not
+            with trio.fail_after(30), pytest.raises(QueueUnavailable):
                 await queue.push(tasks)
-            assert trio.current_time() - begun < 4
     nursery.cancel_scope.cancel()
 
 
@@ -683,6 +632,27 @@ async def _answers(queue) -> bool:
 
 async def test_an_idle_wait_ends_by_itself(queue, lease):
     begun = trio.current_time()
-    for start in range(1, 4):
-        assert not await queue.claim(lease, start=start, count=1, on_task_available=nothing)
-    assert 0.6 < trio.current_time() - begun < 3
+    with trio.fail_after(30):
+        for start in range(1, 4):
+            assert not await queue.claim(lease, start=start, count=1, on_task_available=nothing)
+    assert trio.current_time() - begun > 2 * WAIT_SECONDS
+
+
+MIB = 1 << 20
+
+
+def test_parts_are_bounded_in_bytes():
+    rows = [(number, 0, b"x" * MIB) for number in range(12)]
+    parts = _parts(rows, 3)
+    assert [row for part in parts for row in part] == rows
+    assert max(sum(len(row[2]) for row in part) for part in parts) <= PUSH_BYTES_MAX
+
+
+async def test_promote_moves_no_more_bytes_at_once_than_a_push(queue):
+    size, count = 20_000, 400
+    await queue.schedule([(-1, b"%04d" % number + b"x" * size) for number in range(count)])
+    moved = [await queue.promote()]
+    assert 0 < moved[0] < count  # the script looks at the bytes after each hundred
+    while moved[-1]:
+        moved.append(await queue.promote())
+    assert sum(moved) == count

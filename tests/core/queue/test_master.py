@@ -1,12 +1,9 @@
 """What an answer about the master means, and whom to ask next."""
 
 import pytest
-import redis.asyncio
 from redis._parsers.base import BaseParser
 
-from workqueue.core.queue.blocking import BlockingMasterConnection
 from workqueue.core.queue.master import Address, ClusterMaster, Master, MasterUnknown, SentinelMaster
-from workqueue.core.queue.urls import client, target
 
 A, B, C = Address("a", 1), Address("b", 2), Address("c", 3)
 
@@ -23,11 +20,11 @@ def slots(*ranges):
     return [[begin, end, *[[host, port, b"id", []] for host, port in servers]] for begin, end, *servers in ranges]
 
 
-def test_a_cluster_tells_who_holds_the_slot_and_who_else_may_be_asked():
+def test_a_cluster_names_the_holder_of_the_slot_and_the_nodes_that_may_be_asked():
     master = ClusterMaster((A, B), 8000)
     answer = slots((0, 7999, (b"x", 1), (b"y", 1)), (8000, 16383, (b"z", 1), (b"w", 1)))
     assert master.read(answer, B) == Address("z", 1)
-    assert master.nodes == [B, *(Address(host, 1) for host in "xyzw"), A], "whoever answered is asked first again"
+    assert master.nodes == [B, *(Address(host, 1) for host in "xyzw"), A], "the node that answered is asked first again"
 
 
 def test_a_node_that_does_not_know_its_own_address_means_the_one_where_it_was_asked():
@@ -56,7 +53,7 @@ def error(reply: str) -> Exception:
         "ERR Error running script (call to f_1): @user_script:1: @user_script: 1: -READONLY You can't write",
     ],
 )
-def test_an_answer_of_no_master_ends_the_era_once(reply):
+def test_an_answer_of_no_master_ends_the_generation_once(reply):
     master = Master()
     master.refused(error(reply), at=A, generation=0, discovered_by=None)
     master.refused(error(reply), at=A, generation=0, discovered_by=None)  # another connection of the same generation
@@ -81,7 +78,7 @@ def test_a_master_that_moved_makes_earlier_connections_old():
     assert generations[0] == generations[1] < generations[2]
 
 
-def test_who_does_not_answer_or_misleads_is_asked_last_and_who_knows_better_first():
+def test_a_node_that_does_not_answer_or_misleads_is_asked_last_and_one_that_knows_better_first():
     master = SentinelMaster((A, B, C), "jobs")
     master.ask_last(A)
     assert master.nodes == [B, C, A]
@@ -90,28 +87,3 @@ def test_who_does_not_answer_or_misleads_is_asked_last_and_who_knows_better_firs
     in_cluster = ClusterMaster((A, B), 1)
     in_cluster.refused(error("MOVED 1 x:1"), at=B, generation=0, discovered_by=A)
     assert in_cluster.nodes == [B, A]
-
-
-@pytest.mark.parametrize("scheme", ["redis", "redis+sentinel", "redis+cluster"])
-def test_an_s_means_tls_for_the_nodes_that_are_asked_too(scheme):
-    for s, plain in ("", redis.asyncio.Connection), ("s", redis.asyncio.SSLConnection):
-        at = target(f"{scheme.replace('redis', 'redis' + s)}://h{'/jobs' if 'sentinel' in scheme else ''}", "q")
-        connection = client(at, 1, seconds=1, read_seconds=1).connection_pool.make_connection()
-        assert isinstance(connection, plain)
-        assert connection._plain is plain
-        assert BlockingMasterConnection(at, seconds=1)._kind is (redis.SSLConnection if s else redis.Connection)
-
-
-def test_a_url_is_taken_apart():
-    sentinel = target(
-        "rediss+sentinel://u:p%40w@a,b:2,[::1]:3/my%20jobs/4?sentinel_password=s%26s&ssl_cert_reqs=none", "q"
-    )
-    assert sentinel.tls
-    assert sentinel.master.nodes == [("a", 26379), ("b", 2), ("::1", 3)]
-    assert sentinel.master.discovery_command[-1] == "my jobs"
-    assert (sentinel.options["username"], sentinel.options["password"], sentinel.options["db"]) == ("u", "p@w", 4)
-    assert sentinel.discovery_options == {"username": None, "password": "s&s", "db": 0}
-    assert sentinel.options["ssl_cert_reqs"] == "none"
-    cluster = target("redis+cluster://:p@a,b:2", "foo")
-    assert (cluster.master.nodes, cluster.tls, cluster.options["password"]) == ([("a", 6379), ("b", 2)], False, "p")
-    assert cluster.master._slot == 12182  # as CLUSTER KEYSLOT foo answers

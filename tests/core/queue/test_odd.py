@@ -40,8 +40,8 @@ MARKS = [
 
 
 @pytest.mark.parametrize("checkpoint", MARKS, ids=lambda checkpoint: repr(checkpoint[:12]))
-async def test_a_checkpoint_that_is_none_is_told_apart_and_can_be_replaced(queue, checkpoint):
-    await queue._command("SET", queue.keys.checkpoint, checkpoint)
+async def test_a_checkpoint_that_is_none_is_told_apart_and_can_be_replaced(redis, queue, checkpoint):
+    await redis("SET", queue.keys.checkpoint, checkpoint)
     run, seen = await queue.read_checkpoint()
     assert (bool(run), seen) == (True, checkpoint)
     assert not await queue.set_checkpoint(5, 7)
@@ -50,28 +50,28 @@ async def test_a_checkpoint_that_is_none_is_told_apart_and_can_be_replaced(queue
 
 
 @pytest.mark.parametrize("score", ["inf", "1.5", "5", "1e300"])
-async def test_a_lease_with_an_odd_score_can_be_fenced(queue, redis_url, score):
+async def test_a_lease_with_an_odd_score_can_be_fenced(redis, queue, redis_url, score):
     lease = uuid4()
-    await queue._command("ZADD", queue.keys.leases, score, str(lease))
+    await redis("ZADD", queue.keys.leases, score, str(lease))
     scores = await queue.lease_scores()
     assert await queue.fence(lease, scores[lease])
     assert await queue.lease_scores() == {lease: 0}
 
 
 @pytest.mark.parametrize("at", ["hello", "inf", "nan", "-inf", "1e300", "", "\0", "9" * 400])
-async def test_a_flight_whose_start_is_no_number_holds_up_no_claim(queue, redis_url, at):
+async def test_a_flight_whose_start_is_no_number_holds_up_no_claim(redis, queue, redis_url, at):
     lease = uuid4()
     connection = LeaseConnection(redis_url, Keys(queue.name), seconds=3)
     connection.register(lease, b"{}")
     connection.close()
-    await queue._command("HSET", queue.keys.flight(lease), "at", at)
+    await redis("HSET", queue.keys.flight(lease), "at", at)
     await queue.push([b"1", b"2"])
     assert await queue.claim(lease, start=1, count=2) == {1: b"1", 2: b"2"}
     assert await queue.claim(lease, start=1, count=2) == {1: b"1", 2: b"2"}
 
 
-async def test_a_key_whose_name_is_no_text_is_counted_and_removed_with_the_queue(queue):
-    await queue._command("SET", f"{{{queue.name}}}:".encode() + b"\xff", "x")
+async def test_a_key_whose_name_is_no_text_is_counted_and_removed_with_the_queue(redis, queue):
+    await redis("SET", f"{{{queue.name}}}:".encode() + b"\xff", "x")
     await queue.push([b"x"])
     assert len(await queue.key_names()) == 2
     await queue.remove()

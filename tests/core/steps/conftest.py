@@ -1,26 +1,18 @@
 from collections.abc import AsyncIterator, Callable
 from functools import partial
-from random import Random
 from typing import Any
 
 import pytest
 
+from tests.core.steps.support import MAX
 from tests.support.proxy import Proxy, through
-from tests.support.steps import make_claim, make_settle, make_submit
+from tests.support.steps import Steps, make_recover, registered
+from tests.support.wait import IMPATIENT
 from workqueue.core.bridge import Bridge
-from workqueue.core.queue import Keys, LeaseConnection, Queue, open_queue
-from workqueue.core.retry import RetryPolicy
+from workqueue.core.queue import Queue, open_queue
 from workqueue.core.steps.lease import Lease
-from workqueue.core.steps.piggyback import Piggyback
+from workqueue.core.steps.recover import Recover
 from workqueue.core.store import JobStore, open_store
-
-
-def registered(redis_url: str, queue_name: str) -> Lease:
-    lease = Lease()
-    connection = LeaseConnection(redis_url, Keys(queue_name), seconds=3)
-    connection.register(lease.id, b"{}")
-    connection.close()
-    return lease
 
 
 @pytest.fixture
@@ -55,9 +47,9 @@ async def postgres_proxy(nursery, postgres) -> Proxy:
 
 
 @pytest.fixture
-async def far_queue(impatient, bridge, redis_proxy, redis_url, queue_name) -> AsyncIterator[Queue]:
+async def far_queue(bridge, redis_proxy, redis_url, queue_name) -> AsyncIterator[Queue]:
     """The queue behind the proxy."""
-    async with open_queue(bridge, through(redis_url, redis_proxy), queue_name) as queue:
+    async with open_queue(bridge, through(redis_url, redis_proxy), queue_name, command_seconds=IMPATIENT) as queue:
         yield queue
 
 
@@ -66,17 +58,6 @@ async def far_store(bridge, postgres_proxy, postgres_dsn, database_schema, store
     """The rows behind the proxy."""
     async with open_store(bridge, through(postgres_dsn, postgres_proxy), database_schema) as far:
         yield far
-
-
-class Steps:
-    """A producer and a worker, step by step."""
-
-    def __init__(self, queue: Queue, store: JobStore | None) -> None:
-        self.piggyback = Piggyback()
-        self.submit = make_submit(queue, store, self.piggyback)
-        self.claim = make_claim(queue, store, self.piggyback, "w")
-        policy = RetryPolicy(base_seconds=0.01, cap_seconds=0.02)
-        self.settle = make_settle(queue, store, self.piggyback, policy, Random(1))
 
 
 @pytest.fixture
@@ -107,3 +88,13 @@ def trips(steps: Steps, monkeypatch: pytest.MonkeyPatch) -> Trips:
 
     monkeypatch.setattr(Bridge, "run", counting)
     return counted
+
+
+@pytest.fixture
+def parts(queue: Queue, rows: JobStore | None) -> Steps:
+    return Steps(queue, rows)
+
+
+@pytest.fixture
+def recover(queue: Queue, rows: JobStore | None) -> Recover:
+    return make_recover(queue, rows, max_recoveries=MAX)

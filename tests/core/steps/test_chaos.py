@@ -10,11 +10,12 @@ from uuid import UUID
 import pytest
 import trio
 
-from tests.core.steps.conftest import Steps
 from tests.support.invariants import check_rows, tasks_in_redis
 from tests.support.proxy import Proxy
+from tests.support.steps import Steps
 from tests.support.wait import until
 from workqueue.core.errors import QueueUnavailable, StoreUnavailable
+from workqueue.core.job import RunOutcome
 from workqueue.core.options import JobOptions
 from workqueue.core.outcome import Complete, Fail, GiveBack, Retry, Verdict
 from workqueue.core.steps.lease import ClaimedTask, Lease
@@ -95,34 +96,34 @@ class Chaos:
                 await trio.sleep(0.01)
 
     def _verdict(self, item: ClaimedTask) -> Verdict:
-        verdict = self.random.choice(
-            [Complete(b"1"), Complete(b"1"), Retry("E", "failed"), GiveBack(interrupted=True), Fail("E", "failed")]
-        )
+        verdicts: list[Verdict] = [
+            Complete(b"1"),
+            Complete(b"1"),
+            Retry("E", RunOutcome.FAILED),
+            GiveBack(interrupted=True),
+            Fail("E", RunOutcome.FAILED),
+        ]
+        verdict = self.random.choice(verdicts)
         if isinstance(verdict, Complete | Fail):
             self.ended.add(item.job_id)
         return verdict
 
-    async def sweep(self, sweep: OutboxRelay) -> None:
+    async def relay(self, relay: OutboxRelay) -> None:
         while True:
             with contextlib.suppress(QueueUnavailable, StoreUnavailable):
-                await sweep.run_once()
+                await relay.run_once()
             await trio.sleep(0.05)
 
 
-@pytest.fixture
-def _quick_marks(monkeypatch):
-    monkeypatch.setattr("workqueue.core.steps.outbox.OUTBOX_AGE_SECONDS", 0.5)
-
-
-async def play(chaos: Chaos, make, leases, proxies, quiet, sweep: OutboxRelay | None = None) -> None:
+async def play(chaos: Chaos, make, leases, proxies, quiet, relay: OutboxRelay | None = None) -> None:
     """Some seconds of trouble, then peace until everything is `quiet`."""
     async with trio.open_nursery() as world:
         async with trio.open_nursery() as troubled:
             troubled.start_soon(chaos.trouble, *proxies)
             for lease in leases:
                 world.start_soon(chaos.work, make(), lease)
-            if sweep is not None:
-                world.start_soon(chaos.sweep, sweep)
+            if relay is not None:
+                world.start_soon(chaos.relay, relay)
             async with trio.open_nursery() as producing:
                 producing.cancel_scope.deadline = trio.current_time() + SECONDS
                 producing.start_soon(chaos.produce, make())
@@ -133,7 +134,6 @@ async def play(chaos: Chaos, make, leases, proxies, quiet, sweep: OutboxRelay | 
         world.cancel_scope.cancel()
 
 
-@pytest.mark.usefixtures("_quick_marks")
 @pytest.mark.parametrize("seed", range(SEEDS))
 async def test_with_postgres(far_queue, far_store, redis_proxy, postgres_proxy, lease, other, queue, psql, seed):
     async def quiet() -> bool:
@@ -141,7 +141,14 @@ async def test_with_postgres(far_queue, far_store, redis_proxy, postgres_proxy, 
 
     chaos = Chaos(Random(seed))
     make = partial(Steps, far_queue, far_store)
-    await play(chaos, make, [lease, other], [redis_proxy, postgres_proxy], quiet, OutboxRelay(far_queue, far_store))
+    await play(
+        chaos,
+        make,
+        [lease, other],
+        [redis_proxy, postgres_proxy],
+        quiet,
+        OutboxRelay(far_queue, far_store, age_seconds=0.5),
+    )
     print(f"seed {seed}: {len(chaos.accepted)} accepted, {chaos.refused} refused, {len(chaos.runs)} ran")
     states = {row["id"]: row["state"] for row in await psql("SELECT id, state FROM jobs")}
     cancelled = {job_id for job_id, state in states.items() if state == "cancelled"}

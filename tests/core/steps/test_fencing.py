@@ -2,6 +2,7 @@
 
 import pytest
 
+from tests.support.replaced import replaced
 from workqueue.core.errors import QueueUnavailable
 from workqueue.core.queue import LeaseConnection
 from workqueue.core.steps.fencing import Fencing
@@ -59,19 +60,19 @@ async def test_a_lease_that_moves_lives_however_seldom(observe, queue, redis_url
         assert renew(redis_url, queue, lease)
 
 
-async def test_a_jump_of_rediss_clock_kills_nobody(observe, queue, lease, clock):
+async def test_a_jump_of_rediss_clock_fences_no_lease(redis, observe, queue, lease, clock):
     """The score is compared with what it was, never with a time."""
-    await queue._command("ZADD", queue.keys.leases, 1, str(lease.id))  # as if its clock had stood in 1970
+    await redis("ZADD", queue.keys.leases, 1, str(lease.id))  # as if its clock had stood in 1970
     assert await observe.run_once() == []
     clock.now += TERM - 0.1
     assert await observe.run_once() == []
     assert (await queue.lease_scores())[lease.id] == 1
 
 
-async def test_a_clock_of_rediss_that_is_set_back_kills_nobody(observe, queue, redis_url, lease, clock):
+async def test_a_clock_of_redis_that_is_set_back_fences_no_lease(redis, observe, queue, redis_url, lease, clock):
     """A failover to a server whose clock is a minute behind: renewals go on from there, and each of them is seen."""
-    [ahead, *_] = await queue._command("TIME")
-    await queue._command("ZADD", queue.keys.leases, (int(ahead) + 60) * 1000, str(lease.id))
+    [ahead, *_] = await redis("TIME")
+    await redis("ZADD", queue.keys.leases, (int(ahead) + 60) * 1000, str(lease.id))
     assert await observe.run_once() == []
     before = (await queue.lease_scores())[lease.id]
     clock.now += TERM - 0.1
@@ -84,7 +85,7 @@ async def test_a_clock_of_rediss_that_is_set_back_kills_nobody(observe, queue, r
     assert await observe.run_once() == [lease.id], "and it is watched as ever"
 
 
-async def test_whoever_was_away_itself_observes_anew(observe, queue, lease, clock):
+async def test_a_worker_that_was_away_itself_observes_anew(observe, queue, lease, clock):
     await observe.run_once()
     clock.now += TERM + 1
     clock.steady_since = clock.now - 0.5  # our own renewals succeed again since half a second
@@ -95,7 +96,7 @@ async def test_whoever_was_away_itself_observes_anew(observe, queue, lease, cloc
     assert await observe.run_once() == [lease.id]
 
 
-async def test_nobody_is_fenced_while_ones_own_renewals_fail(observe, queue, lease, clock):
+async def test_no_lease_is_fenced_while_the_workers_own_renewals_fail(observe, queue, lease, clock):
     clock.steady_since = float("inf")
     for _ in range(5):
         assert await observe.run_once() == []
@@ -116,9 +117,9 @@ async def test_a_look_that_fails_changes_nothing(observe, far_queue, redis_proxy
     assert await observe.run_once() == [lease.id]
 
 
-async def test_a_lease_that_is_renewed_in_the_last_moment_is_not_fenced(queue, redis_url, lease):
+async def test_a_lease_that_is_renewed_in_the_last_moment_is_not_fenced(redis, queue, redis_url, lease):
     score = (await queue.lease_scores())[lease.id]
-    await queue._command("ZADD", queue.keys.leases, score - 1, str(lease.id))
+    await redis("ZADD", queue.keys.leases, score - 1, str(lease.id))
     assert renew(redis_url, queue, lease)
     assert not await queue.fence(lease.id, score - 1)
     assert (await queue.lease_scores())[lease.id] > 0
@@ -137,17 +138,14 @@ async def test_a_term_ends_before_the_question_is_asked(queue, other, lease):
     now = 1000.0
     scores = queue.lease_scores
 
-    class Slow:
-        def __getattr__(self, name: str) -> object:
-            return self.slow if name == "lease_scores" else getattr(queue, name)
+    async def slow() -> object:
+        nonlocal now
+        found = await scores()
+        now += 4
+        return found
 
-        async def slow(self) -> object:
-            nonlocal now
-            found = await scores()
-            now += 4
-            return found
-
-    observe = Fencing(Slow(), term_seconds=15, mine=lambda: other.id, steady_since=lambda: 0.0, clock=lambda: now)
+    slowly = replaced(queue, lease_scores=slow)
+    observe = Fencing(slowly, term_seconds=15, mine=lambda: other.id, steady_since=lambda: 0.0, clock=lambda: now)
     assert await observe.run_once() == []
     now += 12
     assert await observe.run_once() == []

@@ -7,9 +7,9 @@ from uuid import uuid4
 import trio
 from uuid_utils.compat import uuid7
 
-from tests.core.steps.conftest import Steps
 from tests.support.invariants import check_rows
-from tests.support.steps import make_recover
+from tests.support.steps import Steps, make_recover
+from workqueue.core.job import RunOutcome
 from workqueue.core.options import JobOptions
 from workqueue.core.outcome import Complete, Retry
 from workqueue.core.steps.outbox import OutboxRelay
@@ -31,10 +31,10 @@ async def test_tasks_of_the_first_release_are_understood(queue, store, psql, ste
     await check_rows(queue, psql)
 
 
-async def test_the_first_release_understands_the_tasks_of_this_one(queue, steps):
+async def test_the_first_release_understands_the_tasks_of_this_one(redis, queue, steps):
     """Every field that it knew is there, in the form that it knew; what it did not know, it keeps."""
     await steps.submit.run_batch([Submission("x", b'{"a":1}', JobOptions(3))])
-    [line] = await queue._command("LRANGE", queue.keys.ready, 0, -1)
+    [line] = await redis.list(queue.keys.ready)
     task = json.loads(line)
     for name, kind in FROZEN["fields"].items():
         if name in task:
@@ -50,18 +50,18 @@ async def test_keys_are_where_the_first_release_looks_for_them(queue):
     )
 
 
-async def test_fields_of_a_later_release_survive_everything(queue, store, psql, registered_lease):
-    """A retry, a death, a loss of the flight, a sweep: what we do not know comes along each time."""
+async def test_fields_of_a_later_release_survive_everything(redis, queue, store, psql, registered_lease):
+    """A retry, a death, a loss of the flight, the relay: what we do not know comes along each time."""
     steps = Steps(queue, store)
 
     fields = b'"deadline":"2030-01-01","trace":{"id":[1,2.50]}'
     await queue.push([b'{"type":"x","job_id":"%b","retries":5,%b}' % (str(uuid7()).encode(), fields)])
     first, second, third = registered_lease(), registered_lease(), registered_lease()
     [held] = await steps.claim.run_once(first, 1)
-    await steps.settle.run_batch([Ending(held, Retry("E", "failed"), 0.1)])
+    await steps.settle.run_batch([Ending(held, Retry("E", RunOutcome.FAILED), 0.1)])
     [held] = await claimed(steps, queue, second)
     assert held.task.extra == fields
-    await queue._command("DEL", queue.keys.flight(second.id))
+    await redis("DEL", queue.keys.flight(second.id))
     await queue.fence(second.id, (await queue.lease_scores())[second.id])
     await make_recover(queue, store, max_recoveries=3).run_once(second.id)
     await psql("UPDATE outbox SET at = 'epoch'")

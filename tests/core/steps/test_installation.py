@@ -11,39 +11,43 @@ async def look(queue, store) -> Installation:
     return found
 
 
-async def test_the_first_one_with_rows_notes_its_database_and_who_comes_without_is_refused(queue, store):
+async def test_the_first_process_with_rows_records_its_database_and_one_without_is_refused(redis, queue, store):
     assert (await look(queue, None)).may_work, "Redis only: nothing is noted, and nothing is asked for"
     assert (await look(queue, store)).may_work
-    noted = await queue._command("GET", queue.keys.rows)
+    noted = await redis("GET", queue.keys.rows)
     assert noted.decode() == str(await store.installation())
     refused = await look(queue, None)
     assert not refused.may_work
+    assert refused.refusal is not None
     assert "DATABASE_URL is not set: set it" in refused.refusal
     assert queue.name in refused.refusal
     assert queue.keys.rows in refused.refusal
-    assert (await look(queue, store)).may_work, "and so may whoever has it, for ever"
+    assert (await look(queue, store)).may_work, "and so may each process that has it, for ever"
 
 
-async def test_another_database_is_refused_and_its_id_is_named(bridge, queue, store, postgres_dsn, database_schema):
+async def test_a_process_with_another_database_is_refused_and_both_ids_are_named(
+    redis, bridge, queue, store, postgres_dsn, database_schema
+):
     await look(queue, store)
     schema = f"other_{database_schema}"[:60]
     await migrate(bridge, postgres_dsn, schema)
     async with open_store(bridge, postgres_dsn, schema) as other:
         refused = await look(queue, other)
         assert not refused.may_work
+        assert refused.refusal is not None
         for name in (str(await store.installation()), str(await other.installation()), "DATABASE_SCHEMA"):
             assert name in refused.refusal
-        await queue._command("DEL", queue.keys.rows)
+        await redis("DEL", queue.keys.rows)
         await refused.run_once()
         assert refused.may_work, "it was given up: the next one that has a database notes its own"
         assert not (await look(queue, store)).may_work
 
 
-async def test_a_redis_that_lost_its_data_refuses_nobody_and_lets_nobody_in(queue, store):
+async def test_a_redis_that_lost_its_data_refuses_no_process_and_admits_none_anew(redis, queue, store):
     here = await look(queue, store)
     without = await look(queue, None)
     running = make_installation(queue, None)
-    await queue._command("DEL", queue.keys.rows)
+    await redis("DEL", queue.keys.rows)
     await running.run_once()
     assert running.may_work, "nothing is known: a Redis-only installation is none of ours"
     await without.run_once()
@@ -63,8 +67,8 @@ async def test_a_restored_backup_is_the_same_database(bridge, queue, store, psql
         assert (await look(queue, restored)).may_work
 
 
-async def test_what_stands_in_the_key_may_be_anything(queue, store):
-    await queue._command("SET", queue.keys.rows, b"\xff\0")
+async def test_what_stands_in_the_key_may_be_anything(redis, queue, store):
+    await redis("SET", queue.keys.rows, b"\xff\0")
     assert not (await look(queue, store)).may_work
     assert not (await look(queue, None)).may_work
 

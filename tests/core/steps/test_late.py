@@ -1,4 +1,4 @@
-"""Statements that arrive long after their sender gave up, rows that somebody holds, runs that end side by side.
+"""Statements that arrive long after their sender gave up, rows that are locked, runs that end side by side.
 
 Found by comparing the steps with the protocol's model (tests/protocol_model), where chance plays the same.
 """
@@ -10,18 +10,16 @@ from uuid import UUID, uuid4
 import pytest
 import trio
 
-from tests.core.steps.conftest import Steps
+from tests.core.steps.support import fence, submitted
 from tests.support.invariants import check_rows, tasks_in_redis
-from tests.support.steps import make_recover
+from tests.support.steps import Steps, make_recover
 from tests.support.wait import until
 from workqueue.core.errors import StoreUnavailable
-from workqueue.core.options import JobOptions
-from workqueue.core.outcome import Complete, GiveBack, Retry
-from workqueue.core.steps.lease import Lease
+from workqueue.core.job import RunOutcome
+from workqueue.core.outcome import Complete, GiveBack, Retry, Verdict
 from workqueue.core.steps.outbox import OutboxRelay
 from workqueue.core.steps.redis_loss import RedisLoss
 from workqueue.core.steps.settle import Ending
-from workqueue.core.wire import Submission
 
 
 class Late:
@@ -44,27 +42,15 @@ class Late:
         return await self._sent()
 
 
-async def submitted(steps: Steps, count: int) -> list[UUID]:
-    return [
-        job
-        for job in await steps.submit.run_batch([Submission("x", b"{}", JobOptions(2))] * count)
-        if isinstance(job, UUID)
-    ]
-
-
-async def fence(queue, lease: Lease) -> None:
-    assert await queue.fence(lease.id, (await queue.lease_scores())[lease.id])
-
-
 async def test_a_claim_that_arrives_when_its_job_waits_for_a_retry_is_not_forgotten(steps, queue, store, psql, lease):
     # Its repeat was answered, the job ran and failed; now the first send takes the row. Had its claim been reckoned
-    # settled, a statement that is late as well would delete it, and the row would be processing for ever, under nobody.
+    # settled, a statement that is late as well would delete it, and the row would be processing for ever.
     [job_id] = await submitted(steps, 1)
     steps.claim._claims._store = late = Late(store, "claim")
     [held] = await steps.claim.run_once(lease, 1)
     with steps.piggyback.outbox() as batches, steps.piggyback.claims() as tokens:
         pass  # on their way
-    await steps.settle.run_batch([Ending(held, Retry("E", "failed"), 0.1)])
+    await steps.settle.run_batch([Ending(held, Retry("E", RunOutcome.FAILED), 0.1)])
     await psql("UPDATE jobs SET run_at = NULL")
     assert await late.arrive() != {}
     await store.delete_outbox(batches, tokens)
@@ -86,7 +72,7 @@ async def test_a_recovery_that_arrives_late_adds_nothing_to_the_outbox_entry_tha
     await steps.claim.run_once(lease, 1)
     raw = await queue.claim(lease.id, start=lease.next_number, count=1)
     await fence(queue, lease)
-    late = Late(store, "recover")
+    late: Any = Late(store, "recover")
     real = store.delete_outbox
 
     async def dropped_last(batches, done=()) -> None:
@@ -98,20 +84,20 @@ async def test_a_recovery_that_arrives_late_adds_nothing_to_the_outbox_entry_tha
         assert await late.arrive() == {second: "pending"}
         await real(batches, done)
 
-    late.delete_outbox = dropped_last  # type: ignore[attr-defined]
+    late.delete_outbox = dropped_last
     assert len(raw) == 1
     await make_recover(queue, late, max_recoveries=3).run_once(lease.id)
     assert (await store.get(second)).state == "pending"
     await check_rows(queue, psql)
 
 
-async def test_what_is_released_after_the_sweep_took_an_earlier_outbox_entry_is_not_dropped_with_it(
-    steps, queue, store, psql, lease
+async def test_a_job_that_is_given_back_after_the_relay_took_its_earlier_outbox_entry_keeps_its_new_one(
+    redis, steps, queue, store, psql, lease
 ):
     # Two go back, one of them locked for long; the flight is gone with Redis's data, so the entry is all there is.
     ids = await submitted(steps, 2)
     held = await steps.claim.run_once(lease, 2)
-    await queue._command("DEL", queue.keys.flight(lease.id))
+    await redis("DEL", queue.keys.flight(lease.id))
     await steps.piggyback.clear(store)
     await psql("BEGIN")
     await psql("SELECT * FROM jobs WHERE id = $1 FOR UPDATE", ids[1])
@@ -131,10 +117,10 @@ async def test_what_is_released_after_the_sweep_took_an_earlier_outbox_entry_is_
     assert marked == {ids[1]}
 
 
-async def test_the_sweep_keeps_an_outbox_entry_whose_row_somebody_holds(steps, queue, store, psql):
-    # It pushes the job all the same. But it cannot write down when: lost a moment later, nobody would know.
+async def test_the_relay_keeps_an_outbox_entry_whose_row_is_locked(redis, steps, queue, store, psql):
+    # It pushes the job all the same. But it cannot write down when: lost a moment later, the loss would not be seen.
     ids = await submitted(steps, 2)
-    await queue._command("DEL", queue.name)
+    await redis("DEL", queue.name)
     await psql("UPDATE jobs SET updated_at = now() - interval '1 hour'")
     await psql("UPDATE outbox SET at = 'epoch'")
     await psql("BEGIN")
@@ -142,7 +128,7 @@ async def test_the_sweep_keeps_an_outbox_entry_whose_row_somebody_holds(steps, q
     await OutboxRelay(queue, store).run_once()
     assert await tasks_in_redis(queue) == set(ids)
     await psql("ROLLBACK")
-    await queue._command("DEL", queue.name)
+    await redis("DEL", queue.name)
     await psql(
         "INSERT INTO redis_checkpoints (queue, server_run_id, position_ms, at) VALUES ($1, 'another', 1, 'epoch')",
         queue.name,
@@ -167,7 +153,7 @@ async def test_two_runs_of_one_job_that_end_in_one_batch_are_both_settled(queue,
     new = await steps.claim.run_once(other, 3)
     assert [item.job_id for item in old] == [item.job_id for item in new]
     interrupted = [Ending(item, GiveBack(interrupted=True), 0.1) for item in old]
-    verdicts = [Complete(b"1"), Retry("E", "failed"), GiveBack(interrupted=True)]
+    verdicts: list[Verdict] = [Complete(b"1"), Retry("E", RunOutcome.FAILED), GiveBack(interrupted=True)]
     ended = [Ending(item, verdict, 0.1) for item, verdict in zip(new, verdicts, strict=True)]
     await steps.settle.run_batch(interrupted + ended if first == "the old run" else ended + interrupted)
     assert not lease.tasks

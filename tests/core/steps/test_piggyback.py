@@ -2,9 +2,7 @@ from uuid import uuid4
 
 import pytest
 
-from workqueue.core.steps.lease import ClaimedTask, Lease
 from workqueue.core.steps.piggyback import ANSWER_SECONDS, KEPT_MAX, Piggyback
-from workqueue.core.wire import Task
 
 
 def test_an_outbox_entry_goes_only_if_redis_answered_in_time():
@@ -38,15 +36,10 @@ def test_what_a_statement_without_an_answer_carried_is_carried_again_and_bounded
         assert tokens[0] == first
 
 
-def test_a_lease_knows_when_the_last_job_of_a_claim_has_its_verdict():
-    lease, token = Lease(), uuid4()
-    items = [ClaimedTask.of(lease, number, Task("x"), uuid4(), 0.0) for number in range(3)]
-    for item in items:
-        item.token = token
-    lease.add(items)
-    assert lease.is_claimed(items[0].key)
-    lease.finishing(items[0])
-    assert not lease.is_claimed(items[0].key), "its retry may come back at once"
-    assert set(lease.tasks) == {0, 1, 2}, "the audit must not give it back meanwhile"
-    assert [lease.drop(item) for item in items] == [None, None, token]
-    assert not lease.tasks
+def test_what_waits_for_a_statement_is_bounded():
+    piggyback = Piggyback(clock=lambda: 0.0)
+    for _ in range(KEPT_MAX + 1):
+        piggyback.finished(uuid4())
+        piggyback.pushed(uuid4(), inserted_at=0.0)
+    with piggyback.claims() as tokens, piggyback.outbox() as batches:
+        assert len(tokens) == len(batches) == KEPT_MAX

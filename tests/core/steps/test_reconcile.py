@@ -14,12 +14,12 @@ from workqueue.core.wire import Submission
 TEN = [Submission("x", b"{}")] * 10
 
 
-async def test_what_is_missing_is_pushed_and_nothing_else(steps, queue, store, psql, lease):
+async def test_what_is_missing_is_pushed_and_nothing_else(redis, steps, queue, store, psql, lease):
     ids = await steps.submit.run_batch(TEN)
     held = await steps.claim.run_once(lease, 3)
     await steps.settle.run_batch([Ending(held[0], Complete(b"1"), 0.1)])
     await trio.sleep(0.002)  # the beginning is known to the millisecond
-    await queue._command("LTRIM", queue.keys.ready, 4, -1)
+    await redis("LTRIM", queue.keys.ready, 4, -1)
     await store.insert(
         uuid7(), "another", [NewJob(uuid7(), "x", "{}", DEFAULTS)], []
     )  # in the same tables, and not ours
@@ -34,13 +34,13 @@ async def test_what_is_missing_is_pushed_and_nothing_else(steps, queue, store, p
 
 
 async def test_it_ends_though_new_jobs_come_all_the_while_and_pushes_none_of_them_twice(
-    steps, queue, store, monkeypatch
+    redis, steps, queue, store, monkeypatch
 ):
     """It went on behind the traffic for ever, and each look began with the first row again."""
     monkeypatch.setattr("workqueue.core.steps.reconcile.ROWS_MAX", 4)
     await steps.submit.run_batch(TEN)
     await trio.sleep(0.002)
-    await queue._command("DEL", queue.keys.ready)
+    await redis("DEL", queue.keys.ready)
     pending, new = store.pending, 0
 
     async def while_jobs_come(*arguments, **options):

@@ -1,76 +1,39 @@
 """A worker is gone: what it held goes back in order, once, and blames whom it should. Also with recoverers that die."""
 
 import json
-from collections.abc import Awaitable, Callable
-from functools import partial
-from typing import Any
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import pytest
 import trio
-from uuid_utils.compat import uuid7
 
-from tests.core.steps.conftest import Steps
+from tests.core.steps.support import MAX, fence, ids_of, ready, relay_now, submitted
 from tests.support.invariants import check_rows
 from tests.support.mortal import Killed, mortal
 from tests.support.proxy import Proxy
-from tests.support.steps import make_orphans, make_recover
-from tests.support.wait import until
-from workqueue.core.errors import StoreBusy
-from workqueue.core.options import DEFAULTS, JobOptions
+from tests.support.replaced import held_up
+from tests.support.steps import Steps, make_recover
+from workqueue.core.job import RunOutcome
 from workqueue.core.outcome import Complete, GiveBack, Retry
-from workqueue.core.queue import Inspection, Queue
+from workqueue.core.queue import Queue
 from workqueue.core.steps.lease import ClaimedTask, Lease
-from workqueue.core.steps.outbox import OutboxRelay
 from workqueue.core.steps.recover import Recover
 from workqueue.core.steps.settle import Ending
-from workqueue.core.store import JobStore, NewJob
-from workqueue.core.wire import Submission
-
-MAX = 3
 
 
-@pytest.fixture
-def parts(queue: Queue, rows: JobStore | None) -> Steps:
-    return Steps(queue, rows)
-
-
-@pytest.fixture
-def recover(queue: Queue, rows: JobStore | None) -> Recover:
-    return make_recover(queue, rows, max_recoveries=MAX)
-
-
-async def submitted(parts: Steps, count: int) -> list[UUID]:
-    ids = await parts.submit.run_batch([Submission("x", b"{}", JobOptions(2))] * count)
-    return [job_id for job_id in ids if isinstance(job_id, UUID)]
-
-
-async def fence(queue: Queue, lease: Lease) -> None:
-    assert await queue.fence(lease.id, (await queue.lease_scores())[lease.id])
-
-
-async def ready(queue: Queue) -> list[dict[str, Any]]:
-    return [json.loads(text) for text in await queue._command("LRANGE", queue.keys.ready, 0, -1)]
-
-
-def ids_of(items: list[ClaimedTask]) -> list[UUID]:
-    return [held.job_id for held in items]
-
-
-async def test_a_dead_workers_jobs_go_back_in_order_to_the_head(parts, recover, queue, lease, other):
+async def test_a_dead_workers_jobs_go_back_in_order_to_the_head(redis, parts, recover, queue, lease, other):
     ids = await submitted(parts, 50)
     assert len(await parts.claim.run_once(lease, 30)) == 30
     await fence(queue, lease)
     await recover.run_once(lease.id)
     again = await parts.claim.run_once(other, 50)
-    assert ids_of(again) == ids, "first in, first out, as if nobody had taken them"
+    assert ids_of(again) == ids, "first in, first out, as if they had never been claimed"
     assert [held.counters.recoveries for held in again] == [1] * 30 + [0] * 20
     assert [held.counters.attempts for held in again] == [0] * 50
     assert recover.counts.jobs == 30
     assert lease.id not in await queue.lease_scores()
-    assert await queue._command("EXISTS", queue.keys.flight(lease.id), queue.keys.suspect_starts(lease.id)) == 0
+    assert await redis("EXISTS", queue.keys.flight(lease.id), queue.keys.suspect_starts(lease.id)) == 0
     await recover.run_once(lease.id)
-    assert await ready(queue) == [], "a second time nothing is left to do"
+    assert await ready(redis, queue) == [], "a second time nothing is left to do"
 
 
 async def test_a_lease_that_lives_keeps_what_it_has(parts, recover, queue, lease, other):
@@ -82,13 +45,15 @@ async def test_a_lease_that_lives_keeps_what_it_has(parts, recover, queue, lease
 
 
 @pytest.mark.parametrize("end", ["ended", "absent"])
-async def test_nobody_is_blamed_where_a_lease_ended_clean_or_redis_lost_it(parts, recover, queue, lease, other, end):
+async def test_no_job_is_blamed_where_a_lease_ended_clean_or_redis_lost_it(
+    redis, parts, recover, queue, lease, other, end
+):
     await submitted(parts, 3)
     await parts.claim.run_once(lease, 3)
     if end == "ended":
         await queue.end(lease.id)
     else:
-        await queue._command("ZREM", queue.keys.leases, str(lease.id))
+        await redis("ZREM", queue.keys.leases, str(lease.id))
     await recover.run_once(lease.id)
     again = await parts.claim.run_once(other, 3)
     assert [(held.counters.recoveries, held.counters.interruptions) for held in again] == [(0, 1)] * 3
@@ -105,7 +70,7 @@ async def die(parts: Steps, recover: Recover, queue: Queue, lease: Lease, *, sta
 
 
 async def test_a_killer_ends_after_three_deaths_and_its_neighbours_are_not_blamed(
-    parts, recover, queue, rows, registered_lease
+    redis, parts, recover, queue, rows, registered_lease
 ):
     killer, *neighbours = await submitted(parts, 100)
     for _ in range(MAX):
@@ -115,7 +80,7 @@ async def test_a_killer_ends_after_three_deaths_and_its_neighbours_are_not_blame
     assert {item.counters.recoveries for item in held} == {1}, "they were beside it once, and then only waited"
     assert recover.counts.failed == 1
     if rows is None:
-        [entry] = [json.loads(text) for text in await queue._command("LRANGE", queue.keys.dead, 0, -1)]
+        [entry] = [json.loads(text) for text in await redis.list(queue.keys.dead)]
         assert entry["reason"] == "its worker died 3 times while it ran"
         assert json.loads(entry["task"])["job_id"] == str(killer)
     else:
@@ -136,7 +101,7 @@ async def test_failures_and_deaths_are_counted_apart(parts, recover, queue, regi
     lease = registered_lease()
     for _ in range(2):
         [held] = await claimed(parts, queue, lease, 1)
-        await parts.settle.run_batch([Ending(held, Retry("E: no", "failed"), 0.1)])
+        await parts.settle.run_batch([Ending(held, Retry("E: no", RunOutcome.FAILED), 0.1)])
     [held] = await claimed(parts, queue, lease, 1)
     assert (held.counters.attempts, held.counters.recoveries) == (2, 0)
     await fence(queue, lease)
@@ -154,90 +119,8 @@ async def claimed(parts: Steps, queue: Queue, lease: Lease, count: int) -> list[
             await trio.sleep(0.01)
 
 
-async def test_a_late_outcome_of_the_old_run_is_refused(store, steps, queue, lease, other, psql):
-    [job_id] = await submitted(steps, 1)
-    [zombie] = await steps.claim.run_once(lease, 1)
-    await fence(queue, lease)
-    await make_recover(queue, store, max_recoveries=MAX).run_once(lease.id)
-    [successor] = await steps.claim.run_once(other, 1)
-    await steps.settle.run_batch([Ending(zombie, Complete(b'"old"'), 0.1)])
-    assert (await store.get(job_id)).state == "processing", "the token refuses it"
-    await steps.settle.run_batch([Ending(successor, Complete(b'"new"'), 0.1)])
-    assert (await store.get(job_id)).result == '"new"'
-    await check_rows(queue, psql)
-
-
-async def test_a_job_that_a_person_wanted_to_end_ends(store, steps, queue, lease, psql):
-    [job_id] = await submitted(steps, 1)
-    await steps.claim.run_once(lease, 1)
-    await psql("UPDATE jobs SET cancel_at = now()")
-    await fence(queue, lease)
-    await make_recover(queue, store, max_recoveries=MAX).run_once(lease.id)
-    assert (await store.get(job_id)).state == "cancelled"
-
-
-async def test_what_was_in_no_flight_is_pushed_once(store, steps, queue, lease, other, psql):
-    """Its flight was lost with Redis's last second; the rows know better."""
-    ids = await submitted(steps, 10)
-    await steps.claim.run_once(lease, 10)
-    await steps.piggyback.clear(store)
-    await queue._command("DEL", queue.keys.flight(lease.id))
-    await fence(queue, lease)
-    await make_recover(queue, store, max_recoveries=MAX).run_once(lease.id)
-    assert len(await ready(queue)) == 10
-    assert ids_of(await steps.claim.run_once(other, 10)) == ids
-    assert await psql("SELECT * FROM outbox") == []
-
-
-async def test_a_push_without_an_answer_is_not_repeated_and_the_outbox_entry_stays(
-    far_queue, redis_proxy: Proxy, store, steps, queue, lease, other, psql, monkeypatch
-):
-    """It has arrived, perhaps: each further send would leave a copy. The sweep does it, once."""
-    ids = await submitted(steps, 3)
-    await steps.claim.run_once(lease, 3)
-    await steps.piggyback.clear(store)
-    await queue._command("DEL", queue.keys.flight(lease.id))
-    await fence(queue, lease)
-    push, pushes = far_queue.push, []
-
-    async def cut_off(tasks) -> None:
-        pushes.append(tasks)
-        if len(pushes) == 1:
-            redis_proxy.swallow_replies()
-            nursery.start_soon(_heal_when_swallowed, redis_proxy)
-        await push(tasks)
-
-    monkeypatch.setattr(far_queue, "push", cut_off)
-    async with trio.open_nursery() as nursery:
-        await make_recover(far_queue, store, max_recoveries=MAX).run_once(lease.id)
-    assert len(pushes) == 1
-    [entry] = await psql("SELECT ids FROM outbox")
-    assert entry["ids"] == ids
-    assert ids_of(await steps.claim.run_once(other, 10)) == ids, "it had arrived"
-
-
-async def test_the_outbox_entry_of_a_recovery_stays_when_redis_took_too_long(
-    store, steps, queue, lease, psql, monkeypatch
-):
-    """It may have been replaced meanwhile by one that remembers less: the sweep pushes again."""
-    ids = await submitted(steps, 3)
-    await steps.claim.run_once(lease, 3)
-    await steps.piggyback.clear(store)
-    await fence(queue, lease)
-    monkeypatch.setattr("workqueue.core.steps.recover_rows.ANSWER_SECONDS", -1)
-    await make_recover(queue, store, max_recoveries=MAX).run_once(lease.id)
-    [entry] = await psql("SELECT ids FROM outbox")
-    assert entry["ids"] == ids
-    assert len(await ready(queue)) == 3
-
-
-async def _heal_when_swallowed(proxy: Proxy) -> None:
-    await proxy.replies_swallowed.wait()
-    proxy.heal()
-
-
-async def test_malformed_tasks_of_a_flight_go_back_as_they_are(parts, recover, queue, lease, other):
-    await queue._command("HSET", queue.keys.flight(lease.id), 1, "{", 2, '{"type":"x"}', "at", 1)
+async def test_malformed_tasks_of_a_flight_go_back_as_they_are(redis, parts, recover, queue, lease, other):
+    await redis("HSET", queue.keys.flight(lease.id), 1, "{", 2, '{"type":"x"}', "at", 1)
     await fence(queue, lease)
     await recover.run_once(lease.id)
     [held] = await parts.claim.run_once(other, 10)
@@ -246,14 +129,14 @@ async def test_malformed_tasks_of_a_flight_go_back_as_they_are(parts, recover, q
 
 
 async def test_a_lease_that_cannot_be_recovered_is_named_once_and_holds_up_no_other(
-    parts, recover, queue, rows, psql_if_rows, lease, other, caplog
+    redis, parts, recover, queue, rows, psql_if_rows, lease, other, caplog
 ):
-    """Its flight is of another type. A recovery that waited for somebody to mend that would be the last one of all."""
+    """Its flight is of another type. A recovery that waited for the operator would be the last one of all."""
     ids = await submitted(parts, 3)
     assert len(await parts.claim.run_once(lease, 3)) == 3
     flight = queue.keys.flight(lease.id)
-    await queue._command("RENAME", flight, queue.keys.front + ":kept")
-    await queue._command("SET", flight, "of another type")
+    await redis("RENAME", flight, queue.keys.front + ":kept")
+    await redis("SET", flight, "of another type")
     await fence(queue, lease)
     with trio.fail_after(5):
         for _ in range(3):
@@ -261,8 +144,8 @@ async def test_a_lease_that_cannot_be_recovered_is_named_once_and_holds_up_no_ot
     [said] = [record.getMessage() for record in caplog.records if str(lease.id) in record.getMessage()]
     assert flight in said
     assert "another type" in said
-    assert await ready(queue) == []
-    await queue._command("RENAME", queue.keys.front + ":kept", flight)
+    assert await ready(redis, queue) == []
+    await redis("RENAME", queue.keys.front + ":kept", flight)
     await recover.run_once(lease.id)
     assert ids_of(await parts.claim.run_once(other, 10)) == ids
     if psql_if_rows is not None:
@@ -270,13 +153,13 @@ async def test_a_lease_that_cannot_be_recovered_is_named_once_and_holds_up_no_ot
 
 
 @pytest.mark.parametrize("after", [False, True])
-async def test_the_recoverer_may_die_after_each_step(rows, bridge, queue, registered_lease, after):
+async def test_the_recoverer_may_die_after_each_step(redis, rows, psql_if_rows, bridge, queue, registered_lease, after):
     parts = Steps(queue, rows)
     for crossings in range(12):
         ids = await submitted(parts, 3)
         lease, other = registered_lease(), registered_lease()
         await parts.claim.run_once(lease, 3)
-        await queue._command("HDEL", queue.keys.flight(lease.id), 2) if rows is not None else None
+        await redis("HDEL", queue.keys.flight(lease.id), 2) if rows is not None else None
         await fence(queue, lease)
         died = False
         try:
@@ -285,8 +168,8 @@ async def test_the_recoverer_may_die_after_each_step(rows, bridge, queue, regist
         except Killed:
             died = True
         await make_recover(queue, rows, max_recoveries=MAX).run_once(lease.id)
-        if rows is not None:  # what was in no flight waits for the sweep where its recoverer died before the push
-            await swept(queue, rows)
+        if rows is not None:  # what was in no flight waits for the relay where its recoverer died before the push
+            await relay_now(queue, rows, psql_if_rows)
         held = await parts.claim.run_once(other, 10)
         assert sorted(ids_of(held)) == ids, f"killed at crossing {crossings}"
         assert {item.counters.recoveries for item in held} == {1}
@@ -295,11 +178,6 @@ async def test_the_recoverer_may_die_after_each_step(rows, bridge, queue, regist
         if not died:
             return
     raise AssertionError("a recovery takes fewer trips than this")
-
-
-async def swept(queue: Queue, store: JobStore) -> None:
-    await store._pool.fetch("UPDATE {schema}.outbox SET at = 'epoch'")
-    await OutboxRelay(queue, store).run_once()
 
 
 async def test_two_recoverers_at_once_give_each_job_back_once(rows, queue, registered_lease):
@@ -331,29 +209,12 @@ async def test_a_reply_that_is_lost_costs_nothing(
             recovering.start_soon(make_recover(far_queue, far_store, max_recoveries=MAX).run_once, lease.id)
             await proxy.replies_swallowed.wait()
             proxy.heal()
-        await swept(queue, far_store)
+        await relay_now(queue, far_store, psql)
         held = await steps.claim.run_once(other, 10)
         assert sorted(ids_of(held)) == ids
         assert {item.counters.recoveries for item in held} == {1}
         await steps.settle.run_batch([Ending(item, Complete(b"1"), 0.1) for item in held])
         await check_rows(queue, psql)
-
-
-class HeldUp:
-    """A queue one of whose answers reaches the recoverer only after `meanwhile`."""
-
-    def __init__(self, queue: Queue, name: str, meanwhile: Callable[[], Awaitable[None]]) -> None:
-        self._queue = queue
-        self._name = name
-        self._meanwhile = meanwhile
-
-    def __getattr__(self, name: str) -> Any:
-        return self._answer_late if name == self._name else getattr(self._queue, name)
-
-    async def _answer_late(self, *arguments: Any) -> Any:
-        answer = await getattr(self._queue, self._name)(*arguments)
-        await self._meanwhile()
-        return answer
 
 
 @pytest.mark.parametrize("what", ["finished", "claimed anew"])
@@ -372,7 +233,7 @@ async def test_what_happened_since_the_recoverer_looked_stays(parts, queue, rows
             again.extend(await parts.claim.run_once(other, 2))
 
     look = "flight_tasks" if rows is None else "inspect"  # the last look before what decides
-    await make_recover(HeldUp(queue, look, meanwhile), rows, max_recoveries=MAX).run_once(lease.id)
+    await make_recover(held_up(queue, look, meanwhile), rows, max_recoveries=MAX).run_once(lease.id)
     assert await queue.numbers(other.id) == {item.number for item in again}
     left = await parts.claim.run_once(other, 10)
     assert ids_of(left) == (ids[::2] if what == "finished" else ids[2:])
@@ -387,7 +248,7 @@ async def test_what_happened_since_the_recoverer_looked_stays(parts, queue, rows
 
 
 async def test_a_job_that_went_back_and_runs_elsewhere_stays_there_when_its_first_worker_dies(
-    parts, recover, queue, rows, psql_if_rows, lease, other
+    redis, parts, recover, queue, rows, psql_if_rows, lease, other
 ):
     """The claim of the dead one names it still, because its neighbours have no verdict; its token is another one."""
     ids = await submitted(parts, 3)
@@ -396,157 +257,9 @@ async def test_a_job_that_went_back_and_runs_elsewhere_stays_there_when_its_firs
     [elsewhere] = await parts.claim.run_once(other, 1)
     await fence(queue, lease)
     await recover.run_once(lease.id)
-    assert [UUID(task["job_id"]) for task in await ready(queue)] == ids[1:]
+    assert [UUID(task["job_id"]) for task in await ready(redis, queue)] == ids[1:]
     await parts.settle.run_batch([Ending(elsewhere, Complete(b"1"), 0.1)])
     if rows is not None:
         assert (await rows.get(ids[0])).state == "completed"
         assert (await rows.get(ids[0])).recoveries == 0
         await check_rows(queue, psql_if_rows)
-
-
-@pytest.mark.parametrize("how", ["waits", "is refused the lock once"])
-async def test_a_row_that_somebody_holds_is_recovered_with_the_others_when_it_is_free(
-    store, steps, queue, lease, other, psql, how
-):
-    """Case 13 again. Skipped, it would be processing under an owner whose lease is gone, and wait for the orphans."""
-    ids = await submitted(steps, 10)
-    await steps.claim.run_once(lease, 10)
-    await fence(queue, lease)
-    if how != "waits":
-        real, tries = store.recover, []
-
-        async def impatient(*arguments: Any, **options: Any) -> Any:
-            tries.append(1)
-            if len(tries) == 1:
-                await psql("COMMIT")
-                raise StoreBusy("Postgres: canceling statement due to lock timeout")
-            return await real(*arguments, **options)
-
-        store.recover = impatient
-    await psql("BEGIN")
-    await psql("SELECT * FROM jobs WHERE id = $1 FOR UPDATE", ids[5])
-    async with trio.open_nursery() as recovering:
-        recovering.start_soon(make_recover(queue, store, max_recoveries=MAX).run_once, lease.id)
-        if how == "waits":
-            await until(partial(somebody_waits, psql))
-            await psql("COMMIT")
-    assert ids_of(await steps.claim.run_once(other, 20)) == ids
-    assert await queue.inspect(lease.id) == Inspection(None, set(), set())
-    await check_rows(queue, psql)
-
-
-async def somebody_waits(psql) -> bool:
-    await psql("SELECT pg_stat_clear_snapshot()")
-    waiting = "SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '-- Recover%'"
-    return bool(await psql(waiting))
-
-
-# --- orphans
-
-
-async def test_rows_whose_owner_is_no_lease_are_found_in_two_looks(store, steps, queue, lease, other, psql):
-    now = [100.0]
-    ids = await submitted(steps, 5)
-    await steps.claim.run_once(lease, 5)
-    orphans = make_orphans(queue, store, term_seconds=10, clock=lambda: now[0])
-    assert await orphans.run_once() == []
-    await queue._command("DEL", queue.keys.leases, queue.keys.workers, queue.keys.flight(lease.id))
-    assert await orphans.run_once() == []
-    now[0] += 1.9
-    assert await orphans.run_once() == [], "a lease that is being taken just now may look absent for a moment"
-    now[0] += 0.2
-    assert await orphans.run_once() == [lease.id]
-    await make_recover(queue, store, max_recoveries=MAX).run_once(lease.id)
-    await queue._command("DEL", queue.keys.ready)
-    await steps.piggyback.clear(store)
-    assert await orphans.run_once() == []
-    assert {row["state"] for row in await psql("SELECT state FROM jobs")} == {"pending"}
-    assert {row["id"] for row in await psql("SELECT id FROM jobs")} == set(ids)
-
-
-async def test_a_worker_of_another_queue_is_no_orphan_of_ours(store, queue, psql):
-    """Its lease is among those of its own queue, and its rows in the same tables."""
-    theirs = uuid7()
-    await store.insert(uuid7(), "another", [NewJob(theirs, "x", "{}", DEFAULTS)], [])
-    await store.claim([theirs], uuid4(), queue="another", owner=uuid4(), worker="w", earlier=[], done_claims=[])
-    orphans = make_orphans(queue, store, term_seconds=0)
-    for _ in range(2):
-        assert await orphans.run_once() == []
-        await trio.sleep(0.01)
-
-
-async def test_a_claim_that_arrives_after_the_recovery_is_found(store, steps, queue, lease, psql):
-    """Its statement was on its way when its worker died, and commits long after."""
-    [job_id] = await submitted(steps, 1)
-    await steps.claim.run_once(lease, 1)
-    await fence(queue, lease)
-    recover = make_recover(queue, store, max_recoveries=MAX)
-    await recover.run_once(lease.id)
-    claim = partial(store.claim, queue=queue.name, owner=lease.id, worker="w", earlier=[], done_claims=[])
-    assert await claim([job_id], uuid4())
-    orphans = make_orphans(queue, store, term_seconds=0)
-    await orphans.run_once()
-    await trio.sleep(0.01)
-    assert await orphans.run_once() == [lease.id]
-    await recover.run_once(lease.id)
-    assert (await store.get(job_id)).state == "pending"
-    await check_rows(queue, psql)
-
-
-async def test_a_flight_whose_lease_was_evicted_is_found_without_rows(queue, steps, registered_lease):
-    parts = Steps(queue, None)
-    lease = registered_lease()
-    ids = await submitted_in_redis(parts, queue, 3)
-    await parts.claim.run_once(lease, 3)
-    await queue._command("DEL", queue.keys.leases)
-    orphans = make_orphans(queue, None, term_seconds=0)
-    await orphans.run_once()
-    await trio.sleep(0.01)
-    assert await orphans.run_once() == [lease.id]
-    await make_recover(queue, None, max_recoveries=MAX).run_once(lease.id)
-    assert [UUID(task["job_id"]) for task in await ready(queue)] == ids
-    assert await orphans.run_once() == []
-
-
-async def submitted_in_redis(parts: Steps, queue: Queue, count: int) -> list[UUID]:
-    await parts.submit.run_batch([Submission("x", b"{}", JobOptions(2))] * count)
-    return [UUID(task["job_id"]) for task in await ready(queue)]
-
-
-async def test_a_job_given_back_by_a_zombie_is_not_lost(store, steps, queue, lease, other, psql):
-    """The zombie gives it back by itself, and then its lease is recovered: one task, one row."""
-    [job_id] = await submitted(steps, 1)
-    [held] = await steps.claim.run_once(lease, 1)
-    await fence(queue, lease)
-    await steps.settle.run_batch([Ending(held, GiveBack(interrupted=True), 0.1)])
-    await make_recover(queue, store, max_recoveries=MAX).run_once(lease.id)
-    [again] = await steps.claim.run_once(other, 10)
-    assert (again.job_id, again.counters.interruptions, again.counters.recoveries) == (job_id, 1, 0)
-    await check_rows(queue, psql)
-
-
-async def test_a_job_that_ends_while_the_recovery_waits_for_its_row_stays_ended(store, steps, queue, lease, psql):
-    # Without a lock on the row the recovery would decide by what it has read, and make a finished job pending.
-    [job_id] = await submitted(steps, 1)
-    await steps.claim.run_once(lease, 1)
-    await fence(queue, lease)
-    await psql("BEGIN")
-    await psql("UPDATE jobs SET state = 'completed', result = '1', finished_at = now()")
-    async with trio.open_nursery() as recovering:
-        recovering.start_soon(make_recover(queue, store, max_recoveries=3).run_once, lease.id)
-        await until(partial(somebody_waits, psql))
-        await psql("COMMIT")
-    assert (await store.get(job_id)).state == "completed"
-
-
-async def test_a_task_that_leaves_the_flight_while_the_recovery_reads_is_pushed(store, steps, queue, lease, psql):
-    await submitted(steps, 2)
-    held = await steps.claim.run_once(lease, 2)
-    await steps.piggyback.clear(store)
-    await fence(queue, lease)
-
-    async def the_zombie_acks() -> None:
-        await queue.ack(lease.id, [held[0].number])
-
-    await make_recover(HeldUp(queue, "flight_tasks", the_zombie_acks), store, max_recoveries=3).run_once(lease.id)
-    await check_rows(queue, psql)

@@ -1,7 +1,6 @@
 """Redis is flushed, replaced, set back or restarted: what was accepted comes back, and only that."""
 
 import json
-from collections.abc import Awaitable, Callable
 from typing import Any
 from uuid import UUID
 
@@ -9,8 +8,11 @@ import pytest
 import trio
 from uuid_utils.compat import uuid7
 
-from tests.core.steps.conftest import Steps
+from tests.support.invariants import tasks_in_redis
 from tests.support.mortal import Killed, mortal
+from tests.support.redis_cli import RedisCli, open_redis_cli
+from tests.support.replaced import held_up
+from tests.support.steps import Steps
 from workqueue.core.errors import QueueUnavailable
 from workqueue.core.options import DEFAULTS
 from workqueue.core.outcome import Complete
@@ -25,9 +27,15 @@ from workqueue.services.local.valkey import run_valkey
 
 @pytest.fixture
 async def server(tmp_path):
-    """A Redis that may be flushed: nobody else uses it."""
+    """A Redis that may be flushed: this test alone uses it."""
     async with run_valkey(tmp_path, durable=False) as server:
         yield server
+
+
+@pytest.fixture
+async def redis(server):
+    async with open_redis_cli(server.url) as redis:
+        yield redis
 
 
 @pytest.fixture
@@ -52,13 +60,13 @@ async def accepted(queue: Queue, store: JobStore, count: int) -> list[UUID]:
     return ids
 
 
-async def sweep(queue: Queue, store: JobStore) -> None:
+async def relay(queue: Queue, store: JobStore) -> None:
     while await OutboxRelay(queue, store).run_once():
         pass
 
 
-async def ready(queue: Queue) -> list[UUID]:
-    return [UUID(json.loads(text)["job_id"]) for text in await queue._command("LRANGE", queue.keys.ready, 0, -1)]
+async def ready(redis: RedisCli, queue: Queue) -> list[UUID]:
+    return [UUID(json.loads(text)["job_id"]) for text in await redis.list(queue.keys.ready)]
 
 
 async def later(psql) -> None:
@@ -85,56 +93,56 @@ async def test_as_long_as_nothing_is_lost_nothing_is_done(loss, own_queue, store
     assert loss.counts.noticed == 0
 
 
-async def test_a_loss_before_anybody_had_ever_looked_is_made_good_by_the_first_look(loss, own_queue, store, psql):
+async def test_a_loss_before_the_first_look_is_made_good_by_it(redis, loss, own_queue, store, psql):
     """Nothing is known of Redis yet, so that nothing can be missed: everything that is pending may be."""
     ids = await accepted(own_queue, store, 600)
-    await own_queue._command("FLUSHALL")
+    await redis("FLUSHALL")
     assert await psql("SELECT * FROM outbox") == []
     await loss.run_once()
-    await sweep(own_queue, store)
-    assert sorted(await ready(own_queue)) == ids
+    await relay(own_queue, store)
+    assert sorted(await ready(redis, own_queue)) == ids
     assert loss.counts.noticed == 0, "it may as well have been none"
 
 
-async def test_what_was_pending_comes_back_after_a_flush(loss, own_queue, store, psql):
+async def test_what_was_pending_comes_back_after_a_flush(redis, loss, own_queue, store, psql):
     await begun(loss, own_queue, store, psql)
     ids = await accepted(own_queue, store, 1200)
     await loss.run_once()
-    await own_queue._command("FLUSHALL")
+    await redis("FLUSHALL")
     await loss.run_once()
     assert loss.counts.jobs == 1200
-    await sweep(own_queue, store)  # at once: these checkpoints are old enough from the start
-    assert sorted(await ready(own_queue)) == ids
+    await relay(own_queue, store)  # at once: these checkpoints are old enough from the start
+    assert sorted(await ready(redis, own_queue)) == ids
     assert await psql("SELECT * FROM outbox") == []
     await loss.run_once()
     assert await psql("SELECT * FROM outbox") == [], "once"
 
 
-async def test_what_is_finished_is_not_started_again(loss, own_queue, store, psql, server, queue_name):
-    from tests.core.steps.conftest import registered
+async def test_what_is_finished_is_not_started_again(redis, loss, own_queue, store, psql, server, queue_name):
+    from tests.support.steps import registered
 
     await begun(loss, own_queue, store, psql)
     ids = await accepted(own_queue, store, 10)
     steps = Steps(own_queue, store)
     held = await steps.claim.run_once(registered(server.url, queue_name), 4)
     await steps.settle.run_batch([Ending(item, Complete(b"1"), 0.1) for item in held])
-    await own_queue._command("FLUSHALL")
+    await redis("FLUSHALL")
     await loss.run_once()
-    await sweep(own_queue, store)
-    assert sorted(await ready(own_queue)) == ids[4:]
+    await relay(own_queue, store)
+    assert sorted(await ready(redis, own_queue)) == ids[4:]
 
 
-async def test_rows_of_another_queue_are_left_to_its_own_workers(loss, own_queue, store, psql):
+async def test_rows_of_another_queue_are_left_to_its_own_workers(redis, loss, own_queue, store, psql):
     """They lie in the same tables. Pushed into this queue, each would be buried, and be pending for ever."""
     await begun(loss, own_queue, store, psql)
     ids = await accepted(own_queue, store, 3)
     await store.insert(uuid7(), "another", [NewJob(uuid7(), "x", "{}", DEFAULTS)], [])
     [(theirs,)] = await psql("SELECT batch FROM outbox WHERE queue = 'another'")
-    await own_queue._command("FLUSHALL")
+    await redis("FLUSHALL")
     await loss.run_once()
     assert loss.counts.jobs == 3
-    await sweep(own_queue, store)
-    assert sorted(await ready(own_queue)) == ids
+    await relay(own_queue, store)
+    assert sorted(await ready(redis, own_queue)) == ids
     assert [row["batch"] for row in await psql("SELECT batch FROM outbox")] == [theirs]
 
 
@@ -146,8 +154,9 @@ async def test_an_empty_replacement_is_noticed(bridge, loss, own_queue, store, p
         open_queue(bridge, other.url, queue_name) as replacement,
     ):
         await RedisLoss(replacement, store).run_once()
-        await sweep(replacement, store)
-        assert sorted(await ready(replacement)) == ids
+        await relay(replacement, store)
+        async with open_redis_cli(other.url) as redis:
+            assert sorted(await ready(redis, replacement)) == ids
 
 
 async def test_only_what_changed_since_the_checkpoint_is_pushed_after_a_restart(loss, own_queue, store, psql):
@@ -162,26 +171,26 @@ async def test_only_what_changed_since_the_checkpoint_is_pushed_after_a_restart(
     assert checkpoint["ids"] == recent
 
 
-async def test_a_redis_that_was_set_back_is_noticed(loss, own_queue, store, psql):
+async def test_a_redis_that_was_set_back_is_noticed(redis, loss, own_queue, store, psql):
     """Its append-only file was cut: the same server, an older checkpoint."""
     await begun(loss, own_queue, store, psql)
     _, before = await own_queue.read_checkpoint()
     await trio.sleep(0.01)
     ids = await accepted(own_queue, store, 5)
     await loss.run_once()
-    await own_queue._command("SET", own_queue.keys.checkpoint, before)
-    await own_queue._command("DEL", own_queue.keys.ready)
+    await redis("SET", own_queue.keys.checkpoint, before)
+    await redis("DEL", own_queue.keys.ready)
     await loss.run_once()
-    await sweep(own_queue, store)
-    assert sorted(await ready(own_queue)) == ids
+    await relay(own_queue, store)
+    assert sorted(await ready(redis, own_queue)) == ids
 
 
-async def test_at_most_every_ten_seconds_and_the_checkpoint_waits_meanwhile(loss, own_queue, store, psql):
+async def test_at_most_every_ten_seconds_and_the_checkpoint_waits_meanwhile(redis, loss, own_queue, store, psql):
     await begun(loss, own_queue, store, psql)
     ids = await accepted(own_queue, store, 5)
-    await own_queue._command("FLUSHALL")
+    await redis("FLUSHALL")
     await loss.run_once()
-    await own_queue._command("FLUSHALL")
+    await redis("FLUSHALL")
     await psql("DELETE FROM outbox")
     await loss.run_once()
     assert await psql("SELECT * FROM outbox") == []
@@ -200,9 +209,10 @@ async def test_a_watcher_that_dies_after_any_step_raises_no_false_alarm(bridge, 
     await begun(loss, own_queue, store, psql)
     await accepted(own_queue, store, 5)
     for crossings in range(4):
-        dying = mortal(bridge, own_queue, store, crossings, after=after)
+        dying_queue, dying_store = mortal(bridge, own_queue, store, crossings, after=after)
+        assert dying_store is not None
         with pytest.raises(Killed):
-            await RedisLoss(*dying).run_once()
+            await RedisLoss(dying_queue, dying_store).run_once()
         await loss.run_once()
         await later(psql)
     assert loss.counts.noticed == 0
@@ -210,12 +220,15 @@ async def test_a_watcher_that_dies_after_any_step_raises_no_false_alarm(bridge, 
 
 
 @pytest.mark.parametrize("which", ["planted", "final"])
-async def test_a_checkpoint_that_arrives_after_a_second_flush_does_not_hide_it(loss, own_queue, store, psql, which):
+async def test_a_checkpoint_that_arrives_after_a_second_flush_does_not_hide_it(
+    redis, loss, own_queue, store, psql, which
+):
     """It was sent when Redis had lost everything, and found none again."""
     await begun(loss, own_queue, store, psql)
     ids = await accepted(own_queue, store, 5)
-    await own_queue._command("FLUSHALL")
-    set_checkpoint, late = own_queue.set_checkpoint, []
+    await redis("FLUSHALL")
+    set_checkpoint = own_queue.set_checkpoint
+    late: list[tuple[Any, int]] = []
 
     async def hanging(seen, new) -> bool:
         if late or (which == "final" and new < 0):
@@ -226,59 +239,59 @@ async def test_a_checkpoint_that_arrives_after_a_second_flush_does_not_hide_it(l
     own_queue.set_checkpoint = hanging
     with pytest.raises(QueueUnavailable):
         await loss.run_once()
-    await sweep(own_queue, store)
-    await own_queue._command("FLUSHALL")
+    await relay(own_queue, store)
+    await redis("FLUSHALL")
     await set_checkpoint(*late[0])
     await later(psql)
     await loss.run_once()
-    await sweep(own_queue, store)
-    assert sorted(await ready(own_queue)) == ids
+    await relay(own_queue, store)
+    assert sorted(await ready(redis, own_queue)) == ids
 
 
-async def test_of_several_workers_one_fills_the_outbox(own_queue, store, psql, loss):
+async def test_of_several_workers_one_fills_the_outbox(redis, own_queue, store, psql, loss):
     await begun(loss, own_queue, store, psql)
     await accepted(own_queue, store, 5)
-    await own_queue._command("FLUSHALL")
+    await redis("FLUSHALL")
     async with trio.open_nursery() as nursery:
         for _ in range(5):
             nursery.start_soon(RedisLoss(own_queue, store).run_once)
     assert len(await psql("SELECT * FROM outbox")) == 1
 
 
-async def test_what_an_external_program_took_is_pushed_again_once_by_a_loss(loss, own_queue, store, psql):
-    """It reports nothing, so nobody can tell. Its rows stay pending until a person acts; no scan pushes them."""
+async def test_what_an_external_program_took_is_pushed_again_once_by_a_loss(redis, loss, own_queue, store, psql):
+    """It reports nothing: the loss cannot be seen. Its rows stay pending until a person acts; no scan pushes them."""
     await begun(loss, own_queue, store, psql)
     ids = await accepted(own_queue, store, 100)
     for _ in range(100):
-        await own_queue._command("RPOP", own_queue.keys.ready)
+        await redis("RPOP", own_queue.keys.ready)
     for _ in range(3):
         await loss.run_once()
-    await sweep(own_queue, store)
-    assert await ready(own_queue) == []
-    await own_queue._command("FLUSHALL")
+    await relay(own_queue, store)
+    assert await ready(redis, own_queue) == []
+    await redis("FLUSHALL")
     await loss.run_once()
-    await sweep(own_queue, store)
-    assert sorted(await ready(own_queue)) == ids
+    await relay(own_queue, store)
+    assert sorted(await ready(redis, own_queue)) == ids
 
 
-async def test_a_loss_just_after_a_sweep_finds_what_it_pushed(loss, own_queue, store, psql):
-    """The row is old; only the sweep's touch says that its task came into Redis a moment ago."""
+async def test_a_loss_just_after_the_relay_pushed_finds_what_it_pushed(redis, loss, own_queue, store, psql):
+    """The row is old; only the touch of the relay says that its task came into Redis a moment ago."""
     await begun(loss, own_queue, store, psql)
     [job_id] = await accepted(own_queue, store, 1)
-    await own_queue._command("DEL", own_queue.keys.ready)
+    await redis("DEL", own_queue.keys.ready)
     await psql("UPDATE jobs SET updated_at = now() - interval '1 hour'")
     checkpoint = "INSERT INTO outbox (batch, queue, ids, at) VALUES ($1, $2, $3, 'epoch')"
     await psql(checkpoint, job_id, own_queue.name, [job_id])
     await loss.run_once()
-    await sweep(own_queue, store)
-    await own_queue._command("DEL", own_queue.keys.ready)  # the file is cut just behind the checkpoint
+    await relay(own_queue, store)
+    await redis("DEL", own_queue.keys.ready)  # the file is cut just behind the checkpoint
     await psql("UPDATE redis_checkpoints SET server_run_id = 'another'")
     await loss.run_once()
-    await sweep(own_queue, store)
-    assert await ready(own_queue) == [job_id]
+    await relay(own_queue, store)
+    assert await ready(redis, own_queue) == [job_id]
 
 
-@pytest.mark.parametrize("moment", ["between two ticks", "just after a sweep"])
+@pytest.mark.parametrize("moment", ["between two ticks", "just after a relay"])
 async def test_everything_comes_back_after_a_restart_with_a_file_that_was_cut(
     bridge, store, psql, tmp_path, queue_name, moment
 ):
@@ -298,56 +311,45 @@ async def test_everything_comes_back_after_a_restart_with_a_file_that_was_cut(
             await store.insert(uuid7(), queue_name, [NewJob(job_id, "x", "{}", DEFAULTS) for job_id in lost], [])
             await psql("UPDATE jobs SET updated_at = now() - interval '1 hour' WHERE id = ANY ($1)", lost)
             await psql("UPDATE outbox SET at = 'epoch'")
-            await sweep(queue, store)
-        assert sorted(await ready(queue)) == kept + lost
+            await relay(queue, store)
+        assert await tasks_in_redis(queue) == {*kept, *lost}
     with file.open("r+b") as aof:
         aof.truncate(size + 7)
     async with run_valkey(folder, sync="always") as server, open_queue(bridge, server.url, queue_name) as queue:
-        assert sorted(await ready(queue)) == kept, "the cut took the others"
+        assert await tasks_in_redis(queue) == {*kept}, "the cut took the others"
         await RedisLoss(queue, store).run_once()
-        await sweep(queue, store)
-        assert set(await ready(queue)) == {*kept, *lost}
-
-
-class Between:
-    """`inner`, but that another worker looks, whole, right behind one method of it."""
-
-    def __init__(self, inner: Any, name: str, look: Callable[[], Awaitable[None]]) -> None:
-        self._inner, self._name, self._look = inner, name, look
-
-    def __getattr__(self, name: str) -> Any:
-        return self._then if name == self._name else getattr(self._inner, name)
-
-    async def _then(self, *arguments: Any) -> Any:
-        answer = await getattr(self._inner, self._name)(*arguments)
-        await trio.sleep(0.005)
-        await self._look()
-        return answer
+        await relay(queue, store)
+        assert await tasks_in_redis(queue) == {*kept, *lost}
 
 
 async def test_a_look_beside_which_another_worker_moves_the_checkpoint_on_is_no_alarm(queue, store, psql):
     async def look() -> None:
-        await RedisLoss(queue, store).run_once()
+        before = (await store.read_checkpoint(queue.name)).position_ms
+        while (await store.read_checkpoint(queue.name)).position_ms == before:  # known to the millisecond
+            await RedisLoss(queue, store).run_once()
 
-    await look()
-    for parts in ((Between(queue, "tick", look), store), (queue, Between(store, "known", look))):
-        await psql("UPDATE redis_checkpoints SET at = at - interval '11 seconds'")
+    await RedisLoss(queue, store).run_once()
+    for parts in (
+        (held_up(queue, "read_checkpoint", look), store),
+        (queue, held_up(store, "read_checkpoint", look)),
+    ):
+        await later(psql)
         mine = RedisLoss(*parts)
         await mine.run_once()
         assert mine.counts.noticed == 0
 
 
 @pytest.fixture
-async def quiet_queue(bridge, server, own_queue, queue_name):
+async def quiet_queue(redis, bridge, server, own_queue, queue_name):
     """The same queue for a user who may not ask INFO, as with managed servers: it shows no run id."""
-    await own_queue._command("ACL", "SETUSER", "quiet", "on", ">pw", "~*", "+@all", "-@dangerous")
+    await redis("ACL", "SETUSER", "quiet", "on", ">pw", "~*", "+@all", "-@dangerous")
     async with open_queue(bridge, f"redis://quiet:pw@127.0.0.1:{server.port}", queue_name) as queue:
         assert (await queue.read_checkpoint())[0] is None
         yield queue
 
 
 async def test_without_a_run_id_a_flush_and_a_checkpoint_that_was_set_back_are_noticed(
-    quiet_queue, own_queue, store, psql
+    redis, quiet_queue, own_queue, store, psql
 ):
     loss = RedisLoss(quiet_queue, store)
     await begun(loss, quiet_queue, store, psql)
@@ -356,17 +358,17 @@ async def test_without_a_run_id_a_flush_and_a_checkpoint_that_was_set_back_are_n
     old = (await own_queue.read_checkpoint())[1]
     await loss.run_once()
     assert await psql("SELECT * FROM outbox") == [], "nothing was lost"
-    await own_queue._command("FLUSHALL")  # users stay
+    await redis("FLUSHALL")  # users stay
     await loss.run_once()
     assert loss.counts.jobs == 10
-    await sweep(own_queue, store)
+    await relay(own_queue, store)
     await later(psql)
-    await own_queue._command("DEL", own_queue.keys.ready)
-    await own_queue._command("SET", own_queue.keys.checkpoint, old)
+    await redis("DEL", own_queue.keys.ready)
+    await redis("SET", own_queue.keys.checkpoint, old)
     await loss.run_once()
     assert loss.counts.jobs == 20
-    await sweep(own_queue, store)
-    assert sorted(await ready(own_queue)) == ids
+    await relay(own_queue, store)
+    assert sorted(await ready(redis, own_queue)) == ids
 
 
 async def test_workers_of_which_only_some_may_ask_for_the_run_id_take_that_for_no_loss(
@@ -397,11 +399,11 @@ async def test_the_right_to_ask_for_the_run_id_may_come_later(quiet_queue, own_q
 
 @pytest.mark.parametrize("checkpoint", [b"hello", b"9" * 30, b"", b"1.5", b"\xff"])
 async def test_a_checkpoint_that_another_program_has_overwritten_counts_as_lost(
-    loss, own_queue, store, psql, checkpoint
+    redis, loss, own_queue, store, psql, checkpoint
 ):
     await begun(loss, own_queue, store, psql)
     await accepted(own_queue, store, 10)
-    await own_queue._command("SET", own_queue.keys.checkpoint, checkpoint)
+    await redis("SET", own_queue.keys.checkpoint, checkpoint)
     await loss.run_once()
     assert loss.counts.jobs == 10
     await loss.run_once()

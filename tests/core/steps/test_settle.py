@@ -1,69 +1,22 @@
-import json
 from functools import partial
-from uuid import uuid4
 
-import pytest
 import trio
 
-from tests.core.steps.conftest import Steps
-from tests.support.invariants import check_nothing_left, check_rows, tasks_in_redis
+from tests.core.steps.support import states, take
+from tests.support.invariants import check_rows
+from tests.support.steps import Steps
 from tests.support.wait import until
-from workqueue.core.job import Artifact, JobState
+from workqueue.core.job import RunOutcome
 from workqueue.core.options import JobOptions
-from workqueue.core.outcome import Complete, Fail, GiveBack, Retry
+from workqueue.core.outcome import Complete, Fail, GiveBack, Retry, Verdict
 from workqueue.core.retry import RetryPolicy
 from workqueue.core.steps.settle import Ending
-from workqueue.core.store import Finish, Requeue
-from workqueue.core.wire import Submission, decode_task, encode_task
+from workqueue.core.wire import Submission, encode_task
 
 HUNDRED = [Submission("x", b"{}", JobOptions(2)) for _ in range(100)]
 
 
-async def states(psql) -> dict[str, int]:
-    return {row[0]: row[1] for row in await psql("SELECT state, count(*) FROM jobs GROUP BY 1")}
-
-
-async def take(steps, lease, count: int):
-    return [item for item in await steps.claim.run_once(lease, count)]  # noqa: C416
-
-
-async def test_ends_are_written_and_the_flight_is_empty(steps, queue, store, psql, lease):
-    await steps.submit.run_batch(HUNDRED)
-    held = await take(steps, lease, 100)
-    verdicts = [Complete(b'{"a":1}')] * 60 + [Fail("E: x", "failed", "trace")] * 40
-    await steps.settle.run_batch([Ending(item, verdict, 0.5) for item, verdict in zip(held, verdicts, strict=True)])
-    assert await states(psql) == {"completed": 60, "failed": 40}
-    assert await queue.numbers(lease.id) == set()
-    assert not lease.tasks
-    assert not lease.is_claimed(held[0].key)
-    await steps.piggyback.clear(store)
-    assert await psql("SELECT * FROM claimed") == []
-    assert await psql("SELECT * FROM outbox") == []
-
-
-async def test_retries_and_what_goes_back_are_marked_until_redis_has_them(steps, queue, store, psql, lease):
-    await steps.submit.run_batch(HUNDRED[:3])
-    retried, interrupted, unstarted = await take(steps, lease, 3)
-    await steps.settle.run_batch(
-        [
-            Ending(retried, Retry("E: x", "failed", "trace"), 0.5),
-            Ending(interrupted, GiveBack(interrupted=True), 0.5),
-            Ending(unstarted, GiveBack(interrupted=False)),
-        ]
-    )
-    await check_rows(queue, psql)
-    ready = [decode_task(line) for line in await queue._command("LRANGE", queue.name, 0, -1)]
-    assert [(task.job_id, task.counters.interruptions) for task in ready] == [
-        (interrupted.job_id, 1),
-        (unstarted.job_id, 0),
-    ]
-    [waiting] = await queue._command("ZRANGE", queue.keys.scheduled, 0, -1)
-    assert (decode_task(waiting).job_id, decode_task(waiting).counters.attempts) == (retried.job_id, 1)
-    await steps.piggyback.clear(store)
-    assert await psql("SELECT * FROM outbox") == []
-
-
-async def test_a_retry_that_comes_back_at_once_is_no_copy(steps, queue, lease):
+async def test_a_retry_that_comes_back_at_once_is_no_duplicate(steps, queue, lease):
     await steps.submit.run_batch(HUNDRED[:1])
     [held] = await take(steps, lease, 1)
     await steps.settle.run_batch([Ending(held, GiveBack(interrupted=False))])
@@ -72,8 +25,8 @@ async def test_a_retry_that_comes_back_at_once_is_no_copy(steps, queue, lease):
     assert steps.claim.counts.duplicates == 0
 
 
-async def test_a_task_that_comes_back_before_the_answer_of_its_retry_is_no_copy(steps, queue, store, psql, lease):
-    # The row waits again, and a sweep has pushed its task, while we still wait to hear that our retry was written.
+async def test_a_task_that_comes_back_before_the_answer_of_its_retry_is_no_duplicate(steps, queue, store, psql, lease):
+    # The row waits again, and the relay has pushed its task, while we still wait to hear that our retry was written.
     # Taken for a copy of what we hold, it would be acked, and the job would lie in no list.
     await steps.submit.run_batch(HUNDRED[:1])
     [held] = await take(steps, lease, 1)
@@ -87,125 +40,11 @@ async def test_a_task_that_comes_back_before_the_answer_of_its_retry_is_no_copy(
         return answer
 
     store.requeue = answered_late
-    await steps.settle.run_batch([Ending(held, Retry("E", "failed"), 0.1)])
+    await steps.settle.run_batch([Ending(held, Retry("E", RunOutcome.FAILED), 0.1)])
     assert [(item.job_id, item.counters.attempts) for item in again] == [(held.job_id, 1)]
     assert steps.claim.counts.duplicates == 0
     assert list(lease.tasks.values()) == again, "it is the new run that is held now"
     await check_rows(queue, psql)
-
-
-async def _prepare(store) -> None:
-    """asyncpg prepares a statement in a trip of its own: let the next send be the statement itself."""
-    await store.finish([Finish(uuid4(), uuid4(), JobState.COMPLETED, "completed", 0.0)])
-    await store.requeue(uuid4(), "q", [Requeue(uuid4(), uuid4(), "none", 0)])
-
-
-@pytest.mark.parametrize("server", ["postgres", "redis"])
-@pytest.mark.parametrize("kind", ["finish", "retry", "give back"])
-async def test_an_answer_that_was_cut_is_asked_for_again(
-    far_steps, far_store, redis_proxy, postgres_proxy, queue, psql, lease, server, kind
-):
-    await _prepare(far_store)
-    await far_steps.submit.run_batch(HUNDRED[:5])
-    held = await take(far_steps, lease, 5)
-    verdict = {"finish": Complete(b"1"), "retry": Retry("E", "failed"), "give back": GiveBack(interrupted=True)}[kind]
-    proxy = postgres_proxy if server == "postgres" else redis_proxy
-    proxy.swallow_replies()
-    async with trio.open_nursery() as worker:
-        worker.start_soon(far_steps.settle.run_batch, [Ending(item, verdict, 0.1) for item in held])
-        await proxy.replies_swallowed.wait()
-        await trio.sleep(0.05)  # it has taken effect
-        proxy.heal()
-    assert await queue.numbers(lease.id) == set()
-    assert not lease.tasks
-    await check_rows(queue, psql)
-    rows = await psql("SELECT state, attempts, interruptions FROM jobs")
-    expected = {"finish": ("completed", 0, 0), "retry": ("pending", 1, 0), "give back": ("pending", 0, 1)}[kind]
-    assert {tuple(row) for row in rows} == {expected}, "counted once"
-    if kind != "finish":
-        assert len(await tasks_in_redis(queue)) == 5
-
-
-async def test_a_locked_row_is_settled_when_it_is_free_and_the_others_at_once(steps, queue, psql, lease):
-    await steps.submit.run_batch(HUNDRED)
-    held = await take(steps, lease, 100)
-    await psql("BEGIN")
-    await psql("SELECT * FROM jobs WHERE id = $1 FOR UPDATE", held[50].job_id)
-
-    async def ninety_nine() -> bool:
-        return await queue.numbers(lease.id) == {held[50].number}
-
-    async with trio.open_nursery() as worker:
-        worker.start_soon(steps.settle.run_batch, [Ending(item, Complete(b"1"), 0.1) for item in held])
-        await until(ninety_nine)
-        await psql("ROLLBACK")
-    assert await states(psql) == {"completed": 100}
-    assert await queue.numbers(lease.id) == set()
-
-
-async def test_an_outcome_that_cannot_be_stored_becomes_a_failure_that_can(steps, psql, lease):
-    await steps.submit.run_batch(HUNDRED)
-    held = await take(steps, lease, 100)
-    batch = [Ending(item, Complete(b"1"), 0.1) for item in held]
-    batch[33] = Ending(held[33], Complete(b"1", [Artifact("x", "text/\0plain", b"")]), 0.1)
-    await steps.settle.run_batch(batch)
-    assert await states(psql) == {"completed": 99, "failed": 1}
-    assert "could not be stored" in await psql.value("SELECT error_message FROM jobs WHERE state = 'failed'")
-
-
-async def test_an_error_text_with_nul_harms_nobody(steps, psql, lease):
-    await steps.submit.run_batch(HUNDRED)
-    held = await take(steps, lease, 100)
-    batch = [Ending(item, Complete(b"1"), 0.1) for item in held]
-    batch[10] = Ending(held[10], Fail("E: \0 \ud800", "failed", "\0" * 100), 0.1)
-    batch[20] = Ending(held[20], Retry("E: \0", "failed", "\0"), 0.1)
-    await steps.settle.run_batch(batch)
-    assert await states(psql) == {"completed": 98, "failed": 1, "pending": 1}
-
-
-async def test_an_outcome_that_comes_too_late_is_refused(steps, queue, store, psql, lease):
-    # Somebody took the job from us, and it runs elsewhere.
-    await steps.submit.run_batch(HUNDRED[:2])
-    held = await take(steps, lease, 2)
-    await psql("UPDATE jobs SET token = gen_random_uuid()")
-    await steps.settle.run_batch([Ending(held[0], Complete(b"1"), 1), Ending(held[1], Retry("E", "failed"), 1)])
-    assert await states(psql) == {"processing": 2}
-    assert not lease.tasks
-
-
-async def test_an_outcome_of_a_job_that_waits_again_gives_its_task_back(steps, queue, psql, lease):
-    await steps.submit.run_batch(HUNDRED[:1])
-    [held] = await take(steps, lease, 1)
-    await psql("UPDATE jobs SET state = 'pending'")
-    await steps.settle.run_batch([Ending(held, Complete(b"1"), 1)])
-    assert (await queue.depths()).ready == 1
-
-
-async def test_redis_only_a_failed_job_is_a_dead_letter_and_a_retry_carries_its_counter(queue, lease):
-    steps = Steps(queue, None)
-    await steps.submit.run_batch([Submission("x", b'{"n":1}', JobOptions(2))] * 3)
-    failed, retried, done = await take(steps, lease, 3)
-    await steps.settle.run_batch(
-        [
-            Ending(failed, Fail("E: x", "failed"), 1),
-            Ending(retried, Retry("E", "failed"), 1),
-            Ending(done, Complete(b"1"), 1),
-        ]
-    )
-    [entry] = await queue._command("LRANGE", queue.keys.dead, 0, -1)
-    assert json.loads(entry)["reason"] == "E: x"
-    assert json.loads(json.loads(entry)["task"])["attempts"] == 1
-
-    async def promoted() -> bool:
-        return await queue.promote() == 1
-
-    await until(promoted)
-    [again] = await take(steps, lease, 1)
-    assert (again.job_id, again.counters.attempts) == (retried.job_id, 1)
-    await steps.settle.run_batch([Ending(again, Complete(b"1"), 1)])
-    await queue.end(lease.id)
-    assert await queue.retire(lease.id)
-    await check_nothing_left(queue, dead=True)
 
 
 async def test_a_settle_costs_one_trip_to_postgres_and_one_to_redis(steps, lease, trips):
@@ -216,40 +55,12 @@ async def test_a_settle_costs_one_trip_to_postgres_and_one_to_redis(steps, lease
     assert trips.count - before == 2
 
 
-@pytest.mark.parametrize(
-    ("verdict", "where"),
-    [
-        (Complete(b"1"), (0, 0, 0)),
-        (Fail("E", "failed"), (0, 0, 1)),
-        (Retry("E", "failed"), (0, 1, 0)),
-        (GiveBack(interrupted=True), (1, 0, 0)),
-    ],
-    ids=["complete", "bury", "retry", "give back"],
-)
-async def test_redis_only_an_answer_that_was_cut_is_asked_for_again(far_queue, redis_proxy, queue, lease, verdict,
-                                                                    where):  # fmt: skip
-    steps = Steps(far_queue, None)
-    await steps.submit.run_batch(HUNDRED[:1])
-    [held] = await take(steps, lease, 1)
-    await steps.settle._endings._queue.numbers(lease.id)  # connected
-    steps.settle._policy = RetryPolicy(base_seconds=3600)
-    redis_proxy.swallow_replies()
-    async with trio.open_nursery() as worker:
-        worker.start_soon(steps.settle.run_batch, [Ending(held, verdict, 0.1)])
-        await redis_proxy.replies_swallowed.wait()
-        redis_proxy.heal()
-    depths = await queue.depths()
-    assert (depths.ready, depths.scheduled, depths.dead) == where
-    assert await queue.numbers(lease.id) == set()
-    assert not lease.tasks
-
-
-async def test_retries_wait_behind_everything_that_is_ready(steps, queue, lease):
+async def test_retries_wait_behind_everything_that_is_ready(queue, store, lease):
     # A delay of 0 would mean the head of the list: a job that fails at once would starve all others.
-    steps.settle._policy = RetryPolicy(base_seconds=0)
+    steps = Steps(queue, store, RetryPolicy(base_seconds=0))
     await steps.submit.run_batch(HUNDRED[:3])
     [held] = await take(steps, lease, 1)
-    await steps.settle.run_batch([Ending(held, Retry("E", "failed"), 0.1)])
+    await steps.settle.run_batch([Ending(held, Retry("E", RunOutcome.FAILED), 0.1)])
 
     async def promoted() -> bool:
         return await queue.promote() == 1
@@ -262,7 +73,7 @@ async def test_outcomes_of_two_leases_are_settled_side_by_side(steps, queue, psq
     # Its lease was lost and a new one taken while jobs of the old one still ended.
     await steps.submit.run_batch(HUNDRED[:6])
     old, new = await take(steps, lease, 3), await take(steps, other, 3)
-    verdicts = [Complete(b"1"), Retry("E", "failed"), GiveBack(interrupted=False)] * 2
+    verdicts: list[Verdict] = [Complete(b"1"), Retry("E", RunOutcome.FAILED), GiveBack(interrupted=False)] * 2
     await steps.settle.run_batch(
         [Ending(item, verdict, 0.1) for item, verdict in zip(old + new, verdicts, strict=True)]
     )
@@ -271,11 +82,11 @@ async def test_outcomes_of_two_leases_are_settled_side_by_side(steps, queue, psq
     await check_rows(queue, psql)
 
 
-async def test_a_foreign_task_with_the_largest_counters_ends_like_any_other(steps, queue, psql, lease):
+async def test_an_external_task_with_the_largest_counters_ends_like_any_other(steps, queue, psql, lease):
     most = b'{"type":"x","attempts":500000000,"recoveries":500000000,"interruptions":500000000}'
     await queue.push([most, most])
     done, failed = await take(steps, lease, 2)
-    await steps.settle.run_batch([Ending(done, Complete(b"1"), 0.1), Ending(failed, Fail("E", "failed"), 0.1)])
+    await steps.settle.run_batch([Ending(done, Complete(b"1"), 0.1), Ending(failed, Fail("E", RunOutcome.FAILED), 0.1)])
     assert await states(psql) == {"completed": 1, "failed": 1}
 
 
@@ -296,54 +107,3 @@ async def test_an_outage_is_waited_out(far_steps, redis_proxy, postgres_proxy, p
 
 async def _all_completed(psql) -> bool:
     return await states(psql) == {"completed": 100}
-
-
-EURO = "E: 5 \N{EURO SIGN}"
-
-
-async def refuse(psql, condition: str) -> None:
-    """A database that refuses a text, as one with another encoding would."""
-    await psql(f"ALTER TABLE jobs ADD CONSTRAINT refused CHECK ({condition}) NOT VALID")
-
-
-@pytest.mark.parametrize("verdict", [Retry(EURO, "failed", "trace"), Fail(EURO, "failed", "trace")])
-async def test_an_error_that_postgres_refuses_harms_neither_its_job_nor_the_others(
-    steps, queue, store, psql, lease, verdict
-):
-    await steps.submit.run_batch(HUNDRED[:20])
-    held = await take(steps, lease, 20)
-    await refuse(psql, "error_message NOT LIKE '%\N{EURO SIGN}%'")
-    back = [Ending(item, GiveBack(interrupted=True), 0.5) for item in held[:5]]
-    plain = [Ending(item, type(verdict)("E: plain", "failed", "trace"), 0.5) for item in held[5:10]]
-    ends = [Ending(item, Complete(b"1"), 0.5) for item in held[10:19]]
-    await steps.settle.run_batch([*back, *plain, Ending(held[19], verdict, 0.5), *ends])
-    assert await psql.value("SELECT count(*) FROM jobs WHERE state = 'completed'") == 9
-    assert await psql.value("SELECT count(*) FROM jobs WHERE interruptions = 1 AND state = 'pending'") == 5
-    assert await psql.value("SELECT count(*) FROM jobs WHERE error_message = 'E: plain' AND attempts = 1") == 5
-    [row] = await psql("SELECT state, attempts, error_message FROM jobs WHERE id = $1", held[19].job_id)
-    assert (row["state"], row["attempts"]) == ("pending" if isinstance(verdict, Retry) else "failed", 1)
-    assert "could not be stored" in row["error_message"]
-    assert not lease.tasks
-    await check_rows(queue, psql)
-
-
-@pytest.mark.parametrize("verdict", [Retry("E: x", "failed"), Fail("E: x", "failed")])
-async def test_an_outcome_of_which_nothing_can_be_stored_stays_claimed_and_the_others_go_on(
-    steps, queue, psql, lease, verdict
-):
-    await steps.submit.run_batch(HUNDRED[:3])
-    held = await take(steps, lease, 3)
-    await refuse(psql, "error_message IS NULL")
-    with trio.fail_after(10):
-        await steps.settle.run_batch(
-            [
-                Ending(held[0], verdict, 0.5),
-                Ending(held[1], GiveBack(interrupted=False)),
-                Ending(held[2], Complete(b"1"), 1),
-            ]
-        )
-    rows = {row["id"]: row["state"] for row in await psql("SELECT id, state FROM jobs")}
-    assert rows == {held[0].job_id: "processing", held[1].job_id: "pending", held[2].job_id: "completed"}
-    assert list(lease.tasks.values()) == [held[0]], "the audit must not run it again and again"
-    assert await steps.claim.audit(lease) == 0
-    await check_rows(queue, psql)

@@ -2,6 +2,7 @@
 
 import contextlib
 from functools import partial
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -9,11 +10,12 @@ import trio
 from uuid_utils.compat import uuid7
 
 from tests.support.invariants import check_rows, tasks_in_redis
+from tests.support.redis_cli import RedisCli
 from tests.support.steps import make_submit_once
 from tests.support.wait import until
 from workqueue.core.errors import EnqueueFailed, InvalidKey, KeyReused, PersistFailed, StoreUnavailable
 from workqueue.core.options import JobOptions
-from workqueue.core.steps.expiry import PRUNE_MAX, PruneKeys
+from workqueue.core.queue import open_queue
 from workqueue.core.steps.outbox import OutboxRelay
 from workqueue.core.steps.submit import REFUSED
 from workqueue.core.steps.submit_once import Keyed, SubmitOnce, keyed
@@ -57,8 +59,8 @@ def redis_only(queue) -> SubmitOnce:
     return once(queue, None)
 
 
-async def ids_in_list(queue) -> list[UUID | None]:
-    return [decode_task(line).job_id for line in await queue._command("LRANGE", queue.name, 0, -1)]
+async def ids_in_list(redis: RedisCli, queue) -> list[UUID | None]:
+    return [decode_task(line).job_id for line in await redis.list(queue.name)]
 
 
 # --- what a key is
@@ -78,7 +80,7 @@ def test_anything_else_is_none(key):
 # --- one job a key
 
 
-async def test_a_repeat_hears_of_the_same_job_whoever_is_asked_and_however_it_ended(first, second, queue, psql):
+async def test_a_repeat_gets_the_same_job_from_any_producer_however_it_ended(redis, first, second, queue, psql):
     [job_id] = await first.run_batch([item()])
     assert isinstance(job_id, UUID)
     assert await second.run_batch([item()]) == [job_id]
@@ -88,48 +90,46 @@ async def test_a_repeat_hears_of_the_same_job_whoever_is_asked_and_however_it_en
         assert await first.run_batch([item()]) == [job_id]
     await psql("DELETE FROM jobs")  # and was tidied away
     assert await second.run_batch([item()]) == [job_id]
-    assert await ids_in_list(queue) == [job_id]
+    assert await ids_in_list(redis, queue) == [job_id]
 
 
-async def test_many_keys_in_one_batch_make_rows_and_an_outbox_entry_and_tasks(first, queue, psql):
+async def test_many_keys_in_one_batch_make_rows_and_an_outbox_entry_and_tasks(redis, first, queue, psql):
     items = [item(f"k{number}", payload=b'{"n":%d}' % number) for number in range(500)]
     ids = await first.run_batch(items)
-    assert await ids_in_list(queue) == ids
+    assert await ids_in_list(redis, queue) == ids
     assert [row["id"] for row in await psql("SELECT id FROM jobs ORDER BY (payload::json ->> 'n')::int")] == ids
     assert set(await psql.value("SELECT ids FROM outbox")) == set(ids)
     assert await psql.value("SELECT count(*) FROM idempotency WHERE expires_at > now() + interval '23 h'") == 500
     assert await first.run_batch(items) == ids
-    assert len(await ids_in_list(queue)) == 500
+    assert len(await ids_in_list(redis, queue)) == 500
     await check_rows(queue, psql)
 
 
-async def test_another_body_under_the_same_key_is_refused_and_joins_nothing(first, queue, psql):
+async def test_another_body_under_the_same_key_is_refused_and_joins_nothing(redis, first, queue, psql):
     [job_id] = await first.run_batch([item(body=b"one")])
     [answer] = await first.run_batch([item(body=b"two")])
     assert isinstance(answer, KeyReused)
     assert not await psql.value("SELECT joined FROM jobs")
-    assert await ids_in_list(queue) == [job_id]
+    assert await ids_in_list(redis, queue) == [job_id]
 
 
-async def test_a_key_belongs_to_its_queue(first, store, bridge, redis_url):
-    from workqueue.core.queue import open_queue
-
+async def test_a_key_belongs_to_its_queue(redis, first, store, bridge, redis_url):
     [job_id] = await first.run_batch([item(body=b"one")])
     async with open_queue(bridge, redis_url, f"test:{uuid7()}") as other:
         [another] = await once(other, store).run_batch([item(body=b"two")])
         assert isinstance(another, UUID)
         assert another != job_id
-        await other._command("DEL", other.name)
+        await redis("DEL", other.name)
 
 
-async def test_one_key_many_times_in_one_batch_is_one_job_of_the_first_body(first, queue):
+async def test_one_key_many_times_in_one_batch_is_one_job_of_the_first_body(redis, first, queue):
     batch = [item(body=b"one"), item("other"), item(body=b"two"), item(body=b"one"), item(body=b"two")]
     answers = await first.run_batch(batch)
     assert answers[0] == answers[3] != answers[1]
     assert isinstance(answers[2], KeyReused)
     assert isinstance(answers[4], KeyReused)
     assert answers[2] is not answers[4], "tasks that share an exception garble its traceback"
-    assert await ids_in_list(queue) == [answers[0], answers[1]]
+    assert await ids_in_list(redis, queue) == [answers[0], answers[1]]
     [refused, joined] = await first.run_batch([item(body=b"two"), item(body=b"one")])
     assert isinstance(refused, KeyReused)
     assert joined == answers[0], "it is the holder's body that counts, not the batch's first"
@@ -143,9 +143,9 @@ async def test_a_batch_of_new_keys_costs_two_trips_and_repeats_cost_two(first, t
     assert trips.count == 4, "insert, join"
 
 
-async def test_racing_producers_make_one_job_a_key(queue, store, psql):
+async def test_racing_producers_make_one_job_a_key(redis, queue, store, psql):
     producers = [once(queue, store) for _ in range(6)]
-    answers: list[list[object]] = []
+    answers: list[list[Any]] = []
 
     async def submit(producer: SubmitOnce, order: int) -> None:
         items = [item(f"k{number}") for number in range(40)]
@@ -157,14 +157,16 @@ async def test_racing_producers_make_one_job_a_key(queue, store, psql):
             nursery.start_soon(submit, producer, 1 if number % 2 else -1)
     assert all(said == answers[0] for said in answers)
     assert all(isinstance(answer, UUID) for answer in answers[0])
-    assert sorted(await ids_in_list(queue)) == sorted(answers[0])
+    assert set(await ids_in_list(redis, queue)) == set(answers[0])
     await check_rows(queue, psql)
 
 
 # --- lost answers, refusals, and who comes in between
 
 
-async def test_the_answer_of_the_insert_is_lost_and_the_repeat_finds_its_job(far, postgres_proxy, second, queue, psql):
+async def test_the_answer_of_the_insert_is_lost_and_the_repeat_finds_its_job(
+    redis, far, postgres_proxy, second, queue, psql
+):
     postgres_proxy.swallow_replies()
     answers: list[object] = []
 
@@ -178,10 +180,10 @@ async def test_the_answer_of_the_insert_is_lost_and_the_repeat_finds_its_job(far
     assert isinstance(answers[0], PersistFailed)
     [job_id] = await second.run_batch([item(payload=b'{"n":1}')])
     assert await psql.value("SELECT id FROM jobs WHERE payload <> '{}'") == job_id
-    assert len(await ids_in_list(queue)) == 1, "only the warm one: the mark has still to be swept"
+    assert len(await ids_in_list(redis, queue)) == 1, "only the warm one: the outbox entry has still to be relayed"
     await psql("UPDATE outbox SET at = now() - interval '6 s'")
     await OutboxRelay(queue, second._store).run_once()
-    assert job_id in await ids_in_list(queue)
+    assert job_id in await ids_in_list(redis, queue)
 
 
 async def test_an_insert_that_arrives_after_its_repeat_changes_nothing(first, second, store, queue, psql):
@@ -199,14 +201,14 @@ async def test_an_insert_that_arrives_after_its_repeat_changes_nothing(first, se
     assert await psql.value("SELECT count(*) FROM outbox") == 1
 
 
-async def test_a_refused_submit_frees_its_key(far, redis_proxy, second, queue, psql):
+async def test_a_refused_submit_frees_its_key(redis, far, redis_proxy, second, queue, psql):
     redis_proxy.go_away()
     answers = await far.run_batch([item(body=b"one"), item(body=b"one"), item(body=b"two")])
     assert all(isinstance(answer, EnqueueFailed) for answer in answers), "nothing holds the key, so no body is wrong"
     assert await psql.value("SELECT count(*) FROM idempotency") == 1, "the warm one's"
     assert await psql("SELECT 1 FROM jobs WHERE state = 'cancelled' AND error_message = $1", REFUSED)
     [job_id] = await second.run_batch([item(body=b"two")])
-    assert (await ids_in_list(queue))[1:] == [job_id]
+    assert (await ids_in_list(redis, queue))[1:] == [job_id]
     await check_rows(queue, psql)
 
 
@@ -223,7 +225,9 @@ async def test_the_answer_of_the_push_is_lost_and_the_repeat_makes_the_one_job_t
     assert steps.claim.counts.duplicates == 1, "the task of the row that was refused"
 
 
-async def test_case_7_the_first_ones_push_fails_after_the_second_was_answered(far, redis_proxy, second, queue, psql):
+async def test_case_7_the_first_ones_push_fails_after_the_second_was_answered(
+    redis, far, redis_proxy, second, queue, psql
+):
     """One key, two producers: the first stands still between its insert and its push, the second finds the row.
 
     Were it cancelled then, the second's 200 would be a lie, and without its entry the job would be pending for ever.
@@ -245,10 +249,10 @@ async def test_case_7_the_first_ones_push_fails_after_the_second_was_answered(fa
     assert [row["ids"] for row in marked] == [[job_id]]
     await psql("UPDATE outbox SET at = now() - interval '6 s'")
     await OutboxRelay(queue, second._store).run_once()
-    assert (await ids_in_list(queue)).count(job_id) == 1
+    assert (await ids_in_list(redis, queue)).count(job_id) == 1
 
 
-async def test_a_repeat_that_waits_for_the_refusal_of_its_row_makes_a_new_one(second, store, queue, psql):
+async def test_a_repeat_that_waits_for_the_refusal_of_its_row_makes_a_new_one(redis, second, store, queue, psql):
     """The refusal has locked the row when the repeat wants to join it: its key is free when the wait is over."""
     refused, batch = uuid7(), uuid7()
     keys = [(item().key_hash, item().body_hash)]
@@ -266,7 +270,7 @@ async def test_a_repeat_that_waits_for_the_refusal_of_its_row_makes_a_new_one(se
         await psql("DELETE FROM idempotency")
         await psql("DELETE FROM outbox")
         await psql("COMMIT")
-    assert await ids_in_list(queue) == answers != [refused]
+    assert await ids_in_list(redis, queue) == answers != [refused]
     await check_rows(queue, psql)
 
 
@@ -339,7 +343,7 @@ async def somebody_waits(psql, many: int = 1) -> bool:
     return waiting >= many
 
 
-async def test_a_key_that_somebody_has_locked_is_refused_in_bounded_time_and_may_be_repeated(first, queue, psql):
+async def test_a_key_that_is_locked_is_refused_in_bounded_time_and_may_be_repeated(first, queue, psql):
     await psql("BEGIN")
     await psql("INSERT INTO idempotency VALUES ($1, $2, '', $3, now())", queue.name, item().key_hash, uuid7())
     [answer] = await first.run_batch([item()])
@@ -366,14 +370,14 @@ async def test_the_outbox_of_batches_before_ride_along(first, psql):
 # --- age
 
 
-async def test_a_key_that_is_too_old_is_free_though_nobody_has_removed_it(first, second, queue, psql):
+async def test_a_key_that_is_too_old_is_free_before_it_is_pruned(redis, first, second, queue, psql):
     [old] = await first.run_batch([item(body=b"one")])
     await psql("UPDATE idempotency SET expires_at = now() - interval '1 s'")
     [new] = await second.run_batch([item(body=b"two")])
     assert isinstance(new, UUID)
     assert new != old
     assert await first.run_batch([item(body=b"two")]) == [new]
-    assert await ids_in_list(queue) == [old, new]
+    assert await ids_in_list(redis, queue) == [old, new]
 
 
 async def test_the_time_for_which_a_key_is_kept_is_a_setting(queue, store, psql):
@@ -382,69 +386,57 @@ async def test_the_time_for_which_a_key_is_kept_is_a_setting(queue, store, psql)
     assert 60 < left <= 90
 
 
-async def test_old_keys_are_pruned_in_pieces(store, psql):
-    await psql(
-        "INSERT INTO idempotency SELECT 'q', sha256(n::text::bytea), '', gen_random_uuid(),"
-        " now() + (n - 600.5) * interval '1 h' FROM generate_series(1, 610) n"
-    )
-    prune = PruneKeys(store)
-    assert await prune.run_once()
-    assert not await prune.run_once()
-    assert await psql.value("SELECT count(*) FROM idempotency") == 10
-    assert PRUNE_MAX == 500
-
-
 # --- Redis only
 
 
-async def test_without_postgres_a_key_makes_one_task(redis_only, queue):
+async def test_without_postgres_a_key_makes_one_task(redis, redis_only, queue):
     answers = await redis_only.run_batch([item(body=b"one"), item("other"), item(body=b"one"), item(body=b"two")])
     assert [type(answer) for answer in answers] == [UUID, UUID, UUID, KeyReused]
-    assert await ids_in_list(queue) == answers[:2]
+    assert await ids_in_list(redis, queue) == answers[:2]
     assert isinstance((await once(queue, None).run_batch([item(body=b"one")]))[0], UUID)
     assert isinstance((await once(queue, None).run_batch([item(body=b"two")]))[0], KeyReused)
-    assert len(await ids_in_list(queue)) == 2
+    assert len(await ids_in_list(redis, queue)) == 2
     for key in ("k", "other"):
-        ttl = await queue._command("PTTL", queue.keys.idempotency(item(key).key_hash))
+        ttl = await redis("PTTL", queue.keys.idempotency(item(key).key_hash))
         assert DAY * 1000 - 60_000 < ttl <= DAY * 1000
 
 
-async def test_without_postgres_a_key_that_is_too_old_is_free(queue):
+async def test_without_postgres_a_key_that_is_too_old_is_free(redis, queue):
     await once(queue, None, ttl_seconds=1).run_batch([item(body=b"one")])
     key = queue.keys.idempotency(item().key_hash)
-    assert await queue._command("PEXPIRE", key, 1)
+    assert await redis("PEXPIRE", key, 1)
 
     async def gone() -> bool:
-        return not await queue._command("EXISTS", key)
+        return not await redis("EXISTS", key)
 
     await until(gone)
     assert isinstance((await once(queue, None).run_batch([item(body=b"two")]))[0], UUID)
-    assert len(await ids_in_list(queue)) == 2
+    assert len(await ids_in_list(redis, queue)) == 2
 
 
-async def test_without_postgres_racing_producers_make_one_task_a_key(queue):
+async def test_without_postgres_racing_producers_make_one_task_a_key(redis, queue):
     items = [item(f"k{number}") for number in range(100)]
     async with trio.open_nursery() as nursery:
         for _ in range(5):
             nursery.start_soon(once(queue, None).run_batch, items)
-    assert len(await ids_in_list(queue)) == 100
+    assert len(await ids_in_list(redis, queue)) == 100
 
 
-async def test_without_postgres_a_lost_answer_is_mended_by_a_repeat(far_queue, redis_proxy, redis_only, queue):
+async def test_without_postgres_a_lost_answer_is_mended_by_a_repeat(redis, far_queue, redis_proxy, redis_only, queue):
     far = once(far_queue, None)
     assert isinstance((await far.run_batch([item("warm")]))[0], UUID)
     redis_proxy.swallow_replies()
     [answer] = await far.run_batch([item()])
     assert isinstance(answer, EnqueueFailed)
     assert isinstance((await redis_only.run_batch([item()]))[0], UUID)
-    assert len(await ids_in_list(queue)) == 2, "the warm one, and the one job of the key"
+    assert len(await ids_in_list(redis, queue)) == 2, "the warm one, and the one job of the key"
 
 
-async def test_without_postgres_what_redis_refuses_leaves_its_key_free(redis_only, queue):
-    await queue._command("SET", queue.name, "of another type")
+async def test_without_postgres_what_redis_refuses_leaves_its_key_free(redis, redis_only, queue):
+    await redis("SET", queue.name, "of another type")
     [answer] = await redis_only.run_batch([item()])
     assert isinstance(answer, EnqueueFailed)
-    await queue._command("DEL", queue.name)
+    await redis("DEL", queue.name)
     assert isinstance((await redis_only.run_batch([item()]))[0], UUID)
 
 

@@ -59,7 +59,7 @@ async def test_it_can_be_cancelled_while_it_waits(autojump_clock: MockClock):
 
 
 async def test_a_trip_that_goes_on_failing_is_told_of(autojump_clock: MockClock):
-    """A full disk does not show where somebody only looks whether the server answers."""
+    """A full disk does not show in a check of whether the server answers."""
     told: list[float] = []
     begun = trio.current_time()
 
@@ -71,7 +71,7 @@ async def test_a_trip_that_goes_on_failing_is_told_of(autojump_clock: MockClock)
     until_answered = UntilAnswered(lambda error: told.append(trio.current_time() - begun))
     assert await until_answered(trip) == "done"
     assert 5 < told[0] < 7
-    assert len(told) > 10, "each time: whoever is told says it once"
+    assert len(told) > 10, "each time: the listener logs it once"
 
 
 async def test_there_is_a_sign_of_life_before_each_try(autojump_clock):

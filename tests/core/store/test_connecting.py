@@ -41,7 +41,7 @@ async def test_variables_of_libpq_do_not_change_what_is_said(bridge, postgres_ds
 
 
 @pytest.mark.parametrize(("size", "prepares"), [("0", False), ("7", True)])
-async def test_who_says_so_decides_what_is_kept_prepared(bridge, postgres_dsn, size, prepares):
+async def test_the_url_decides_what_is_kept_prepared(bridge, postgres_dsn, size, prepares):
     async def ask() -> bool:
         connection = await connect(target(f"{postgres_dsn}?statement_cache_size={size}"))
         try:

@@ -1,7 +1,6 @@
 """The statements, on a real Postgres."""
 
 from functools import partial
-from random import Random
 from uuid import UUID, uuid4
 
 import pytest
@@ -11,10 +10,10 @@ from uuid_utils.compat import uuid7
 from tests.support.wait import until
 from workqueue.core.counters import Counters
 from workqueue.core.errors import StoreBusy, StoreRefused
-from workqueue.core.job import TRANSITIONS, Artifact, JobState
+from workqueue.core.job import TRANSITIONS, Artifact, JobState, RunOutcome
 from workqueue.core.options import DEFAULTS, JobOptions
 from workqueue.core.store import Finish, NewJob, Requeue, sql
-from workqueue.core.store.jobs import ERROR_LENGTH_MAX, TRACEBACK_LENGTH_MAX, clean
+from workqueue.core.store.jobs import ERROR_LENGTH_MAX, TRACEBACK_LENGTH_MAX, Counter, clean
 from workqueue.core.wire import Task
 
 Q = "q"
@@ -48,21 +47,21 @@ async def test_a_claim_takes_exactly_the_states_of_the_table(store, psql, state)
 @pytest.mark.parametrize("state", JobState)
 @pytest.mark.parametrize("end", [JobState.COMPLETED, JobState.FAILED, JobState.CANCELLED])
 async def test_a_job_ends_only_out_of_the_states_of_the_table_in_which_a_worker_has_it(store, psql, state, end):
-    # Every other way into an end is a person's or the sweep's, and has a statement of its own.
+    # Every other way into an end is a person's or the relay's, and has a statement of its own.
     [job_id], token = await insert(store), uuid4()
     await psql("UPDATE jobs SET state = $2, token = $3 WHERE id = $1", job_id, state, token)
-    done = await finish(store, [Finish(job_id, token, end, "x", 1.0, None, "E")])
+    done = await finish(store, [Finish(job_id, token, end, RunOutcome.FAILED, 1.0, None, "E")])
     assert (job_id in done) == (state is JobState.PROCESSING)
     assert end in TRANSITIONS[JobState.PROCESSING]
     assert (await store.get_status([job_id]))[job_id].state == (end if done else state)
 
 
 @pytest.mark.parametrize("state", JobState)
-@pytest.mark.parametrize("counter", ["attempts", "interruptions", "none"])
+@pytest.mark.parametrize("counter", Counter)
 async def test_only_a_job_that_is_processing_goes_back(store, psql, state, counter):
     [job_id], token, entry = await insert(store), uuid4(), uuid7()
     await psql("UPDATE jobs SET state = $2, token = $3 WHERE id = $1", job_id, state, token)
-    back = await store.requeue(entry, Q, [Requeue(job_id, token, counter, 0, "x", 1.0, "E")])
+    back = await store.requeue(entry, Q, [Requeue(job_id, token, counter, 0, RunOutcome.FAILED, 1.0, "E")])
     assert back == ({job_id: JobState.PENDING} if state is JobState.PROCESSING else {})
     assert len(await psql("SELECT * FROM outbox WHERE batch = $1", entry)) == len(back)
     assert len(await store.runs(job_id)) == len(back)
@@ -108,24 +107,22 @@ async def test_what_is_not_due_stays(store, psql):
     assert (await store.get_status([due]))[due].delay_ms == 0
 
 
-async def test_a_row_that_somebody_holds_is_skipped_and_the_others_go_on(store, psql):
+async def test_a_row_that_is_locked_is_skipped_and_the_others_go_on(store, psql):
     ids = await insert(store, 500)
     await psql("BEGIN")
     await psql("SELECT * FROM jobs WHERE id = $1 FOR UPDATE", ids[250])
     token = uuid4()
-    begun = trio.current_time()
     assert set(await claim(store, ids, token)) == set(ids) - {ids[250]}
-    assert trio.current_time() - begun < 1
     await psql("ROLLBACK")
     await psql("BEGIN")
     await psql("SELECT * FROM jobs WHERE id = $1 FOR UPDATE", ids[7])
-    done = await finish(store, [Finish(i, token, JobState.COMPLETED, "completed", 0.1, "1") for i in ids[:10]])
+    done = await finish(store, [Finish(i, token, JobState.COMPLETED, RunOutcome.COMPLETED, 0.1, "1") for i in ids[:10]])
     assert done == set(ids[:10]) - {ids[7]}
     assert (await store.get_status([ids[7]]))[ids[7]].state == "processing"
     await psql("ROLLBACK")
 
 
-async def test_a_foreign_task_gets_a_row_once(store):
+async def test_an_external_task_gets_a_row_once(store):
     job_id, token = uuid4(), uuid4()
     task = Task("x", b'{"a" : 1}', JobOptions(5), Counters(2, 1, 1), job_id, b'"more":[1]')
     await store.adopt([(job_id, task)], token, queue=Q, owner=OWNER, worker="w")
@@ -141,7 +138,9 @@ async def test_a_job_with_two_retries_that_fails_three_times(store, psql):
     for failures in (1, 2):
         token = uuid4()
         assert await claim(store, [job_id], token) == {job_id: Counters(failures - 1, 0, 0)}
-        release = Requeue(job_id, token, "attempts", 1, "failed", 0.5, f"E: {failures}", f"trace {failures}")
+        release = Requeue(
+            job_id, token, Counter.ATTEMPTS, 1, RunOutcome.FAILED, 0.5, f"E: {failures}", f"trace {failures}"
+        )
         entry = uuid7()
         assert await store.requeue(entry, Q, [release]) == {job_id: JobState.PENDING}
         row = await store.get(job_id)
@@ -152,7 +151,7 @@ async def test_a_job_with_two_retries_that_fails_three_times(store, psql):
         await trio.sleep(0.005)
     token = uuid4()
     await claim(store, [job_id], token)
-    ending = Finish(job_id, token, JobState.FAILED, "failed", 0.5, None, "E: 3", "trace 3")
+    ending = Finish(job_id, token, JobState.FAILED, RunOutcome.FAILED, 0.5, None, "E: 3", "trace 3")
     assert await finish(store, [ending]) == {job_id}
     assert await finish(store, [ending]) == set(), "the second time nothing is done"
     row = await store.get(job_id)
@@ -171,10 +170,10 @@ async def test_an_outcome_under_another_token_changes_nothing(store):
     [job_id] = await insert(store)
     old, new = uuid4(), uuid4()
     await claim(store, [job_id], old)
-    await store.requeue(uuid7(), Q, [Requeue(job_id, old, "interruptions", 0, "interrupted", 1.0)])
+    await store.requeue(uuid7(), Q, [Requeue(job_id, old, Counter.INTERRUPTIONS, 0, RunOutcome.INTERRUPTED, 1.0)])
     await claim(store, [job_id], new)
-    assert await finish(store, [Finish(job_id, old, JobState.COMPLETED, "completed", 1, "1")]) == set()
-    assert await store.requeue(uuid7(), Q, [Requeue(job_id, old, "attempts", 0, "failed", 1.0)]) == {}
+    assert await finish(store, [Finish(job_id, old, JobState.COMPLETED, RunOutcome.COMPLETED, 1, "1")]) == set()
+    assert await store.requeue(uuid7(), Q, [Requeue(job_id, old, Counter.ATTEMPTS, 0, RunOutcome.FAILED, 1.0)]) == {}
     look = (await store.get_status([job_id]))[job_id]
     assert (look.state, look.token) == ("processing", new)
 
@@ -187,8 +186,8 @@ async def test_what_goes_back_keeps_its_message_and_counts_only_when_it_had_star
         uuid7(),
         Q,
         [
-            Requeue(ids[0], token, "interruptions", 0, "interrupted", 2.0, "its worker stopped"),
-            Requeue(ids[1], token, "none", 0),
+            Requeue(ids[0], token, Counter.INTERRUPTIONS, 0, RunOutcome.INTERRUPTED, 2.0, "its worker stopped"),
+            Requeue(ids[1], token, Counter.NONE, 0),
         ],
     )
     started, unstarted = [await store.get(job_id) for job_id in ids]
@@ -204,9 +203,9 @@ async def test_a_job_that_a_person_wants_to_end_is_cancelled_instead_of_retried(
     await claim(store, [job_id], token)
     await psql("UPDATE jobs SET cancel_at = now() WHERE id = $1", job_id)
     entry = uuid7()
-    assert await store.requeue(entry, Q, [Requeue(job_id, token, "attempts", 9, "failed", 1.0, "E")]) == {
-        job_id: JobState.CANCELLED
-    }
+    assert await store.requeue(
+        entry, Q, [Requeue(job_id, token, Counter.ATTEMPTS, 9, RunOutcome.FAILED, 1.0, "E")]
+    ) == {job_id: JobState.CANCELLED}
     assert await psql("SELECT * FROM outbox WHERE batch = $1", entry) == []
 
 
@@ -216,8 +215,8 @@ async def test_artifacts_come_with_the_end_and_only_with_it(store):
     await claim(store, [mine, lost], token)
     artifacts = [Artifact("b.png", "image/png", b"\0\xff"), Artifact("a.txt", "text/plain", b"x")]
     endings = [
-        Finish(mine, token, JobState.COMPLETED, "completed", 0.1, "null", artifacts=artifacts),
-        Finish(lost, uuid4(), JobState.COMPLETED, "completed", 0.1, "null", artifacts=artifacts),
+        Finish(mine, token, JobState.COMPLETED, RunOutcome.COMPLETED, 0.1, "null", artifacts=artifacts),
+        Finish(lost, uuid4(), JobState.COMPLETED, RunOutcome.COMPLETED, 0.1, "null", artifacts=artifacts),
     ]
     assert await finish(store, endings) == {mine}
     assert [(head.name, head.bytes) for head in await store.artifacts(mine)] == [("a.txt", 1), ("b.png", 2)]
@@ -257,7 +256,7 @@ async def test_a_row_that_is_joined_while_a_refused_submit_waits_for_it_keeps_it
     await store.insert(batch, Q, [NewJob(job_id, "x", "{}", DEFAULTS) for job_id in ids], [])
     await psql("BEGIN")
     await psql("UPDATE jobs SET joined = true WHERE id = $1", ids[0])
-    await psql("UPDATE jobs SET updated_at = now() WHERE id = $1", ids[1])  # a sweep came by
+    await psql("UPDATE jobs SET updated_at = now() WHERE id = $1", ids[1])  # the relay came by
     refused: set[UUID] = set()
 
     async def refuse() -> None:
@@ -282,7 +281,7 @@ async def _waits_for_a_lock(psql) -> bool:
     )
 
 
-async def test_outbox_are_taken_by_one_sweep_at_a_time(store, psql):
+async def test_outbox_entries_are_taken_by_one_relay_at_a_time(store, psql):
     ids = await insert(store, 3)
     assert await store.take_outbox(Q, age_seconds=5, limit=20) == []
     await psql("UPDATE outbox SET at = now() - interval '6 s'")
@@ -334,7 +333,7 @@ async def test_every_state_is_found_page_by_page(store):
     running, failed, cancelled = ids[2:5], ids[5:7], ids[7:10]
     await claim(store, [*running, *failed], token)
     await store.claim([other], uuid4(), queue="other", owner=OWNER, worker="w", earlier=[], done_claims=[])
-    await finish(store, [Finish(job_id, token, JobState.FAILED, "failed", 1, None, "E") for job_id in failed])
+    await finish(store, [Finish(job_id, token, JobState.FAILED, RunOutcome.FAILED, 1, None, "E") for job_id in failed])
     assert await store.refuse(cancelled, batch, "refused") == set(cancelled)
     wanted = {
         JobState.PENDING: [*ids[:2], *ids[10:]], JobState.PROCESSING: running, JobState.FAILED: failed,
@@ -358,7 +357,7 @@ async def pages(store, state, job_type, *, limit) -> list[UUID]:
 
 
 @pytest.mark.parametrize("state", ["failed", "cancelled"])
-async def test_what_ended_without_a_result_is_found_without_a_look_at_what_completed(store, psql, state):
+async def test_jobs_that_ended_without_a_result_are_found_without_reading_those_that_completed(store, psql, state):
     await psql(
         "INSERT INTO jobs (id, queue, type, payload, retries, state, failed_at, created_at)"
         " SELECT gen_random_uuid(), $1, 'x', '{}', 0, CASE WHEN n % 100 = 0 THEN $2 ELSE 'completed' END,"
@@ -378,13 +377,14 @@ async def test_text_that_postgres_cannot_keep_is_cleaned(store):
     token = uuid4()
     await claim(store, [job_id], token)
     huge = "t" * 10_000_000
-    ending = Finish(job_id, token, JobState.FAILED, "failed", 1, None, "E: \0 \ud800 x", huge)
+    ending = Finish(job_id, token, JobState.FAILED, RunOutcome.FAILED, 1, None, "E: \0 \ud800 x", huge)
     assert await finish(store, [ending]) == {job_id}
     row = await store.get(job_id)
     assert row.error_message == "E: \N{REPLACEMENT CHARACTER} ? x"
     [run] = await store.runs(job_id)
+    assert run.traceback is not None
     assert len(run.traceback) == TRACEBACK_LENGTH_MAX
-    assert len(clean("é" * 99_999, ERROR_LENGTH_MAX)) == ERROR_LENGTH_MAX
+    assert len(clean("é" * 99_999, ERROR_LENGTH_MAX) or "") == ERROR_LENGTH_MAX
 
 
 async def test_a_value_that_cannot_be_stored_refuses_the_statement_and_nothing_is_done(store):
@@ -392,7 +392,7 @@ async def test_a_value_that_cannot_be_stored_refuses_the_statement_and_nothing_i
     token = uuid4()
     await claim(store, [job_id], token)
     with pytest.raises(StoreRefused):
-        await finish(store, [Finish(job_id, token, JobState.COMPLETED, "completed", 1, '"\0"')])
+        await finish(store, [Finish(job_id, token, JobState.COMPLETED, RunOutcome.COMPLETED, 1, '"\0"')])
     assert (await store.get_status([job_id]))[job_id].state == "processing"
 
 
@@ -402,7 +402,7 @@ async def test_batches_in_opposite_order_do_not_deadlock(store):
     await claim(store, ids, token)
 
     async def release(some: list[UUID]) -> None:
-        releases = [Requeue(job_id, token, "none", 0) for job_id in some]
+        releases = [Requeue(job_id, token, Counter.NONE, 0) for job_id in some]
         await store.requeue(uuid7(), Q, releases)
 
     async with trio.open_nursery() as both:
@@ -411,8 +411,8 @@ async def test_batches_in_opposite_order_do_not_deadlock(store):
     assert {look.state for look in (await store.get_status(ids)).values()} == {"pending"}
 
 
-async def test_two_workers_adopt_the_same_foreign_tasks_in_opposite_order(store):
-    # Copies of 300 tasks went to two workers: each row is made once, and each worker learns which are its own.
+async def test_two_workers_adopt_the_same_external_tasks_in_opposite_order(store):
+    # Duplicates of 300 tasks went to two workers: each row is made once, and each worker learns which are its own.
     tasks = [(job_id, Task("x", job_id=job_id)) for job_id in (uuid7() for _ in range(300))]
     owners, tokens = [uuid4(), uuid4()], [uuid4(), uuid4()]
     async with trio.open_nursery() as both:
@@ -440,21 +440,21 @@ async def test_claims_in_opposite_order_share_the_rows(store):
     assert sum(map(len, got)) == 300, "each by one"
 
 
-async def test_outbox_of_several_sweeps_at_once_are_shared(store, psql):
+async def test_outbox_entries_are_shared_by_several_relays_at_once(store, psql):
     for _ in range(30):
         await insert(store)
     await psql("UPDATE outbox SET at = now() - interval '6 s'")
     taken: list[UUID] = []
 
-    async def sweep() -> None:
+    async def relay() -> None:
         taken.extend(batch for batch, _, _ in await store.take_outbox(Q, age_seconds=5, limit=20))
 
     async with trio.open_nursery() as workers:
         for _ in range(4):
-            workers.start_soon(sweep)
+            workers.start_soon(relay)
     assert len(taken) == len(set(taken))
     assert len(taken) <= 30
-    await sweep()
+    await relay()
     assert len(set(taken)) == len(taken) == 30
 
 
@@ -473,14 +473,14 @@ async def test_the_largest_counters_still_give_a_run_a_number(store):
         owner=OWNER,
         worker="",
     )
-    assert await finish(store, [Finish(job_id, token, JobState.FAILED, "failed", 1, None, "E")]) == {job_id}
+    assert await finish(store, [Finish(job_id, token, JobState.FAILED, RunOutcome.FAILED, 1, None, "E")]) == {job_id}
     assert [run.number for run in await store.runs(job_id)] == [3 * most + 1]
 
 
 async def test_a_release_that_is_repeated_counts_once_and_makes_an_outbox_entry_of_its_own(store, psql):
     ids, token, outbox = await insert(store, 2), uuid4(), [uuid7(), uuid7()]
     await claim(store, ids, token)
-    first, second = (Requeue(job_id, token, "attempts", 50_000, "failed", 1, "E") for job_id in ids)
+    first, second = (Requeue(job_id, token, Counter.ATTEMPTS, 50_000, RunOutcome.FAILED, 1, "E") for job_id in ids)
     assert await store.requeue(outbox[0], Q, [first]) == {ids[0]: JobState.PENDING}
     assert await store.requeue(outbox[1], Q, [first, second]) == {ids[1]: JobState.PENDING}, "it was locked"
     made = {row["batch"]: row["ids"] for row in await psql("SELECT batch, ids FROM outbox")}
@@ -507,30 +507,12 @@ async def test_claims_that_are_settled_go_with_any_statement(store, psql):
 async def test_a_completed_job_forgets_its_last_failure(store):
     [job_id], token = await insert(store), uuid4()
     await claim(store, [job_id], token)
-    await store.requeue(uuid7(), Q, [Requeue(job_id, token, "attempts", 0, "failed", 1, "E: 1")])
+    await store.requeue(uuid7(), Q, [Requeue(job_id, token, Counter.ATTEMPTS, 0, RunOutcome.FAILED, 1, "E: 1")])
     await claim(store, [job_id], token := uuid4())
-    await finish(store, [Finish(job_id, token, JobState.COMPLETED, "completed", 2.0, '{"a":1}')])
+    await finish(store, [Finish(job_id, token, JobState.COMPLETED, RunOutcome.COMPLETED, 2.0, '{"a":1}')])
     row = await store.get(job_id)
     assert (row.state, row.attempts, row.error_message, row.result, row.run_at) == (
         "completed", 1, None, '{"a":1}', None,
     )  # fmt: skip
     assert 1.9 < (row.finished_at - row.started_at).total_seconds() < 2.1
     assert [run.number for run in await store.runs(job_id)] == [1], "a run that completed stands in the row"
-
-
-async def test_cancelled_statements_lose_no_connection_and_never_hand_their_answer_to_another_caller(store):
-    random = Random(3)
-
-    async def ask(number: int, patience: float = 5) -> None:
-        with trio.move_on_after(patience):
-            [row] = await store._pool.fetch("SELECT $1::int AS n, pg_sleep($2)::text", number, random.uniform(0, 0.002))
-            assert row["n"] == number
-
-    for round_ in range(40):
-        async with trio.open_nursery() as callers:
-            for number in range(5):
-                callers.start_soon(ask, 10 * round_ + number, random.uniform(0, 0.004))
-    with trio.fail_after(5):
-        async with trio.open_nursery() as callers:
-            for number in range(12):
-                callers.start_soon(ask, 1000 + number)

@@ -1,5 +1,6 @@
 """Idempotency keys against a model of two dicts: random statements, and after each the tables agree with it."""
 
+from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
@@ -32,8 +33,8 @@ class KeysMachine(RuleBasedStateMachine):
         self.jobs: dict[UUID, tuple[str, bool]] = {}  # state, joined
         self.batches: list[tuple[UUID, list[UUID]]] = []
 
-    def _sql(self, statement: str, *arguments: object) -> list[dict[str, object]]:
-        return self.portal.call(self.psql, statement, *arguments)  # type: ignore[arg-type]
+    def _sql(self, statement: str, *arguments: object) -> list[Any]:
+        return self.portal.call(self.psql, statement, *arguments)
 
     @rule(given=KEYS)
     def insert(self, given: dict[bytes, bytes]) -> None:
@@ -50,7 +51,7 @@ class KeysMachine(RuleBasedStateMachine):
         self.keys |= {key: (given[key], job_id) for key, job_id in mine.items()}
         self.jobs |= dict.fromkeys(mine.values(), ("pending", False))
         marked = self._sql("SELECT ids FROM outbox WHERE batch = $1", batch)
-        assert [set(row["ids"]) for row in marked] == ([set(mine.values())] if mine else [])  # type: ignore[call-overload]
+        assert [set(row["ids"]) for row in marked] == ([set(mine.values())] if mine else [])
         if mine:
             self.batches.append((batch, list(mine.values())))
 

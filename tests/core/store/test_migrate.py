@@ -130,7 +130,7 @@ async def test_a_migration_that_fails_leaves_nothing(bridge, postgres_dsn, datab
     assert len(await migrate(bridge, postgres_dsn, database_schema)) == len(NUMBERS)
 
 
-async def test_somebody_who_holds_the_lock_for_too_long_is_told_of(bridge, postgres_dsn, database_schema, monkeypatch):
+async def test_a_lock_that_is_held_for_too_long_is_reported(bridge, postgres_dsn, database_schema, monkeypatch):
     monkeypatch.setattr(MODULE, "LOCK_SECONDS", 1)
     async with open_psql(bridge, postgres_dsn, "public") as psql:
         await psql("BEGIN")

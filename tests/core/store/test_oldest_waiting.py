@@ -23,7 +23,7 @@ def at(seconds: float) -> datetime:
     return BEGIN + timedelta(seconds=seconds)
 
 
-def test_what_nobody_has_learned_is_unknown():
+def test_a_floor_that_was_never_set_is_unknown():
     assert OldestWaiting(Clock()).floor("q", "x") == Floor(UNKNOWN, 50.0)
 
 

@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 from uuid import UUID, uuid4
 
@@ -11,10 +12,10 @@ from uuid_utils.compat import uuid7
 from tests.support.rows import open_psql
 from tests.support.wait import until
 from workqueue.core.errors import StoreUnavailable
-from workqueue.core.job import Artifact, JobState
+from workqueue.core.job import Artifact, JobState, RunOutcome
 from workqueue.core.options import DEFAULTS
 from workqueue.core.store import Finish, JobStore, NewJob, Requeue, migrate, open_store
-from workqueue.core.store.jobs import Checkpoint
+from workqueue.core.store.jobs import Checkpoint, Counter
 
 Q = "q"
 DEPLOYMENT = Path("docs/deployment.md")
@@ -53,16 +54,16 @@ async def do_everything(store: JobStore) -> None:
     await store.prune_keys(limit=10)
     assert await store.refuse([ids[0]], uuid7(), "no")
     token, owner = uuid4(), uuid4()
-    claim = {"queue": Q, "owner": owner, "worker": "w", "earlier": [], "done_claims": []}
+    claim: dict[str, Any] = {"queue": Q, "owner": owner, "worker": "w", "earlier": [], "done_claims": []}
     assert len(await store.claim(ids[1:], token, **claim)) == 5
     artifact = Artifact("a", "text/plain", b"x")
     ends = [
-        Finish(ids[1], token, JobState.COMPLETED, "completed", 0.1, "1"),
-        Finish(ids[2], token, JobState.COMPLETED, "completed", 0.1, "1", artifacts=[artifact]),
-        Finish(ids[3], token, JobState.FAILED, "failed", 0.1, error="no"),
+        Finish(ids[1], token, JobState.COMPLETED, RunOutcome.COMPLETED, 0.1, "1"),
+        Finish(ids[2], token, JobState.COMPLETED, RunOutcome.COMPLETED, 0.1, "1", artifacts=[artifact]),
+        Finish(ids[3], token, JobState.FAILED, RunOutcome.FAILED, 0.1, error="no"),
     ]
     assert len(await store.finish(ends)) == 3
-    assert await store.requeue(uuid7(), Q, [Requeue(ids[4], token, "attempts", 0, "failed", 0.1, "no")])
+    assert await store.requeue(uuid7(), Q, [Requeue(ids[4], token, Counter.ATTEMPTS, 0, RunOutcome.FAILED, 0.1, "no")])
     assert await store.owned(owner)
     assert await store.owners(Q)
     assert await store.recover(owner, Q, uuid7(), blameless=False, started=[], max_recoveries=3)
@@ -190,9 +191,9 @@ async def test_a_view_in_the_place_of_our_table_is_one_sentence(store, psql):
         ("ALTER TABLE jobs RENAME COLUMN worker TO gone", "ALTER TABLE jobs RENAME COLUMN gone TO worker", "worker"),
         ("ALTER TABLE outbox ADD COLUMN tenant int NOT NULL", "ALTER TABLE outbox DROP COLUMN tenant", "tenant"),
         (
-            "CREATE FUNCTION {schema}.no() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN RAISE 'somebody says no'; END$$",
+            "CREATE FUNCTION {schema}.no() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN RAISE 'trigger says no'; END$$",
             "DROP FUNCTION {schema}.no() CASCADE",
-            "somebody says no .SQLSTATE P0001.",
+            "trigger says no .SQLSTATE P0001.",
         ),
     ],
 )

@@ -19,12 +19,12 @@ from tests.support.wait import until
 from tests.worker.processes import worker_process
 from workqueue.core.counters import Counters
 from workqueue.core.errors import StoreBusy, StoreRefused
-from workqueue.core.job import JobState
+from workqueue.core.job import JobState, RunOutcome
 from workqueue.core.options import DEFAULTS, JobOptions
 from workqueue.core.steps.piggyback import Piggyback
 from workqueue.core.store import Finish, JobStore, NewJob, Requeue, migrate, open_store
 from workqueue.core.store.connecting import connect, target
-from workqueue.core.store.jobs import Checkpoint
+from workqueue.core.store.jobs import Checkpoint, Counter
 from workqueue.core.wire import Submission
 
 pytestmark = pytest.mark.skipif(program() is None, reason=MISSING)
@@ -71,10 +71,10 @@ async def test_many_at_once_find_their_tables_and_their_statements(pooled, psql,
             ids = await insert(pooled, 3)
             token, owner = uuid4(), uuid4()
             assert len(await claim(pooled, ids, token, owner)) == 3
-            assert await pooled.finish([Finish(ids[0], token, JobState.COMPLETED, "completed", 0.1, "1")])
-            failed = Finish(ids[1], token, JobState.FAILED, "failed", 0.1, error="no", traceback="…")
+            assert await pooled.finish([Finish(ids[0], token, JobState.COMPLETED, RunOutcome.COMPLETED, 0.1, "1")])
+            failed = Finish(ids[1], token, JobState.FAILED, RunOutcome.FAILED, 0.1, error="no", traceback="…")
             assert await pooled.finish([failed])
-            again = Requeue(ids[2], token, "attempts", 5, "failed", 0.1, "no")
+            again = Requeue(ids[2], token, Counter.ATTEMPTS, 5, RunOutcome.FAILED, 0.1, "no")
             assert await pooled.requeue(uuid7(), Q, [again]) == {ids[2]: JobState.PENDING}
             await pooled.page(Q, job_type="x", state=JobState.FAILED, before=None, limit=3)
             await pooled.page(Q, job_type=None, state=JobState.PENDING, before=None, limit=3)

@@ -6,7 +6,7 @@ import pytest
 
 from tests.core.store.test_jobs import claim, finish, insert
 from workqueue.core.errors import StoreUnavailable
-from workqueue.core.job import JobState
+from workqueue.core.job import JobState, RunOutcome
 from workqueue.core.store import Finish, sql
 from workqueue.core.store.sql import Statement
 
@@ -29,7 +29,7 @@ async def test_a_claim_that_tells_of_fewer_rows_than_it_claimed_is_no_answer(sto
 async def test_a_completion_that_tells_of_fewer_rows_than_it_completed_is_no_answer(store, monkeypatch):
     ids, token = await insert(store, 3), uuid4()
     await claim(store, ids, token)
-    finishes = [Finish(job_id, token, JobState.COMPLETED, "completed", 0.1, "1") for job_id in ids]
+    finishes = [Finish(job_id, token, JobState.COMPLETED, RunOutcome.COMPLETED, 0.1, "1") for job_id in ids]
     with monkeypatch.context() as patched:
         patched.setattr(sql, "COMPLETE_JOBS", silent(sql.COMPLETE_JOBS))
         with pytest.raises(StoreUnavailable, match="0 rows were completed where the answer amounts to 3"):

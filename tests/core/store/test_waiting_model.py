@@ -1,6 +1,7 @@
 """Pages of pending jobs against all rows: they agree, whatever happens to jobs and whatever was listed before."""
 
 from datetime import datetime, timedelta
+from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
@@ -11,10 +12,12 @@ from uuid_utils.compat import uuid7
 
 from tests.support.portal import Portal
 from tests.support.rows import Psql, open_psql
-from workqueue.core.job import JobState
+from workqueue.core.counters import Counters
+from workqueue.core.job import JobState, RunOutcome
 from workqueue.core.options import DEFAULTS
-from workqueue.core.store import Finish, JobStore, NewJob, Requeue, migrate, open_store
-from workqueue.core.store.oldest_waiting import Floor
+from workqueue.core.store import Counter, Finish, JobStore, NewJob, Requeue, migrate
+from workqueue.core.store.oldest_waiting import Floor, OldestWaiting
+from workqueue.core.store.pool import open_pool
 
 TYPES = st.sampled_from(["x", "y"])
 
@@ -24,6 +27,7 @@ class PagesMachine(RuleBasedStateMachine):
 
     portal: Portal
     store: JobStore
+    floors: OldestWaiting
     psql: Psql
 
     @initialize()
@@ -31,8 +35,8 @@ class PagesMachine(RuleBasedStateMachine):
         self.queue = uuid4().hex
         self.tasks: dict[UUID, list[UUID]] = {}  # owner, whose one claim has it for its token -> what it has
 
-    def _sql(self, statement: str, *arguments: object) -> list[dict[str, object]]:
-        return self.portal.call(self.psql, statement, *arguments)  # type: ignore[arg-type]
+    def _sql(self, statement: str, *arguments: object) -> list[Any]:
+        return self.portal.call(self.psql, statement, *arguments)
 
     @rule(types=st.lists(TYPES, min_size=1, max_size=4))
     def insert(self, types: list[str]) -> None:
@@ -48,7 +52,7 @@ class PagesMachine(RuleBasedStateMachine):
         ids = data.draw(st.lists(st.sampled_from(waiting), min_size=1, max_size=most, unique=True))
         owner = uuid4()
 
-        async def call() -> dict[int, object]:
+        async def call() -> dict[int, Counters]:
             return await self.store.claim(
                 ids, owner, queue=self.queue, owner=owner, worker="w", earlier=[], done_claims=[]
             )
@@ -76,11 +80,11 @@ class PagesMachine(RuleBasedStateMachine):
     def _settle(self, owner: UUID, job_id: UUID, how: str) -> None:
         if how in {"complete", "fail"}:
             state = JobState.COMPLETED if how == "complete" else JobState.FAILED
-            ending = Finish(job_id, owner, state, how, 1.0, "1", "E")
+            ending = Finish(job_id, owner, state, RunOutcome.FAILED, 1.0, "1", "E")
             assert self.portal.call(self.store.finish, [ending]) == {job_id.int}
         else:
-            counter, delay_ms = ("attempts", 60_000) if how == "retry" else ("interruptions", 0)
-            release = Requeue(job_id, owner, counter, delay_ms, how, 1.0, "E")
+            counter, delay_ms = (Counter.ATTEMPTS, 60_000) if how == "retry" else (Counter.INTERRUPTIONS, 0)
+            release = Requeue(job_id, owner, counter, delay_ms, RunOutcome.FAILED, 1.0, "E")
             back = self.portal.call(self.store.requeue, uuid7(), self.queue, [release])
             assert back == {job_id: JobState.PENDING}
 
@@ -100,7 +104,7 @@ class PagesMachine(RuleBasedStateMachine):
             "UPDATE jobs SET created_at = created_at - $2::interval, run_at = run_at - $2::interval WHERE queue = $1",
             self.queue, age,
         )  # fmt: skip
-        floors = self.store._oldest_waiting._floors
+        floors = self.floors._floors
         for key, floor in floors.items():
             if key[0] == self.queue:
                 floors[key] = Floor(floor.created_at - age, floor.since, floor.left)
@@ -133,15 +137,15 @@ class PagesMachine(RuleBasedStateMachine):
             if more:
                 before, expected = (page[-1].created_at, page[-1].id), expected[fit:]
 
-    def _page(self, job_type, before: tuple[datetime, UUID] | None, limit: int, bytes_max: int):  # type: ignore[no-untyped-def]
-        async def call():  # type: ignore[no-untyped-def]
+    def _page(self, job_type, before: tuple[datetime, UUID] | None, limit: int, bytes_max: int):
+        async def call():
             return await self.store.page(
                 self.queue, job_type=job_type, state=JobState.PENDING, before=before, limit=limit, bytes_max=bytes_max
             )
 
         return self.portal.call(call)
 
-    def _waiting(self, job_type: str | None) -> list[dict[str, object]]:
+    def _waiting(self, job_type: str | None) -> list[Any]:
         return self._sql(
             "SELECT created_at, id FROM jobs WHERE queue = $1 AND state = 'pending' AND ($2::text IS NULL OR type = $2)"
             " ORDER BY created_at DESC, id DESC",
@@ -150,15 +154,16 @@ class PagesMachine(RuleBasedStateMachine):
 
 
 @pytest.fixture(autouse=True)
-def _server(portal, postgres, monkeypatch):
-    monkeypatch.setattr("workqueue.core.store.oldest_waiting.LEFT_MAX", 2)
+def _server(portal, postgres):
     schema = f"test_{uuid4().hex}"
     portal.call(migrate, portal.bridge, postgres.url, schema)
     with (
-        portal.running(open_store(portal.bridge, postgres.url, schema)) as store,
+        portal.running(open_pool(portal.bridge, postgres.url, schema)) as pool,
         portal.running(open_psql(portal.bridge, postgres.url, schema)) as psql,
     ):
-        PagesMachine.portal, PagesMachine.store, PagesMachine.psql = portal, store, psql
+        PagesMachine.floors = OldestWaiting(left_max=2)
+        PagesMachine.portal, PagesMachine.psql = portal, psql
+        PagesMachine.store = JobStore(pool, PagesMachine.floors)
         yield
 
 

@@ -10,8 +10,9 @@ from uuid_utils.compat import uuid7
 
 from tests.core.store.test_jobs import OWNER, Q, claim, finish, insert, pages
 from tests.support.wait import until
-from workqueue.core.job import JobState
+from workqueue.core.job import JobState, RunOutcome
 from workqueue.core.store import Finish, Requeue, sql
+from workqueue.core.store.jobs import Counter
 from workqueue.core.store.oldest_waiting import KEPT_SECONDS, UNKNOWN, OldestWaiting
 
 HOUR = timedelta(hours=1)
@@ -38,11 +39,13 @@ async def fill(psql, count: int, state: str = "completed") -> None:
 
 
 async def retry(store, job_id, token):
-    return await store.requeue(uuid7(), Q, [Requeue(job_id, token, "attempts", 3_600_000, "failed", 1, "E")])
+    return await store.requeue(
+        uuid7(), Q, [Requeue(job_id, token, Counter.ATTEMPTS, 3_600_000, RunOutcome.FAILED, 1, "E")]
+    )
 
 
 async def give_back(store, job_id, token):
-    return await store.requeue(uuid7(), Q, [Requeue(job_id, token, "none", 0)])
+    return await store.requeue(uuid7(), Q, [Requeue(job_id, token, Counter.NONE, 0)])
 
 
 async def recover(store, job_id, token, *, blameless):
@@ -68,7 +71,9 @@ async def test_what_waits_again_is_listed_though_it_is_older_than_what_can_wait_
         assert (await store.get_status([job_id]))[job_id].delay_ms == 0
         token = uuid4()
         assert set(await claim(store, [job_id], token)) == {job_id}, "it is due at once"
-        assert await finish(store, [Finish(job_id, token, JobState.COMPLETED, "completed", 1, "1")]) == {job_id}
+        assert await finish(store, [Finish(job_id, token, JobState.COMPLETED, RunOutcome.COMPLETED, 1, "1")]) == {
+            job_id
+        }
         assert (await store.get(job_id)).run_at is None
         assert await listed(store) == await listed(store, None) == []
 
@@ -127,7 +132,7 @@ async def test_what_was_seen_once_is_not_looked_at_again(store, psql, job_type):
 
 
 async def test_a_few_that_wait_for_ever_are_found_without_a_look_at_those_that_are_newer(store, psql):
-    # Somebody has taken their tasks out of Redis: their rows stay as they are until a person acts.
+    # An operator has taken their tasks out of Redis: their rows stay as they are until a person acts.
     await fill(psql, 3000)
     await psql("UPDATE jobs SET state = 'pending' WHERE id IN (SELECT id FROM jobs ORDER BY created_at LIMIT 3)")
     await psql("ANALYZE jobs")
@@ -144,7 +149,7 @@ async def test_a_few_that_wait_for_ever_are_found_without_a_look_at_those_that_a
     assert await rows_looked_at(store, psql, "x") == 5, "what is listed twice, and the one that runs again"
 
 
-async def test_where_many_wait_again_nobody_looks_behind_them_for_what_waits_for_its_first_run(store, psql):
+async def test_many_jobs_that_wait_again_do_not_slow_the_look_for_jobs_that_wait_for_their_first_run(store, psql):
     await fill(psql, 20_000)
     newest = "SELECT id FROM jobs ORDER BY created_at DESC LIMIT 60"
     await psql(f"UPDATE jobs SET state = 'pending', requeued = true WHERE id IN ({newest})")
@@ -173,7 +178,7 @@ async def test_a_page_behind_a_cursor_teaches_up_to_there(store, psql):
 
 
 async def test_a_page_that_is_cut_teaches_nothing(store, psql, monkeypatch):
-    monkeypatch.setattr("workqueue.core.store.oldest_waiting.LEFT_MAX", 2)
+    monkeypatch.setattr(store, "_oldest_waiting", OldestWaiting(left_max=2))
     await fill(psql, 5, "pending")
     rows = await psql("SELECT id, created_at FROM jobs ORDER BY created_at DESC")
     page = partial(store.page, Q, job_type="x", state=JobState.PENDING, before=None)
@@ -216,7 +221,7 @@ async def test_what_no_floor_can_know_is_found_when_it_is_forgotten(store, psql)
 async def test_jobs_that_wait_once_and_complete_are_updated_in_place(store, psql):
     ids, token = await insert(store, 10), uuid4()  # few: their page has room for all versions
     await claim(store, ids, token)
-    await finish(store, [Finish(job_id, token, JobState.COMPLETED, "completed", 1, "1") for job_id in ids])
+    await finish(store, [Finish(job_id, token, JobState.COMPLETED, RunOutcome.COMPLETED, 1, "1") for job_id in ids])
     statistics = "SELECT n_tup_upd, n_tup_hot_upd FROM pg_stat_user_tables WHERE relid = 'jobs'::regclass"
 
     async def counted() -> bool:

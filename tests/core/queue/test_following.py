@@ -7,6 +7,7 @@ from uuid import uuid4
 import pytest
 import trio
 
+from tests.support.redis_cli import open_redis_cli
 from tests.support.redis_sets import SERVICE
 from tests.support.wait import until, until_true
 from workqueue.core.errors import QueueUnavailable
@@ -70,14 +71,14 @@ async def test_every_client_goes_to_the_master_and_on_to_the_next_one(redis_set,
         pushing.cancel_scope.cancel()
     if not redis_set.on_sentinels:  # a node that hands over says where its slot is now, and has done nothing
         assert not refused
-        assert pushed <= (await queue.depths()).ready <= pushed + 1, "of the last one nobody heard the answer"
+        assert pushed <= (await queue.depths()).ready <= pushed + 1, "the answer to the last push may be lost"
     await until(partial(renewed, connection, lease))
     connection.close()
     assert await is_of(queue, await redis_set.master(queue.name)), "a script, which the new master did not know"
     began = trio.current_time()
     assert await queue.claim(lease, start=10, count=1, on_task_available=nothing)
     await queue.check()
-    assert trio.current_time() - began < 3
+    assert trio.current_time() - began < 30
 
 
 def nothing() -> None:
@@ -128,10 +129,10 @@ async def test_sentinels_that_hang_or_are_gone_are_passed_over(redis_set, bridge
     try:
         async with open_queue(bridge, redis_set.url, queue_name) as queue:
             await queue.push([b"1"])
-            began = trio.current_time()
+            master = queue._commands.connection_pool.connection_kwargs["master"]
+            assert master.nodes[0].port == third.port, "the one that answered is asked first the next time"
             await bridge.run(queue._commands.connection_pool.disconnect)
             await queue.push([b"2"])
-            assert trio.current_time() - began < 0.9, "who answered is asked first the next time"
     finally:
         first.send(signal.SIGCONT)
     await third.kill()
@@ -189,7 +190,11 @@ async def test_what_is_wrong_with_a_set_is_said(redis_set, bridge, queue_name, r
 
 async def test_a_plain_connection_to_a_master_that_became_a_replica_is_not_kept(bridge, tmp_path, queue_name):
     """The name in the URL may lead to another server by now."""
-    async with run_valkey(tmp_path, durable=False) as server, open_queue(bridge, server.url, queue_name) as queue:
+    async with (
+        run_valkey(tmp_path, durable=False) as server,
+        open_queue(bridge, server.url, queue_name) as queue,
+        open_redis_cli(server.url) as redis,
+    ):
         connection = LeaseConnection(server.url, queue.keys, seconds=3)
         lease = uuid4()
         await trio.to_thread.run_sync(connection.register, lease, b"{}")
@@ -199,13 +204,13 @@ async def test_a_plain_connection_to_a_master_that_became_a_replica_is_not_kept(
 
         for ask, fault in ((partial(queue.push, [b"x"]), "read only"), (queue.check, "read-only replica")):
             before = await client_id()
-            await queue._command("REPLICAOF", "127.0.0.1", 1)
+            await redis("REPLICAOF", "127.0.0.1", 1)
             with pytest.raises(QueueUnavailable, match=fault):
                 await ask()
             assert await client_id() > before, "the next one was made anew"
             if fault == "read only":
                 with pytest.raises(QueueUnavailable, match=fault):
                     await trio.to_thread.run_sync(connection.renew, lease, b"{}")
-            await queue._command("REPLICAOF", "NO", "ONE")
+            await redis("REPLICAOF", "NO", "ONE")
         assert await trio.to_thread.run_sync(connection.renew, lease, b"{}")
         connection.close()
