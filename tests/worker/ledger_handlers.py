@@ -119,7 +119,7 @@ def freeze(service: str) -> None:
         "renew": (LeaseConnection, "renew", lambda *_: time.sleep(3600)),
     }[service])  # fmt: skip
     # A trip may take 15 s and more before it counts as overdue; a second, or this test would wait for that.
-    claiming.TRIP_SECONDS = upkeep.TRIP_SECONDS = 1.0
+    claiming.TRIP_SECONDS = upkeep.TRIP_SECONDS = 1.0  # type: ignore[attr-defined, attr-defined]
 
 
 async def _forever(*_: object) -> None:

@@ -7,9 +7,8 @@ from uuid import uuid4
 import pytest
 from uuid_utils.compat import uuid7
 
-from tests.core.steps.conftest import Steps, registered
 from tests.support.invariants import check_rows
-from tests.support.steps import make_recover
+from tests.support.steps import Steps, make_recover, registered
 from tests.support.wait import until, until_true
 from tests.worker.conftest import finished
 from workqueue.core.options import DEFAULTS

@@ -57,7 +57,7 @@ async def test_a_worker_that_gets_no_threads_gives_its_jobs_back_and_says_so(
     def threaded(job) -> int:
         return job.attempt
 
-    start = trio._threads.start_thread_soon
+    start = trio._threads.start_thread_soon  # type: ignore[attr-defined]
 
     def refuse(*arguments) -> None:
         if lacking:
