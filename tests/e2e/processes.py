@@ -33,14 +33,14 @@ class RunningProcess:
         """To the process and its children; the kernel's `kill -9` of a whole machine, or SIGSTOP."""
         os.killpg(self.process.pid, number)
 
-    async def says(self, pattern: str, *, seconds: float = 15) -> re.Match[str]:
+    async def says(self, pattern: str, *, seconds: float = 60) -> re.Match[str]:
         """Wait until it has said something like that."""
         await until_true(lambda: re.search(pattern, self.said) or self.process.poll() is not None, seconds=seconds)
         match = re.search(pattern, self.said)
         assert match, self.said
         return match
 
-    async def ended(self, *, seconds: float = 15) -> int:
+    async def ended(self, *, seconds: float = 60) -> int:
         with trio.fail_after(seconds):
             return await self.process.wait()
 

@@ -15,7 +15,7 @@ from tests.support.proxy import Proxy, through
 from tests.support.steps import make_submit
 from tests.support.wait import until, until_true
 from tests.worker.processes import ledger_counts, worker_process
-from workqueue.core.job import JobState
+from workqueue.core.job import JobState, RunOutcome
 from workqueue.core.steps.outbox import OutboxRelay
 from workqueue.core.steps.piggyback import Piggyback
 from workqueue.core.store import Finish
@@ -47,7 +47,7 @@ async def is_ready(client) -> bool:
 
 
 async def has_looked(store, queue) -> bool:
-    """For a loss of Redis: the first look of all marks whatever is pending."""
+    """For a loss of Redis. The very first look puts all pending jobs into the outbox."""
     return (await store.read_checkpoint(queue.name)).position_ms > 0
 
 
@@ -82,7 +82,7 @@ async def test_requests_under_way_are_answered_and_then_it_ends(environ, redis_u
         assert [answer.status_code for answer in answers] == [200] * 10
         assert await process.ended() == 0
         assert "Traceback" not in process.said
-    assert await store._pool.fetch("SELECT 1 FROM {schema}.outbox") == []  # cleared up, or left to the sweep
+    assert await store._pool.fetch("SELECT 1 FROM {schema}.outbox") == []  # deleted, or left to the relay
     assert (await queue.depths()).ready == 10
 
 
@@ -90,7 +90,7 @@ async def test_several_workers_serve_one_port(environ, bridge, queue):
     """Each migrates the empty schema, each has its own connections; one SIGTERM ends all of them."""
     async with running_producer(environ, "-w", "3") as (process, client):
         await until_true(lambda: process.said.count("Running on") == 3, seconds=30)
-        await until_true(lambda: process.said.count("Postgres answers") == 3)
+        await until_true(lambda: process.said.count("Postgres answers") == 3, seconds=30)
         statuses = []
 
         async def send() -> None:
@@ -101,7 +101,7 @@ async def test_several_workers_serve_one_port(environ, bridge, queue):
                 senders.start_soon(send)
         assert statuses == [200] * 60
         process.send(signal.SIGTERM)
-        assert await process.ended(seconds=8) == 0
+        assert await process.ended(seconds=60) == 0
         # Each migration has a lock of its own, so two processes may each have made some of them.
         assert process.said.count("0001_initial") == 1
         assert "Traceback" not in process.said
@@ -155,7 +155,7 @@ async def test_a_crash_of_what_stands_behind_it_ends_the_process(environ, tmp_pa
 
 
 async def test_case_1_killed_after_the_insert(environ, redis_url, redis_proxy, store, queue):
-    """kill -9 between the row and its push: the outbox entry is there, so a worker's sweep brings the job to Redis."""
+    """kill -9 between the row and its push: the outbox entry is there, so a worker's relay brings the job to Redis."""
     async with (
         running_producer(environ | {"REDIS_URL": through(redis_url, redis_proxy)}) as (process, client),
         trio.open_nursery() as senders,
@@ -180,8 +180,8 @@ async def _ignored(client) -> None:
         await client.post("/enqueue", json=TASK)
 
 
-async def test_case_2_stopped_after_the_insert(environ, redis_url, redis_proxy, store, queue):
-    """SIGSTOP there: it holds no lock, so nobody waits; its job is swept and run; CONT: 200 is true, it ran once."""
+async def test_case_2_stopped_after_the_insert(environ, redis_url, redis_proxy, store, queue, psql):
+    """SIGSTOP there: it holds no lock. Its job is pushed again and run; SIGCONT: 200 is true, the job ran once."""
     answers = []
     owner = {"queue": queue.name, "owner": uuid4(), "worker": "w", "earlier": [], "done_claims": []}
     async with running_producer(environ | {"REDIS_URL": through(redis_url, redis_proxy)}) as (process, client):
@@ -196,21 +196,20 @@ async def test_case_2_stopped_after_the_insert(environ, redis_url, redis_proxy, 
             await until(partial(some_rows, store, queue))
             process.send_to_all(signal.SIGSTOP)
             (row,) = await rows(store, queue)
+            assert await psql(OPEN_TRANSACTIONS) == []
+            assert len(await psql(LOCK_NOW, [row.id])) == 1, "its row is not locked"
             await store._pool.fetch("UPDATE {schema}.outbox SET at = at - interval '10 s'")
-            began = trio.current_time()
             await OutboxRelay(queue, store).run_once()
             token = uuid7()
             assert await store.claim([row.id], token, **owner)
-            assert await store.finish([Finish(row.id, token, JobState.COMPLETED, "completed", 0.0)])
-            assert trio.current_time() - began < 1.5  # one that waited for it would take 2 s, the lock_timeout
-            await trio.sleep(1)
+            assert await store.finish([Finish(row.id, token, JobState.COMPLETED, RunOutcome.COMPLETED, 0.0)])
             redis_proxy.heal()
             process.send_to_all(signal.SIGCONT)
         (answer,) = answers
         assert (answer.status_code, answer.json().get("job_id")) == (200, str(row.id))
     (row,) = await rows(store, queue)
     assert (row.state, row.attempts) == (JobState.COMPLETED, 0)
-    # What the sweep pushed, and the producer's own task, where it was stopped before it had sent that. The claim drops
+    # What the relay pushed, and the producer's own task, where it was stopped before it had sent that. The claim drops
     # both: the row says completed.
     assert (await queue.depths()).ready in {1, 2}
 
@@ -246,7 +245,7 @@ async def test_case_7_one_key_and_two_producers_of_which_one_is_stopped(environ,
     assert (await queue.depths()).ready == 1
 
 
-async def test_case_2_nobody_waits_for_a_producer_that_stands_still_under_load(
+async def test_case_2_a_producer_that_stands_still_under_load_blocks_no_other(
     environ, redis_url, redis_proxy, store, queue, psql, tmp_path, nursery
 ):
     """An open transaction across the push let one stopped producer block every worker: there is none."""
@@ -278,7 +277,7 @@ async def test_case_2_nobody_waits_for_a_producer_that_stands_still_under_load(
                         assert await psql(OPEN_TRANSACTIONS) == []
                         assert len(await psql(LOCK_NOW, stopped)) == len(stopped), "none of its rows is locked"
                     await trio.sleep(0.05)
-            await until_true(lambda: set(others) <= set(ledger_counts(ledger)[1]))
+            await until_true(lambda: set(others) <= set(ledger_counts(ledger)[1]), seconds=60)
             redis_proxy.heal()
             process.send_to_all(signal.SIGCONT)
         accepted = [said for status, said in answers if status == 200]
@@ -287,7 +286,7 @@ async def test_case_2_nobody_waits_for_a_producer_that_stands_still_under_load(
         async def is_quiet() -> bool:
             return not await psql("SELECT FROM jobs WHERE state IN ('pending', 'processing')")
 
-        await until(is_quiet, seconds=20)
+        await until(is_quiet, seconds=60)
     assert ledger_counts(ledger)[0] == dict.fromkeys([*others, *accepted], 1)
 
 

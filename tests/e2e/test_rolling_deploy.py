@@ -30,8 +30,8 @@ from workqueue.core.wire import Submission
 
 ROOT = Path(__file__).parents[2]
 TERM = 2
-#: Without a tag `v...` behind us: the subject of the commit whose code is taken for the release before. No id: whoever
-#: rewrites the history keeps the subjects.
+#: Without a tag `v...` behind us: the subject of the commit whose code is taken for the release before. No id: a
+#: history that was rewritten keeps the subjects.
 BEFORE = "Release 0.2.0"
 FROZEN = json.loads((ROOT / "tests/core/steps/protocol_2.json").read_text("utf-8"))
 
@@ -150,7 +150,7 @@ async def test_workers_of_two_releases_share_a_queue_and_recover_each_other(
             await until(partial(is_busy, dies))
             dies.process.send_signal(signal.SIGKILL)
             await until(partial(all_completed, psql, len(ids)), seconds=30)
-            await until(partial(is_alone, queue), seconds=10)
+            await until(partial(is_alone, queue), seconds=30)
             await lives.terminate()
             said += dies.said + lives.said
     starts, ends = ledger_counts(ledger)
@@ -205,13 +205,13 @@ async def test_a_worker_waits_until_no_worker_of_a_later_protocol_is_left(
         await others.start(live, redis_url, queue, said)
         async with worker_process(nursery, ledger, wait=False, **variables) as worker:
             waiting = f"waiting: worker later.1 (version 9.0) speaks protocol {PROTOCOL + 1}"
-            await until_true(lambda: waiting in worker.said, seconds=20)
+            await until_true(lambda: waiting in worker.said, seconds=30)
             await until(partial(is_unready, worker.port, "Stop that worker, or update this one"))
             assert len(await queue.lease_scores()) == 1, "no lease is taken meanwhile"
             assert ledger_counts(ledger)[0] == {}
             others.cancel_scope.cancel()  # it is renewed no more: for a term, then it counts as gone
             with trio.CancelScope(shield=True):
-                await until_true(lambda: "takes jobs from" in worker.said, seconds=20)
+                await until_true(lambda: "takes jobs from" in worker.said, seconds=30)
                 assert worker.said.count("waiting: ") == 1
                 await until_true(lambda: len(ledger_counts(ledger)[1]) == 1)
 
@@ -225,7 +225,7 @@ async def is_unready(port: int, because: str) -> bool:
 async def test_tables_that_were_changed_beyond_us_are_left_alone(
     nursery, tmp_path, variables, bridge, store: JobStore, psql, postgres_dsn, database_schema
 ):
-    """A later release says in its migration that whoever speaks an older protocol would do harm."""
+    """A later release says in its migration that processes of an older protocol would do harm."""
     insert = "INSERT INTO migrations (number, name, oldest) VALUES ($1, 'of the future', $2)"
     await psql(insert, 9998, PROTOCOL)
     assert await migrate(bridge, postgres_dsn, database_schema) == [], "one that only adds is no reason"
@@ -242,7 +242,7 @@ async def test_tables_that_were_changed_beyond_us_are_left_alone(
     done = await trio.to_thread.run_sync(lambda: workqueue("migrate", **variables))
     assert (done.returncode, done.stderr) == (1, f"workqueue: Postgres: {said}\n")
     async with worker_process(nursery, tmp_path / "ledger", wait=False, **variables) as worker:
-        await until_true(lambda: f"waiting for Postgres: Postgres: {said}" in worker.said, seconds=20)
+        await until_true(lambda: f"waiting for Postgres: Postgres: {said}" in worker.said, seconds=30)
 
 
 async def answers(client, status: int) -> bool:

@@ -32,7 +32,7 @@ KEPT_MIB = 40  #: what an allocator may keep
 KEPT_DESCRIPTORS = 8  #: connections to Redis, which a service opens when it needs one more
 
 
-class ClaimedTask(Struct, frozen=True):
+class Resources(Struct, frozen=True):
     """By a process."""
 
     descriptors: int
@@ -47,10 +47,10 @@ class Found(Struct):
     slowest_seconds: float = 0.0
 
 
-def held(pid: int) -> ClaimedTask:
+def held(pid: int) -> Resources:
     """What a process holds. Linux."""
     pages = int(Path(f"/proc/{pid}/statm").read_text("ascii").split()[1])
-    return ClaimedTask(len(os.listdir(f"/proc/{pid}/fd")), pages * os.sysconf("SC_PAGE_SIZE") / 2**20)
+    return Resources(len(os.listdir(f"/proc/{pid}/fd")), pages * os.sysconf("SC_PAGE_SIZE") / 2**20)
 
 
 async def fuzz(port: int, *, seed: int, seconds: float, clients: int = CLIENTS) -> Found:
@@ -97,7 +97,7 @@ async def _probe(port: int, found: Found) -> None:
         await trio.sleep(0.1)
 
 
-async def wait_until_settled(pid: int, before: ClaimedTask) -> ClaimedTask:
+async def wait_until_settled(pid: int, before: Resources) -> Resources:
     """What the process holds at last; an AssertionError where it keeps descriptors, or much memory."""
     with trio.move_on_after(SETTLED_SECONDS):
         while not _is_settled(held(pid), before):
@@ -108,7 +108,7 @@ async def wait_until_settled(pid: int, before: ClaimedTask) -> ClaimedTask:
     return now
 
 
-def _is_settled(now: ClaimedTask, before: ClaimedTask) -> bool:
+def _is_settled(now: Resources, before: Resources) -> bool:
     return now.descriptors <= before.descriptors + KEPT_DESCRIPTORS and now.mib <= before.mib + KEPT_MIB
 
 

@@ -43,7 +43,7 @@ def test_a_star_switches_the_check_of_hosts_off():
 @pytest.mark.parametrize(
     "origin", ["https://evil.example", "http://evil.localhost.example", "null", "", "file://", "http://8.8.8.8", "x"]
 )
-def test_a_foreign_page_changes_nothing(method, origin):
+def test_a_page_of_another_site_changes_nothing(method, origin):
     assert refusal(Settings(), method, host="localhost:8080", origin=origin) == ORIGIN_NOT_ALLOWED
     assert refusal(Settings(), "GET", host="localhost:8080", origin=origin) is None
 

@@ -292,7 +292,7 @@ async def test_a_head_that_drips_is_given_up(drip):
                 pass
 
         nursery.start_soon(send)
-        assert await client.is_closed(seconds=15)
+        assert await client.is_closed(seconds=30)
         nursery.cancel_scope.cancel()
 
 
@@ -364,7 +364,7 @@ async def test_a_stop_is_bounded_though_a_client_does_not_read():
         idle = await connect(served.client)
         assert (await idle.get()).body == b"ok"
         began = trio.current_time()
-    assert trio.current_time() - began < 5
+    assert trio.current_time() - began < 20
     for client in (stalled, drips, idle):
         await client.stream.aclose()
 

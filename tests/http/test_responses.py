@@ -1,5 +1,7 @@
 """From an error to its status and message."""
 
+from collections.abc import Mapping
+
 import pytest
 from msgspec import Raw
 
@@ -18,7 +20,7 @@ class Plain(Wide):
     pass
 
 
-ERRORS = {Wide: (400, "wide"), Narrow: (422, "narrow")}
+ERRORS: Mapping[type[Exception], tuple[int, str]] = {Wide: (400, "wide"), Narrow: (422, "narrow")}
 
 
 @pytest.mark.parametrize(

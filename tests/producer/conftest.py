@@ -1,11 +1,13 @@
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 import httpx
 import pytest
+import trio
 
 from tests.producer.serving import serving
-from workqueue.core.bridge import Bridge
+from tests.support.proxy import Proxy
 from workqueue.core.queue import Queue
+from workqueue.services.local.valkey import Server
 
 
 @pytest.fixture
@@ -26,6 +28,22 @@ def environ(redis_url: str, postgres_dsn: str, queue_name: str, database_schema:
 
 
 @pytest.fixture
+async def redis_proxy(redis_port: int, nursery: trio.Nursery) -> Proxy:
+    """In front of Redis, for a producer whose REDIS_URL leads through it."""
+    proxy = Proxy(redis_port)
+    await nursery.start(proxy.run)
+    return proxy
+
+
+@pytest.fixture
+async def postgres_proxy(postgres: Server, nursery: trio.Nursery) -> Proxy:
+    """In front of Postgres, for a producer whose DATABASE_URL leads through it."""
+    proxy = Proxy(postgres.port)
+    await nursery.start(proxy.run)
+    return proxy
+
+
+@pytest.fixture
 async def client(store: object, environ: dict[str, str]) -> AsyncIterator[httpx.AsyncClient]:
     """A producer with Postgres (`store` has migrated it)."""
     async with serving(environ) as client:
@@ -40,10 +58,11 @@ async def redis_only(redis_url: str, queue_name: str) -> AsyncIterator[httpx.Asy
 
 
 @pytest.fixture
-def tasks(bridge: Bridge, queue: Queue):
+def tasks(queue: Queue) -> Callable[[], Awaitable[list[bytes]]]:
     """What lies in the ready list, as an external program would see it."""
 
     async def read() -> list[bytes]:
-        return await queue._command("LRANGE", queue.name, 0, -1)
+        found: list[bytes] = await queue._command("LRANGE", queue.name, 0, -1)
+        return found
 
     return read

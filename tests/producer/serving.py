@@ -17,11 +17,14 @@ from workqueue.services.producer.app import create_app
 
 
 @asynccontextmanager
-async def serving(environ: Mapping[str, str], **options: Any) -> AsyncIterator[httpx.AsyncClient]:
+async def serving(
+    environ: Mapping[str, str], *, grace_seconds: float = 3.0, **options: Any
+) -> AsyncIterator[httpx.AsyncClient]:
     """A client of a producer with this environment; at the end the producer is shut down."""
     config = Config()
     config.bind = ["127.0.0.1:0"]
     config.accesslog = config.errorlog = None
+    config.graceful_timeout = grace_seconds
     app = create_app(load_settings(environ), **options)
     stop = trio.Event()
     async with trio.open_nursery() as nursery:
@@ -50,13 +53,13 @@ class Connection:
         await self.send(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
         return await self.answer()
 
-    async def answer(self, seconds: float = 5) -> RawAnswer:
+    async def answer(self, seconds: float = 30) -> RawAnswer:
         """The next answer. The request was written by hand, so h11 is told of one that never was on the wire."""
         if self._h11.our_state is h11.DONE:
             self._h11.start_next_cycle()
         self._h11.send(h11.Request(method="GET", target="/", headers=[("Host", "test")]))
         self._h11.send(h11.EndOfMessage())
-        answer = None
+        answer: RawAnswer | None = None
         with trio.fail_after(seconds):
             while True:
                 event = self._h11.next_event()
@@ -66,13 +69,15 @@ class Connection:
                     headers = {name.decode(): value.decode() for name, value in event.headers}
                     answer = RawAnswer(event.status_code, headers)
                 elif isinstance(event, h11.Data):
+                    assert answer is not None
                     answer.body += bytes(event.data)
                 elif isinstance(event, h11.EndOfMessage):
+                    assert answer is not None
                     return answer
                 elif isinstance(event, h11.ConnectionClosed):
                     raise EOFError("closed without an answer")
 
-    async def is_closed(self, seconds: float = 10) -> bool:
+    async def is_closed(self, seconds: float = 30) -> bool:
         with trio.move_on_after(seconds):
             try:
                 while await self.stream.receive_some(65536):
@@ -92,7 +97,9 @@ class Connection:
 
 
 async def connect(client: httpx.AsyncClient) -> Connection:
-    return Connection(await trio.open_tcp_stream("127.0.0.1", client.base_url.port))
+    port = client.base_url.port
+    assert port is not None
+    return Connection(await trio.open_tcp_stream("127.0.0.1", port))
 
 
 def post(body: bytes, path: str = "/enqueue", *, method: str = "POST") -> bytes:

@@ -3,19 +3,20 @@
 import json
 import logging
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from functools import partial
 
 import pytest
 import trio
 
 from tests.producer.serving import Connection, connect, serving
-from tests.support.proxy import Proxy, through
+from tests.support.proxy import through
 from tests.support.wait import until, until_true
 from workqueue.core.job import JobState
 from workqueue.core.queue import Queue
 from workqueue.core.steps.submit import BATCH_BYTES_MAX, BATCH_MAX, REFUSED
 from workqueue.core.store import JobStore
+from workqueue.core.wire import Submission
 from workqueue.services.http.body import Body
 from workqueue.services.producer import bulk
 from workqueue.services.producer.backend import Backend
@@ -258,21 +259,15 @@ async def _some(read) -> bool:
 # --- outages
 
 
-@pytest.fixture
-async def proxies(nursery, redis_port, postgres):
-    redis, rows = Proxy(redis_port), Proxy(postgres.port)
-    await nursery.start(redis.run)
-    await nursery.start(rows.run)
-    return redis, rows
-
-
 @pytest.mark.parametrize("which", ["redis", "postgres"])
 async def test_an_outage_in_the_middle_refuses_what_it_meets(
-    store, psql, tasks, environ, redis_url, postgres_dsn, proxies, which
+    store, psql, tasks, environ, redis_url, postgres_dsn, redis_proxy, postgres_proxy, which
 ):
     """The first jobs were accepted, those behind them are refused in the words of the contract; none is in between."""
-    redis, rows = proxies
-    environ = environ | {"REDIS_URL": through(redis_url, redis), "DATABASE_URL": through(postgres_dsn, rows)}
+    environ = environ | {
+        "REDIS_URL": through(redis_url, redis_proxy),
+        "DATABASE_URL": through(postgres_dsn, postgres_proxy),
+    }
     async with serving(environ) as client:
 
         async def ready() -> bool:
@@ -281,7 +276,7 @@ async def test_an_outage_in_the_middle_refuses_what_it_meets(
         async def pieces():
             yield ndjson(2 * BATCH_MAX)
             await until(partial(_some, tasks))
-            (redis if which == "redis" else rows).go_away()
+            (redis_proxy if which == "redis" else postgres_proxy).go_away()
             yield ndjson(3 * BATCH_MAX)
 
         await until(ready)
@@ -440,10 +435,10 @@ async def test_without_room_for_answers_no_job_is_accepted_that_is_not_answered(
 
 
 async def test_refused_lines_wait_for_their_turn(redis_only, monkeypatch):
-    turns = []
+    turns: list[int] = []
     real = Backend.enqueue_many
 
-    async def counted(self: Backend, submissions: object) -> object:
+    async def counted(self: Backend, submissions: Sequence[Submission]) -> object:
         turns.append(len(submissions))
         return await real(self, submissions)
 

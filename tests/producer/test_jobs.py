@@ -4,15 +4,15 @@ import re
 from datetime import datetime, timedelta
 from uuid import UUID, uuid4
 
-import httpx
 import pytest
 import trio
 from uuid_utils.compat import uuid7
 
-from workqueue.core.job import Artifact, JobState
+from tests.producer.rows import claim, details, enqueue, failed, finish
+from tests.support.wait import until_true
+from workqueue.core.job import JobState
 from workqueue.core.options import DEFAULTS
-from workqueue.core.queue import Queue
-from workqueue.core.store import Finish, JobStore, NewJob, Requeue
+from workqueue.core.store import JobStore, NewJob
 from workqueue.services.producer.backend import READS_MAX
 from workqueue.services.producer.views import job_details
 
@@ -20,31 +20,6 @@ KEYS = [
     "id", "type", "status", "retries", "attempts", "payload", "error_message", "created_at", "updated_at", "queue",
     "recoveries", "interruptions", "run_at", "worker", "started_at", "finished_at",
 ]  # fmt: skip
-OWNER = uuid4()
-
-
-async def enqueue(client: httpx.AsyncClient, kind: str = "a", **fields: object) -> UUID:
-    answer = await client.post("/enqueue", json={"type": kind, **fields})
-    return UUID(answer.json()["job_id"])
-
-
-async def claim(store: JobStore, queue: Queue, *ids: UUID) -> UUID:
-    token = uuid7()
-    taken = await store.claim(
-        ids, token, queue=queue.name, owner=OWNER, worker="host.1", earlier=[], done_claims=[]
-    )  # fmt: skip
-    assert set(taken) == {job_id.int for job_id in ids}
-    return token
-
-
-async def finish(store: JobStore, job_id: UUID, token: UUID, state: JobState, **more: object) -> None:
-    assert await store.finish([Finish(job_id, token, state, **({"outcome": state, "seconds": 1.5} | more))])
-
-
-async def details(client: httpx.AsyncClient, job_id: UUID) -> dict:
-    answer = await client.get(f"/api/jobs/{job_id}")
-    assert (answer.status_code, answer.headers["content-type"]) == (200, "application/json")
-    return answer.json()
 
 
 def is_rfc3339(text: str) -> bool:
@@ -103,8 +78,9 @@ async def test_filters_go_together_and_stay_in_the_link(client, store, queue):
     answer = await client.get("/api/jobs", params={"status": "completed", "type": "b&c=d", "limit": "2", "cursor": ""})
     first = answer.json()
     assert [(row["type"], row["status"]) for row in first] == [("b&c=d", "completed")] * 2
-    path = re.fullmatch(r'<(/api/jobs\?[^>]+)>; rel="next"', answer.headers["link"])[1]
-    rest = await client.get(path)
+    link = re.fullmatch(r'<(/api/jobs\?[^>]+)>; rel="next"', answer.headers["link"])
+    assert link is not None
+    rest = await client.get(link[1])
     assert [(row["type"], row["status"]) for row in rest.json()] == [("b&c=d", "completed")]
     assert "link" not in rest.headers
     assert len((await client.get("/api/jobs?status=&type=&limit=")).json()) == 8
@@ -161,42 +137,9 @@ async def test_the_run_in_the_row_is_not_shown_twice(client, store, queue):
     job_id = await enqueue(client, retries=1)
     token = await claim(store, queue, job_id)
     row = await store.get(job_id)
-    await store.requeue(uuid7(), queue.name, [Requeue(job_id, token, "attempts", 0, "failed", 0.5, "E", "T")])
+    await store.requeue(uuid7(), queue.name, [failed(job_id, token, "E", "T")])
     shown = job_details(row, [], await store.runs(job_id)).runs
     assert [(run.number, run.outcome) for run in shown] == [(1, "failed")]
-
-
-@pytest.mark.parametrize(
-    ("query", "sentence"),
-    [
-        ("limit=0", "limit: must be a whole number from 1 to 500"),
-        ("limit=501", "limit: must be a whole number from 1 to 500"),
-        ("limit=-1", "limit: must be a whole number from 1 to 500"),
-        ("limit=1.0", "limit: must be a whole number from 1 to 500"),
-        ("limit=ten", "limit: must be a whole number from 1 to 500"),
-        ("limit=%D9%A3", "limit: must be a whole number from 1 to 500"),
-        ("limit=" + "9" * 5000, "limit: must be a whole number from 1 to 500"),
-        ("limit=1&limit=2", "limit: must be given once"),
-        ("status=done", "status: must be one of pending, processing, completed, failed, cancelled"),
-        ("status=PENDING", "status: must be one of pending, processing, completed, failed, cancelled"),
-        ("type=" + "t" * 201, "type: must have 1 to 200 characters, none of them NUL"),
-        ("type=%00", "type: must have 1 to 200 characters, none of them NUL"),
-        ("cursor=x", "cursor: must be one from the Link header of an answer"),
-        ("cursor=%E2%98%83", "cursor: must be one from the Link header of an answer"),
-        ("cursor=f_" + "_" * 30, "cursor: must be one from the Link header of an answer"),
-        ("state=failed", "state: unknown parameter; allowed are status, type, limit, cursor"),
-    ],
-)
-async def test_a_bad_parameter_is_named(client, redis_only, query, sentence):
-    for each in (client, redis_only):
-        answer = await each.get(f"/api/jobs?{query}")
-        assert (answer.status_code, answer.text) == (400, sentence)
-        assert answer.headers["content-type"] == "text/plain; charset=utf-8"
-
-
-@pytest.mark.parametrize("query", ["limit=500", "limit=1", "type=' OR 1=1 --", "type=%25", "type=%F0%9F%90%98"])
-async def test_a_strange_parameter_is_only_a_value(client, query):
-    assert (await client.get(f"/api/jobs?{query}")).json() == []
 
 
 # --- one job
@@ -206,7 +149,7 @@ async def test_a_completed_job_shows_its_result_and_the_run_that_made_it(client,
     job_id = await enqueue(client, retries=1)
     token = await claim(store, queue, job_id)
     batch = uuid7()
-    release = Requeue(job_id, token, "attempts", 0, "failed", 0.5, "ValueError: no", "Traceback ...")
+    release = failed(job_id, token, "ValueError: no", "Traceback ...")
     await store.requeue(batch, queue.name, [release])
     waiting = await details(client, job_id)
     assert (waiting["status"], waiting["attempts"], waiting["error_message"]) == ("pending", 1, "ValueError: no")
@@ -244,7 +187,7 @@ async def test_a_cancelled_run_is_shown_and_a_cancelled_wait_is_not(client, stor
     runs = (await details(client, ran))["runs"]
     assert [(run["number"], run["outcome"], run["error"]) for run in runs] == [(1, "cancelled", "a person did it")]
     token = await claim(store, queue, waited)
-    await store.requeue(uuid7(), queue.name, [Requeue(waited, token, "attempts", 0, "failed", 0.0, "E", "T")])
+    await store.requeue(uuid7(), queue.name, [failed(waited, token, "E", "T")])
     await store._pool.fetch("UPDATE {schema}.jobs SET state = 'cancelled' WHERE id = ANY ($1)", [waited, never])
     assert [run["outcome"] for run in (await details(client, waited))["runs"]] == ["failed"]
     assert (await details(client, never))["runs"] == []
@@ -272,79 +215,12 @@ async def test_an_id_in_capitals_is_the_same_id(client):
     assert (await client.get(f"/api/jobs/{str(job_id).upper()}")).status_code == 200
 
 
-# --- artifacts
-
-
-async def with_artifacts(client, store, queue, *artifacts: Artifact) -> UUID:
-    job_id = await enqueue(client)
-    token = await claim(store, queue, job_id)
-    await finish(store, job_id, token, JobState.COMPLETED, artifacts=artifacts)
-    return job_id
-
-
-async def test_an_artifact_is_listed_and_sent(client, store, queue):
-    big = bytes(range(256)) * 4 * 1024 * 10  # 10 MiB
-    two = [Artifact("b.png", "image/png", b"\x89PNG"), Artifact("a.bin", "application/x-own", big)]
-    job_id = await with_artifacts(client, store, queue, *two)
-    assert (await details(client, job_id))["artifacts"] == [
-        {"name": "a.bin", "content_type": "application/x-own", "bytes": len(big)},
-        {"name": "b.png", "content_type": "image/png", "bytes": 4},
-    ]
-    first = await client.get(f"/api/jobs/{job_id}/artifact")
-    assert (first.content, first.headers["content-type"]) == (big, "application/x-own")
-    named = await client.get(f"/api/jobs/{job_id}/artifact", params={"name": "b.png"})
-    assert (named.content, named.headers["content-type"]) == (b"\x89PNG", "image/png")
-    for name in ("c", "\0", "../b.png"):
-        missing = await client.get(f"/api/jobs/{job_id}/artifact", params={"name": name})
-        assert (missing.status_code, missing.text) == (404, "artifact not found")
-
-
-async def test_a_job_without_artifacts_says_so(client):
-    answer = await client.get(f"/api/jobs/{await enqueue(client)}/artifact")
-    assert (answer.status_code, answer.text) == (404, "artifact not found")
-
-
-@pytest.mark.parametrize(
-    ("content_type", "how"),
-    [
-        ("image/png", "inline"),
-        ("IMAGE/JPEG; q=1", "inline"),
-        ("application/pdf", "inline"),
-        ("text/plain", "inline"),
-        ("text/html", "attachment"),
-        ("image/svg+xml", "attachment"),
-        ("application/xhtml+xml", "attachment"),
-        ("text/xml", "attachment"),
-        ("application/javascript", "attachment"),
-        ("nonsense", "attachment"),
-        ("", "attachment"),
-    ],
-)
-async def test_nothing_in_an_artifact_may_run_on_our_origin(client, store, queue, content_type, how):
-    job_id = await with_artifacts(client, store, queue, Artifact("x", content_type, b"<script>alert(1)</script>"))
-    headers = (await client.get(f"/api/jobs/{job_id}/artifact")).headers
-    assert headers["x-content-type-options"] == "nosniff"
-    assert headers["content-disposition"].startswith(f"{how}; ")
-    assert "default-src 'none'" in headers["content-security-policy"]
-    assert ("sandbox" in headers["content-security-policy"]) == (content_type != "application/pdf")
-    assert "/" in headers["content-type"]
-
-
-async def test_the_name_of_an_artifact_survives(client, store, queue):
-    name = 'größe "x"; \\ 100%.txt'
-    job_id = await with_artifacts(client, store, queue, Artifact(name, "text/plain", b"x"))
-    disposition = (await client.get(f"/api/jobs/{job_id}/artifact")).headers["content-disposition"]
-    assert disposition == (
-        "inline; filename=\"gr__e _x_; _ 100_.txt\"; filename*=UTF-8''gr%C3%B6%C3%9Fe%20%22x%22%3B%20%5C%20100%25.txt"
-    )
-
-
 async def test_a_history_without_bound_is_read(client, store, queue):
     """Large counters, a traceback of 10 MB, ids that are no small numbers."""
     job_id = await enqueue(client, retries=1_000_000)
     token = await claim(store, queue, job_id)
     await store._pool.fetch("UPDATE {schema}.jobs SET attempts = 2147483000, recoveries = 500 WHERE id = $1", job_id)
-    await store.requeue(uuid7(), queue.name, [Requeue(job_id, token, "attempts", 0, "failed", 1.0, "E", "x" * 10**7)])
+    await store.requeue(uuid7(), queue.name, [failed(job_id, token, "E", "x" * 10**7)])
     (run,) = (await details(client, job_id))["runs"]
     assert run["number"] == 2147483501
     assert len(run["traceback"]) == 64 * 1024
@@ -352,29 +228,29 @@ async def test_a_history_without_bound_is_read(client, store, queue):
 
 async def test_pages_leave_room_for_submits(client, store, monkeypatch):
     """Pages that take long must not keep submits, or the watch, from Postgres: the pool has eight connections."""
-    page = JobStore.page
+    reading = 0
 
-    async def slow(self: JobStore, *args: object, **options: object) -> list:
-        await self._pool.fetch("SELECT pg_sleep(1.5)")
-        return await page(self, *args, **options)
+    async def slow(self: JobStore, *args: object, **options: object) -> None:
+        nonlocal reading
+        reading += 1
+        await self._pool.fetch("SELECT pg_sleep(60)")
 
     monkeypatch.setattr(JobStore, "page", slow)
     async with trio.open_nursery() as nursery:
         for _ in range(20):
             nursery.start_soon(client.get, "/api/jobs")
-        await trio.sleep(0.3)
-        began = trio.current_time()
+        await until_true(lambda: reading == READS_MAX)
         assert (await client.post("/enqueue", json={"type": "a"})).status_code == 200
-        assert trio.current_time() - began < 1
+        assert reading == READS_MAX
         nursery.cancel_scope.cancel()
 
 
 @pytest.mark.usefixtures("patient")
-async def test_reads_that_find_nothing_leave_their_places(client):
+async def test_reads_that_find_nothing_give_their_connections_back(client):
     for _ in range(READS_MAX + 2):
-        with trio.fail_after(10):
+        with trio.fail_after(30):
             assert (await client.get(f"/api/jobs/{uuid4()}")).status_code == 404
-    with trio.fail_after(10):
+    with trio.fail_after(30):
         assert (await client.get("/api/jobs")).status_code == 200
 
 
@@ -390,8 +266,9 @@ async def test_a_job_with_thousands_of_runs_shows_the_newest_and_leads_to_the_ot
     assert len(answer.content) < 2 * 2**20
     assert [run["number"] for run in runs] == list(range(3001 - len(runs) + 1, 3002))
     await psql("UPDATE runs SET traceback = NULL WHERE job_id = $1", job_id)
-    seen, path = [], f"/api/jobs/{job_id}"
-    while path:
+    seen: list[int] = []
+    path: str | None = f"/api/jobs/{job_id}"
+    while path is not None:
         answer = await client.get(path)
         assert answer.status_code == 200
         page = answer.json()
@@ -400,13 +277,6 @@ async def test_a_job_with_thousands_of_runs_shows_the_newest_and_leads_to_the_ot
         link = re.match(r'<(.*)>; rel="next"', answer.headers.get("Link", ""))
         path = link[1] if link else None
     assert seen == list(range(1, 3002))
-
-
-@pytest.mark.parametrize("query", ["before=x", "before=-1", "before=1&before=2", "before=9999999999", "after=1"])
-async def test_runs_that_are_asked_for_wrongly_are_refused(client, query):
-    answer = await client.get(f"/api/jobs/{uuid4()}/runs?{query}")
-    assert answer.status_code == 400
-    assert answer.text.count("\n") == 0
 
 
 async def test_runs_of_a_job_that_is_not_there(client, redis_only):

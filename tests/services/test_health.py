@@ -1,4 +1,4 @@
-"""What each process says of its servers."""
+"""Whether Redis and Postgres answer, and what is logged of it."""
 
 import trio
 from trio.testing import MockClock
@@ -7,7 +7,9 @@ from workqueue.core.errors import QueueUnavailable, StoreUnavailable
 from workqueue.services.health import Dependency
 
 
-async def test_what_a_watch_cannot_see_is_told_once_and_again_after_a_minute(autojump_clock: MockClock, caplog):
+async def test_a_failure_that_the_watch_cannot_see_is_logged_once_and_again_after_a_minute(
+    autojump_clock: MockClock, caplog
+):
     """Postgres answers, and its disk is full: each request, or each try of a worker, meets that."""
     postgres = Dependency("Postgres", "Start it")
     away = False
@@ -38,7 +40,7 @@ async def test_what_a_watch_cannot_see_is_told_once_and_again_after_a_minute(aut
     assert len(told()) == 4, "the outage itself, told by the watch"
 
 
-async def test_a_server_that_goes_between_two_questions_is_away():
+async def test_a_server_that_goes_away_between_reach_and_check_is_away():
     redis, asked = Dependency("Redis", "Start it"), 0
 
     async def reach() -> None:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 from playwright.sync_api import Browser, Page, expect, sync_playwright
@@ -34,9 +35,9 @@ def browser() -> Iterator[Browser]:
 
 
 @contextmanager
-def watched(opened: Browser, base: str, **options: object) -> Iterator[Page]:
-    """A page that may say nothing on the console and ask nobody but us (and Chromium's own PDF viewer)."""
-    page = opened.new_page(**options)  # type: ignore[arg-type]
+def watched(opened: Browser, base: str, **options: Any) -> Iterator[Page]:
+    """A page that may say nothing on the console and send requests to us alone (and Chromium's own PDF viewer)."""
+    page = opened.new_page(**options)
     faults: list[str] = []
     page.on("console", lambda message: faults.append(message.text) if message.type in {"error", "warning"} else None)
     page.on("pageerror", lambda error: faults.append(str(error)))
@@ -145,11 +146,11 @@ def every_page_is_accessible_at_both_widths_and_in_both_schemes(base: str) -> No
         faults = []
         for scheme in ("light", "dark"):
             for width, height in ((1440, 900), (360, 740)):
-                # axe is put into the page, which its Content-Security-Policy would not allow anybody else.
+                # axe is put into the page, which its Content-Security-Policy would refuse otherwise.
                 page = opened.new_page(
                     viewport={"width": width, "height": height},
                     color_scheme=scheme,
-                    bypass_csp=True,  # type: ignore[arg-type]
+                    bypass_csp=True,
                 )
                 for path in (
                     "/",

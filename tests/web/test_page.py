@@ -10,11 +10,11 @@ from uuid import uuid4
 import httpx
 import pytest
 
+from tests.cli.support import environ
+from tests.web.scenarios import CHROMIUM, SCENARIOS
 from workqueue.services.local.mail import run_mail_catcher
 from workqueue.services.local.process import free_port
 from workqueue.services.producer.dashboard import FOLDER
-from tests.cli.support import environ
-from tests.web.scenarios import CHROMIUM, SCENARIOS
 
 pytestmark = [
     pytest.mark.browser,
@@ -48,7 +48,9 @@ def system(valkey, postgres, portal, tmp_path_factory: pytest.TempPathFactory) -
         )  # fmt: skip
         with (folder / "log").open("wb") as log:
             processes = [
-                subprocess.Popen([sys.executable, "-m", "workqueue.services.cli", name], env=variables, stdout=log, stderr=log)
+                subprocess.Popen(
+                    [sys.executable, "-m", "workqueue.services.cli", name], env=variables, stdout=log, stderr=log
+                )
                 for name in ("producer", "worker")
             ]
         try:

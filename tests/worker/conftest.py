@@ -1,13 +1,17 @@
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
 import trio
 
+from tests.support.proxy import Proxy
+from tests.support.rows import Psql
 from tests.support.steps import make_submit
 from tests.support.wait import until_true
+from tests.worker.system import System
 from workqueue.core.engine import engine_of
 from workqueue.core.handlers import Registry
 from workqueue.core.options import JobOptions
@@ -17,6 +21,7 @@ from workqueue.core.steps.piggyback import Piggyback
 from workqueue.core.steps.redis_loss import RedisLoss
 from workqueue.core.store import JobStore
 from workqueue.core.wire import Submission
+from workqueue.services.local.valkey import Server
 from workqueue.services.worker.worker import Worker
 
 Run = Callable[..., AbstractAsyncContextManager[Worker]]
@@ -32,9 +37,8 @@ def registry() -> Registry:
 async def submit(queue: Queue, rows: JobStore | None) -> Callable[..., Any]:
     """Accept `count` jobs of a type; returns their ids."""
     if rows is not None:
-        await RedisLoss(
-            queue, rows
-        ).run_once()  # as a producer does, or a worker's first look would make copies to count
+        # As a producer does; otherwise the first look of a worker would push the jobs again, and count duplicates.
+        await RedisLoss(queue, rows).run_once()
     step = make_submit(queue, rows, Piggyback())
 
     async def submit(job_type: str, count: int = 1, *, retries: int = 0, payload: bytes = b"{}") -> list[Any]:
@@ -61,26 +65,56 @@ def run_worker(redis_url: str, queue: Queue, rows: JobStore | None, registry: Re
             "SHUTDOWN_GRACE": "5",
         } | {name.upper(): str(value) for name, value in settings.items()}  # fmt: skip
         worker = Worker(load_settings(environ), engine_of(queue, store), registry)
-        stop, skip_grace, ready = trio.Event(), trio.Event(), trio.Event()
-        worker.stop, worker.skip_grace, worker.ended = stop, skip_grace, trio.Event()  # type: ignore[attr-defined]
+        stop, ready, ended = trio.Event(), trio.Event(), trio.Event()
 
         async def run() -> None:
-            await worker.run(stop.wait, skip_grace.wait, ready.set)
-            worker.ended.set()  # type: ignore[attr-defined]
+            await worker.run(stop.wait, trio.sleep_forever, ready.set)
+            ended.set()
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(run)
-            with trio.fail_after(10):
+            with trio.fail_after(30):
                 await ready.wait()
             yield worker
             stop.set()
-            with trio.fail_after(20):
-                await worker.ended.wait()  # type: ignore[attr-defined]
+            with trio.fail_after(60):
+                await ended.wait()
 
     return running
 
 
-async def finished(worker: Worker, count: int, *, seconds: float = 20) -> None:
+@pytest.fixture
+def settings() -> dict[str, object]:
+    """Of the workers of `system`, by their names in lower case. A module may have its own."""
+    return {}
+
+
+@pytest.fixture
+async def system(
+    nursery: trio.Nursery,
+    queue: Queue,
+    store: JobStore,
+    psql: Psql,
+    tmp_path: Path,
+    redis_url: str,
+    redis_port: int,
+    postgres: Server,
+    postgres_dsn: str,
+    database_schema: str,
+    settings: dict[str, object],
+) -> System:
+    """Redis and Postgres with the queue of this test; its workers are started by `system.worker()`."""
+    proxies = [Proxy(redis_port), Proxy(postgres.port)]
+    for proxy in proxies:
+        await nursery.start(proxy.run)
+    variables = {
+        "REDIS_URL": redis_url, "DATABASE_URL": postgres_dsn, "DATABASE_SCHEMA": database_schema,
+        "QUEUE_NAME": queue.name,
+    } | {name.upper(): str(value) for name, value in settings.items()}  # fmt: skip
+    return System(nursery, queue, store, psql, tmp_path / "ledger", variables, *proxies)
+
+
+async def finished(worker: Worker, count: int, *, seconds: float = 60) -> None:
     """Until so many jobs have ended for good."""
     await until_true(partial(_has, worker, count), seconds=seconds)
 

@@ -1,18 +1,20 @@
 """Worker processes, started and ended as systemd would."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 
+import httpx
 import trio
 
 from tests.cli.support import environ
-from tests.support.wait import until_true
+from tests.support.wait import until, until_true
 from workqueue.services.local.process import free_port
 
 
@@ -24,12 +26,37 @@ class WorkerProcess:
         self.port = port
         self.said = ""
 
+    def kill(self) -> None:
+        self.process.send_signal(signal.SIGKILL)
+
+    def freeze(self) -> None:
+        self.process.send_signal(signal.SIGSTOP)
+
+    def wake(self) -> None:
+        self.process.send_signal(signal.SIGCONT)
+
+    async def says(self, pattern: str, *, seconds: float = 30) -> None:
+        """Until it has said something like that."""
+        await until_true(lambda: re.search(pattern, self.said), seconds=seconds)
+
+    async def get(self, path: str, **headers: str) -> httpx.Response:
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{self.port}", timeout=20) as client:
+            return await client.get(path, headers=headers)
+
+    async def answers(self, path: str, status: int, *, seconds: float = 30) -> None:
+        """Until `path` is answered with this status."""
+
+        async def has_status() -> bool:
+            return (await self.get(path)).status_code == status
+
+        await until(has_status, seconds=seconds)
+
     async def listen(self) -> None:
         assert self.process.stdout is not None
         async for piece in self.process.stdout:
             self.said += piece.decode("utf-8", "replace")
 
-    async def terminate(self, *, seconds: float = 30) -> float:
+    async def terminate(self, *, seconds: float = 90) -> float:
         """SIGTERM; returns how long it took to end."""
         begun = trio.current_time()
         self.process.send_signal(signal.SIGTERM)
@@ -38,8 +65,7 @@ class WorkerProcess:
         return trio.current_time() - begun
 
 
-@asynccontextmanager
-async def worker_process(
+def worker_process(
     nursery: trio.Nursery,
     ledger: Path,
     *,
@@ -47,6 +73,20 @@ async def worker_process(
     processes: int = 1,
     code: Path | None = None,
     **variables: str,
+) -> AbstractAsyncContextManager[WorkerProcess]:
+    """As `open_worker`, with the variables by name."""
+    return open_worker(nursery, ledger, variables, wait=wait, processes=processes, code=code)
+
+
+@asynccontextmanager
+async def open_worker(
+    nursery: trio.Nursery,
+    ledger: Path,
+    variables: Mapping[str, str],
+    *,
+    wait: bool = True,
+    processes: int = 1,
+    code: Path | None = None,
 ) -> AsyncIterator[WorkerProcess]:
     """A worker with the handlers of ledger_handlers; `wait`: until it takes jobs, in each of its processes.
 
@@ -59,7 +99,7 @@ async def worker_process(
         env=environ(**{
             "WORKER_HANDLERS": "tests.worker.ledger_handlers", "LEDGER": str(ledger), "WORKER_PORT": str(port),
             "RETRY_BASE_SECONDS": "0.05",
-        } | variables),
+        } | dict(variables)),
         cwd=code,  # where `python -m` looks first
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -69,7 +109,7 @@ async def worker_process(
     try:
         if wait:
             await until_true(
-                lambda: worker.said.count("takes jobs from") == processes or process.poll() is not None, seconds=30
+                lambda: worker.said.count("takes jobs from") == processes or process.poll() is not None, seconds=60
             )
             assert process.poll() is None, worker.said
         yield worker

@@ -1,4 +1,4 @@
-"""The master of a Sentinel set and of a Cluster dies under load, and nobody helps."""
+"""The master of a Sentinel set and of a Cluster dies under load, and no operator helps."""
 
 from collections.abc import Awaitable, Callable
 from functools import partial
@@ -56,7 +56,7 @@ class Load:
     async def until_more(self, count: int) -> None:
         """Until so many more were accepted."""
         goal = len(self.accepted) + count
-        await until_true(lambda: len(self.accepted) >= goal, seconds=20)
+        await until_true(lambda: len(self.accepted) >= goal, seconds=30)
 
 
 async def test_with_rows_every_accepted_job_completes_once_and_without_them_what_was_accepted_since(
@@ -104,14 +104,14 @@ async def test_with_rows_every_accepted_job_completes_once_and_without_them_what
             seen = len(without.accepted)
             await with_rows.until_more(40)
             await without.until_more(40)
-            await redis_set.revive(dead)  # what it alone knew is gone with that; it leads nobody
+            await redis_set.revive(dead)  # what it alone knew is gone with that; it leads no replica
             await with_rows.until_more(40)
             with_rows.ended = without.ended = True
         assert with_rows.refused, "it was noticed"
         assert without.refused, "it was noticed"
         since = without.accepted[seen + 4 :]  # four may have been on their way
-        await until(partial(all_ended, psql), seconds=20)
-        await until_true(lambda: set(since) <= ran.keys(), seconds=20)
+        await until(partial(all_ended, psql), seconds=30)
+        await until_true(lambda: set(since) <= ran.keys(), seconds=30)
         record_property("lost_without_rows", len(set(without.accepted) - ran.keys()))
         await check_rows(queue, psql)
         assert await worker.terminate() < 15
@@ -170,13 +170,13 @@ async def test_what_the_replica_had_not_yet_comes_back_from_the_rows_and_is_lost
         gone = await accept()
         await redis_set.kill_master(queue_name)
         for each in (queue, other):  # not every Sentinel knows in the same moment
-            await until(partial(answers, each), seconds=20)
+            await until(partial(answers, each), seconds=30)
         since = await accept()
         async with run_worker(queue=queue, store=store), run_worker(queue=other, store=None):
-            await until_true(lambda: kept["rows"] | gone["rows"] | since["rows"] <= ran.keys(), seconds=20)
+            await until_true(lambda: kept["rows"] | gone["rows"] | since["rows"] <= ran.keys(), seconds=30)
             await until_true(lambda: kept["none"] | since["none"] <= ran.keys())
             await until(partial(all_ended, psql))
-        assert not gone["none"] & ran.keys(), "without rows nobody knows of them"
+        assert not gone["none"] & ran.keys(), "without rows nothing knows of them"
         assert set(ran.values()) == {1}
         await check_nothing_left(queue, psql)
         await check_nothing_left(other)

@@ -25,7 +25,7 @@ QUICK = b'{"title": "x"}'
 BUSY_TICKS = 30
 
 
-async def test_a_worker_whose_places_are_all_taken_goes_on_when_their_time_is_over(registry, submit, run_worker, rows):
+async def test_a_worker_whose_slots_are_all_taken_goes_on_when_their_time_is_over(registry, submit, run_worker, rows):
     async with open_children(2) as children:
         registry.handler("generate_pdf", timeout=1)(children.run)
         async with run_worker(worker_concurrency=2) as worker:
@@ -46,13 +46,13 @@ async def both_computing(pid: int) -> list[int]:
     return children_of(pid)
 
 
-async def test_sigterm_ends_a_worker_full_of_them_within_its_grace(nursery, variables, queue, tmp_path: Path):
+async def test_sigterm_ends_a_worker_full_of_such_jobs_within_its_grace(nursery, variables, queue, tmp_path: Path):
     await make_submit(queue, None, Piggyback()).run_batch([Submission("generate_pdf", SLOW)] * 2)
     async with worker_process(nursery, tmp_path / "ledger", **variables) as worker:
         pids = await both_computing(worker.process.pid)
         seconds = await worker.terminate()
         assert worker.process.returncode == 0, worker.said
-    assert seconds < 10, "the grace is 0.5 s"
+    assert seconds < 15, "the grace is 0.5 s, and the jobs would take 20"
     assert not any(map(is_alive, pids))
     assert "go back" in worker.said
     await until(partial(has_ready, queue, 2))
@@ -62,16 +62,16 @@ async def has_ready(queue, count: int) -> bool:
     return (await queue.depths()).ready == count
 
 
-async def test_they_die_with_their_worker(nursery, variables, queue, tmp_path: Path):
+async def test_the_processes_of_jobs_die_with_their_worker(nursery, variables, queue, tmp_path: Path):
     await make_submit(queue, None, Piggyback()).run_batch([Submission("generate_pdf", SLOW)] * 2)
     async with worker_process(nursery, tmp_path / "ledger", **variables) as worker:
         pids = await both_computing(worker.process.pid)
         worker.process.send_signal(signal.SIGKILL)
         await worker.process.wait()
-    await until_true(lambda: not any(map(is_alive, pids)), seconds=5)
+    await until_true(lambda: not any(map(is_alive, pids)), seconds=30)
 
 
-async def test_the_loop_is_not_held_up_meanwhile(nursery, variables, queue, tmp_path: Path):
+async def test_jobs_that_compute_do_not_hold_up_the_loop(nursery, variables, queue, tmp_path: Path):
     """They compute in processes: the worker itself has next to nothing to do, and neither lease nor /ready suffers."""
     await make_submit(queue, None, Piggyback()).run_batch([Submission("generate_pdf", SLOW)] * 2)
     async with worker_process(nursery, tmp_path / "ledger", **variables) as worker:
@@ -79,7 +79,7 @@ async def test_the_loop_is_not_held_up_meanwhile(nursery, variables, queue, tmp_
         before = cpu_ticks(worker.process.pid)
         await trio.sleep(1)
         assert cpu_ticks(worker.process.pid) - before < 50
-        assert resident_mib(worker.process.pid) < 120
+        assert resident_mib(worker.process.pid) < 120, "its documents are in the other processes"
         await worker.terminate()
 
 

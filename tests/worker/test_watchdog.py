@@ -49,7 +49,7 @@ async def test_a_recovery_that_waits_for_postgres_goes_on_giving_signs_of_life_f
         proxy.go_away()
         await queue._command("ZADD", queue.keys.leases, 0, str(lost))  # fenced: its worker has died
         signs, due = 0, 0.0
-        with trio.fail_after(20):
+        with trio.fail_after(30):
             while signs < 4:
                 await trio.sleep(0.05)
                 before, left = due, -worker.heartbeats.overdue(-1000)["observe"]
@@ -64,7 +64,7 @@ async def test_a_recovery_that_waits_for_postgres_goes_on_giving_signs_of_life_f
         async def is_recovered() -> bool:
             return lost not in await queue.lease_scores()
 
-        await until(is_recovered, seconds=20)
+        await until(is_recovered, seconds=30)
 
 
 async def test_the_frames_that_a_slot_names_are_those_of_its_handler(run_worker, submit, registry, rows):

@@ -1,10 +1,7 @@
 """A worker on real servers, without and with rows."""
 
-import contextvars
 import json
-import logging
 from collections import Counter
-from functools import partial
 from uuid import uuid4
 
 import pytest
@@ -13,8 +10,6 @@ import trio
 from tests.support.invariants import check_nothing_left
 from tests.support.wait import until, until_true
 from tests.worker.conftest import finished
-from workqueue.core.handlers import Registry
-from workqueue.services.worker.peers import LOOK_SECONDS
 
 
 async def test_jobs_are_done_in_the_order_of_their_push_and_nothing_is_left(
@@ -37,11 +32,11 @@ async def test_jobs_are_done_in_the_order_of_their_push_and_nothing_is_left(
             await psql_if_rows.value("SELECT count(*) FROM jobs WHERE state = 'completed' AND result = '{\"n\":1}'")
             == 1200
         )
-    await _drop_the_producers_marks(psql_if_rows)
+    await _clear_the_producers_outbox(psql_if_rows)
     await check_nothing_left(queue, psql_if_rows)
 
 
-async def _drop_the_producers_marks(psql) -> None:
+async def _clear_the_producers_outbox(psql) -> None:
     """The producer of these tests has no loop that does it."""
     if psql is not None:
         await psql("DELETE FROM outbox")
@@ -68,7 +63,7 @@ async def test_a_failing_job_is_retried_with_backoff_and_then_fails_for_good(
         assert [run.number for run in await rows.runs(ids[0])] == [1, 2, 3]
     else:
         assert (await queue.depths()).dead == 20
-    await _drop_the_producers_marks(psql_if_rows)
+    await _clear_the_producers_outbox(psql_if_rows)
     await check_nothing_left(queue, psql_if_rows, dead=True)
 
 
@@ -123,93 +118,6 @@ async def test_garbage_among_good_tasks_is_buried_and_counted_as_failed(registry
     assert json.loads(entry)["task"] == "\x00garbage"
 
 
-async def test_a_payload_that_cannot_be_decoded_fails_that_job_alone(registry, run_worker, queue, rows):
-    @registry.handler("x")
-    async def handle(job): ...
-
-    deep = b'{"type":"x","retries":3,"payload":' + b'{"a":' * 900 + b"1" + b"}" * 900 + b"}"
-    await queue.push([b'{"type":"x"}', deep, b'{"type":"x"}'])
-    async with run_worker() as worker:
-        await finished(worker, 3)
-    assert worker.counts.done >= 2
-
-
-async def test_an_unknown_type_fails_like_any_other_error(registry, submit, run_worker, rows, queue):
-    [job_id] = await submit("mystery", retries=1)
-    async with run_worker() as worker:
-        await finished(worker, 1)
-    assert (worker.counts.failed, worker.counts.retried) == (1, 1)
-    if rows is not None:
-        row = await rows.get(job_id)
-        assert (row.attempts, row.error_message) == (2, "unsupported task type: mystery")
-    else:
-        [entry] = await queue._command("LRANGE", queue.keys.dead, 0, -1)
-        assert json.loads(entry)["reason"] == "unsupported task type: mystery"
-
-
-async def test_an_unknown_type_goes_back_uncounted_while_another_worker_knows_it(
-    registry, submit, run_worker, queue, rows
-):
-    other = Registry()
-
-    @other.handler("mystery")
-    async def handle(job):
-        return job.attempt
-
-    @registry.handler("slow")
-    async def slow(job):
-        await trio.sleep(0.1)
-
-    async with run_worker(registry=registry, worker_concurrency=5) as ignorant:
-        async with run_worker(registry=other, worker_concurrency=1) as knowing:
-            await until_true(lambda: ignorant.can_claim)
-            before, begun = await _scheduled_so_far(queue), trio.current_time()
-            ids = await submit("mystery", 20)
-            await finished(knowing, 20, seconds=30)
-            # Each goes back for half a second at least; that, a look at a time, and what the leases cost.
-            turns = (trio.current_time() - begun) / 0.5 + 2
-            assert await _scheduled_so_far(queue) - before <= 20 * turns + 20, "without spinning"
-        assert (ignorant.jobs_failed, ignorant.counts.retried) == (0, 0)
-    if rows is not None:
-        for job_id in ids:
-            row = await rows.get(job_id)
-            assert (row.attempts, row.interruptions, row.result) == (0, 0, "1")
-
-
-async def test_tasks_of_a_type_that_no_worker_knows_pass_as_other_failures_do(
-    registry, submit, run_worker, queue, rows, monkeypatch
-):
-    """Claimed by the hundred, and asked for once in a while: a million of them must not hold up what is behind them."""
-    calls: Counter[str] = Counter()
-
-    def count(name, ask, *arguments, **more):
-        calls[name] += 1
-        return ask(*arguments, **more)
-
-    for name in ("claim", "workers"):
-        monkeypatch.setattr(queue, name, partial(count, name, getattr(queue, name)))
-
-    @registry.handler("known")
-    async def handle(job):
-        return None
-
-    await submit("mystery", 3000)
-    await submit("known", 10)
-    begun = trio.current_time()
-    async with run_worker(worker_concurrency=2) as worker:
-        await finished(worker, 3010, seconds=60)
-        assert (worker.counts.done, worker.jobs_failed) == (10, 3000)
-        assert worker.counts.types["known"].done == 10
-    assert calls["claim"] < 500
-    assert calls["workers"] <= (trio.current_time() - begun) / LOOK_SECONDS + 5
-
-
-async def _scheduled_so_far(queue) -> int:
-    """How often anything was put into a sorted set: a task that waits, a lease that is renewed."""
-    calls: int = (await queue._command("INFO", "commandstats")).get("cmdstat_zadd", {}).get("calls", 0)
-    return calls
-
-
 async def test_two_workers_share_a_queue_and_no_job_runs_twice(registry, submit, run_worker):
     ran: Counter[str] = Counter()
 
@@ -220,12 +128,12 @@ async def test_two_workers_share_a_queue_and_no_job_runs_twice(registry, submit,
 
     ids = await submit("x", 2000)
     async with run_worker(worker_concurrency=4) as one, run_worker(worker_concurrency=4) as two:
-        await until_true(lambda: one.counts.done + two.counts.done >= 2000, seconds=30)
+        await until_true(lambda: one.counts.done + two.counts.done >= 2000, seconds=60)
     assert ran == {str(job_id): 1 for job_id in ids}
     assert min(one.counts.done, two.counts.done) > 0
 
 
-async def test_copies_of_a_task_run_once(registry, submit, run_worker, queue, rows):
+async def test_duplicates_of_a_task_run_once(registry, submit, run_worker, queue, rows):
     started, go_on = trio.Event(), trio.Event()
     ran: Counter[str] = Counter()
 
@@ -249,22 +157,6 @@ async def test_copies_of_a_task_run_once(registry, submit, run_worker, queue, ro
     assert ran == {str(job_id): 1}
 
 
-async def test_context_variables_of_one_job_do_not_reach_the_next(registry, submit, run_worker):
-    leak: contextvars.ContextVar[str] = contextvars.ContextVar("leak", default="clean")
-    seen = []
-
-    @registry.handler("x")
-    async def handle(job):
-        seen.append(leak.get())
-        leak.set(job.id)
-        await trio.lowlevel.checkpoint()
-
-    await submit("x", 50)
-    async with run_worker(worker_concurrency=2) as worker:
-        await finished(worker, 50)
-    assert set(seen) == {"clean"}
-
-
 async def test_a_short_job_does_not_wait_behind_a_long_one_while_a_second_worker_is_idle(registry, submit, run_worker):
     released, short_done = trio.Event(), []
 
@@ -282,27 +174,8 @@ async def test_a_short_job_does_not_wait_behind_a_long_one_while_a_second_worker
         await submit("long")
         await submit("short", 200)
         async with run_worker(worker_concurrency=1):
-            await until_true(lambda: len(short_done) == 500, seconds=10)
+            await until_true(lambda: len(short_done) == 500, seconds=60)
         released.set()
-
-
-async def test_a_plain_function_that_hangs_keeps_its_place_and_is_counted(registry, submit, run_worker):
-    import threading
-
-    release = threading.Event()
-
-    @registry.handler("hang", timeout=0.1)
-    def hang(job):
-        release.wait(20)
-
-    await submit("hang")
-    async with run_worker(worker_concurrency=1) as worker:
-        await finished(worker, 1)
-        assert worker.counts.failed == 1
-        assert worker.consumers.threads_left == 1
-        assert (await worker.gauges()).threads_left == 1
-        release.set()
-        await until_true(lambda: worker.consumers.threads_left == 0)
 
 
 async def test_a_result_and_its_artifacts_are_kept_or_refused_with_a_reason(registry, submit, run_worker, rows):
@@ -319,20 +192,6 @@ async def test_a_result_and_its_artifacts_are_kept_or_refused_with_a_reason(regi
         assert (await rows.get(job_id)).result == '"ok"'
     else:
         assert worker.counts.failed == 1
-
-
-async def test_a_failure_is_logged_once_with_the_jobs_id_and_its_traceback(registry, submit, run_worker, caplog):
-    @registry.handler("x")
-    async def handle(job):
-        raise ValueError("broken")
-
-    [job_id] = await submit("x")
-    with caplog.at_level(logging.INFO):
-        async with run_worker() as worker:
-            await finished(worker, 1)
-    [record] = [record for record in caplog.records if "broken" in record.getMessage()]
-    assert str(job_id) in record.getMessage()
-    assert "in handle" in record.traceback
 
 
 async def test_what_a_worker_says_of_itself(registry, submit, run_worker, queue):
@@ -361,45 +220,16 @@ async def test_what_a_worker_says_of_itself(registry, submit, run_worker, queue)
         await finished(worker, 1)
 
 
-async def test_a_flood_of_failures_is_counted_in_the_log_and_not_told_one_by_one(registry, submit, run_worker, caplog):
-    @registry.handler("x")
-    async def handle(job):
-        raise ValueError("broken")
-
-    await submit("x", 500)
-    with caplog.at_level(logging.INFO):
-        async with run_worker() as worker:
-            await finished(worker, 500)
-    shown = sum("broken" in line for line in caplog.messages)
-    ignore_failure = sum(int(line.split()[0]) for line in caplog.messages if "not shown one by one" in line)
-    assert shown + ignore_failure == 500
-    assert 20 <= shown < 500
-
-
-async def test_a_worker_removes_idempotency_keys_that_are_too_old(run_worker, queue, rows, psql_if_rows):
-    if psql_if_rows is None:
-        return  # Redis does that itself
-    await psql_if_rows(
+@pytest.mark.parametrize("rows", ["postgres"], indirect=True)
+async def test_a_worker_removes_idempotency_keys_that_are_too_old(run_worker, queue, rows, psql):
+    await psql(
         "INSERT INTO idempotency SELECT $1, sha256(n::text::bytea), '', gen_random_uuid(), now() + (n - 1200.5) *"
         " interval '1 s' FROM generate_series(1, 1210) n",
         queue.name,
     )
 
     async def pruned() -> bool:
-        return await psql_if_rows.value("SELECT count(*) FROM idempotency") <= 10
+        return await psql.value("SELECT count(*) FROM idempotency") <= 10
 
     async with run_worker():
-        await until(pruned)
-
-
-@pytest.mark.parametrize("rows", ["redis only"], indirect=True)
-async def test_a_last_chance_that_was_not_started_leaves_the_next_one_its_turn(run_worker, queue, registry, rows):
-    # Suspects at their last chance run one at a time: a place that is not given back keeps all others circling.
-    @registry.handler("suspect")
-    async def suspect(job) -> None: ...
-
-    async with run_worker(worker_concurrency=2, max_recoveries=3) as worker:
-        await queue.push([b'{"type":"nobody knows it","recoveries":2}'])
-        await finished(worker, 1)
-        await queue.push([b'{"type":"suspect","recoveries":2}'])
-        await finished(worker, 2)
+        await until(pruned, seconds=60)

@@ -2,7 +2,7 @@
 
 import os
 import resource
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from uuid import uuid4
@@ -13,11 +13,11 @@ WORKER_MIB = 100  #: of a worker, and of one of its processes that has made noth
 PROCESS_MIB = 80
 
 
-def job(payload: dict[str, object], *, keeps_artifacts: bool = True, type: str = "x") -> Job:
+def job(payload: Mapping[str, object], *, keeps_artifacts: bool = True, type: str = "x") -> Job:
     return Job(
         id=str(uuid4()),
         type=type,
-        payload=payload,
+        payload=dict(payload),
         attempt=1,
         retries=0,
         context=Standalone(keeps_artifacts=keeps_artifacts),

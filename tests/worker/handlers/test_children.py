@@ -3,7 +3,7 @@
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -33,7 +33,7 @@ async def children() -> AsyncIterator[Children]:
     assert children_of(os.getpid()) == []
 
 
-def document(payload: dict[str, object] = QUICK, **options: bool):
+def document(payload: Mapping[str, object] = QUICK, **options: bool):
     return job(payload, type="generate_pdf", **options)
 
 
@@ -277,7 +277,7 @@ async def test_memory_is_given_in_order_and_never_more_than_there_is():
     assert memory.free == 10
 
 
-async def test_whoever_gives_up_waiting_for_memory_takes_none():
+async def test_a_wait_for_memory_that_is_given_up_takes_none():
     memory = Memory(10)
     async with memory.taken(10):
         with trio.move_on_after(0.01):
@@ -316,7 +316,7 @@ async def test_a_process_dies_with_its_worker(tmp_path):
     finally:
         worker.kill()
         await worker.wait()
-    await until_true(lambda: not any(map(is_alive, pids)), seconds=5)
+    await until_true(lambda: not any(map(is_alive, pids)), seconds=30)
 
 
 WORKER = """

@@ -3,6 +3,7 @@ from collections.abc import AsyncIterator, Mapping
 from email import message_from_bytes
 from email.policy import default
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
@@ -14,7 +15,7 @@ from tests.support.attempts import run_attempt
 from tests.support.wait import until_true
 from tests.worker.handlers.support import few_descriptors, job
 from workqueue.core.errors import CannotStart, PermanentFailure
-from workqueue.core.handlers import Registry
+from workqueue.core.handlers import Handler, Registry
 from workqueue.core.outcome import Complete, Failed, NotStarted, TimedOut
 from workqueue.core.settings import load_settings
 from workqueue.services.local.mail import run_mail_catcher
@@ -25,6 +26,19 @@ from workqueue.services.worker.handlers.send_email import Email, NotSent, SendEm
 
 def sender(bridge, url: str | None, mail_from: str = "queue@example.com") -> SendEmail:
     return SendEmail(load_settings({"SMTP_URL": url or "", "MAIL_FROM": mail_from}), bridge)
+
+
+async def sent(bridge, url: str, payload: dict[str, object]) -> dict[str, object]:
+    """The result of a mail that the server took, of some recipients at least."""
+    result = await sender(bridge, url)(job(payload))
+    assert isinstance(result, dict)
+    return result
+
+
+def handler_of(registry: Registry) -> Handler:
+    found = registry.get("send_email")
+    assert found is not None
+    return found
 
 
 async def test_a_mail_arrives_as_it_was_asked_for(bridge, tmp_path: Path):
@@ -68,8 +82,8 @@ async def test_a_mail_arrives_as_it_was_asked_for(bridge, tmp_path: Path):
 
 async def test_an_address_in_the_receivers_own_script_arrives(bridge, tmp_path: Path):
     async with run_mail_catcher(tmp_path) as catcher:  # it offers SMTPUTF8
-        result = await sender(bridge, catcher.url)(job({"to": "Ann <änn@bücher.example>", "subject": "x"}))
-    assert result["accepted"] == ["änn@bücher.example"]  # type: ignore[index]
+        result = await sent(bridge, catcher.url, {"to": "Ann <änn@bücher.example>", "subject": "x"})
+    assert result["accepted"] == ["änn@bücher.example"]
 
 
 @pytest.mark.parametrize(
@@ -123,7 +137,7 @@ async def test_no_field_brings_a_header_of_its_own(bridge, field, line_break):
         await sender(bridge, "smtp://127.0.0.1:1")(job(payload))
 
 
-async def test_a_copy_for_somebody_who_gets_the_message_anyway_is_one_copy():
+async def test_an_address_in_to_and_in_cc_gets_one_message():
     envelope = compose(Email(to=["a@b.c", "Ann <a@b.c>"], cc="a@b.c", subject="x"), "id", "queue@example.com")
     assert envelope.recipients == ["a@b.c"]
 
@@ -259,9 +273,9 @@ async def test_the_servers_answer_decides_whether_a_retry_helps(bridge, server, 
 
 async def test_one_refused_recipient_does_not_keep_the_others_from_theirs(bridge, server):
     server.says = {RECIPIENT: "550 no such user"}
-    result = await sender(bridge, server.url)(job({"to": ["a@b.c", "d@e.f"], "subject": "x"}))
-    assert result["accepted"] == ["d@e.f"]  # type: ignore[index]
-    assert result["refused"] == {"a@b.c": "550 no such user"}  # type: ignore[index]
+    result = await sent(bridge, server.url, {"to": ["a@b.c", "d@e.f"], "subject": "x"})
+    assert result["accepted"] == ["d@e.f"]
+    assert result["refused"] == {"a@b.c": "550 no such user"}
     assert server.heard[-1] == "QUIT"
 
 
@@ -272,8 +286,8 @@ async def test_an_address_that_the_server_cannot_take_fails_for_good(bridge, ser
 
 async def test_a_message_that_was_taken_is_not_sent_again_because_of_a_rude_farewell(bridge, server):
     server.says = {"QUIT": "drop"}
-    result = await sender(bridge, server.url)(job({"to": "a@b.c", "subject": "x"}))
-    assert result["accepted"] == ["a@b.c"]  # type: ignore[index]
+    result = await sent(bridge, server.url, {"to": "a@b.c", "subject": "x"})
+    assert result["accepted"] == ["a@b.c"]
 
 
 async def test_a_password_is_used_and_never_shown(bridge, server):
@@ -294,23 +308,24 @@ async def test_encryption_that_was_asked_for_is_never_left_out(bridge, server):
 @pytest.mark.parametrize("verb", ["EHLO", "RCPT", "message"])
 async def test_a_server_that_hangs_does_not_hold_up_a_stop(bridge, server, verb):
     server.says = {verb: "hang"}
-    begun = trio.current_time()
-    with trio.move_on_after(0.3) as stop:
+    with trio.fail_after(30), trio.move_on_after(0.3) as stop:  # it took 31 s with a polite farewell
         await sender(bridge, server.url)(job({"to": "a@b.c", "subject": "x"}))
     assert stop.cancelled_caught
-    assert trio.current_time() - begun < 5  # it was 31 s with a polite farewell
 
 
 @pytest.mark.parametrize("left", [0, 1])
-async def test_without_descriptors_a_mail_is_not_started(bridge, server, left):
-    registry = Registry()
+async def test_without_descriptors_no_mail_is_sent(bridge, server, left):
+    short, registry = Registry(), Registry()
+    short.add_builtin("send_email", sender(bridge, server.url).__call__, 1)
     registry.add_builtin("send_email", sender(bridge, server.url).__call__, 60)
     with few_descriptors(left=left):
-        outcome = await run_attempt(registry.get("send_email"), job({"to": "a@b.c", "subject": "x"}))
+        outcome = await run_attempt(handler_of(short), job({"to": "a@b.c", "subject": "x"}))
     if left == 0:
         assert isinstance(outcome, NotStarted)
         assert "Too many open files" in outcome.lacking
-    outcome = await run_attempt(registry.get("send_email"), job({"to": "a@b.c", "subject": "x"}))
+    else:  # the connection has the last one: the server, in this process as well, cannot accept it
+        assert isinstance(outcome, TimedOut | Failed), outcome
+    outcome = await run_attempt(handler_of(registry), job({"to": "a@b.c", "subject": "x"}))
     assert isinstance(outcome, Complete)
 
 
@@ -328,13 +343,13 @@ async def test_without_a_thread_to_look_the_server_up_a_mail_is_not_started(brid
     registry.add_builtin("send_email", sender(bridge, "smtp://mail.invalid:25").__call__, 60)
     run_sync = trio.to_thread.run_sync
 
-    async def only_to_compose(function, *arguments: object, **options: object) -> object:
+    async def only_to_compose(function: Any, *arguments: Any, **options: Any) -> object:
         if function is not compose:
             raise RuntimeError("can't start new thread")
         return await run_sync(function, *arguments, **options)
 
     monkeypatch.setattr(trio.to_thread, "run_sync", only_to_compose)
-    outcome = await run_attempt(registry.get("send_email"), job({"to": "a@b.c", "subject": "x"}))
+    outcome = await run_attempt(handler_of(registry), job({"to": "a@b.c", "subject": "x"}))
     assert isinstance(outcome, NotStarted), outcome
     assert "can't start new thread" in outcome.lacking
 
@@ -345,10 +360,9 @@ async def test_a_timeout_really_ends_it(bridge, server, verb, says):
     server.says = {verb: says}
     registry = Registry()
     registry.handler("send_email", timeout=0.3)(sender(bridge, server.url).__call__)
-    begun = trio.current_time()
-    outcome = await run_attempt(registry.get("send_email"), job({"to": "a@b.c", "subject": "x"}))
+    with trio.fail_after(30):
+        outcome = await run_attempt(handler_of(registry), job({"to": "a@b.c", "subject": "x"}))
     assert isinstance(outcome, TimedOut | Failed)  # an answer that drips gets too long before
-    assert trio.current_time() - begun < 5
 
 
 def test_the_handler_tells_more_than_its_timeout_would():

@@ -1,5 +1,6 @@
 import { expect, test } from "vitest";
 import { nextCursor } from "../api/client";
+import { jobQuery } from "../api/queries";
 import { jobsSearch } from "../app/router";
 import { payloadFault, retriesFault } from "../pages/Enqueue";
 import { ago, bytes, count, duration } from "./format";
@@ -27,6 +28,13 @@ test("ages, numbers and sizes are shown in units that fit", () => {
     "2h ago",
     "2d ago",
   ]);
+  expect([ago(59_999), ago(60_000), ago(3_599_999), ago(3_600_000)]).toEqual([
+    "59s ago",
+    "1m ago",
+    "59m ago",
+    "1h ago",
+  ]);
+  expect([ago(86_399_999), ago(86_400_000)]).toEqual(["23h ago", "1d ago"]);
   expect([count(1234567), count(null)]).toEqual(["1,234,567", "–"]);
   expect([bytes(12), bytes(5604), bytes(2_500_000)]).toEqual(["12 B", "5.6 kB", "2.5 MB"]);
 });
@@ -45,6 +53,24 @@ test("two states follow from run_at and attempts", () => {
   expect(shownState({ ...job, attempts: 1 }, 0)).toBe("retrying");
   expect(shownState({ ...job, status: "failed", attempts: 3 }, 0)).toBe("failed");
   expect([isState("failed"), isState("retrying"), isState(null)]).toEqual([true, false, false]);
+});
+
+test("the page's own history is bounded, and its newest samples stay", () => {
+  const overview = { jobs_done: 1, jobs_failed: 0, waiting: 0 } as never;
+  let samples: readonly Sample[] = [];
+  for (let at = 1; at <= 2_000; at++) samples = withSample(samples, overview, at);
+  expect(samples.map((sample) => sample.at)).toEqual(Array.from({ length: 900 }, (_, index) => 1_101 + index));
+});
+
+test("a job is asked for again while it may change, and not while the page is paused", () => {
+  const every = (live: boolean, status?: string) => {
+    const { refetchInterval } = jobQuery("x", live);
+    const query = { state: { data: status && { status } } };
+    return typeof refetchInterval === "function" ? refetchInterval(query as never) : refetchInterval;
+  };
+  expect([every(true), every(true, "pending"), every(true, "processing")]).toEqual([1_000, 1_000, 1_000]);
+  expect([every(true, "completed"), every(true, "failed"), every(true, "cancelled")]).toEqual([false, false, false]);
+  expect([every(false), every(false, "pending"), every(false, "processing")]).toEqual([false, false, false]);
 });
 
 test("a rate is a difference, and a worker that ended makes none below zero", () => {

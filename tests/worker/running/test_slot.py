@@ -282,15 +282,15 @@ async def test_context_variables_of_a_job_that_was_cut_short_do_not_reach_the_ne
 class NeverSplit(BaseExceptionGroup):
     """A group with methods of its own, which do not do what they should."""
 
-    def subgroup(self, *_: object) -> "NeverSplit":
+    def subgroup(self, *_: object) -> "NeverSplit":  # type: ignore[override]
         return self
 
-    def split(self, *_: object) -> None:
+    def split(self, *_: object) -> None:  # type: ignore[override]
         raise ValueError("no")
 
 
 class SplitsInto(NeverSplit):
-    def split(self, *_: object) -> None:
+    def split(self, *_: object) -> None:  # type: ignore[override]
         return None
 
 

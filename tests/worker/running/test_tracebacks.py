@@ -4,7 +4,7 @@ import traceback
 
 import pytest
 
-from workqueue.services.worker import tracebacks
+from workqueue.services.worker.running import tracebacks
 from workqueue.services.worker.running.tracebacks import FRAMES_MAX, Tracebacks
 
 
@@ -63,7 +63,7 @@ CASES = {
     "suppressed context": without_context,
     "note": with_note,
     "group": lambda: fails(ExceptionGroup("many", [ValueError("a"), OwnError("b")])),
-    "key": lambda: {}["no such key"],
+    "key": lambda: {"a": 1}["no such key"],
     "name": lambda: undefined_name,  # type: ignore[name-defined]  # noqa: F821
     "attribute": lambda: "".stripp(),  # type: ignore[attr-defined]
     "syntax": lambda: compile("1 +", "nowhere.py", "exec"),

@@ -303,13 +303,13 @@ async def test_such_a_coroutine_that_comes_too_late_is_closed():
 
 class Traceless(ValueError):
     @property
-    def __traceback__(self):
+    def __traceback__(self):  # type: ignore[override]
         raise RuntimeError("no traceback")
 
 
 class Bottomless(ValueError):
     @property
-    def __traceback__(self):
+    def __traceback__(self):  # type: ignore[override]
         return self
 
     tb_frame = tb_next = property(lambda self: self)
@@ -326,7 +326,7 @@ class Itself(ValueError):
 
 
 class Shapeless(ValueError):
-    @property
+    @property  # type: ignore[misc]
     def __class__(self):
         raise KeyboardInterrupt
 

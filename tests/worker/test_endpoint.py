@@ -1,10 +1,13 @@
-"""What a worker says of Redis and Postgres at `/ready` and in its log: one sentence, and what to do."""
+"""The endpoint of a worker; and what it says of Redis and Postgres there and in its log: a sentence, and what to do."""
 
+import json
 from functools import partial
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
+import msgspec
 from redis import Redis
 
 from tests.support.rows import open_psql
@@ -12,16 +15,73 @@ from tests.support.steps import make_submit
 from tests.support.wait import until, until_true
 from tests.worker.processes import WorkerProcess, worker_process
 from workqueue.core.engine import engine_of
+from workqueue.core.errors import QueueUnavailable
 from workqueue.core.handlers import Registry
 from workqueue.core.queue import open_queue
-from workqueue.core.settings import load_settings
+from workqueue.core.settings import Settings, load_settings
 from workqueue.core.steps.piggyback import Piggyback
 from workqueue.core.store import open_store
 from workqueue.core.wire import Submission
 from workqueue.services.local.valkey import run_valkey
+from workqueue.services.worker.endpoint import create_app
+from workqueue.services.worker.metrics import Gauges, Snapshot, TypeCounts
 from workqueue.services.worker.worker import Worker
 
 NOWHERE = "127.0.0.1:1"
+
+
+class Source:
+    """Numbers without a worker; or (`error`) what it raises where Redis is away."""
+
+    def __init__(self, faults: dict[str, str] | None = None, error: QueueUnavailable | None = None) -> None:
+        self._faults = faults or {}
+        self._error = error
+
+    async def snapshot(self) -> Snapshot:
+        if self._error is not None:
+            raise self._error
+        gauges = Gauges(ready=7, scheduled=1, dead=2, running=1, buffered=0, unsettled=0, threads_left=0, copies=5,
+                        invalid=1, concurrency=4)  # fmt: skip
+        return Snapshot(3, 2, 1, {"x": TypeCounts(done=3)}, gauges)
+
+    async def faults(self) -> dict[str, str]:
+        return self._faults
+
+
+async def asked(source: Source, path: str, **headers: str) -> tuple[int, str, str]:
+    """Status, content type and text of an answer."""
+    answer = await create_app(source, Settings(queue_name="tasks")).test_client().get(path, headers=headers)
+    return answer.status_code, answer.headers["Content-Type"], await answer.get_data(as_text=True)
+
+
+async def test_ready_names_each_fault_and_health_does_not_depend_on_them():
+    ill = Source({"redis": "Redis: gone", "lease": "none"})
+    assert await asked(ill, "/ready") == (503, "application/json", '{"redis":"Redis: gone","lease":"none"}')
+    assert await asked(Source(), "/ready") == (200, "text/plain; charset=utf-8", "ready")
+    assert await asked(ill, "/health") == (200, "text/plain; charset=utf-8", "ok")
+
+
+async def test_metrics_are_json_for_people_and_text_for_scrapers():
+    status, kind, text = await asked(Source(), "/metrics")
+    assert (status, kind) == (200, "application/json")
+    assert json.loads(text) == {
+        "total_jobs_in_queue": 7, "jobs_done": 3, "jobs_failed": 2, "worker_concurrency": 4, "queue_name": "tasks",
+    }  # fmt: skip
+    status, kind, text = await asked(Source(), "/metrics", Accept="text/plain;version=0.0.4")
+    assert (status, kind.partition(";")[0]) == (200, "text/plain")
+    assert 'workqueue_ready_tasks{queue="tasks"} 7.0' in text
+
+
+async def test_while_redis_is_away_there_are_no_numbers():
+    away = Source(error=QueueUnavailable("Redis: gone"))
+    plain = "text/plain; charset=utf-8"
+    assert await asked(away, "/metrics") == (500, plain, "failed to read queue length")
+    assert await asked(away, "/snapshot") == (500, plain, "Redis: gone")
+
+
+async def test_a_snapshot_is_read_by_the_parent_as_it_was_taken():
+    _, _, text = await asked(Source(), "/snapshot")
+    assert msgspec.json.decode(text, type=Snapshot) == await Source().snapshot()
 
 
 async def test_what_is_away_is_named_with_what_to_check(bridge, queue_name):
@@ -101,7 +161,7 @@ async def test_a_right_that_is_missing_waits_is_named_and_costs_no_job(
     await psql(f"DROP ROLE {role}")
 
 
-async def ready(worker: WorkerProcess) -> tuple[int, object]:
+async def ready(worker: WorkerProcess) -> tuple[int, Any]:
     async with httpx.AsyncClient() as client:
         answer = await client.get(f"http://127.0.0.1:{worker.port}/ready")
     return answer.status_code, answer.json() if answer.status_code == 503 else answer.text

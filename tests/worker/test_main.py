@@ -152,15 +152,15 @@ async def test_a_child_that_a_handler_forks_can_be_ended_and_holds_no_port(nurse
             for path, ends in ((ended, "true"), (left, "false")):
                 await queue.push([b'{"type":"forks","payload":{"path":"%b","ends":%b}}' % (bytes(path), ends.encode())])
             await until_true(lambda: ended.exists() and left.exists() and left.read_text(), seconds=30)
-            await until_true(lambda: not _lives(int(ended.read_text() or "0")), seconds=15)
+            await until_true(lambda: not _lives(int(ended.read_text() or "0")), seconds=30)
             pid = int(left.read_text())
             worker.process.kill()
-            with trio.fail_after(10):
+            with trio.fail_after(30):
                 await worker.process.wait()
             assert _lives(pid)
             assert is_free("127.0.0.1", worker.port)
             os.kill(pid, signal.SIGTERM)
-            await until_true(lambda: not _lives(pid), seconds=15)
+            await until_true(lambda: not _lives(pid), seconds=30)
             pid = 0
     finally:
         if pid and _lives(pid):
@@ -191,7 +191,7 @@ async def test_process_one_of_a_container_hears_a_stop_at_any_time(variables, tm
         await until_true((tmp_path / "begun").exists, seconds=30)
         [child] = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
         os.kill(int(child), signal.SIGTERM)
-        with trio.fail_after(20):
+        with trio.fail_after(30):
             assert await process.wait() == 0
     finally:
         if process.poll() is None:

@@ -3,7 +3,8 @@
 import json
 from collections.abc import Mapping
 from functools import partial
-from uuid import uuid4
+from typing import Any
+from uuid import UUID, uuid4
 
 import httpx
 import pytest
@@ -46,10 +47,11 @@ def redis(redis_url):
 def spoil(redis: Redis, keys: Keys, leases: list[str]) -> None:
     """Something odd in each key of a queue."""
     alive = redis.time()[0] * 1000
-    redis.zadd(keys.leases, {
+    odd_leases: dict[Any, float] = {
         "hello": 1, b"\xff\x00": alive, "": 0, "h" * 100_000: 5, leases[0].upper(): -1, leases[0].replace("-", ""): 0,
         str(uuid4()): float("inf"), str(uuid4()): float("-inf"), str(uuid4()): 1.5,
-    })  # fmt: skip
+    }  # fmt: skip
+    redis.zadd(keys.leases, odd_leases)
     for said in SAID:
         lease = str(uuid4())
         redis.zadd(keys.leases, {lease: alive})
@@ -57,22 +59,23 @@ def spoil(redis: Redis, keys: Keys, leases: list[str]) -> None:
     redis.hset(keys.workers, mapping={"hello": "{}", b"\xff": b"\xff", "": "", leases[0].upper(): "{}"})
     redis.rpush(keys.ready, b"", b"\xff\x00", "hello", "[" * 5000, '{"type":1}', "null")
     redis.rpush(keys.front, b"\xff\x01", "{}")
-    redis.zadd(keys.scheduled, {b"\xff\x02": 1, "hello": float("-inf"), "never": float("inf"), "": 2})
+    odd_tasks: dict[Any, float] = {b"\xff\x02": 1, "hello": float("-inf"), "never": float("inf"), "": 2}
+    redis.zadd(keys.scheduled, odd_tasks)
     redis.rpush(keys.dead, b"\xff", "", "hello", b'{"task":5}')
     redis.set(keys.idempotency(b"k"), b"\xff", px=60_000)
     for lease in leases:  # one that ended, one that Redis does not know
-        flight = keys.flight(lease)
+        flight = keys.flight(UUID(lease))
         redis.hset(flight, mapping={
             "at": "hello", "hello": '{"type":"quick"}', b"\xff": b"\xff", "": "", "-1": "x", "01": "y", "1e5": "z",
             "9" * 400: "u", "3": b"\xff\x03", "4": "{}",
         })  # fmt: skip
-        redis.sadd(keys.suspect_starts(lease), "hello", b"\xff", "", "3", "-7", "9" * 400)
+        redis.sadd(keys.suspect_starts(UUID(lease)), "hello", b"\xff", "", "3", "-7", "9" * 400)
         redis.hset(keys.workers, lease, b"{}")
     redis.zadd(keys.leases, {leases[0]: -1})
     redis.zadd(keys.leases, {leases[1]: 0})
 
 
-MARKS = [b"hello", b"9" * 400, b" 12 "]
+CHECKPOINTS = [b"hello", b"9" * 400, b" 12 "]
 
 
 async def test_something_odd_in_each_key_ends_nothing_and_holds_up_nothing(
@@ -81,22 +84,22 @@ async def test_something_odd_in_each_key_ends_nothing_and_holds_up_nothing(
     keys = Keys(queue_name)
     leases = [str(uuid4()) for _ in range(3)]
     spoil(redis, keys, leases)
-    redis.set(keys.checkpoint, MARKS[0])
+    redis.set(keys.checkpoint, CHECKPOINTS[0])
     async with (
         serving(environ) as client,
         worker_process(nursery, tmp_path / "ledger", WORKER_CONCURRENCY="3", **environ) as worker,
     ):
         await until(partial(is_ready, client))
         await until(partial(is_ready, worker))
-        for entry in MARKS:
+        for entry in CHECKPOINTS:
             redis.set(keys.checkpoint, entry)
             await enqueue(client)
             if "DATABASE_URL" in environ:
-                await until_true(lambda: redis.get(keys.checkpoint) not in MARKS)
+                await until_true(lambda: redis.get(keys.checkpoint) not in CHECKPOINTS)
         own = Keys(queue_name).flight(await lease_of(redis, keys, worker))
         redis.hset(own, mapping={"hello": "x", b"\xff": b"\xff"})
-        redis.sadd(own.replace("flight", "started"), "hello")
-        await until_true(lambda: sum(ledger_counts(tmp_path / "ledger")[1].values()) == len(MARKS), seconds=20)
+        redis.sadd(own.replace("flight", "suspect_starts"), "hello")
+        await until_true(lambda: sum(ledger_counts(tmp_path / "ledger")[1].values()) == len(CHECKPOINTS), seconds=30)
         for path in ("/ready", "/metrics", "/api/workers", "/api/overview", "/api/jobs"):
             answer = await client.get(path)
             assert answer.status_code == 200, (path, answer.text)
@@ -106,7 +109,7 @@ async def test_something_odd_in_each_key_ends_nothing_and_holds_up_nothing(
         assert (await ask(worker, "/ready")).status_code == 200
         assert (await ask(worker, "/metrics")).status_code == 200
         # What was taken from dead workers leaves nothing behind, and nothing of the others' is lost.
-        await until_true(lambda: not any(redis.exists(keys.flight(lease)) for lease in leases), seconds=20)
+        await until_true(lambda: not any(redis.exists(keys.flight(UUID(lease))) for lease in leases), seconds=30)
         dead = b"".join(redis.lrange(keys.dead, 0, -1))
         assert dead.count(b"under a name that is no number") == 3 * 7
         if "DATABASE_URL" in environ:
@@ -117,8 +120,8 @@ async def test_something_odd_in_each_key_ends_nothing_and_holds_up_nothing(
         await worker.terminate()
     assert worker.process.returncode == 0, worker.said
     assert "Traceback" not in worker.said
-    for key in (keys.leases, keys.workers, *(keys.flight(lease) for lease in leases)):
-        assert worker.said.count(f"the key {key} holds what ") == 1, "named once"
+    for key in (keys.leases, keys.workers, *(keys.flight(UUID(lease)) for lease in leases)):
+        assert worker.said.count(f"the key {key} holds a member that ") == 1, "named once"
     assert not redis.exists(own)
 
 
@@ -140,13 +143,13 @@ async def test_each_key_of_another_type_is_named_by_both_services_and_survived(
         done = await trio.to_thread.run_sync(partial(workqueue, "reconcile", **environ))
         assert done.returncode == (1 if "DATABASE_URL" in environ else 2)
         assert len(done.stderr.splitlines()) == 1, done.stderr
-        await trio.sleep(2)  # each service of the worker meets them
+        await trio.sleep(2)  # each service of the worker meets them; none of them ends it
         assert worker.process.poll() is None, worker.said
         redis.delete(*types, keys.flight(lease), keys.suspect_starts(lease))
-        await until(partial(is_ready, worker), seconds=20)
-        await until(partial(is_ready, client), seconds=20)
+        await until(partial(is_ready, worker), seconds=30)
+        await until(partial(is_ready, client), seconds=30)
         await enqueue(client)
-        await until_true(lambda: sum(ledger_counts(tmp_path / "ledger")[1].values()) >= 2, seconds=20)
+        await until_true(lambda: sum(ledger_counts(tmp_path / "ledger")[1].values()) >= 2, seconds=30)
         await worker.terminate()
     assert worker.process.returncode == 0, worker.said
     assert "Traceback" not in worker.said
@@ -167,10 +170,10 @@ async def test_a_start_among_keys_of_another_type_waits_until_they_are_gone(
         await until(partial(names, client, list(types)))
         assert worker.process.poll() is None, worker.said
         redis.delete(*types)
-        await until_true(lambda: "takes jobs from" in worker.said, seconds=20)
-        await until(partial(is_ready, client), seconds=20)
+        await until_true(lambda: "takes jobs from" in worker.said, seconds=30)
+        await until(partial(is_ready, client), seconds=30)
         await enqueue(client)
-        await until_true(lambda: sum(ledger_counts(tmp_path / "ledger")[1].values()) == 1, seconds=20)
+        await until_true(lambda: sum(ledger_counts(tmp_path / "ledger")[1].values()) == 1, seconds=30)
         await worker.terminate()
 
 
@@ -204,11 +207,12 @@ async def enqueue(client: httpx.AsyncClient) -> None:
     assert answer.status_code == 200, answer.text
 
 
-async def lease_of(redis: Redis, keys: Keys, worker: WorkerProcess) -> str:
-    """Of a worker that is known by its pid."""
+async def lease_of(redis: Redis, keys: Keys, worker: WorkerProcess) -> UUID:
+    """The lease of this worker, by its process id."""
     for _ in range(1000):
-        for lease, said in redis.hgetall(keys.workers).items():
+        published: dict[Any, Any] = redis.hgetall(keys.workers)
+        for lease, said in published.items():
             if f'"pid":{worker.process.pid},'.encode() in said:
-                return str(lease.decode())
+                return UUID(lease.decode())
         await trio.sleep(0.01)
     raise AssertionError(worker.said)
