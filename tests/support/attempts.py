@@ -1,5 +1,6 @@
 """One attempt in a slot of its own, without a worker around it."""
 
+from typing import NoReturn
 from uuid import uuid4
 
 import trio
@@ -20,7 +21,9 @@ class OneAttempt:
     def __init__(self, handler: Handler, job: Job) -> None:
         held = ClaimedTask.of(Lease(), 1, Task(handler.type), uuid4(), 0.0)
         self._attempt: Attempt | None = Attempt(handler, job, held)
-        self.slot = Slot(lambda: None, self._take, self._ended, self._outlived, Threads(trio.CapacityLimiter(10)))
+        self.slot = Slot(
+            lambda: None, self._take, self._ended, self._outlived, self._left_nursery, Threads(trio.CapacityLimiter(10))
+        )
         self.outcome: Outcome | None = None
         self.thread: trio.Event | None = None
 
@@ -42,6 +45,9 @@ class OneAttempt:
 
     async def _outlived(self, attempt: Attempt, thread: trio.Event) -> None:
         self.thread = thread  # a consumer waits for it; who tests goes on
+
+    def _left_nursery(self, attempt: Attempt) -> NoReturn:
+        raise AssertionError(f"{attempt.job.type} has left a nursery open")
 
     async def _watch(self) -> None:
         while True:

@@ -3,9 +3,11 @@
 import contextvars
 import inspect
 import logging
+import os
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from types import FrameType
+from typing import NoReturn
 
 import trio
 
@@ -31,6 +33,21 @@ log = logging.getLogger(__name__)
 
 THREADS_MAX = 10_000  #: room for each slot, threads that outlived their jobs included
 RUNNING_SHOWN_MAX = 100
+
+
+def left_nursery(attempt: Attempt) -> NoReturn:
+    """End the process: the handler has returned and left a nursery open.
+
+    Trio has no repair for it: when the nursery's children end, its next step is made in a task that does not wait for
+    it, and the loop stops with an internal error, or goes on with a task lost. So the process ends before that, and
+    with the job unfinished: others recover its jobs, and this one fails after MAX_RECOVERIES of these deaths.
+    """
+    log.critical(
+        "job %s (%s) has left a Trio nursery open, which nothing can repair: this worker ends. Close async generators "
+        "with contextlib.aclosing()", attempt.job.id, attempt.job.type
+    )  # fmt: skip
+    logging.shutdown()
+    os._exit(1)
 
 
 class Consumers:
@@ -82,7 +99,7 @@ class Consumers:
     def start(self, nursery: trio.Nursery, count: int) -> None:
         """Start `count` consumers; every job runs in a task of this nursery."""
         self._slots = [
-            Slot(self._take_at_once, self._take, self._ended, self._wait_for_thread, self._threads)
+            Slot(self._take_at_once, self._take, self._ended, self._wait_for_thread, left_nursery, self._threads)
             for _ in range(count)
         ]
         for slot in self._slots:

@@ -10,7 +10,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from enum import StrEnum
 from types import FrameType
-from typing import cast
+from typing import NoReturn, cast
 
 import trio
 
@@ -30,6 +30,7 @@ TakeAtOnce = Callable[[], Attempt | None]
 Take = Callable[[], Awaitable[Attempt | None]]
 Ended = Callable[[Attempt, Outcome, float], None]
 Outlived = Callable[[Attempt, trio.Event], Awaitable[None]]
+LeftNursery = Callable[[Attempt], NoReturn]
 
 
 class InterruptReason(StrEnum):
@@ -46,8 +47,8 @@ class Slot:
     `interrupt` run on one thread, so the attempt cannot change between a look at it and the cancellation.
     """
 
-    __slots__ = ("_context", "_ended", "_interrupted", "_now", "_outlived", "_runtime", "_scope", "_take",
-                 "_take_at_once", "_used_up", "_yielded_at", "attempt", "frame")  # fmt: skip
+    __slots__ = ("_context", "_ended", "_interrupted", "_left_nursery", "_now", "_outlived", "_runtime", "_scope",
+                 "_take", "_take_at_once", "_used_up", "_yielded_at", "attempt", "frame")  # fmt: skip
 
     def __init__(
         self,
@@ -55,17 +56,20 @@ class Slot:
         take: Take,
         ended: Ended,
         outlived: Outlived,
+        left_nursery: LeftNursery,
         runtime: Runtime,
     ) -> None:
         """`take_at_once` returns a job that may run at once, or None: then `take` is called, whose None is the end.
 
         `ended` gets the attempt, its outcome and the seconds it took. `outlived` waits for a thread that goes on after
-        its attempt has ended. `runtime` runs handlers that are no coroutine functions; the others run in the slot.
+        its attempt has ended. `left_nursery` ends the process: the attempt has left a nursery open. `runtime` runs
+        handlers that are no coroutine functions; the others run in the slot.
         """
         self._take_at_once = take_at_once
         self._take = take
         self._ended = ended
         self._outlived = outlived
+        self._left_nursery = left_nursery
         self._runtime = runtime
         self._now = trio.lowlevel.current_clock().current_time
         self._scope = trio.CancelScope()
@@ -143,6 +147,8 @@ class Slot:
 
     async def _run_attempts(self) -> bool | None:
         """None: the scope is used up. Between `self.attempt =` and `_end` nothing can raise but the handler."""
+        task = trio.lowlevel.current_task()
+        nurseries = len(task.child_nurseries)
         while (attempt := self._take_at_once() or await self._take()) is not None:
             handler = attempt.handler
             attempt.started_at = began = self._now()
@@ -170,6 +176,8 @@ class Slot:
                 outcome = failed(error)
             else:
                 outcome = succeeded(result, attempt.job)
+            if len(task.child_nurseries) > nurseries:
+                self._left_nursery(attempt)
             ended = self._end(outcome)
             try:  # as _left_variables does, without a call for each job
                 if contextvars.copy_context() != self._context:

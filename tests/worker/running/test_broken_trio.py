@@ -33,6 +33,8 @@ async def test_a_handler_that_leaves_a_nursery_open_fails_after_three_workers_an
         await until(all_have_ended, seconds=150)
         error = await psql.value("SELECT error_message FROM jobs WHERE state = 'failed'")
         assert error == "its worker died 3 times while it ran"
+        assert "(leaves_a_nursery) has left a Trio nursery open" in worker.said
+        assert "TrioInternalError" not in worker.said
         await until_true(lambda: "takes jobs from" in worker.said, seconds=30)
         await worker.terminate()
     starts, ends = ledger_counts(tmp_path / "ledger")

@@ -3,6 +3,7 @@
 import contextvars
 from collections import deque
 from collections.abc import Awaitable, Callable
+from typing import NoReturn
 from uuid import uuid4
 
 import pytest
@@ -29,7 +30,9 @@ class Jobs:
         self._timeout = timeout
         self.outcomes: list[Outcome] = []
         self.scopes: list[trio.CancelScope] = []
-        self.slot = Slot(lambda: None, self._take, self._ended, self._outlived, Threads(trio.CapacityLimiter(1)))
+        self.slot = Slot(
+            lambda: None, self._take, self._ended, self._outlived, self._left_nursery, Threads(trio.CapacityLimiter(1))
+        )
 
     async def run(self) -> bool:
         async with trio.open_nursery() as nursery:
@@ -51,6 +54,9 @@ class Jobs:
 
     async def _outlived(self, attempt: Attempt, thread: trio.Event) -> None:
         await thread.wait()
+
+    def _left_nursery(self, attempt: Attempt) -> NoReturn:
+        raise AssertionError(f"{attempt.job.type} has left a nursery open")
 
     async def _watch(self) -> None:
         while True:
