@@ -3,7 +3,7 @@
 Producer, worker, command line, benchmarks and clients get their steps here, and ask nowhere else which it is.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from random import Random
 from typing import Protocol
@@ -16,11 +16,12 @@ from workqueue.core.errors import JobsNotStored, StoreUnavailable
 from workqueue.core.queue import Queue, open_queue
 from workqueue.core.retry import RetryPolicy
 from workqueue.core.settings import Keep, Settings
+from workqueue.core.steps.acts import Acts
 from workqueue.core.steps.claim import Claim, TaskClaims
 from workqueue.core.steps.claim_rows import RowClaims
 from workqueue.core.steps.dead_letters import Discards
 from workqueue.core.steps.dropped import Dropped
-from workqueue.core.steps.expiry import PruneKeys
+from workqueue.core.steps.expiry import PruneDeleted, PruneKeys
 from workqueue.core.steps.installation import Installation, no_database
 from workqueue.core.steps.orphans import Orphans
 from workqueue.core.steps.outbox import OutboxRelay
@@ -91,6 +92,12 @@ class Engine(Protocol):
     @property
     def loss(self) -> LossCounts: ...
 
+    def acts(self) -> Acts:
+        """What a person may do to jobs. Raises JobsNotStored."""
+
+    async def cancelled(self, ids: Sequence[UUID]) -> set[UUID]:
+        """Which of these running jobs a person has cancelled. Raises StoreUnavailable."""
+
     async def rows_fault(self) -> str | None:
         """What keeps rows from being written, and what to do; None: nothing does."""
 
@@ -136,6 +143,13 @@ class TaskEngine:
 
     def orphans(self, *, term_seconds: float) -> Orphans:
         return Orphans(self.queue, term_seconds=term_seconds)
+
+    def acts(self) -> Acts:
+        raise JobsNotStored("jobs are stored only with DATABASE_URL")
+
+    async def cancelled(self, ids: Sequence[UUID]) -> set[UUID]:
+        """Engine.cancelled: without rows no job can be."""
+        return set()
 
     async def rows_fault(self) -> str | None:
         return None
@@ -188,6 +202,13 @@ class RowEngine:
 
         return Orphans(self.queue, owners, term_seconds=term_seconds)
 
+    def acts(self) -> Acts:
+        return Acts(self.queue, self.store, self.piggyback)
+
+    async def cancelled(self, ids: Sequence[UUID]) -> set[UUID]:
+        """Engine.cancelled."""
+        return await self.store.cancelled(ids)
+
     async def rows_fault(self) -> str | None:
         try:
             await self.store.check()
@@ -199,6 +220,7 @@ class RowEngine:
         return [
             Upkeep("outbox", 2.0, OutboxRelay(self.queue, self.store).run_once),
             Upkeep("idempotency keys", PRUNE_SECONDS, PruneKeys(self.store).run_once),
+            Upkeep("deleted jobs", PRUNE_SECONDS, PruneDeleted(self.store).run_once),
             Upkeep("piggyback", 1.0, self.clear),
             Upkeep("loss", 1.0, RedisLoss(self.queue, self.store, self.loss).run_once),
             Upkeep("retention", RETENTION_SECONDS, Retention(self.store, self.queue.name, keep).run_once),

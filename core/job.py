@@ -62,11 +62,31 @@ class RunContext(Protocol):
     def keeps_artifacts(self) -> bool:
         """Are artifacts stored? Only with Postgres."""
 
+    def is_cancelled(self, job: "Job") -> bool:
+        """Job.cancelled."""
+
+    def deadline(self, job: "Job") -> float | None:
+        """Job.deadline."""
+
+    def extend(self, job: "Job", seconds: float) -> None:
+        """Job.extend, with seconds that are not negative."""
+
 
 class Standalone(Struct, frozen=True):
     """The context of a job that no worker runs, as in a test of its handler."""
 
     keeps_artifacts: bool = False
+
+    def is_cancelled(self, job: "Job") -> bool:
+        """RunContext.is_cancelled: never."""
+        return False
+
+    def deadline(self, job: "Job") -> float | None:
+        """RunContext.deadline: none."""
+        return None
+
+    def extend(self, job: "Job", seconds: float) -> None:
+        """RunContext.extend: there is no deadline."""
 
 
 WITHOUT_WORKER = Standalone()
@@ -106,6 +126,29 @@ class Job:
     def keeps_artifacts(self) -> bool:
         """May `attach` be called? Only with Postgres."""
         return self._context.keeps_artifacts
+
+    @property
+    def cancelled(self) -> bool:
+        """Shall this run end? A person has cancelled the job, or the run was given up (its time was over).
+
+        For threads, which nothing can stop: look at it between two steps, clean up and return or raise. A coroutine
+        need not ask: it is cancelled. May be read from any thread.
+        """
+        return self._context.is_cancelled(self)
+
+    @property
+    def deadline(self) -> float | None:
+        """When this run has timed out, on Trio's clock (`trio.current_time()`); None: it may last for ever."""
+        return self._context.deadline(self)
+
+    def extend(self, seconds: float) -> None:
+        """Let this run last `seconds` longer than its timeout, beside what it was extended by before.
+
+        May be called from any thread. Too late in the last tenth of a second. Raises ValueError for less than 0.
+        """
+        if not seconds >= 0:
+            raise ValueError(f"extend({seconds!r}): must be 0 or more seconds")
+        self._context.extend(self, seconds)
 
     def __repr__(self) -> str:
         return f"<Job {self.id} {self.type} run {self.attempt}>"

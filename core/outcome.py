@@ -34,6 +34,12 @@ class Interrupted(Struct, frozen=True):
     reason: str = "its worker stopped"
 
 
+class Cancelled(Struct, frozen=True):
+    """A person has cancelled the job, and the run was ended for it, or never began."""
+
+    error: str = "cancelled"
+
+
 class NotStarted(Struct, frozen=True):
     """It was claimed and goes back untouched, to be claimed again after `delay_ms`."""
 
@@ -41,7 +47,7 @@ class NotStarted(Struct, frozen=True):
     lacking: str = ""  #: what the machine did not give, where that is why
 
 
-Outcome = Complete | Failed | TimedOut | Interrupted | NotStarted
+Outcome = Complete | Failed | TimedOut | Interrupted | Cancelled | NotStarted
 
 
 class Fail(Struct, frozen=True, gc=False):
@@ -50,6 +56,12 @@ class Fail(Struct, frozen=True, gc=False):
     error: str
     outcome: RunOutcome
     traceback: str | None = None
+
+
+class Cancel(Struct, frozen=True, gc=False):
+    """The job ends cancelled."""
+
+    error: str
 
 
 class Retry(Struct, frozen=True, gc=False):
@@ -67,7 +79,7 @@ class GiveBack(Struct, frozen=True):
     delay_ms: int = 0
 
 
-Verdict = Complete | Fail | Retry | GiveBack
+Verdict = Complete | Fail | Cancel | Retry | GiveBack
 
 
 def decide(
@@ -87,6 +99,8 @@ def decide(
         case Interrupted():
             again, name, traceback = False, RunOutcome.INTERRUPTED, None
             error = f"interrupted {interruptions + 1} times by the stop of its worker"
+        case Cancelled(error):
+            return Cancel(error)
         case NotStarted(delay_ms):
             return GiveBack(interrupted=False, delay_ms=delay_ms)
         case TimedOut(seconds):

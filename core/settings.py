@@ -46,6 +46,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     worker_concurrency: Annotated[int, Meta(ge=1, le=10_000)] = 2  #: jobs at once in one process
     worker_handlers: str | None = None  #: modules, separated by commas
     shutdown_grace: Annotated[float, Meta(ge=0, le=86_400)] = 10.0  #: seconds
+    cancel_grace: Annotated[float, Meta(ge=0, le=86_400)] = 5.0  #: seconds that a cancelled job may clean up
     lease_seconds: Annotated[float, Meta(ge=1, le=3600)] = 15.0
     max_recoveries: Annotated[int, Meta(ge=2, le=1000)] = 3
     max_interruptions: Annotated[int, Meta(ge=1, le=1_000_000)] = 100  #: runs cut short by a stop, of one job

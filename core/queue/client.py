@@ -28,6 +28,7 @@ log = logging.getLogger(__name__)
 
 COMMAND_SECONDS = 5.0  #: a command that has no answer by then has failed; it is not known whether it took effect
 WAIT_SECONDS = 0.25  #: of one blocking wait: an asyncio cancellation may get lost, then this bounds a shutdown
+LISTEN_SECONDS = 1.0  #: of one wait for a control message
 CLAIM_BYTES_MAX = 8 * 1024 * 1024
 PUSH_BYTES_MAX = 4 * 1024 * 1024
 PROMOTE_MAX = 1000
@@ -68,6 +69,7 @@ class Queue:
         bridge: Bridge,
         commands: "Redis",
         blocking: "Redis",
+        listening: "Redis",
         keys: Keys,
         *,
         command_seconds: float = COMMAND_SECONDS,
@@ -77,6 +79,7 @@ class Queue:
         self._bridge = bridge
         self._commands = commands
         self._blocking = blocking
+        self._listening = listening
         self._odd = Odd()
         self._unforeseen = Unforeseen()
         self._refused: dict[str, tuple[QueueUnavailable, float]] = {}  #: what was asked -> why in vain, and when
@@ -297,6 +300,33 @@ class Queue:
             for lease, score in self._scores(leases).items()
             if score > 0 and (said := published.get(str(lease).encode())) is not None
         }
+
+    # --- control
+
+    async def tell_workers(self, message: bytes) -> None:
+        """Send a control message to the workers that listen now. Redis keeps none."""
+        await self._command("PUBLISH", self.keys.control, message)
+
+    @asynccontextmanager
+    async def listen(self) -> AsyncIterator[Callable[[], Awaitable[bytes | None]]]:
+        """Subscribe to the control messages, on a connection of their own, until the block ends.
+
+        The function returns the next one; None: none came within LISTEN_SECONDS. Both raise QueueUnavailable, and
+        what was sent meanwhile is lost: leave the block, and listen anew.
+        """
+        pubsub: Any = self._listening.pubsub(ignore_subscribe_messages=True)
+
+        async def receive() -> bytes | None:
+            seconds = LISTEN_SECONDS + self._command_seconds
+            message = await self._run(partial(pubsub.get_message, timeout=LISTEN_SECONDS), seconds, "SUBSCRIBE")
+            return None if message is None else message["data"]
+
+        try:
+            await self._run(partial(pubsub.subscribe, self.keys.control), self._command_seconds, "SUBSCRIBE")
+            yield receive
+        finally:
+            with trio.move_on_after(2, shield=True):
+                await self._bridge.run(pubsub.aclose)
 
     # --- looking
 
@@ -529,9 +559,11 @@ async def open_queue(
     commands = client(at, 8, seconds=command_seconds, read_seconds=command_seconds)
     # A connection of its own, or redis-py would break off a wait that is longer than an answer may take.
     blocking = client(at, 1, seconds=command_seconds, read_seconds=WAIT_SECONDS + command_seconds)
+    listening = client(at, 1, seconds=command_seconds, read_seconds=command_seconds)
     try:
-        yield Queue(bridge, commands, blocking, Keys(name), command_seconds=command_seconds)
+        yield Queue(bridge, commands, blocking, listening, Keys(name), command_seconds=command_seconds)
     finally:
         with trio.move_on_after(2, shield=True):
             await bridge.run(commands.aclose)
             await bridge.run(blocking.aclose)
+            await bridge.run(listening.aclose)

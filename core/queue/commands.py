@@ -9,16 +9,20 @@ from workqueue.core.queue.scripts import Script
 
 #: What producers send, and what their scripts do.
 PRODUCER_DIRECT = frozenset({
-    "DISCARD", "EVAL", "EVALSHA", "EXEC", "GET", "HGETALL", "LLEN", "MULTI", "PING", "RPUSH", "SELECT", "SET", "TIME",
-    "TYPE", "ZCARD", "ZRANGE",
+    "DISCARD", "EVAL", "EVALSHA", "EXEC", "GET", "HGETALL", "LLEN", "MULTI", "PING", "PUBLISH", "RPUSH", "SELECT",
+    "SET", "TIME", "TYPE", "ZCARD", "ZRANGE",
 })  # fmt: skip
-PRODUCER_SCRIPTS: tuple[Script, ...] = (scripts.SUBMIT_ONCE, scripts.READ_CHECKPOINT, scripts.SET_CHECKPOINT)
+PRODUCER_SCRIPTS: tuple[Script, ...] = (
+    scripts.SUBMIT_ONCE, scripts.READ_CHECKPOINT, scripts.SET_CHECKPOINT, scripts.SCHEDULE,
+)  # fmt: skip
 
 #: What workers and `workqueue reconcile` send besides.
-WORKER_DIRECT = frozenset(["BLMOVE", "HKEYS", "HMGET", "LRANGE", "SMEMBERS", "ZSCORE"])
+WORKER_DIRECT = frozenset({
+    "BLMOVE", "HKEYS", "HMGET", "LRANGE", "SMEMBERS", "SUBSCRIBE", "UNSUBSCRIBE", "ZSCORE",
+})  # fmt: skip
 
 #: What is done without where it is refused; docs/deployment.md says what is lost then.
-OPTIONAL = frozenset({"INFO"})
+OPTIONAL = frozenset({"INFO", "PUBLISH", "SUBSCRIBE", "UNSUBSCRIBE"})
 
 #: What `workqueue bench` and `workqueue chaos` send besides, to measure and to clear up.
 TOOLS = frozenset({"EXISTS", "SCAN"})

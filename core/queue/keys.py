@@ -48,6 +48,11 @@ class Keys(Struct, frozen=True):
         return f"{{{self.ready}}}:rows"
 
     @property
+    def control(self) -> str:
+        """Channel: what all workers of this queue are told (core/control.py)."""
+        return f"{{{self.ready}}}:control"
+
+    @property
     def unused(self) -> str:
         """Nothing is ever there: a name to ask with (commands.py)."""
         return f"{{{self.ready}}}:unused"

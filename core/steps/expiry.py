@@ -1,12 +1,13 @@
-"""Expiry: idempotency keys that are older than they may be are removed."""
+"""Expiry: what is remembered for a time, and is older than that, is removed."""
 
 from workqueue.core.store import JobStore
 
-PRUNE_MAX = 500  #: keys at a time
+PRUNE_MAX = 500  #: rows at a time
+DELETED_SECONDS = 30 * 86_400.0  #: for so long the task of a job that a person deleted may lie in Redis
 
 
 class PruneKeys:
-    """Each worker does it once in a while; several at once share the keys (SKIP LOCKED)."""
+    """Idempotency keys. Each worker does it once in a while; several at once share the keys (SKIP LOCKED)."""
 
     def __init__(self, store: JobStore) -> None:
         self._store = store
@@ -14,3 +15,15 @@ class PruneKeys:
     async def run_once(self) -> bool:
         """True: a full piece was removed, there may be more. Raises StoreUnavailable."""
         return await self._store.prune_keys(limit=PRUNE_MAX) >= PRUNE_MAX
+
+
+class PruneDeleted:
+    """The ids of jobs that a person deleted, in the same way."""
+
+    def __init__(self, store: JobStore, *, keep_seconds: float = DELETED_SECONDS) -> None:
+        self._store = store
+        self._keep_seconds = keep_seconds
+
+    async def run_once(self) -> bool:
+        """True: a full piece was removed, there may be more. Raises StoreUnavailable."""
+        return await self._store.prune_deleted(keep_seconds=self._keep_seconds, limit=PRUNE_MAX) >= PRUNE_MAX

@@ -10,7 +10,7 @@ import msgspec
 from msgspec import Struct
 
 from workqueue.core.counters import Counters
-from workqueue.core.outcome import Complete, Fail, GiveBack, Retry, Verdict
+from workqueue.core.outcome import Cancel, Complete, Fail, GiveBack, Retry, Verdict
 from workqueue.core.queue import Queue
 from workqueue.core.retry import RetryPolicy, backoff
 from workqueue.core.steps.lease import ClaimedTask, Lease
@@ -18,7 +18,7 @@ from workqueue.core.steps.piggyback import Piggyback
 from workqueue.core.steps.until_answered import UntilAnswered
 from workqueue.core.wire import encode_task
 
-ENDS = (Complete, Fail)  #: a union would take three times as long to ask for, for each job
+ENDS = (Complete, Fail, Cancel)  #: a union would take three times as long to ask for, for each job
 
 
 class Ending(Struct, frozen=True, gc=False):
@@ -33,7 +33,7 @@ class Endings(Protocol):
     """How verdicts are carried out: with rows the row decides, without them the task is all there is."""
 
     async def finish(self, ends: Sequence[Ending]) -> None:
-        """Complete and Fail."""
+        """Complete, Fail and Cancel."""
 
     async def requeue(self, waits: Sequence[Ending]) -> None:
         """Retry and GiveBack."""

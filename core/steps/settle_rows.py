@@ -10,7 +10,7 @@ from uuid_utils.compat import uuid7
 
 from workqueue.core.errors import StoreRefused
 from workqueue.core.job import JobState, RunOutcome
-from workqueue.core.outcome import Complete, Fail, GiveBack, Retry
+from workqueue.core.outcome import Cancel, Complete, Fail, GiveBack, Retry
 from workqueue.core.queue import Queue
 from workqueue.core.steps.lease import ClaimedTask
 from workqueue.core.steps.piggyback import Piggyback
@@ -193,7 +193,9 @@ def _stuck(ending: Ending, error: StoreRefused) -> int:
 
 
 def _state(ending: Ending) -> JobState:
-    return JobState.COMPLETED if isinstance(ending.verdict, Complete) else JobState.FAILED
+    if isinstance(ending.verdict, Complete):
+        return JobState.COMPLETED
+    return JobState.CANCELLED if isinstance(ending.verdict, Cancel) else JobState.FAILED
 
 
 def _finish_of(ending: Ending) -> Finish:
@@ -224,6 +226,10 @@ def _finish_of(ending: Ending) -> Finish:
             None,
             verdict.error,
             verdict.traceback,
+        )
+    if isinstance(verdict, Cancel):
+        return Finish(
+            claimed.job_id, claimed.token, JobState.CANCELLED, RunOutcome.CANCELLED, seconds, error=verdict.error
         )
     raise AssertionError(f"{verdict} ends no job")
 

@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 
 from workqueue.core.bridge import Bridge
 from workqueue.core.store.jobs import (
+    Acted,
     ArtifactHead,
     Checkpoint,
     Counter,
@@ -21,6 +22,7 @@ from workqueue.core.store.migrate import migrate
 from workqueue.core.store.pool import open_pool
 
 __all__ = [
+    "Acted",
     "ArtifactHead",
     "Checkpoint",
     "Counter",

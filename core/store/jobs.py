@@ -107,6 +107,13 @@ class Deleted(Struct, frozen=True):
     place: tuple[datetime, UUID] | None  #: of the last row that it looked at
 
 
+class Acted(Struct, frozen=True):
+    """What an act of a person has done to a job."""
+
+    state: JobState  #: that it has now; of a deleted one, that it had
+    changed: bool  #: False: the act does not apply to a job in this state
+
+
 class JobRow(Struct, frozen=True):
     """A job as the API shows it."""
 
@@ -126,6 +133,8 @@ class JobRow(Struct, frozen=True):
     finished_at: datetime | None
     created_at: datetime
     updated_at: datetime
+    cancelling: bool = False  #: it runs, and a person has cancelled it
+    earlier_runs: int = 0  #: before the last retry by hand
     result: str | None = None
 
 
@@ -441,6 +450,33 @@ class JobStore:
         """Who has claims on their way, dead or alive."""
         return {row["owner"] for row in await self._pool.fetch(*sql.GET_OWNERS.bind(queue=queue))}
 
+    # --- what a person does to jobs
+
+    async def cancel(self, queue: str, ids: Sequence[UUID]) -> dict[UUID, Acted]:
+        """End what waits, and ask what runs to end: `processing` in the answer. May be repeated."""
+        return _acted(await self._pool.fetch(*sql.CANCEL_JOBS.bind(queue=queue, ids=ids)))
+
+    async def retry(self, batch: UUID, queue: str, ids: Sequence[UUID]) -> dict[UUID, Acted]:
+        """Make failed and cancelled jobs wait again, in the outbox under `batch`, fresh for each send."""
+        return _acted(await self._pool.fetch(*sql.RETRY_JOBS.bind(batch=batch, queue=queue, ids=ids)))
+
+    async def run_now(self, batch: UUID, queue: str, ids: Sequence[UUID]) -> dict[UUID, Acted]:
+        """Make due what waits for a time, in the outbox under `batch`, fresh for each send."""
+        return _acted(await self._pool.fetch(*sql.RUN_JOBS_NOW.bind(batch=batch, queue=queue, ids=ids)))
+
+    async def delete(self, queue: str, ids: Sequence[UUID]) -> dict[UUID, Acted]:
+        """Delete what has ended. Repeated after a lost answer, the ids that are deleted are missing."""
+        return _acted(await self._pool.fetch(*sql.DELETE_JOBS.bind(queue=queue, ids=ids)))
+
+    async def cancelled(self, ids: Sequence[UUID]) -> set[UUID]:
+        """Which of these running jobs a person has cancelled."""
+        return {row["id"] for row in await self._pool.fetch(*sql.CANCELLED_JOBS.bind(ids=ids))}
+
+    async def prune_deleted(self, *, keep_seconds: float, limit: int) -> int:
+        """Forget up to `limit` jobs that a person deleted so long ago; how many."""
+        [row] = await self._pool.fetch(*sql.PRUNE_DELETED.bind(keep_seconds=keep_seconds, limit=limit))
+        return int(row["pruned"])
+
     # --- retention
 
     async def delete_ended(
@@ -633,6 +669,10 @@ def _compare(done: str, changed: int, told: int) -> None:
             f"Postgres: {changed} rows were {done} where the answer amounts to {told}: look for row security, rules or "
             "triggers on the table jobs"
         )
+
+
+def _acted(rows: Sequence[asyncpg.Record]) -> dict[UUID, Acted]:
+    return {row["id"]: Acted(JobState(row["state"]), row["changed"]) for row in rows}
 
 
 def _shown(row: asyncpg.Record) -> JobRow:

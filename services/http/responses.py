@@ -43,6 +43,11 @@ def json(value: object, status: int = 200) -> Response:
     return Response(msgspec.json.encode(value), status, content_type="application/json")
 
 
+def empty() -> Response:
+    """Done, and there is nothing to say."""
+    return Response(b"", 204)
+
+
 def install_error_responses(app: QuartTrio, errors: ErrorResponses) -> None:
     """From now on every error of a route or of the router, bugs included, gets a response in text/plain."""
 

@@ -18,7 +18,7 @@ from workqueue.core.errors import (
 from workqueue.core.steps.submit_once import KEY_LENGTH_MAX
 from workqueue.core.store import Run
 from workqueue.services.http.responses import json
-from workqueue.services.producer import errors, jobs, openapi, state
+from workqueue.services.producer import acts, errors, jobs, openapi, state
 from workqueue.services.producer.backend import Backend
 from workqueue.services.producer.bulk import NO_KEY, TOO_MANY_REQUESTS, Bulk
 from workqueue.services.producer.dashboard import Dashboard
@@ -155,6 +155,40 @@ ROUTES: tuple[Route, ...] = (
             ),
         ),
         answer="bytes",
+    ),
+    *(
+        Route(
+            "POST",
+            f"/api/jobs/{{job_id}}/{name}",
+            Role.OPERATE,
+            View(view),
+            Operation(
+                id=f"{name.replace('-', '_')}_job",
+                summary=summary,
+                shows=JobView,
+                errors=NO_JOB | {409: refusal, 500: acts.ACT_FAILED},
+                parameters=(JOB_ID,),
+            ),
+        )
+        for name, view, summary, refusal in (
+            ("cancel", acts.cancel_job, "End a job that waits; ask one that runs to end", acts.HAS_ENDED),
+            ("retry", acts.retry_job, "Run a failed or cancelled job again, as if anew", acts.CANNOT_RETRY),
+            ("run-now", acts.run_job_now, "Run a job that waits for a time", acts.WAITS_FOR_NOTHING),
+        )
+    ),
+    Route(
+        "DELETE",
+        "/api/jobs/{job_id}",
+        Role.OPERATE,
+        View(acts.delete_job),
+        Operation(
+            id="delete_job",
+            summary="Delete a job that has ended, with its runs and artifacts",
+            description="it is deleted",
+            errors=NO_JOB | {409: acts.HAS_NOT_ENDED, 500: acts.ACT_FAILED},
+            parameters=(JOB_ID,),
+        ),
+        answer="none",
     ),
     Route(
         "GET",

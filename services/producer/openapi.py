@@ -30,6 +30,8 @@ ANYWHERE = {
     421: UNKNOWN_HOST[1].decode(),
     503: f"{NO_ROOM.decode()} | {TOO_MANY_CLIENTS.decode()}",
 }
+NO_JSON = "Content-Type must be application/json"
+OPERATING = {415: NO_JSON}  #: of every route that operates (routing.py)
 CHANGING = {403: ORIGIN_NOT_ALLOWED[1].decode()}  #: the same, of every route that changes something
 
 
@@ -109,12 +111,17 @@ class _Schemas:
 
 
 def _operation(route: "Route", operation: Operation, schemas: _Schemas) -> Json:
-    content = _content(route, operation, schemas)
-    success: Json = {"description": operation.description, "content": content}
+    success: Json = {"description": operation.description}
+    if route.answer != "none":
+        success["content"] = _content(route, operation, schemas)
     if operation.link:
         success["headers"] = {"Link": {"description": operation.link, "schema": {"type": "string"}}}
     errors = ANYWHERE | ({} if route.method in READING else CHANGING) | dict(operation.errors)
-    responses = {"200": success} | {str(status): _text(message) for status, message in sorted(errors.items())}
+    if route.role == "operate":
+        errors |= OPERATING
+    responses = {"204" if route.answer == "none" else "200": success} | {
+        str(status): _text(message) for status, message in sorted(errors.items())
+    }
     for status, (description, kind) in operation.json_errors.items():
         either = {JSON: {"schema": schemas.of_response(kind)}}
         if status in errors:  # for another reason, in text

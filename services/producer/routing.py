@@ -10,21 +10,24 @@ from enum import StrEnum
 from typing import Any, Concatenate, Literal
 
 from msgspec import Struct
-from quart import Response
+from quart import Response, request
 from quart_trio import QuartTrio
 from werkzeug.routing import BaseConverter, Map
 
 from workqueue.services.http.body import Body
 from workqueue.services.http.guard import FastRoute, RouteKey, StreamRoute
 from workqueue.services.http.messages import Headers
-from workqueue.services.http.responses import Streamed
+from workqueue.services.http.responses import Refused, Streamed
 from workqueue.services.producer.backend import Backend
 from workqueue.services.producer.dashboard import Dashboard
-from workqueue.services.producer.openapi import Operation
+from workqueue.services.producer.openapi import JSON, NO_JSON, Operation
 
 
 class Role(StrEnum):
-    """What a caller must be allowed to do. Nothing checks it yet: it is where tokens will be checked."""
+    """What a caller must be allowed to do. Nothing checks it yet: it is where tokens will be checked.
+
+    What operates takes JSON alone: a hostile page can send a form or a text without a preflight, and no JSON.
+    """
 
     PUBLIC = "public"  #: nothing
     ENQUEUE = "enqueue"  #: accept jobs
@@ -68,7 +71,8 @@ class Route(Struct, frozen=True):
     handler: View | PageView | Fast | Streaming
     operation: Operation | None  #: None: not in the API's document
     body: Literal["none", "whole", "stream"] = "none"
-    answer: Literal["json", "text", "bytes", "stream"] = "json"  #: stream: of any length, in the form of the body
+    #: stream: of any length, in the form of the body; none: 204
+    answer: Literal["json", "text", "bytes", "stream", "none"] = "json"
 
     @property
     def key(self) -> RouteKey:
@@ -88,7 +92,7 @@ def add_rules(
         view: Any = None
         match route.handler:
             case View(call):
-                view = _view(call, get_backend)
+                view = _view(call, get_backend, takes_json_only=route.role is Role.OPERATE)
             case PageView(call):
                 view = _page_view(call, dashboard)
         app.add_url_rule(_rule(route, routes), f"{number} {route.path}", view, methods=[route.method])
@@ -120,8 +124,15 @@ def proxied(routes: Iterable[Route]) -> list[str]:
     return sorted({f"/{route.segments[0]}" for route in routes if not isinstance(route.handler, PageView)})
 
 
-def _view(call: Callable[Concatenate[Backend, ...], Awaitable[Response]], get_backend: Callable[[], Backend]) -> Any:
+def _view(
+    call: Callable[Concatenate[Backend, ...], Awaitable[Response]],
+    get_backend: Callable[[], Backend],
+    *,
+    takes_json_only: bool,
+) -> Any:
     async def view(**parameters: str) -> Response:
+        if takes_json_only and request.mimetype != JSON:
+            raise Refused(415, NO_JSON)
         return await call(get_backend(), **parameters)
 
     return view

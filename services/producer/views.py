@@ -72,6 +72,7 @@ class JobView(Struct, frozen=True, kw_only=True):
     worker: str | None
     started_at: datetime | None
     finished_at: datetime | None
+    cancelling: bool
 
 
 class JobDetails(JobView, frozen=True, kw_only=True):
@@ -158,7 +159,9 @@ def job_details(row: JobRow, artifacts: list[ArtifactHead], runs: list[Run]) -> 
 
 def _row(row: JobRow) -> dict[str, Any]:
     values: dict[str, Any] = {
-        name: getattr(row, name) for name in JobRow.__struct_fields__ if name not in {"state", "result", "options"}
+        name: getattr(row, name)
+        for name in JobRow.__struct_fields__
+        if name not in {"state", "result", "options", "earlier_runs"}
     }
     values |= structs.asdict(row.options)
     return values | {"status": row.state, "payload": Raw(row.payload.encode())}
@@ -172,7 +175,7 @@ def _own_run(row: JobRow, runs: Sequence[Run]) -> list[Run]:
         JobState.CANCELLED: RunOutcome.CANCELLED,
     }
     outcome = outcomes.get(JobState(row.state))
-    number = row.attempts + row.recoveries + row.interruptions + 1
+    number = row.earlier_runs + row.attempts + row.recoveries + row.interruptions + 1
     if outcome is None or row.started_at is None or any(run.number >= number for run in runs):
         return []
     if outcome is RunOutcome.CANCELLED and runs and (runs[-1].ended_at or _EPOCH) >= row.started_at:

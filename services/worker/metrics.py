@@ -23,6 +23,7 @@ class TypeCounts(Struct):
     seconds: float = 0.0
     buckets: list[int] = field(default_factory=lambda: [0] * (len(BUCKETS_SECONDS) + 1))
     strange: bool = False  #: this worker has no handler for it
+    cancelled: int = 0
 
     def ran(self, seconds: float) -> None:
         """A run has ended, in whatever way."""
@@ -44,6 +45,7 @@ class Counts:
         self.done = 0
         self.failed = 0
         self.retried = 0
+        self.cancelled = 0
         self.given_back = 0
         self.finished = 0  #: runs that ended in any way, and failures without a run
         self.types: dict[str, TypeCounts] = {}
@@ -117,6 +119,7 @@ def total(snapshots: Sequence[Snapshot]) -> Snapshot:
             sums.done += counts.done
             sums.failed += counts.failed
             sums.retried += counts.retried
+            sums.cancelled += counts.cancelled
             sums.seconds += counts.seconds
             sums.buckets = [a + b for a, b in zip(sums.buckets, counts.buckets, strict=True)]
     gauges = {
@@ -147,7 +150,7 @@ class WorkerCollector(Collector):
         )
         seconds = HistogramMetricFamily("workqueue_job_seconds", "How long runs took", labels=labels)
         for job_type, counts in self._snapshot.types.items():
-            for outcome in ("done", "failed", "retried"):
+            for outcome in ("done", "failed", "retried", "cancelled"):
                 jobs.add_metric([self._queue, job_type, outcome], getattr(counts, outcome))
             if not any(counts.buckets):  # none has run: types without a handler never do
                 continue

@@ -26,6 +26,7 @@ from workqueue.core.steps.promote import Promote
 from workqueue.core.steps.until_answered import OnFailure, UntilAnswered, ignore_failure
 from workqueue.services.published import Published
 from workqueue.services.worker.claiming import Claiming
+from workqueue.services.worker.control import LOOK_SECONDS, Control
 from workqueue.services.worker.heartbeats import Heartbeats
 from workqueue.services.worker.lease_thread import RENEWALS_PER_TERM, LeaseThread
 from workqueue.services.worker.leases import Leases
@@ -116,9 +117,11 @@ class Worker:
             admission,
             types,
             environment,
-            WorkerContext(keeps_artifacts=engine.keeps_rows),
+            WorkerContext(engine.keeps_rows, lambda job: self.consumers.attempt_of(job)),
             max_interruptions=settings.max_interruptions,
+            cancel_grace=settings.cancel_grace,
         )
+        self._control = Control(engine, self.consumers, self.heartbeats)
         self._claiming = Claiming(
             self._claim,
             self.leases,
@@ -198,6 +201,7 @@ class Worker:
             ("publish", self._publish_soon, 1.0),
             ("observe", self._observe_and_recover, 1.0),
             ("orphans", self._recover_orphans, ORPHANS_SECONDS),
+            ("cancellations", self._control.look, LOOK_SECONDS),
         ]
         loops += [(step.name, step.run_once, step.every_seconds) for step in self.engine.upkeep(self.settings.keep)]
         for name, run_once, every in loops:
@@ -206,6 +210,7 @@ class Worker:
         look = partial(repeat, self._look_whose_rows, every_seconds=INSTALLATION_SECONDS)
         await upkeep.start(partial(look, name="installation", heartbeats=self.heartbeats))
         await upkeep.start(self._watch_slots)
+        await upkeep.start(self._control.listen)
 
     def _may_work(self) -> bool:
         return self.installation.refusal is None

@@ -19,6 +19,7 @@ from workqueue.services.producer.views import job_details
 KEYS = [
     "id", "type", "status", "retries", "attempts", "payload", "error_message", "created_at", "updated_at", "queue",
     "recoveries", "interruptions", "run_at", "worker", "started_at", "finished_at",
+    "cancelling",
 ]  # fmt: skip
 
 
@@ -42,7 +43,7 @@ async def test_a_row_has_its_fields_in_order_and_its_payload_untouched(client, q
     assert row | {"payload": 0, "id": 0, "created_at": 0, "updated_at": 0} == {
         "id": 0, "type": "a", "status": "pending", "retries": 2, "attempts": 0, "payload": 0, "error_message": None,
         "created_at": 0, "updated_at": 0, "queue": queue.name, "recoveries": 0, "interruptions": 0, "run_at": None,
-        "worker": None, "started_at": None, "finished_at": None,
+        "worker": None, "started_at": None, "finished_at": None, "cancelling": False,
     }  # fmt: skip
 
 

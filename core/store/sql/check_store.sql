@@ -10,6 +10,7 @@ WITH needed AS (
     FROM (VALUES
         ('artifacts', 'SELECT, INSERT, UPDATE'),
         ('claimed', 'SELECT, INSERT, DELETE'),
+        ('deleted', 'SELECT, INSERT, UPDATE, DELETE'),
         ('idempotency', 'SELECT, INSERT, UPDATE, DELETE'),
         ('installation', 'SELECT'),
         ('jobs', 'SELECT, INSERT, UPDATE, DELETE'),

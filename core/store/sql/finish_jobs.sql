@@ -1,4 +1,5 @@
--- Write the end of jobs that are still ours; artifacts and the runs that failed go with it, all or nothing.
+-- Write the end of jobs that are still ours; artifacts and the runs that failed go with it, all or nothing. What a person
+-- has cancelled does not fail: it ends cancelled, or completed where it was quicker.
 -- :ids uuid[]    :tokens uuid[]    :states text[] (terminal)    :results text[]    :errors text[]
 -- :tracebacks text[]    :outcomes text[]    :durations float8[] seconds that the run took
 -- :artifact_jobs uuid[] job    :artifact_names text[] name    :artifact_types text[] content type    :artifact_contents bytea[] content of artifacts
@@ -13,7 +14,7 @@ WITH given AS (
     ORDER BY jobs.id FOR UPDATE OF jobs SKIP LOCKED
 ), finished AS (
     UPDATE {schema}.jobs SET
-        state = given.state,
+        state = CASE WHEN given.state = 'failed' AND jobs.cancel_at IS NOT NULL THEN 'cancelled' ELSE given.state END,
         attempts = jobs.attempts + (given.state = 'failed')::int,
         result = given.result,
         error_message = given.error,
@@ -26,12 +27,13 @@ WITH given AS (
     FROM given JOIN locked ON locked.id = given.id
     WHERE jobs.id = given.id
     RETURNING jobs.id, jobs.state, jobs.worker, jobs.started_at,
-              jobs.attempts + jobs.recoveries + jobs.interruptions AS number
+              jobs.earlier_runs + jobs.attempts + jobs.recoveries + jobs.interruptions
+              + (given.state = 'cancelled')::int AS number
 ), failures AS (
     INSERT INTO {schema}.runs (job_id, number, worker, started_at, outcome, error, traceback)
     SELECT finished.id, finished.number, finished.worker, finished.started_at, given.outcome, given.error, given.traceback
     FROM finished JOIN given ON given.id = finished.id
-    WHERE finished.state = 'failed'
+    WHERE finished.state <> 'completed'
     ON CONFLICT (job_id, number) DO NOTHING
 ), kept AS (
     INSERT INTO {schema}.artifacts (job_id, name, content_type, bytes)

@@ -4,3 +4,5 @@
 SELECT id, state, token, queue,
        greatest(0, ceil(extract(epoch FROM run_at - now()) * 1000))::bigint AS delay_ms
 FROM {schema}.jobs WHERE id = ANY (:ids)
+UNION ALL -- a person deleted it after its end
+SELECT id, 'cancelled', NULL, queue, 0 FROM {schema}.deleted WHERE id = ANY (:ids)

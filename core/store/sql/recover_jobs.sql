@@ -31,7 +31,7 @@ WITH owned AS (
         updated_at = now()
     FROM locked WHERE jobs.id = locked.id
     RETURNING jobs.id, jobs.state, jobs.worker, jobs.started_at, locked.blamed,
-              jobs.attempts + jobs.recoveries + jobs.interruptions AS number
+              jobs.earlier_runs + jobs.attempts + jobs.recoveries + jobs.interruptions AS number
 ), ended AS (
     INSERT INTO {schema}.runs (job_id, number, worker, started_at, outcome, error)
     SELECT id, number, worker, started_at,

@@ -26,7 +26,8 @@ WITH given AS (
         updated_at = now()
     FROM given JOIN locked ON locked.id = given.id
     WHERE jobs.id = given.id
-    RETURNING jobs.id, jobs.state, jobs.worker, jobs.attempts + jobs.recoveries + jobs.interruptions AS number
+    RETURNING jobs.id, jobs.state, jobs.worker,
+              jobs.earlier_runs + jobs.attempts + jobs.recoveries + jobs.interruptions AS number
 ), ended AS (
     INSERT INTO {schema}.runs (job_id, number, worker, started_at, outcome, error, traceback)
     SELECT requeued_jobs.id, requeued_jobs.number, requeued_jobs.worker, now() - make_interval(secs => given.seconds), given.outcome,

@@ -35,8 +35,11 @@ _tracebacks = Tracebacks()  # a cache of source lines: of the process, no resour
 
 
 class Attempt(Struct, eq=False, gc=False):
-    """A job that is about to run, or runs. Mutable state: `started_at`, set by the slot that runs it, and the last two,
-    set by its runtime."""
+    """A job that is about to run, or runs.
+
+    Mutable state: `started_at` and `give_up_at`, set by the slot that runs it; `left_behind` and `lacking`, set by its
+    runtime; `extended_seconds`, set by the handler, maybe in a thread; `given_up`, set by the consumers.
+    """
 
     handler: Handler
     job: Job
@@ -45,6 +48,15 @@ class Attempt(Struct, eq=False, gc=False):
     started_at: float = 0.0  #: trio's clock
     left_behind: trio.Event | None = None  #: set once what cannot be stopped has ended: a thread
     lacking: str = ""  #: what the machine did not give
+    extended_seconds: float = 0.0  #: by so much its timeout is later
+    give_up_at: float | None = None  #: a person has cancelled it, and its clean-up may last until then (trio's clock)
+    given_up: bool = False  #: its outcome was handed over although it goes on
+
+    @property
+    def deadline(self) -> float | None:
+        """When it has timed out (trio's clock); None: never."""
+        timeout = self.handler.timeout_seconds
+        return None if timeout is None else self.started_at + timeout + self.extended_seconds
 
 
 def succeeded(result: object, job: Job) -> Outcome:

@@ -1,7 +1,7 @@
 """Claimed jobs that have not started yet."""
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 
 import trio
 
@@ -86,6 +86,13 @@ class Buffer:
         items = list(self._items)
         self._items.clear()
         return items
+
+    def remove(self, keys: Container[int]) -> list[ClaimedTask]:
+        """Remove and return the jobs with these keys."""
+        removed = [claimed for claimed in self._items if claimed.key in keys]
+        if removed:
+            self._items = deque(claimed for claimed in self._items if claimed.key not in keys)
+        return removed
 
     def close(self) -> None:
         """No job will be added any more: waiting consumers get None."""

@@ -4,17 +4,30 @@ import contextvars
 import inspect
 import logging
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from itertools import islice
 from types import FrameType
 from typing import NoReturn
+from uuid import UUID
 
 import trio
 
 from workqueue.core.errors import InvalidTask
 from workqueue.core.handlers import Registry
 from workqueue.core.job import Job, RunContext
-from workqueue.core.outcome import Complete, Fail, Failed, Interrupted, NotStarted, Outcome, Retry, Verdict, decide
+from workqueue.core.outcome import (
+    Cancel,
+    Cancelled,
+    Complete,
+    Fail,
+    Failed,
+    Interrupted,
+    NotStarted,
+    Outcome,
+    Retry,
+    Verdict,
+    decide,
+)
 from workqueue.core.steps.lease import ClaimedTask, Lease
 from workqueue.core.steps.settle import Ending
 from workqueue.core.wire import decode_payload
@@ -68,8 +81,9 @@ class Consumers:
         context: RunContext,
         *,
         max_interruptions: int,
+        cancel_grace: float,
     ) -> None:
-        """`context`: what jobs may ask of this worker."""
+        """`context`: what jobs may ask of this worker. `cancel_grace`: seconds that a cancelled one may clean up."""
         self._registry = registry
         self._buffer = buffer
         self._outcomes = outcomes
@@ -78,6 +92,7 @@ class Consumers:
         self._types = types
         self._context = context
         self._max_interruptions = max_interruptions
+        self._cancel_grace = cancel_grace
         self._threads = Threads(trio.CapacityLimiter(THREADS_MAX))
         self.environment = environment
         self._failures = FailureLog()
@@ -111,6 +126,8 @@ class Consumers:
             while True:
                 for slot in self._slots:
                     slot.watch()
+                    if slot.is_overdue:
+                        self._give_up(slot)
                 self._failures.tell_rest()
                 await trio.sleep(WATCH_SECONDS)
         finally:
@@ -123,6 +140,25 @@ class Consumers:
             if claimed.lease is lease:
                 slot.interrupt(InterruptReason.LEASE_LOST)
 
+    def cancel(self, ids: Collection[UUID]) -> None:
+        """A person has cancelled these jobs, as their rows say; those that are not here are passed over."""
+        keys = {job_id.int for job_id in ids}
+        for slot, claimed in self._running():
+            if claimed.key in keys:
+                slot.cancel(grace_seconds=self._cancel_grace)
+        self.give_back(self._buffer.remove(keys))
+
+    def running_ids(self, *, longer_than: float) -> list[UUID]:
+        """The jobs that have been running for more than so many seconds."""
+        return [claimed.job_id for slot, claimed in self._running() if slot.seconds > longer_than]
+
+    def attempt_of(self, job: Job) -> Attempt | None:
+        """The attempt that runs now with this very object. May be called from any thread."""
+        for slot in self._slots:
+            if (attempt := slot.attempt) is not None and attempt.job is job:
+                return attempt
+        return None
+
     def give_back(self, items: list[ClaimedTask]) -> None:
         """Give back jobs that have not started."""
         for claimed in items:
@@ -132,6 +168,8 @@ class Consumers:
     def abandon(self) -> None:
         """The last resort at a stop: give back jobs that ignore their cancellation; they end with the process."""
         for slot, claimed in self._running():
+            if slot.attempt is not None and slot.attempt.given_up:
+                continue
             log.error("job %s (%s) ignores its cancellation: it is given back and ends with the process",
                       claimed.job_id, claimed.task.type)  # fmt: skip
             self._put(claimed, Interrupted(), slot.seconds)
@@ -152,6 +190,19 @@ class Consumers:
             if slot.frame in stack and (attempt := slot.attempt) is not None:
                 return f"job {attempt.job.id} ({attempt.job.type})"
         return None
+
+    def _give_up(self, slot: Slot) -> None:
+        """The clean-up of a cancelled handler lasts too long: its job ends, and it keeps its slot until it returns."""
+        attempt = slot.attempt
+        if attempt is None or attempt.given_up or not attempt.handler.is_async:
+            return
+        attempt.given_up = True
+        log.error(
+            "job %s (%s) was cancelled, and its clean-up takes longer than %g s: the job has ended, the handler keeps "
+            "its slot until it returns", attempt.job.id, attempt.job.type, self._cancel_grace
+        )  # fmt: skip
+        error = f"cancelled; its clean-up took longer than {self._cancel_grace:g} s"
+        self._put(attempt.claimed, Cancelled(error), slot.seconds)
 
     def _running(self) -> Iterator[tuple[Slot, ClaimedTask]]:
         for slot in self._slots:
@@ -225,6 +276,8 @@ class Consumers:
     def _ended(self, attempt: Attempt, outcome: Outcome, seconds: float) -> None:
         if attempt.is_admitted:
             self._admission.ended(attempt.claimed)
+        if attempt.given_up:
+            return
         if type(outcome) is NotStarted:  # isinstance would take 0.1 us to say no
             self.environment.lacks(outcome.lacking)
             self._admission.ask_anew()
@@ -255,6 +308,9 @@ class Consumers:
                 self._counts.failed += 1
                 counts.failed += 1
                 self._failures.tell(logging.ERROR, "failed", claimed, verdict)
+            case Cancel():
+                self._counts.cancelled += 1
+                counts.cancelled += 1
             case Retry():
                 self._counts.retried += 1
                 counts.retried += 1

@@ -15,7 +15,7 @@ from typing import NoReturn, cast
 import trio
 
 from workqueue.core.errors import CannotStart
-from workqueue.core.outcome import Interrupted, NotStarted, Outcome, TimedOut
+from workqueue.core.outcome import Cancelled, Failed, Interrupted, NotStarted, Outcome, TimedOut
 from workqueue.services.worker.running.attempt import Attempt, failed, succeeded
 from workqueue.services.worker.running.runtimes import NotGiven, Runtime
 
@@ -37,6 +37,7 @@ class InterruptReason(StrEnum):
     """Why a running job is cancelled."""
 
     LEASE_LOST = "its worker lost its lease"
+    CANCELLED = "a person cancelled it"
 
 
 class Slot:
@@ -90,13 +91,38 @@ class Slot:
         self._interrupted, self._used_up = reason, True
         self._scope.cancel()
 
-    def watch(self) -> None:
-        """Called each WATCH_SECONDS: give the scope the deadline of an attempt whose time is nearly over."""
-        attempt = self.attempt
-        if attempt is None or (timeout := attempt.handler.timeout_seconds) is None or self._used_up:
+    def cancel(self, *, grace_seconds: float) -> None:
+        """A person cancels the job: a coroutine is cancelled, a thread is asked (`job.cancelled`) for `grace_seconds`.
+
+        The outcome is Cancelled, unless the handler ends by itself before.
+        """
+        if self.attempt is None or self.attempt.give_up_at is not None:
             return
-        if (deadline := attempt.started_at + timeout) < self._now() + ARM_SECONDS:
-            self._arm(deadline)
+        self.attempt.give_up_at = self._now() + grace_seconds
+        self._interrupted, self._used_up = InterruptReason.CANCELLED, True
+        if self.attempt.handler.is_async:
+            self._scope.cancel()
+
+    def watch(self) -> None:
+        """Called each WATCH_SECONDS: give the scope the deadline of an attempt whose time is nearly over, and abandon
+        the thread of a cancelled one whose grace is over."""
+        attempt = self.attempt
+        if attempt is None:
+            return
+        if attempt.give_up_at is not None:
+            if self._now() >= attempt.give_up_at:
+                self._scope.cancel()
+        elif self._interrupted is None and (deadline := attempt.deadline) is not None:
+            if self._used_up:  # extended since
+                self._scope.deadline = max(self._scope.deadline, deadline)
+            elif deadline < self._now() + ARM_SECONDS:
+                self._arm(deadline)
+
+    @property
+    def is_overdue(self) -> bool:
+        """Does a cancelled coroutine clean up for longer than it may?"""
+        attempt = self.attempt
+        return attempt is not None and attempt.give_up_at is not None and self._now() >= attempt.give_up_at
 
     def _arm(self, deadline: float) -> None:
         self._scope.deadline = deadline
@@ -139,7 +165,7 @@ class Slot:
                     self._end(Interrupted())  # a stop; errors that were raised meanwhile are dropped
                     raise cancelled from None
             if (attempt := self.attempt) is not None:  # its scope was cancelled; `left` is what else it raised
-                self._end(failed(left) if left is not None else self._cut_short(attempt))
+                self._end(self._cut_short(attempt) if left is None else self._raised(left))
                 if (left_behind := attempt.left_behind) is not None and not left_behind.is_set():
                     await self._outlived(attempt, left_behind)
             if self._left_variables():
@@ -206,9 +232,18 @@ class Slot:
         return ended
 
     def _cut_short(self, attempt: Attempt) -> Outcome:
+        if self._interrupted is InterruptReason.CANCELLED:
+            return Cancelled()
         if self._interrupted is not None:
             return Interrupted(self._interrupted)
-        return TimedOut(attempt.handler.timeout_seconds or 0.0)
+        return TimedOut((attempt.handler.timeout_seconds or 0.0) + attempt.extended_seconds)
+
+    def _raised(self, error: BaseException) -> Outcome:
+        """Of an attempt that was cut short, and raised an error of its own on its way out."""
+        failure = failed(error)
+        if self._interrupted is InterruptReason.CANCELLED and isinstance(failure, Failed):
+            return Cancelled(f"cancelled; its clean-up failed: {failure.error}")
+        return failure
 
 
 def _split(error: BaseException) -> tuple[BaseException | None, BaseException | None]:

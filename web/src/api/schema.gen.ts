@@ -57,6 +57,7 @@ export type JobDetails = {
   worker: string | null;
   started_at: string | null;
   finished_at: string | null;
+  cancelling: boolean;
   /** any JSON value, or null */
   result: unknown;
   artifacts: ArtifactHead[];
@@ -84,6 +85,7 @@ export type JobView = {
   worker: string | null;
   started_at: string | null;
   finished_at: string | null;
+  cancelling: boolean;
 };
 
 /** How long the rows of jobs are kept after their end: `12h`, `7d`, `forever`. */

@@ -1,0 +1,37 @@
+"""Control messages: what the producers and the command line tell every worker of a queue, over a channel of Redis.
+
+A message is the fast way, never the only one: Redis keeps none, and one that is lost costs seconds. What it says stands
+in a row, too, where the worker looks from time to time.
+"""
+
+import logging
+from uuid import UUID
+
+import msgspec
+from msgspec import Struct
+
+log = logging.getLogger(__name__)
+
+
+class ControlMessage(Struct, frozen=True, omit_defaults=True):
+    """Another version may leave members out, or have more."""
+
+    cancel: list[UUID] = []  #: jobs that are to be cancelled, where they run
+
+
+_encode = msgspec.json.Encoder().encode
+_decoder = msgspec.json.Decoder(ControlMessage)
+
+
+def write_message(message: ControlMessage) -> bytes:
+    """As it is sent."""
+    return _encode(message)
+
+
+def read_message(text: bytes) -> ControlMessage:
+    """What was sent; a message that says nothing where it cannot be read, because another program wrote it."""
+    try:
+        return _decoder.decode(text)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        log.warning("a message in the control channel of this queue cannot be read, and is passed over")
+        return ControlMessage()

@@ -1,0 +1,75 @@
+"""Acts: what a person does to jobs after they were enqueued. The row decides; Redis and workers get hints."""
+
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from uuid import UUID
+
+import trio
+from uuid_utils.compat import uuid7
+
+from workqueue.core.control import ControlMessage, write_message
+from workqueue.core.errors import QueueUnavailable
+from workqueue.core.job import JobState
+from workqueue.core.queue import Queue
+from workqueue.core.steps.outbox import push_waiting
+from workqueue.core.steps.piggyback import Piggyback
+from workqueue.core.store import Acted, JobStore
+
+log = logging.getLogger(__name__)
+
+ACTED_MAX = 1000  #: jobs at a time
+
+
+class Acts:
+    """Each method takes up to ACTED_MAX ids and returns what became of each job; an id without a job is missing.
+
+    Raises StoreUnavailable and StoreBusy: it is not known then whether the rows have changed, and it may be repeated.
+    Redis may be away: what the rows say is carried out once it is back. Cancelled or killed after the statement: the
+    outbox entry stays, and a worker pushes the jobs.
+    """
+
+    def __init__(self, queue: Queue, store: JobStore, piggyback: Piggyback) -> None:
+        self._queue = queue
+        self._store = store
+        self._piggyback = piggyback
+
+    async def cancel(self, ids: Sequence[UUID]) -> dict[UUID, Acted]:
+        """End what waits. What runs is cancelled by its worker, which a message tells: `processing` in the answer.
+
+        A worker that the message does not reach looks at the rows every few seconds.
+        """
+        acted = await self._store.cancel(self._queue.name, ids)
+        running = [job_id for job_id, each in acted.items() if each.changed and each.state is JobState.PROCESSING]
+        if running:
+            try:
+                await self._queue.tell_workers(write_message(ControlMessage(cancel=running)))
+            except QueueUnavailable as error:
+                log.info("%d jobs are cancelled when their workers look at the rows: %s", len(running), error)
+        return acted
+
+    async def retry(self, ids: Sequence[UUID]) -> dict[UUID, Acted]:
+        """Make failed and cancelled jobs wait again, at the tail; their counters begin anew, their runs stay."""
+        return await self._with_push(self._store.retry, ids)
+
+    async def run_now(self, ids: Sequence[UUID]) -> dict[UUID, Acted]:
+        """Make due what waits for a time."""
+        return await self._with_push(self._store.run_now, ids)
+
+    async def delete(self, ids: Sequence[UUID]) -> dict[UUID, Acted]:
+        """Delete what has ended, with its runs, artifacts and idempotency key."""
+        return await self._store.delete(self._queue.name, ids)
+
+    async def _with_push(
+        self, act: Callable[[UUID, str, Sequence[UUID]], Awaitable[dict[UUID, Acted]]], ids: Sequence[UUID]
+    ) -> dict[UUID, Acted]:
+        batch, inserted_at = uuid7(), trio.current_time()
+        acted = await act(batch, self._queue.name, ids)
+        waiting = sorted(job_id for job_id, each in acted.items() if each.changed)
+        if waiting:
+            try:
+                await push_waiting(self._queue, self._store.waiting, waiting)
+            except QueueUnavailable as error:
+                log.info("%d jobs are pushed when Redis answers: %s", len(waiting), error)
+            else:
+                self._piggyback.pushed(batch, inserted_at=inserted_at)
+        return acted

@@ -1,0 +1,22 @@
+"""Control messages as they are sent."""
+
+from uuid import UUID
+
+import pytest
+
+from workqueue.core.control import ControlMessage, read_message, write_message
+
+JOB = UUID("01a224af-fb7f-738a-925f-ea8b9947bd5a")
+
+
+def test_a_message_is_read_as_it_was_written():
+    assert read_message(write_message(ControlMessage(cancel=[JOB]))) == ControlMessage(cancel=[JOB])
+
+
+def test_members_of_another_version_are_passed_over():
+    assert read_message(b'{"cancel": ["%b"], "quiet": true}' % str(JOB).encode()) == ControlMessage(cancel=[JOB])
+
+
+@pytest.mark.parametrize("text", [b"", b"hello", b"[]", b'{"cancel": ["x"]}', b"\xff", b"[" * 100_000])
+def test_a_message_of_another_program_says_nothing(text: bytes):
+    assert read_message(text) == ControlMessage()
