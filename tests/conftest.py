@@ -2,6 +2,7 @@
 
 import os
 import re
+import signal
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -24,6 +25,9 @@ from workqueue.services.local.valkey import Server, run_valkey
 KNOWN_KEY = re.compile(
     r"(\{)?[A-Za-z0-9_.:-]+(?(1)\}:(front|leases|workers|scheduled|dead|checkpoint|rows|(flight|suspect_starts):[0-9a-f-]{36}|idem:[0-9a-f]+))"
 )
+
+if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:  # run under nohup: what is started here would ignore it, too
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 os.environ.setdefault("HYPOTHESIS_STORAGE_DIRECTORY", tempfile.mkdtemp(prefix="hypothesis-"))
 

@@ -27,6 +27,8 @@ OPTIONAL = frozenset({"INFO", "PUBLISH", "SUBSCRIBE", "UNSUBSCRIBE"})
 #: What `workqueue bench` and `workqueue chaos` send besides, to measure and to clear up.
 TOOLS = frozenset({"EXISTS", "SCAN"})
 
+PRODUCER_OPTIONAL = frozenset({"INFO", "PUBLISH"})  #: the part of it that producers send
+
 PRODUCER = PRODUCER_DIRECT.union(*(script.commands for script in PRODUCER_SCRIPTS)) - OPTIONAL
 ALL = PRODUCER.union(WORKER_DIRECT, *(script.commands for script in scripts.ALL)) - OPTIONAL
 

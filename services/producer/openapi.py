@@ -31,6 +31,7 @@ ANYWHERE = {
     503: f"{NO_ROOM.decode()} | {TOO_MANY_CLIENTS.decode()}",
 }
 NO_JSON = "Content-Type must be application/json"
+INVALID_JSON = "invalid JSON body"
 OPERATING = {415: NO_JSON}  #: of every route that operates (routing.py)
 CHANGING = {403: ORIGIN_NOT_ALLOWED[1].decode()}  #: the same, of every route that changes something
 
@@ -119,6 +120,7 @@ def _operation(route: "Route", operation: Operation, schemas: _Schemas) -> Json:
     errors = ANYWHERE | ({} if route.method in READING else CHANGING) | dict(operation.errors)
     if route.role == "operate":
         errors |= OPERATING
+        errors[400] = " | ".join(filter(None, (errors.get(400), INVALID_JSON)))
     responses = {"204" if route.answer == "none" else "200": success} | {
         str(status): _text(message) for status, message in sorted(errors.items())
     }
@@ -132,6 +134,8 @@ def _operation(route: "Route", operation: Operation, schemas: _Schemas) -> Json:
         result["parameters"] = [_parameter(parameter) for parameter in operation.parameters]
     if route.body != "none":
         result["requestBody"] = _request(route, operation, schemas)
+    elif route.role == "operate":  # its Content-Type is what counts
+        result["requestBody"] = {"required": True, "content": {JSON: {"schema": {"type": "object"}, "example": {}}}}
     return result
 
 

@@ -9,7 +9,8 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from enum import StrEnum
 from typing import Any, Concatenate, Literal
 
-from msgspec import Struct
+import msgspec
+from msgspec import Raw, Struct
 from quart import Response, request
 from quart_trio import QuartTrio
 from werkzeug.routing import BaseConverter, Map
@@ -20,7 +21,7 @@ from workqueue.services.http.messages import Headers
 from workqueue.services.http.responses import Refused, Streamed
 from workqueue.services.producer.backend import Backend
 from workqueue.services.producer.dashboard import Dashboard
-from workqueue.services.producer.openapi import JSON, NO_JSON, Operation
+from workqueue.services.producer.openapi import INVALID_JSON, JSON, NO_JSON, Operation
 
 
 class Role(StrEnum):
@@ -92,7 +93,9 @@ def add_rules(
         view: Any = None
         match route.handler:
             case View(call):
-                view = _view(call, get_backend, takes_json_only=route.role is Role.OPERATE)
+                view = _view(call, get_backend)
+                if route.role is Role.OPERATE:
+                    view = _json_only(view, has_body=route.body != "none")
             case PageView(call):
                 view = _page_view(call, dashboard)
         app.add_url_rule(_rule(route, routes), f"{number} {route.path}", view, methods=[route.method])
@@ -124,18 +127,28 @@ def proxied(routes: Iterable[Route]) -> list[str]:
     return sorted({f"/{route.segments[0]}" for route in routes if not isinstance(route.handler, PageView)})
 
 
-def _view(
-    call: Callable[Concatenate[Backend, ...], Awaitable[Response]],
-    get_backend: Callable[[], Backend],
-    *,
-    takes_json_only: bool,
-) -> Any:
+def _view(call: Callable[Concatenate[Backend, ...], Awaitable[Response]], get_backend: Callable[[], Backend]) -> Any:
     async def view(**parameters: str) -> Response:
-        if takes_json_only and request.mimetype != JSON:
-            raise Refused(415, NO_JSON)
         return await call(get_backend(), **parameters)
 
     return view
+
+
+def _json_only(view: Any, *, has_body: bool) -> Any:
+    """`view`, refusing what is no JSON. A route without a body takes an empty one, or any object."""
+
+    async def checked(**parameters: str) -> Response:
+        if request.mimetype != JSON:
+            raise Refused(415, NO_JSON)
+        if not has_body and (body := await request.get_data()):
+            try:
+                msgspec.json.decode(body, type=dict[str, Raw])
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+                raise Refused(400, INVALID_JSON) from None
+        response: Response = await view(**parameters)
+        return response
+
+    return checked
 
 
 def _page_view(call: Callable[[Dashboard], Awaitable[Response]], dashboard: Dashboard) -> Any:

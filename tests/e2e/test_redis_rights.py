@@ -39,7 +39,7 @@ def names(rules: list[str]) -> set[str]:
 def test_the_document_lists_what_the_code_sends():
     everything, producer = documented()
     assert names(everything) == commands.ALL | commands.OPTIONAL
-    assert names(producer) == commands.PRODUCER | commands.OPTIONAL
+    assert names(producer) == commands.PRODUCER | commands.PRODUCER_OPTIONAL
     assert {rule for rule in everything if rule[0] == "~"} == {f"~{NAME}", f"~{{{NAME}}}:*"}
 
 
@@ -47,6 +47,7 @@ def test_the_lists_are_what_the_code_says():
     client = (ROOT / "core/queue/client.py").read_text("utf-8")
     sent = set(re.findall(r'(?:_command|execute_command|send_command|run)\(\s*"([A-Z]+)"', client))
     sent |= set(re.findall(r'\["([A-Z]+)"(?:, self\.keys|\])', client))
+    sent |= {"SUBSCRIBE", "UNSUBSCRIBE"} if ".subscribe" in client else set()
     sent |= {"MULTI", "EXEC", "DISCARD", "TYPE", "PING", "SELECT"}  # transactions, checks.py, each connection
     assert sent == commands.PRODUCER_DIRECT | commands.WORKER_DIRECT | commands.TOOLS | {"DEL"}
     for script in scripts.ALL:
@@ -111,7 +112,7 @@ async def enqueue(client: httpx.AsyncClient, **more: object) -> None:
 async def test_exactly_what_the_document_lists_is_enough(nursery, redis, environ, tmp_path, without):
     everything, producer = documented()
     allow(redis, [*everything[2:], *without.split()])
-    allow(redis, ["producer", *everything[3:9], *producer, *without.split()])
+    allow(redis, ["producer", *everything[3:10], *producer, *without.split()])
     environ["DATABASE_SCHEMA"] = f"test_{uuid4().hex}"
     producers = environ | {"REDIS_URL": environ["REDIS_URL"].replace("workqueue:", "producer:")}
     with redis.monitor() as monitor:

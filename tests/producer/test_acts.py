@@ -93,6 +93,15 @@ async def test_only_json_acts_because_a_hostile_page_cannot_send_it(client, psql
     assert await psql.value("SELECT state FROM jobs") == "pending"
 
 
+async def test_an_act_takes_an_empty_body_or_an_object(client):
+    job_id = await enqueue(client)
+    for body, status in ((b"[]", 400), (b"{", 400), (b"\xff", 400), (b"{}", 200), (b"", 200)):
+        answer = await client.post(f"/api/jobs/{job_id}/cancel", headers=JSON, content=body)
+        assert answer.status_code == status or (status == 200 and answer.text == "the job has ended"), body
+        if status == 400:
+            assert answer.text == "invalid JSON body"
+
+
 async def test_a_page_of_another_origin_may_not_act(client, psql):
     job_id = await enqueue(client)
     answer = await client.post(f"/api/jobs/{job_id}/cancel", headers=JSON | {"Origin": "https://evil.example"})

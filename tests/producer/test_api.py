@@ -51,7 +51,9 @@ def test_the_paths_of_the_contract_are_there():
     assert {of(route) for route in ROUTES} == {
         "POST /enqueue", "POST /api/jobs/batch", "GET /api/jobs", "GET /api/jobs/{job_id}",
         "GET /api/jobs/{job_id}/runs", "GET /api/jobs/{job_id}/artifact", "GET /api/workers", "GET /api/overview",
-        "GET /metrics", "GET /health", "GET /ready", "GET /openapi.json", "GET /docs", "GET /",
+        "POST /api/jobs/{job_id}/cancel", "POST /api/jobs/{job_id}/retry", "POST /api/jobs/{job_id}/run-now",
+        "DELETE /api/jobs/{job_id}", "GET /metrics", "GET /health", "GET /ready", "GET /openapi.json",
+        "GET /docs", "GET /",
     }  # fmt: skip
     assert reserved(ROUTES) == {"api", "docs", "enqueue", "health", "metrics", "openapi.json", "ready"}
     assert proxied(ROUTES) == ["/api", "/enqueue", "/health", "/metrics", "/openapi.json", "/ready"]

@@ -147,21 +147,31 @@ def app(tmp_path) -> QuartTrio:
     )
 
 
+JSON = {"Content-Type": "application/json"}
+
+
 @pytest.mark.parametrize(
     ("method", "path", "said"),
     [
         ("GET", "/api/things/7", ["GET", {"thing_id": "7"}, ""]),
         ("DELETE", "/api/things/7", ["DELETE", {"thing_id": "7"}, ""]),
-        ("POST", "/api/things/7/stop", ["POST", {"thing_id": "7"}, "text"]),
-        ("POST", "/api/things/actions", ["POST", {}, "text"]),
+        ("POST", "/api/things/7/stop", ["POST", {"thing_id": "7"}, "{}"]),
+        ("POST", "/api/things/actions", ["POST", {}, "{}"]),
         ("GET", "/api/things/actionsmore", ["GET", {"thing_id": "actionsmore"}, ""]),
-        ("PUT", "/limits/type:a", ["PUT", {"scope": "type:a"}, "text"]),
+        ("PUT", "/limits/type:a", ["PUT", {"scope": "type:a"}, "{}"]),
     ],
 )
 async def test_a_row_is_a_rule(app, method, path, said):
-    body = "text" if method in {"POST", "PUT"} else None
-    answer = await app.test_client().open(path, method=method, data=body)
+    body = "{}" if method in {"POST", "PUT"} else None
+    answer = await app.test_client().open(path, method=method, data=body, headers=JSON)
     assert (answer.status_code, await answer.get_json(force=True)) == (200, said)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"), [("GET", "/api/things/7", 200), ("DELETE", "/api/things/7", 415)]
+)
+async def test_what_operates_takes_json_alone(app, method: str, path: str, status: int):
+    assert (await app.test_client().open(path, method=method, data="a=1")).status_code == status
 
 
 @pytest.mark.parametrize(

@@ -238,10 +238,12 @@ async def test_a_server_that_runs_a_script_for_too_long_is_an_outage_for_every_c
     ):
         await redis("CONFIG", "SET", "busy-reply-threshold", "20")
         async with open_redis_cli(server.url) as other:
+            killed = trio.Event()
 
             async def run_forever() -> None:
-                with pytest.raises(ResponseError):  # killed
+                with pytest.raises(ResponseError):
                     await other("EVAL", "while true do end", 0)
+                killed.set()
 
             nursery.start_soon(run_forever)
 
@@ -262,6 +264,7 @@ async def test_a_server_that_runs_a_script_for_too_long_is_an_outage_for_every_c
             connection.close()
             await redis("SCRIPT", "KILL")
             await until(partial(_answers, queue))
+            await killed.wait()
 
 
 async def test_a_server_without_its_replicas_refuses_and_is_used_again(bridge, tmp_path):

@@ -18,6 +18,14 @@ CREATE TABLE claimed (
 );
 CREATE INDEX claimed_owner ON claimed USING btree (owner);
 
+CREATE TABLE deleted (
+    id uuid NOT NULL,
+    queue text NOT NULL,
+    at timestamp with time zone NOT NULL DEFAULT now(),
+    CONSTRAINT deleted_pkey PRIMARY KEY (id)
+);
+CREATE INDEX deleted_at ON deleted USING btree (at);
+
 CREATE TABLE idempotency (
     queue text NOT NULL,
     key_hash bytea NOT NULL,
@@ -61,6 +69,7 @@ CREATE TABLE jobs (
     created_at timestamp with time zone NOT NULL DEFAULT now(),
     updated_at timestamp with time zone NOT NULL DEFAULT now(),
     requeued boolean NOT NULL DEFAULT false,
+    earlier_runs integer NOT NULL DEFAULT 0,
     CONSTRAINT jobs_pkey PRIMARY KEY (id),
     CONSTRAINT jobs_attempts_check CHECK ((attempts >= 0)),
     CONSTRAINT jobs_check CHECK (((state <> 'processing'::text) OR (token IS NOT NULL))),

@@ -83,6 +83,12 @@ async def do_everything(store: JobStore) -> None:
     await store.runs(ids[3])
     await store.artifacts(ids[2])
     await store.artifact(ids[2], None)
+    await store.cancel(Q, ids)
+    await store.cancelled(ids)
+    await store.run_now(uuid7(), Q, ids)
+    assert (await store.retry(uuid7(), Q, [ids[3]]))[ids[3]].changed
+    assert (await store.delete(Q, [ids[1]]))[ids[1]].changed
+    await store.prune_deleted(keep_seconds=0, limit=10)
     await store.installation()
     await store.check()
     await store.check_fitness()
