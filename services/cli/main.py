@@ -7,6 +7,7 @@ import sys
 from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
+from uuid import UUID
 
 import click
 import msgspec
@@ -268,6 +269,36 @@ def enqueue(
         counts = enqueue_lines(url, lines, progress, lambda line: click.echo(printable(line), err=True))
     click.echo(f"{counts.accepted:,} accepted, {counts.refused:,} refused")
     context.exit(1 if counts.refused else 0)
+
+
+def _acting(name: str, text: str) -> None:
+    """Add the command `name`, which does the act of that name to each job that is named."""
+
+    @main.command(name, help=text)
+    @click.argument("ids", metavar="ID...", nargs=-1, required=True, type=click.UUID)
+    @click.option("--url", metavar="URL", help="The producer.  [default: http://127.0.0.1 and PRODUCER_PORT]")
+    @click.pass_context
+    def act(context: click.Context, ids: tuple[UUID, ...], url: str | None) -> None:
+        import trio
+
+        from workqueue.services.cli.acts import act_on
+
+        at = url or f"http://127.0.0.1:{_settings().producer_port}"
+
+        async def act_on_all() -> bool:
+            all_done = True
+            async for result in act_on(at, name, [str(job_id) for job_id in ids]):
+                all_done = all_done and result.done
+                click.echo(printable(f"{result.job_id}  {result.said}"), err=not result.done)
+            return all_done
+
+        context.exit(0 if trio.run(act_on_all) else 1)
+
+
+_acting("cancel", "Cancel jobs: what waits ends at once, what runs is cancelled by its worker.")
+_acting("retry", "Run failed or cancelled jobs again, with all of their retries; the old runs stay.")
+_acting("run-now", "Run jobs now that wait for the time of their next attempt.")
+_acting("delete", "Delete jobs that have ended, with their runs and artifacts.")
 
 
 def _payload(given: str) -> dict[str, object]:

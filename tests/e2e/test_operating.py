@@ -1,0 +1,75 @@
+"""Every block of docs/operating.md can be pasted, and does what the text around it says."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import trio
+
+from tests.producer.rows import enqueue
+from tests.producer.serving import serving
+
+TEXT = (Path(__file__).parents[2] / "docs/operating.md").read_text("utf-8")
+BLOCKS = re.findall(r"^```sh ?([a-z-]*)\n(.*?)^```$", TEXT, re.DOTALL | re.MULTILINE)
+
+#: Block -> the state of a job that each of its lines is run on, and the state after it (None: there is no row).
+ACTS = {
+    "cancel": ("pending", "cancelled"),
+    "retry": ("failed", "pending"),
+    "run-now": ("pending", "pending"),
+    "delete": ("failed", None),
+}
+
+
+@pytest.fixture
+async def url(store, redis_url, postgres_dsn, queue_name, database_schema):
+    environ = {"REDIS_URL": redis_url, "DATABASE_URL": postgres_dsn, "DATABASE_SCHEMA": database_schema}
+    async with serving(environ | {"QUEUE_NAME": queue_name}) as client:
+        yield client
+
+
+def test_each_block_is_known_to_a_test():
+    assert {name for name, _ in BLOCKS if name} == set(ACTS)
+    assert [name for name, _ in BLOCKS].count("") == 1
+
+
+async def paste(line: str, url: str, job_id: object, tmp_path: Path) -> subprocess.CompletedProcess[str]:
+    """Run a line as a shell does, with `workqueue` on the path. Skips the test where there is no curl."""
+    if line.startswith("curl") and shutil.which("curl") is None:
+        pytest.skip("curl is not installed: apt-get install curl")
+    command = tmp_path / "workqueue"
+    command.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m workqueue.services.cli "$@"\n', "ascii")
+    command.chmod(0o700)
+    environ = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "HOME": str(tmp_path), "URL": url, "ID": str(job_id)}
+    run = ["sh", "-ec", line]
+    return await trio.to_thread.run_sync(
+        lambda: subprocess.run(run, capture_output=True, text=True, timeout=60, env=environ, check=False)
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "line"), [(name, line) for name, text in BLOCKS if name for line in text.splitlines()]
+)
+async def test_each_line_of_an_act_does_it(name: str, line: str, url, psql, tmp_path: Path):
+    before, after = ACTS[name]
+    job_id = await enqueue(url)
+    await psql("UPDATE jobs SET state = $2, run_at = now() + interval '1 h' WHERE id = $1", job_id, before)
+    done = await paste(line, str(url.base_url).rstrip("/"), job_id, tmp_path)
+    assert (done.returncode, "curl: (" in done.stderr) == (0, False), done.stderr
+    assert "409" not in done.stdout
+    assert await psql.value("SELECT max(state) FROM jobs WHERE id = $1", job_id) == after, done.stdout
+    if name == "run-now":
+        assert await psql.value("SELECT run_at FROM jobs WHERE id = $1", job_id) is None
+
+
+async def test_the_lines_that_look_show_the_job(url, tmp_path: Path):
+    job_id = await enqueue(url)
+    [block] = [text for each, text in BLOCKS if not each]
+    for line in block.splitlines():
+        done = await paste(line, str(url.base_url).rstrip("/"), job_id, tmp_path)
+        assert done.returncode == 0
+        assert done.stdout.startswith(("{", "["))
