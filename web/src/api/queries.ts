@@ -65,3 +65,13 @@ export async function enqueue(type: string, payload: string, retries: number): P
   const body = `{"type":${JSON.stringify(type)},"retries":${retries},"payload":${payload}}`;
   return (await (await request("/enqueue", { method: "POST", body })).json()) as Enqueued;
 }
+
+export type Act = "cancel" | "retry" | "run-now" | "delete";
+
+/** Change what happens to a job. Raises ApiError with the server's reason where it does not fit the job's state. */
+export async function act(id: string, name: Act): Promise<void> {
+  const path = `/api/jobs/${encodeURIComponent(id)}`;
+  const init = { headers: { "Content-Type": "application/json" }, body: "{}" };
+  if (name === "delete") await request(path, { ...init, method: "DELETE" });
+  else await request(`${path}/${name}`, { ...init, method: "POST" });
+}

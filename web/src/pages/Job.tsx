@@ -9,6 +9,7 @@ import { between, bytes, duration } from "../lib/format";
 import { pretty } from "../lib/json";
 import { useNow } from "../lib/now";
 import { type ShownState, shownState } from "../lib/state";
+import { Acts } from "../ui/Acts";
 import { Ago } from "../ui/Ago";
 import { Card } from "../ui/Card";
 import { Copy } from "../ui/Copy";
@@ -55,6 +56,7 @@ export function JobView({ job }: { job: JobDetails }) {
         <h1>
           <Link to="/jobs">Jobs</Link> / {job.type} <State state={shownState(job, now)} />
         </h1>
+        <Acts job={job} now={now} />
       </div>
       <dl className="facts">
         <div>

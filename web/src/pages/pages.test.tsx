@@ -44,6 +44,7 @@ const JOB = {
   worker: "host.1",
   started_at: "2026-11-24T12:00:08Z",
   finished_at: "2026-11-24T12:00:09Z",
+  cancelling: false,
 };
 
 const DETAILS = {
@@ -169,4 +170,38 @@ test("p pauses and shows the age of the data", async () => {
   expect(await screen.findByText("No workers alive")).toBeTruthy();
   await userEvent.keyboard("p");
   expect(await screen.findByText(/paused, data from/)).toBeTruthy();
+});
+
+test("a failed job offers what can be done to it, and retries with one click", async () => {
+  const fetched = show(`/jobs/${JOB.id}`, { [`/api/jobs/${JOB.id}`]: () => Response.json(DETAILS) });
+  expect(screen.queryByRole("button", { name: "Cancel" })).toBeNull();
+  await userEvent.click(await screen.findByRole("button", { name: "Retry" }));
+  const call = fetched.mock.calls.find(([, init]) => init?.method === "POST");
+  expect(call?.[0]).toBe(`/api/jobs/${JOB.id}/retry`);
+  expect(new Headers(call?.[1]?.headers).get("Content-Type")).toBe("application/json");
+});
+
+test("deleting asks first, and then leads back to the list", async () => {
+  const fetched = show(`/jobs/${JOB.id}`, { [`/api/jobs/${JOB.id}`]: () => Response.json(DETAILS) });
+  await userEvent.click(await screen.findByRole("button", { name: "Delete" }));
+  expect(fetched.mock.calls.some(([, init]) => init?.method === "DELETE")).toBe(false);
+  await userEvent.click(screen.getByRole("button", { name: "Delete for good?" }));
+  expect(await screen.findByRole("heading", { name: "Jobs" })).toBeTruthy();
+  expect(fetched.mock.calls.some(([, init]) => init?.method === "DELETE")).toBe(true);
+});
+
+test("why an act was refused is shown", async () => {
+  show(`/jobs/${JOB.id}`, {
+    [`/api/jobs/${JOB.id}`]: () => Response.json(DETAILS),
+    [`/api/jobs/${JOB.id}/retry`]: () => new Response("only a failed or cancelled job can be retried", { status: 409 }),
+  });
+  await userEvent.click(await screen.findByRole("button", { name: "Retry" }));
+  expect((await screen.findByRole("alert")).textContent).toContain("only a failed or cancelled job can be retried");
+});
+
+test("a job that is being cancelled says so, and cannot be cancelled again", async () => {
+  const running = { ...DETAILS, status: "processing", cancelling: true, finished_at: null };
+  show(`/jobs/${JOB.id}`, { [`/api/jobs/${JOB.id}`]: () => Response.json(running) });
+  expect(await screen.findByText("being cancelled")).toBeTruthy();
+  expect(screen.queryByRole("button", { name: "Cancel" })).toBeNull();
 });
