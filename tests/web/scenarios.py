@@ -98,6 +98,22 @@ def a_pdf_is_shown_and_a_failure_says_why(base: str) -> None:
         expect(page.locator(".fault")).to_be_visible()
 
 
+def a_failed_job_is_retried_and_deleted_with_clicks(base: str) -> None:
+    with browser() as opened, watched(opened, base) as page:
+        body = {"type": "send_email", "retries": 5, "payload": {"subject": "Hi"}}
+        job_id = page.request.post(f"{base}/enqueue", data=body).json()["job_id"]
+        page.goto(f"{base}/jobs/{job_id}")
+        heading = page.get_by_role("heading", level=1)
+        expect(heading).to_contain_text("failed")  # the payload lacks `to`: no retry would help
+        page.get_by_role("button", name="Retry").click()
+        expect(page.locator("ol.runs li")).to_have_count(2)
+        expect(heading).to_contain_text("failed")
+        page.get_by_role("button", name="Delete").click()
+        page.get_by_role("button", name="Delete for good?").click()
+        expect(page).to_have_url(f"{base}/jobs")
+        assert page.request.get(f"{base}/api/jobs/{job_id}").status == 404
+
+
 def the_list_follows_filters_and_is_walked_by_keys(base: str) -> None:
     with browser() as opened, watched(opened, base) as page:
         for number in range(60):
@@ -321,6 +337,7 @@ SCENARIOS: dict[str, Callable[..., None]] = {
     for function in (
         enqueue_and_see_it_completed,
         a_pdf_is_shown_and_a_failure_says_why,
+        a_failed_job_is_retried_and_deleted_with_clicks,
         the_list_follows_filters_and_is_walked_by_keys,
         every_page_is_accessible_at_both_widths_and_in_both_schemes,
         the_api_can_be_browsed,
