@@ -472,6 +472,10 @@ class JobStore:
         """Which of these running jobs a person has cancelled."""
         return {row["id"] for row in await self._pool.fetch(*sql.CANCELLED_JOBS.bind(ids=ids))}
 
+    async def ended(self, ids: Sequence[UUID]) -> set[UUID]:
+        """Which of these jobs have ended, or are gone."""
+        return {row["id"] for row in await self._pool.fetch(*sql.ENDED_JOBS.bind(ids=array_text(ids)))}
+
     async def prune_deleted(self, *, keep_seconds: float, limit: int) -> int:
         """Forget up to `limit` jobs that a person deleted so long ago; how many."""
         [row] = await self._pool.fetch(*sql.PRUNE_DELETED.bind(keep_seconds=keep_seconds, limit=limit))

@@ -168,6 +168,7 @@ class Connection:
     async def _end_with_server(self) -> None:
         """At a stop, an idle connection ends at once; one with a request ends with its response."""
         await self._context.terminated.wait()
+        self.connections.stopping.set()
         if self.idle_since is not None:
             self._reading.cancel()
 

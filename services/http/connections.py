@@ -23,7 +23,7 @@ SMALL_BYTES = 64 * 1024  #: of a body or a response, for which there is always r
 class Limits(Struct, frozen=True):
     """Of one server."""
 
-    connections: int = 1000
+    connections: int = 2000
     buffered_bytes: int = 128 << 20  #: request bodies and responses, of all connections together
 
 
@@ -59,7 +59,7 @@ class Connections:
     """The connections of one server.
 
     Mutable state: the set of them, changed by `admit` and `leave`; the budget's bytes; when refusals and faults were
-    last logged.
+    last logged; whether the server is ending, set by the first connection that learns of it.
     """
 
     def __init__(self, limits: Limits | None = None) -> None:
@@ -68,6 +68,7 @@ class Connections:
         self.budget = Budget(limits.buffered_bytes)
         self.refusals = Seldom()
         self.faults = Seldom()
+        self.stopping = trio.Event()  #: the server is ending: a request that waits for something answers now
         self._clients: set[Client] = set()
 
     def __len__(self) -> int:

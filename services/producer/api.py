@@ -25,7 +25,7 @@ from workqueue.services.producer.dashboard import Dashboard
 from workqueue.services.producer.enqueue import fast_enqueue
 from workqueue.services.producer.errors import ERROR_RESPONSES
 from workqueue.services.producer.openapi import JSON, NDJSON, Operation, Parameter, our_version
-from workqueue.services.producer.parameters import BEFORE, FILTER
+from workqueue.services.producer.parameters import BEFORE, FILTER, WAIT
 from workqueue.services.producer.routing import Fast, PageView, Role, Route, Streaming, View
 from workqueue.services.producer.views import (
     BatchAnswer,
@@ -121,8 +121,13 @@ ROUTES: tuple[Route, ...] = (
             summary="One job with its result, artifacts and newest runs",
             shows=JobDetails,
             link=OLDER_RUNS,
-            errors=NO_JOB | {500: jobs.READ_FAILED},
-            parameters=(JOB_ID,),
+            errors=NO_JOB
+            | {
+                400: f"{NO_JOB[400]} | wait: must be a whole number of seconds from 0 to 60",
+                500: jobs.READ_FAILED,
+                503: f"{openapi.ANYWHERE[503]} | {jobs.TOO_MANY_WAIT}",
+            },
+            parameters=(JOB_ID, WAIT),
         ),
     ),
     Route(

@@ -29,6 +29,7 @@ from workqueue.core.wire import Submission
 from workqueue.services.health import Dependency
 from workqueue.services.http.responses import Refused
 from workqueue.services.migration import migrate_until_done
+from workqueue.services.producer.waiters import Waiters
 
 ENTER_SECONDS = 5.0  #: how long a request waits for room in the Batcher
 WAITING_MAX = 1000
@@ -92,6 +93,7 @@ class Backend:
         self._bulk_turn = trio.CapacityLimiter(1)
         self._reads = trio.CapacityLimiter(READS_MAX)
         self._last_batch_at = 0.0
+        self.waiters = Waiters(self._ended)
 
     # --- its background tasks
 
@@ -129,6 +131,7 @@ class Backend:
             nursery.start_soon(self._watch_installation)
             nursery.start_soon(self._clear_outbox)
             nursery.start_soon(self._look_for_a_loss)
+            nursery.start_soon(self.waiters.run)
 
     async def _watch_installation(self) -> None:
         """Check whether our database is the one of the queue, beside the requests: none makes a trip for it."""
@@ -168,6 +171,9 @@ class Backend:
                     await self.engine.clear()
                 except StoreUnavailable:
                     continue  # they are kept; `watch` logs the outage
+
+    async def _ended(self, ids: Sequence[UUID]) -> set[UUID]:
+        return await self.engine.rows().ended(ids)
 
     # --- for the routes
 

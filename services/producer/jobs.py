@@ -2,20 +2,25 @@
 
 from uuid import UUID
 
-from quart import Response, request
+from quart import Response, current_app, request
 
+from workqueue.core.job import TERMINAL
 from workqueue.core.store import JobStore, Run
+from workqueue.services.http.connection import EXTENSION
+from workqueue.services.http.connections import Connections
 from workqueue.services.http.responses import Refused, json
 from workqueue.services.producer import artifact
 from workqueue.services.producer.backend import Backend
-from workqueue.services.producer.parameters import read_filter, read_run_number
+from workqueue.services.producer.parameters import read_filter, read_run_number, read_wait
 from workqueue.services.producer.views import job_details, job_view, read_job_id, write_cursor
+from workqueue.services.producer.waiters import TooManyWait
 
 NOT_A_JOB_ID = "not a job id"
 JOB_NOT_FOUND = "job not found"
 ARTIFACT_NOT_FOUND = "artifact not found"
 LIST_FAILED = "failed to list jobs"
 READ_FAILED = "failed to read job"
+TOO_MANY_WAIT = "too many requests wait for jobs"
 ARTIFACT_FAILED = "failed to read artifact"
 
 
@@ -40,6 +45,13 @@ async def list_jobs(backend: Backend) -> Response:
 
 async def get_job(backend: Backend, job_id: str) -> Response:
     store, wanted = _stored(backend, job_id)
+    if (seconds := read_wait(request.args)) > 0:
+        async with backend.reading(store, READ_FAILED):
+            status = (await store.get_status([wanted])).get(wanted)
+        if status is None:
+            raise Refused(404, JOB_NOT_FOUND)
+        if status.state not in TERMINAL:
+            await _wait_for_end(backend, wanted, seconds)
     async with backend.reading(store, READ_FAILED):
         row = await store.get(wanted)
         if row is None:
@@ -49,6 +61,14 @@ async def get_job(backend: Backend, job_id: str) -> Response:
     if more:
         response.headers["Link"] = _link_to_runs(wanted, runs)
     return response
+
+
+async def _wait_for_end(backend: Backend, job_id: UUID, seconds: float) -> None:
+    connections: Connections = current_app.extensions[EXTENSION]
+    try:
+        await backend.waiters.wait(job_id, seconds, connections.stopping)
+    except TooManyWait:
+        raise Refused(503, TOO_MANY_WAIT) from None
 
 
 async def get_runs(backend: Backend, job_id: str) -> Response:

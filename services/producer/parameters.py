@@ -35,6 +35,14 @@ BEFORE = Parameter(
     {"anyOf": [{"type": "integer", "minimum": 0, "maximum": 999_999_999}, {"const": ""}]},
     "only runs with a lower number",
 )
+#: The query of GET /api/jobs/<id>.
+WAIT_SECONDS_MAX = 60
+WAIT = Parameter(
+    "wait",
+    "query",
+    {"anyOf": [{"type": "integer", "minimum": 0, "maximum": WAIT_SECONDS_MAX}, {"const": ""}]},
+    "answer when the job has ended, or after so many seconds",
+)
 
 
 class Filter(Struct, frozen=True):
@@ -76,6 +84,19 @@ def read_run_number(query: MultiDict[str, str]) -> int | None:
     if len(texts) > 1 or not (texts[0].isascii() and texts[0].isdecimal() and 1 <= len(texts[0]) <= 9):
         raise Refused(400, "before: must be the number of a run, given once")
     return int(texts[0])
+
+
+def read_wait(query: MultiDict[str, str]) -> int:
+    """`wait` of GET /api/jobs/<id>, in seconds. Raises Refused(400)."""
+    texts = query.getlist("wait")
+    if texts in ([], [""]):
+        return 0
+    text = texts[0]
+    if len(texts) > 1 or not (
+        text.isascii() and text.isdecimal() and len(text) <= 10 and int(text) <= WAIT_SECONDS_MAX
+    ):
+        raise Refused(400, f"wait: must be a whole number of seconds from 0 to {WAIT_SECONDS_MAX}, given once")
+    return int(text)
 
 
 def _state(text: str) -> JobState | None:

@@ -86,6 +86,25 @@ async def test_requests_under_way_are_answered_and_then_it_ends(environ, redis_u
     assert (await queue.depths()).ready == 10
 
 
+async def test_a_stop_answers_those_who_wait_for_a_job(environ, store):
+    async with running_producer(environ) as (process, client):
+        await until(partial(is_ready, client))
+        job_id = (await client.post("/enqueue", json=TASK)).json()["job_id"]
+        answers = []
+
+        async def wait() -> None:
+            answers.append(await client.get(f"/api/jobs/{job_id}?wait=60", timeout=70))
+
+        async with trio.open_nursery() as waiting:
+            waiting.start_soon(wait)
+            await trio.sleep(0.5)
+            begun = trio.current_time()
+            process.send(signal.SIGTERM)
+        assert trio.current_time() - begun < 30, "not after its minute"
+        assert answers[0].json()["status"] == "pending"
+        assert await process.ended() == 0
+
+
 async def test_several_workers_serve_one_port(environ, bridge, queue):
     """Each migrates the empty schema, each has its own connections; one SIGTERM ends all of them."""
     async with running_producer(environ, "-w", "3") as (process, client):
