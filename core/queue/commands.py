@@ -12,7 +12,9 @@ PRODUCER_DIRECT = frozenset({
     "DISCARD", "EVAL", "EVALSHA", "EXEC", "GET", "HGETALL", "LLEN", "MULTI", "PING", "RPUSH", "SELECT", "SET", "TIME",
     "TYPE", "ZCARD", "ZRANGE",
 })  # fmt: skip
-PRODUCER_SCRIPTS: tuple[Script, ...] = (scripts.SUBMIT_ONCE, scripts.READ_CHECKPOINT, scripts.SET_CHECKPOINT)
+PRODUCER_SCRIPTS: tuple[Script, ...] = (
+    scripts.SUBMIT_ONCE, scripts.READ_CHECKPOINT, scripts.SET_CHECKPOINT, scripts.NEXT_TASK,
+)  # fmt: skip
 
 #: What workers and `workqueue reconcile` send besides.
 WORKER_DIRECT = frozenset(["BLMOVE", "HKEYS", "HMGET", "LRANGE", "SMEMBERS", "ZSCORE"])

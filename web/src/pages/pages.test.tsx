@@ -16,6 +16,7 @@ const OVERVIEW = {
   queue_name: "workqueue:jobs",
   version: "1.2.3",
   waiting: 5,
+  oldest_seconds: 2,
   scheduled: 0,
   dead: 0,
   redis: { ok: true, ms: 0.3, error: null },
