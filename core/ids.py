@@ -13,3 +13,8 @@ def new_ids(count: int) -> list[UUID]:
     library out of text, whose own constructor is Python code.
     """
     return msgspec.convert([str(uuid7()) for _ in range(count)], list[UUID])
+
+
+def made_at(job_id: UUID) -> float | None:
+    """When an id was made, in seconds since 1970 on the clock of who made it; None: only version 7 says so."""
+    return (job_id.int >> 80) / 1000 if job_id.version == 7 else None

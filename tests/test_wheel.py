@@ -129,6 +129,15 @@ def test_a_wheel_by_way_of_an_sdist_is_the_same(wheel: Path, tmp_path: Path):
     assert contents(again) == contents(wheel)
 
 
+def test_the_tab_key_completes_the_commands_of_an_installation(installed: Path, tmp_path: Path):
+    path = f"{installed / 'bin'}:{environ()['PATH']}"
+    asks = (
+        'eval "$(workqueue completion bash)"; COMP_WORDS=(workqueue st); COMP_CWORD=1; _workqueue_completion workqueue'
+    )
+    said = run("bash", "--norc", "-c", f'{asks}; echo "${{COMPREPLY[@]}}"', cwd=tmp_path, PATH=path)
+    assert said == "status\n"
+
+
 async def test_it_works_beside_an_application_with_our_folders_names(
     installed: Path, tmp_path: Path, redis_url: str, queue_name: str, queue: Queue
 ):

@@ -30,6 +30,7 @@ COMMAND_SECONDS = 5.0  #: a command that has no answer by then has failed; it is
 WAIT_SECONDS = 0.25  #: of one blocking wait: an asyncio cancellation may get lost, then this bounds a shutdown
 LISTEN_SECONDS = 1.0  #: of one wait for a control message
 CLAIM_BYTES_MAX = 8 * 1024 * 1024
+SHOWN_BYTES_MAX = 2 * 1024 * 1024  #: of a task that is looked at each second or two; those of /enqueue have half
 PUSH_BYTES_MAX = 4 * 1024 * 1024
 PROMOTE_MAX = 1000
 DEAD_LETTERS_MAX = 10_000
@@ -345,6 +346,15 @@ class Queue:
         unit = partial(together, self._commands, commands)
         ready, front, scheduled, dead = await self._run(unit, self._command_seconds, "LLEN, ZCARD")
         return Depths(ready + front, scheduled, dead)
+
+    async def next_task(self) -> tuple[bytes, float]:
+        """The task that is claimed next, and Redis's clock in seconds since 1970.
+
+        The task is empty where none is ready, and where it has more than SHOWN_BYTES_MAX: it is only looked at.
+        """
+        keys = [self.keys.front, self.keys.ready]
+        task, now_ms = await self._script(scripts.NEXT_TASK, keys, [SHOWN_BYTES_MAX])
+        return task, int(now_ms) / 1000
 
     async def count_tasks(self) -> int:
         """How many tasks are anywhere in this queue, all at one moment: one that moves meanwhile is not missed."""

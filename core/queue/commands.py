@@ -13,7 +13,7 @@ PRODUCER_DIRECT = frozenset({
     "SET", "TIME", "TYPE", "ZCARD", "ZRANGE",
 })  # fmt: skip
 PRODUCER_SCRIPTS: tuple[Script, ...] = (
-    scripts.SUBMIT_ONCE, scripts.READ_CHECKPOINT, scripts.SET_CHECKPOINT, scripts.SCHEDULE,
+    scripts.SUBMIT_ONCE, scripts.READ_CHECKPOINT, scripts.SET_CHECKPOINT, scripts.SCHEDULE, scripts.NEXT_TASK,
 )  # fmt: skip
 
 #: What workers and `workqueue reconcile` send besides.

@@ -54,7 +54,10 @@ def _leaves(group: BaseExceptionGroup[Any]) -> list[BaseException]:
 def main() -> None:
     """Background jobs that do not get lost.
 
-    Settings come from the environment: README.md has the table.
+    Settings come from variables of the environment. REDIS_URL and DATABASE_URL name the servers, QUEUE_NAME the queue,
+    HOST, PRODUCER_PORT and WORKER_PORT where is listened, WORKER_CONCURRENCY how many jobs run at once, WORKER_HANDLERS
+    your handlers. A wrong value is named with what is allowed. Beside a `workqueue up` that runs in the same folder
+    (or in WORKQUEUE_HOME), commands find its servers by themselves.
     """
 
 
@@ -83,7 +86,10 @@ def up(handlers: str | None) -> None:
 @main.command()
 @click.option("--workers", type=click.IntRange(1, 64), default=1, show_default=True, help="Processes that serve.")
 def producer(workers: int) -> None:
-    """Accept tasks over HTTP on HOST:PRODUCER_PORT and serve the dashboard."""
+    """Accept jobs over HTTP and serve the dashboard.
+
+    On HOST and PRODUCER_PORT, until SIGTERM.
+    """
     end_at_signals()
     import trio
 
@@ -104,9 +110,10 @@ def producer(workers: int) -> None:
 @click.option("--processes", type=click.IntRange(1, 64), default=1, show_default=True, help="Workers side by side.")
 @click.option("--child-of", metavar="SOCKET", hidden=True, help="Where the parent of several workers asks.")
 def worker(processes: int, child_of: str | None) -> None:
-    """Run jobs until SIGTERM; metrics on HOST:WORKER_PORT.
+    """Run jobs until SIGTERM.
 
-    Each of several processes runs WORKER_CONCURRENCY jobs at once; the metrics are their sum.
+    Metrics are on HOST and WORKER_PORT. Each of several processes runs WORKER_CONCURRENCY jobs at once; the metrics are
+    their sum.
     """
     end_at_signals()
     import trio
@@ -130,7 +137,10 @@ def worker(processes: int, child_of: str | None) -> None:
 
 @main.command()
 def migrate() -> None:
-    """Bring the tables in DATABASE_URL up to date; both services do so when they start."""
+    """Bring the tables in DATABASE_URL up to date.
+
+    Producers and workers do so when they start.
+    """
     import trio
 
     from workqueue.services.cli.migrate import migrate_now
@@ -224,7 +234,13 @@ def bench(jobs: int, latencies: int, redis_only: bool) -> None:
 @main.command()
 @click.argument("job_type", metavar="TYPE", required=False)
 @click.option("--payload", default="{}", metavar="JSON", help="A JSON object; @FILE reads a file, - standard input.")
-@click.option("--retries", type=click.IntRange(0, 1_000_000), default=0, show_default=True, help="Further attempts.")
+@click.option(
+    "--retries",
+    type=click.IntRange(0, 1_000_000),
+    default=0,
+    show_default=True,
+    help="How often it runs again after a failure.",
+)
 @click.option("--key", metavar="KEY", help="An idempotency key: the same command with it again makes no second job.")
 @click.option("--from", "lines", type=click.File("rb"), metavar="FILE", help="Many jobs, one a line; - standard input.")
 @click.option("--url", metavar="URL", help="The producer.  [default: http://127.0.0.1 and PRODUCER_PORT]")
@@ -240,8 +256,10 @@ def enqueue(
 ) -> None:
     """Enqueue one job of TYPE over HTTP and print its id.
 
-    With --from, enqueue a job for each line of FILE, such as {"type": "send_email", "payload": {}}, and print which
-    were refused; status 1 if any was.
+    With --from, enqueue a job for each line of FILE and print which were refused; status 1 if any was. Such a line:
+
+    \b
+    {"type": "send_email", "retries": 3, "payload": {"to": "someone@example.com"}}
     """
     import trio
 
@@ -255,8 +273,7 @@ def enqueue(
             check_key(key)
         except InvalidKey as error:
             raise click.BadParameter(f"--key: {error}") from None
-    if url is None:
-        url = f"http://127.0.0.1:{_settings().producer_port}"
+    url = url or _producer_url(_settings())
     if lines is None:
         if job_type is None:
             raise click.UsageError("Missing argument 'TYPE', or --from FILE.")
@@ -283,7 +300,7 @@ def _acting(name: str, text: str) -> None:
 
         from workqueue.services.cli.acts import act_on
 
-        at = url or f"http://127.0.0.1:{_settings().producer_port}"
+        at = url or _producer_url(_settings())
 
         async def act_on_all() -> bool:
             all_done = True
@@ -299,6 +316,53 @@ _acting("cancel", "Cancel jobs: what waits ends at once, what runs is cancelled 
 _acting("retry", "Run failed or cancelled jobs again, with all of their retries; the old runs stay.")
 _acting("run-now", "Run jobs now that wait for the time of their next attempt.")
 _acting("delete", "Delete jobs that have ended, with their runs and artifacts.")
+
+
+@main.command()
+@click.option("--watch", is_flag=True, help="Draw it again every two seconds, until Ctrl-C.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON document; null: not known.")
+@click.option("--no-rates", is_flag=True, help="Answer at once: rates need a second look, within 6 seconds.")
+@click.option("--url", metavar="URL", help="The producer.  [default: http://127.0.0.1 and PRODUCER_PORT]")
+def status(watch: bool, as_json: bool, no_rates: bool, url: str | None) -> None:
+    """Show the queue, workers, rates and failures.
+
+    The producer is asked over HTTP. What cannot be known is "?". Exit status 0: all is well. 1: something is wrong:
+    the producer does not answer or takes no jobs, Redis or Postgres has a fault, a worker has been silent for longer
+    than LEASE_SECONDS, or no worker is alive. 2: the command is used in a wrong way.
+    """
+    end_at_signals()
+    if watch and (as_json or no_rates):
+        raise click.UsageError("--watch cannot go with --json or --no-rates.")
+    if url is not None and not url.startswith(("http://", "https://")):
+        raise click.BadParameter("--url: must start with http:// or https://")
+    from workqueue.services.cli.show_status import run_status
+
+    settings = _settings()
+    arguments = url or _producer_url(settings), settings.lease_seconds
+    context = click.get_current_context()
+    context.exit(run_status(*arguments, watch=watch, as_json=as_json, rates=not no_rates))
+
+
+@main.command()
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+def completion(shell: str) -> None:
+    """Print what makes the Tab key of a shell complete commands.
+
+    \b
+    bash: eval "$(workqueue completion bash)"   in ~/.bashrc
+    zsh:  eval "$(workqueue completion zsh)"    in ~/.zshrc, below compinit
+    fish: workqueue completion fish >~/.config/fish/completions/workqueue.fish
+    """
+    from click.shell_completion import get_completion_class
+
+    kind = get_completion_class(shell)
+    assert kind is not None  # noqa: S101 - one of the choices, and click has all of them
+    click.echo(kind(main, {}, "workqueue", "_WORKQUEUE_COMPLETE").source())
+
+
+def _producer_url(settings: Settings) -> str:
+    """The producer of this machine."""
+    return f"http://127.0.0.1:{settings.producer_port}"
 
 
 def _payload(given: str) -> dict[str, object]:

@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -11,16 +12,18 @@ from pathlib import Path
 
 import httpx
 import trio
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.markup import escape
 
 from workqueue.core.errors import WorkQueueError
 from workqueue.core.retry import Pauses
 from workqueue.core.settings import Settings, without_password
 from workqueue.services.cli import local_installation
+from workqueue.services.cli.log_lines import for_people, log_row
+from workqueue.services.cli.screen import local_now
 from workqueue.services.cli.sources import wait_for_change
 from workqueue.services.local.mail import run_mail_catcher
-from workqueue.services.local.postgres import run_postgres
+from workqueue.services.local.postgres import data_folder, run_postgres
 from workqueue.services.local.process import end_process, is_free
 from workqueue.services.local.valkey import Server, run_valkey
 from workqueue.services.logs import printable
@@ -61,6 +64,7 @@ class Up:
         self._settings = settings
         self._watched = watched
         self._home = home
+        self._given = environ
         self._environ = dict(environ)
         self._children: list[Child] = []
         self._console = Console(highlight=False, soft_wrap=True)
@@ -79,7 +83,7 @@ class Up:
                     with trio.CancelScope(shield=True):
                         await self._end()
                 nursery.cancel_scope.cancel()
-        self._say("everything has ended; the data stays for the next start")
+        self._show_kept()
         return 0
 
     # --- before anything is started
@@ -192,7 +196,7 @@ class Up:
         """Run it until `child.scope` is cancelled; again, with backoff, when it ends by itself."""
 
         def say(reason: str, pause_seconds: float) -> None:
-            self._say(f"[bold red]{child.name} {escape(reason)}; it is started again in {pause_seconds:g} s[/]")
+            self._say(f"{child.name} {reason}; it is started again in {pause_seconds:g} s", "bold red")
 
         try:
             with child.scope:
@@ -234,7 +238,7 @@ class Up:
 
     async def _end_when_changed(self, process: trio.Process) -> None:
         changed = await wait_for_change(self._watched, Path.cwd())
-        self._say(f"{escape(changed)} has changed: the worker is started anew")
+        self._say(f"{printable(changed)} has changed: the worker is started anew")
         process.terminate()
 
     async def _pass_on(self, name: str, output: trio.abc.ReceiveStream, scope: trio.CancelScope) -> None:
@@ -251,13 +255,19 @@ class Up:
             self._print_line(name, rest)
 
     def _print_line(self, name: str, line: bytes) -> None:
-        text = escape(printable(line.decode("utf-8", "replace")))
-        self._print(f"[{COLOURS[name]}]{name:>8}[/] [dim]|[/] {text}")
+        text = line.decode("utf-8", "replace")
+        if self._console.is_terminal:
+            time, style, shown = for_people(text)
+            self._print(log_row(time, name, COLOURS[name], shown, style))
+        else:  # a file, which may be read in another week: each line as it is
+            self._print(f"{name:>9} | {escape(printable(text))}")
 
     # --- end
 
     async def _end(self) -> None:
         """The reverse order of the start: the worker gives back while Redis and Postgres are there."""
+        if self._console.is_terminal:
+            self._print("")  # behind the ^C that the terminal shows
         for child in reversed(self._children):
             if not child.ended.is_set():
                 self._say(f"ending {child.name} ...")
@@ -266,10 +276,14 @@ class Up:
 
     # --- output
 
-    def _say(self, line: str) -> None:
-        self._print(f"[bold]workqueue[/] [dim]|[/] {line}")
+    def _say(self, line: str, style: str = "") -> None:
+        """A line of our own."""
+        if self._console.is_terminal:
+            self._print(log_row(f"{local_now():%H:%M:%S}", "workqueue", "bold", line, style))
+        else:
+            self._print(f"workqueue | {escape(line)}")
 
-    def _print(self, line: str) -> None:
+    def _print(self, line: RenderableType) -> None:
         """Does not fail where the terminal was closed: children must be ended (rich exits at a broken pipe)."""
         with suppress(OSError, SystemExit):
             self._console.print(line)
@@ -292,6 +306,7 @@ class Up:
         console.print("[bold green]WorkQueue runs.[/] Ctrl-C ends it and keeps the data.")
         for name, text in shown:
             console.print(f"  [bold]{name:<15}[/] {escape(text)}")
+        console.print(f"\nHow it goes: {_own_command()} status --watch", markup=False)
         console.print("\nTry:")
         console.print(f"  curl -X POST {base}/enqueue -d '{escape(payload)}'")
         console.print(f'  {_own_command()} enqueue generate_pdf --payload \'{{"title": "Hello"}}\'', markup=False)
@@ -301,6 +316,27 @@ class Up:
             )
             console.print(f"  WORKER_HANDLERS=MODULE {_own_command()} worker", markup=False)
         console.print()
+
+    def _show_kept(self) -> None:
+        """What is there for the next start, and how to make it."""
+        mails = len(list((self._home / "mail" / "mails").glob("*.eml")))
+        postgres = data_folder(self._home / "postgres")
+        rows = [("Data", str(self._home))]
+        if postgres and not postgres.is_relative_to(self._home):  # root's
+            rows.append(("Jobs", str(postgres)))
+        if mails:
+            rows.append(("Mails", f"{mails} caught in {self._home / 'mail' / 'mails'}"))
+        again = [_own_command(), "up"]
+        home = self._given.get("WORKQUEUE_HOME")
+        if home:
+            again.insert(0, f"WORKQUEUE_HOME={shlex.quote(home)}")
+        if self._watched:
+            again += ["--handlers", shlex.quote(",".join(self._watched))]
+        here = "" if home and Path(home).is_absolute() else "  (in this folder)"
+        rows.append(("Start again", " ".join(again) + here))
+        self._say("everything has ended, and is kept for the next start")
+        for name, text in rows:
+            self._print(f"  [bold]{name:<15}[/] {escape(text)}")
 
 
 def _own_command() -> str:

@@ -117,12 +117,22 @@ def _place(asked: Path) -> _Place:
     folder.mkdir(exist_ok=True)
     if not _can_reach(folder, user):
         folder.rmdir()
-        folder = ROOT_FOLDER / hashlib.sha256(str(asked).encode()).hexdigest()[:16]
+        folder = _below_root_folder(asked)
         folder.mkdir(parents=True, exist_ok=True)
         ROOT_FOLDER.chmod(0o755)  # a folder of our own, whatever the umask
     os.chown(folder, entry.pw_uid, entry.pw_gid)
     folder.chmod(0o700)
     return _Place(asked, folder, programs, user)
+
+
+def _below_root_folder(asked: Path) -> Path:
+    return ROOT_FOLDER / hashlib.sha256(str(asked).encode()).hexdigest()[:16]
+
+
+def data_folder(asked: Path) -> Path | None:
+    """Where the data of the Postgres of this folder lies: below it, or below ROOT_FOLDER. None: there is none."""
+    places = (asked, asked / "owned", _below_root_folder(asked.resolve()))
+    return next((place for place in places if (place / "data" / "PG_VERSION").exists()), None)
 
 
 def _user_of_root() -> pwd.struct_passwd:

@@ -1,5 +1,6 @@
 """The producer as a process of its own: Hypercorn around the app, inside of our nursery."""
 
+import logging
 import multiprocessing
 import signal
 import socket
@@ -111,6 +112,7 @@ def _config(bind: str) -> Any:
     config = Config()
     config.bind = [bind]
     config.accesslog = None  # it costs a fifth of the requests
+    config.errorlog = logging.getLogger("hypercorn.error")  # Hypercorn gives no handler to a logger: our format
     config.graceful_timeout = GRACE_SECONDS
     config.include_server_header = False
     return config

@@ -6,7 +6,16 @@ from quart import Response
 from workqueue.services.http.responses import Refused, json, text
 from workqueue.services.producer.backend import Backend
 from workqueue.services.producer.openapi import our_version
-from workqueue.services.producer.views import Kept, Metrics, Overview, RedisView, WorkerView, redis_view, worker_view
+from workqueue.services.producer.views import (
+    Kept,
+    Metrics,
+    Overview,
+    RedisView,
+    WorkerView,
+    age_of,
+    redis_view,
+    worker_view,
+)
 
 WORKERS_FAILED = "failed to read workers"
 METRICS_FAILED = "failed to read queue length"
@@ -21,10 +30,11 @@ async def overview(backend: Backend) -> Response:
         workers = await _live_workers(backend, "")
         async with backend.asking("") as queue:
             depths = await queue.depths()
+            oldest_seconds = age_of(*await queue.next_task()) if depths.ready else None
     except Refused:  # the response itself says what is wrong with Redis
         known = RedisView()
     else:
-        known = redis_view(depths, workers)
+        known = redis_view(depths, oldest_seconds, workers)
     settings = backend.settings
     kept = Kept(settings.keep_completed, settings.keep_failed) if backend.engine.keeps_rows else None
     return json(

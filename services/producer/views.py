@@ -9,11 +9,13 @@ from uuid import UUID
 
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType, structs
 
+from workqueue.core.errors import InvalidTask
+from workqueue.core.ids import made_at
 from workqueue.core.job import JobState, RunOutcome
 from workqueue.core.options import RETRIES_MAX
 from workqueue.core.queue import Depths
 from workqueue.core.store import ArtifactHead, JobRow, Run
-from workqueue.core.wire import TYPE_LENGTH_MAX
+from workqueue.core.wire import TYPE_LENGTH_MAX, decode_task
 from workqueue.services.health import DependencyHealth
 from workqueue.services.published import Published, RunningJob, read_published
 
@@ -114,6 +116,7 @@ class RedisView(Struct, frozen=True, kw_only=True):
     """The numbers that come from Redis; null while it is away."""
 
     waiting: int | None = None
+    oldest_seconds: float | None = None  #: since the job that is next was accepted; null: none waits, or it has no id
     scheduled: int | None = None
     dead: int | None = None
     workers: int | None = None
@@ -137,6 +140,7 @@ class Overview(Struct, frozen=True, kw_only=True):
     version: str
     kept: Kept | None
     waiting: int | None
+    oldest_seconds: float | None
     scheduled: int | None
     dead: int | None
     redis: DependencyHealth
@@ -192,9 +196,10 @@ def worker_view(lease: UUID, published: bytes, seen_seconds_ago: float) -> Worke
     return WorkerView(lease, **values, seen_seconds_ago=round(seen_seconds_ago, 3))
 
 
-def redis_view(depths: Depths, workers: Sequence[WorkerView]) -> RedisView:
+def redis_view(depths: Depths, oldest_seconds: float | None, workers: Sequence[WorkerView]) -> RedisView:
     return RedisView(
         waiting=depths.ready,
+        oldest_seconds=oldest_seconds,
         scheduled=depths.scheduled,
         dead=depths.dead,
         workers=len(workers),
@@ -203,6 +208,19 @@ def redis_view(depths: Depths, workers: Sequence[WorkerView]) -> RedisView:
         jobs_done=sum(worker.jobs_done for worker in workers),
         jobs_failed=sum(worker.jobs_failed for worker in workers),
     )
+
+
+def age_of(task: bytes, now: float) -> float | None:
+    """Seconds since a job was accepted, at `now` (since 1970): its id says when. Earlier runs are no other beginning.
+
+    None: it has no id of ours (another program pushed it), or is no task.
+    """
+    try:
+        job_id = decode_task(task).job_id
+    except InvalidTask:
+        return None
+    at = None if job_id is None else made_at(job_id)
+    return None if at is None else round(max(0.0, now - at), 3)
 
 
 def read_job_id(text: str) -> UUID | None:

@@ -3,6 +3,7 @@
 import json
 import os
 import pwd
+import re
 import signal
 import socket
 import subprocess
@@ -15,7 +16,7 @@ import httpx
 import pytest
 import trio
 
-from tests.cli.support import environ, workqueue
+from tests.cli.support import Terminal, environ, workqueue
 from tests.support.wait import until, until_true
 from workqueue.services.local.postgres import ROOT_RUNS_AS
 from workqueue.services.local.process import free_port
@@ -133,6 +134,17 @@ async def test_up_runs_everything_and_ctrl_c_ends_everything(tmp_path: Path, nur
     ends = [up.said.index(f"ending {name}") for name in ("worker", "producer", "mail", "Postgres", "Valkey")]
     assert ends == sorted(ends), "in the reverse order of the start"
     assert "Traceback" not in up.said
+    assert "\x1b" not in up.said, "no colours in a pipe"
+    assert re.search(r"^ *worker \| \d{4}-\d\d-\d\dT.* takes jobs from ", up.said, re.MULTILINE), "lines as they are"
+    kept = dict(
+        re.findall(r"^  (Data|Jobs|Mails|Start again) +(.+)$", up.said.partition("everything has ended")[2], re.M)
+    )
+    assert kept["Data"] == str(tmp_path / "home")
+    folder = kept["Jobs"] if "Jobs" in kept else kept["Data"]
+    assert any(Path(folder).rglob("PG_VERSION")), "the folder that is named has the rows"
+    assert kept["Mails"] == f"1 caught in {up.home / 'mail' / 'mails'}"
+    assert kept["Start again"].startswith(f"WORKQUEUE_HOME={up.home} ")
+    assert kept["Start again"].endswith(" up")
     passwords = [file.read_text("ascii") for file in (tmp_path / "home").rglob("password")]
     assert passwords
     assert not any(password in up.said for password in passwords), "what is printed may end in a log"
@@ -164,3 +176,25 @@ async def test_up_uses_the_servers_that_are_configured(tmp_path: Path, nursery, 
         assert redis_url.split(":")[2].split("@")[0] not in up.said, "a password of the user's was shown"
         async with httpx.AsyncClient(base_url=up.base, timeout=10) as client:
             assert (await client.get("/ready")).text == "ready"
+
+
+@pytest.mark.parametrize("no_color", [{}, {"NO_COLOR": "1"}], ids=["colour", "no colour"])
+async def test_a_terminal_gets_columns_and_at_the_end_what_is_kept(tmp_path: Path, redis_url, queue_name, no_color):
+    ports = {"PRODUCER_PORT": str(free_port()), "WORKER_PORT": str(free_port())}
+    servers = {"REDIS_URL": redis_url, "SMTP_URL": "smtp://127.0.0.1:1", "QUEUE_NAME": queue_name}
+    home = tmp_path / "home"
+    with Terminal("up", WORKQUEUE_HOME=str(home), **ports, **servers, **no_color) as terminal:
+        await until_true(lambda: "WorkQueue runs." in terminal.said or terminal.has_ended(), seconds=60)
+        terminal.process.send_signal(signal.SIGINT)
+        await until_true(terminal.has_ended, seconds=60)
+        assert terminal.process.returncode == 0, terminal.said
+        said = terminal.said
+    colours = re.findall(r"\x1b\[[0-9;]*3[0-9]m", said)
+    assert bool(colours) == (not no_color)
+    lines = re.sub(r"\x1b\[[0-9;]*m", "", said).replace("\r\n", "\n")
+    assert re.search(r"^\d\d:\d\d:\d\d  workqueue  starting Postgres \.\.\.$", lines, re.MULTILINE)
+    assert re.search(r"^\d\d:\d\d:\d\d  producer   Redis answers$", lines, re.MULTILINE)
+    assert re.search(r"^ {21}\S", lines, re.MULTILINE), "a long line goes on below its own beginning"
+    end = lines.partition("everything has ended, and is kept for the next start\n")[2]
+    assert re.search(rf"^  Data +{re.escape(str(home))}$", end, re.MULTILINE)
+    assert re.search(r"^  Start again +WORKQUEUE_HOME=\S+ .*up$", end, re.MULTILINE)

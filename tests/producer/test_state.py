@@ -1,11 +1,13 @@
 """/health, /ready, /metrics, /api/workers and /api/overview, with workers as they publish themselves."""
 
 import json
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 
 from tests.support.wait import until
+from workqueue.core.ids import new_ids
+from workqueue.core.queue.client import SHOWN_BYTES_MAX
 
 PUBLISHED = {
     "name": "host.7",
@@ -112,10 +114,41 @@ async def test_the_overview_tells_everything_at_once(client, publish, queue, que
         assert (health["ok"], health["error"]) == (True, None)
         assert 0 < health["ms"] < 5000
     assert answer.pop("version")
+    assert 0 <= answer.pop("oldest_seconds") < 60
     assert answer == {
         "queue_name": queue_name, "waiting": 1, "scheduled": 2, "dead": 1, "workers": 1, "concurrency": 4, "running": 1,
         "jobs_done": 10, "jobs_failed": 3, "kept": {"completed": "7d", "failed": "30d"},
     }  # fmt: skip
+
+
+async def oldest_seconds(client):
+    return (await client.get("/api/overview")).json()["oldest_seconds"]
+
+
+async def test_the_age_of_the_job_that_is_next_is_known_by_its_id(redis_only, queue):
+    now = (await queue.next_task())[1]
+    old = UUID(int=(round(now * 1000) - 90_000 << 80) | 7 << 76 | 2 << 62)
+    assert await oldest_seconds(redis_only) is None, "none waits"
+    await queue.push([b'{"type":"a","job_id":"%s"}' % str(old).encode(), b'{"type":"a"}'])
+    assert 90 <= await oldest_seconds(redis_only) < 150
+    await queue._command("LMOVE", queue.keys.ready, queue.keys.front, "LEFT", "RIGHT")  # a worker that waited
+    assert 90 <= await oldest_seconds(redis_only) < 150
+
+
+@pytest.mark.parametrize(
+    "task",
+    [
+        b'{"type":"a"}',
+        b"no task",
+        b'{"type":"a","job_id":"%s"}' % str(uuid4()).encode(),
+        b'{"type":"a","job_id":"%s","payload":{"a":"%b"}}' % (str(new_ids(1)[0]).encode(), b"x" * SHOWN_BYTES_MAX),
+    ],
+    ids=["no id", "no task", "an id without a time", "too long"],
+)
+async def test_an_age_that_cannot_be_known_is_null_and_not_0(redis_only, queue, task):
+    await queue.push([task])
+    answer = (await redis_only.get("/api/overview")).json()
+    assert (answer["waiting"], answer["oldest_seconds"]) == (1, None)
 
 
 async def test_without_postgres_the_overview_says_null(redis_only):

@@ -30,6 +30,7 @@ CALLS: dict[str, tuple[Script, list[str], list[object], bool]] = {
     "schedule": (scripts.SCHEDULE, ["scheduled"], [5, "task"], True),
     "submit_once": (scripts.SUBMIT_ONCE, ["ready", "idem"], [60_000, "body", "task"], True),
     "record_suspect_start": (scripts.RECORD_SUSPECT_START, ["leases", "started"], ["LEASE", 2], True),
+    "next_task": (scripts.NEXT_TASK, ["front", "ready"], [100], True),
     "tick": (scripts.READ_CHECKPOINT, ["checkpoint"], [], True),
     "set_checkpoint": (scripts.SET_CHECKPOINT, ["checkpoint"], [1000, 2000], True),
 }
@@ -37,8 +38,9 @@ MISSING = {  # what each answers on a server that has none of its keys
     "register": 1, "renew": 0, "fence": 0, "end": 0, "retire": 1, "claim": [-1], "assign_ids": [0], "ack": 0,
     "back": [0, 0], "bury": [0, 0], "promote": 0, "schedule": 1, "record_suspect_start": 0, "set_checkpoint": 0,
     "submit_once": [b"pushed"], "tick": [b"RUN", None],
+    "next_task": [b"", b"NOW"],
 }  # fmt: skip
-ONLY_READS = {"tick"}
+ONLY_READS = {"next_task", "tick"}
 EACH_KEY = [(name, key) for name, (_, keys, _, _) in CALLS.items() for key in keys]
 
 
@@ -120,6 +122,7 @@ CHANGES: dict[str, tuple[object, dict[str, object]]] = {
     "schedule": (1, {"scheduled": [b"due", b"1", b"task", b"NOW"]}),
     "submit_once": ([b"pushed"], {"ready": [b"r1", b"r2", b"task"], "idem": b"body"}),
     "record_suspect_start": (1, {"started": {b"1", b"2"}}),
+    "next_task": ([b"f1", b"NOW"], {}),
     "tick": ([b"RUN", b"1000"], {}),
     "set_checkpoint": (1, {"checkpoint": b"2000"}),
 }  # fmt: skip
@@ -145,6 +148,7 @@ WITHOUT: dict[tuple[str, str], tuple[object, set[str]]] = {
     ("submit_once", "ready"): ([b"pushed"], {"ready", "idem"}),
     ("submit_once", "idem"): ([b"pushed"], {"ready", "idem"}),
     ("record_suspect_start", "leases"): (0, set()), ("record_suspect_start", "started"): (1, {"started"}),
+    ("next_task", "front"): ([b"r1", b"NOW"], set()), ("next_task", "ready"): ([b"f1", b"NOW"], set()),
     ("tick", "checkpoint"): ([b"RUN", None], set()), ("set_checkpoint", "checkpoint"): (0, set()),
 }  # fmt: skip
 

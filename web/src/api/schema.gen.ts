@@ -109,6 +109,7 @@ export type Overview = {
   version: string;
   kept: Kept | null;
   waiting: number | null;
+  oldest_seconds: number | null;
   scheduled: number | null;
   dead: number | null;
   redis: DependencyHealth;

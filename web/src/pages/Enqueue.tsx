@@ -14,6 +14,9 @@ import { Copy } from "../ui/Copy";
 import { ErrorBox } from "../ui/ErrorBox";
 import { State } from "../ui/State";
 
+/** What the form begins with: a first job that fails shows what a retry is. */
+const RETRIES = "3";
+
 // A red square of 8 x 8, so that the example works as it is.
 const PICTURE =
   "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAgAAAAICAIAAABLbSncAAAAEklEQVR4nGP4z8CAFWEXHbQSACj/P8Fu7N9hAAAAAElFTkSuQmCC";
@@ -59,7 +62,7 @@ export function EnqueuePage() {
   const overview = useQuery(overviewQuery(live));
   const [type, setType] = useState("send_email");
   const [payload, setPayload] = useState(exampleOf("send_email"));
-  const [retries, setRetries] = useState("3");
+  const [retries, setRetries] = useState(RETRIES);
   const submit = useMutation({ mutationFn: () => enqueue(type.trim(), payload, Number(retries)) });
   const faults = {
     type: type.trim() ? null : "Enter a type: it selects the handler.",
@@ -137,7 +140,12 @@ export function EnqueuePage() {
               inputMode="numeric"
               value={retries}
               onChange={(event) => setRetries(event.target.value)}
+              aria-describedby="retries-note"
             />
+            <p id="retries-note" className="faint">
+              How often it runs again after a failure. Filled in here: {RETRIES}. A request or a command that names
+              none: 0.
+            </p>
           </Field>
           <button type="submit" className="button primary" disabled={isWrong || submit.isPending}>
             {submit.isPending ? "Enqueuing…" : "Enqueue"}

@@ -16,6 +16,7 @@ const OVERVIEW = {
   queue_name: "workqueue:jobs",
   version: "1.2.3",
   waiting: 5,
+  oldest_seconds: 2,
   scheduled: 0,
   dead: 0,
   redis: { ok: true, ms: 0.3, error: null },
@@ -162,6 +163,7 @@ test("a wrong payload cannot be sent, a right one is sent as it was typed", asyn
   expect(await screen.findByText(JOB.id)).toBeTruthy();
   const sent = fetched.mock.calls.find(([url]) => url === "/enqueue")?.[1]?.body;
   expect(sent).toBe('{"type":"send_email","retries":3,"payload":{"n": 12345678901234567890}}');
+  screen.getByText(/Filled in here: 3\./);
   expect(await screen.findByText("completed")).toBeTruthy();
 });
 
