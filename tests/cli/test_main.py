@@ -6,7 +6,9 @@ from tests.cli.support import workqueue
 from workqueue.services.local.process import free_port
 
 
-@pytest.mark.parametrize("command", [[], ["up"], ["producer"], ["worker"], ["enqueue"], ["migrate"], ["reconcile"]])
+@pytest.mark.parametrize(
+    "command", [[], ["up"], ["producer"], ["worker"], ["enqueue"], ["env"], ["migrate"], ["reconcile"]]
+)
 def test_every_command_has_help(command):
     done = workqueue(*command, "--help")
     assert (done.returncode, done.stderr) == (0, "")
