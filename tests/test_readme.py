@@ -3,9 +3,13 @@
 import json
 import re
 import subprocess
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+import trio
 
 from tests.support.reader import (
     ROOT,
@@ -18,7 +22,8 @@ from tests.support.reader import (
     reading,
     set_up_quickly,
 )
-from tests.support.wait import until
+from tests.support.wait import until, until_true
+from workqueue.services.local.process import free_port, is_free
 
 OWN_PROJECT = "In a project of your own"
 BATCH = """printf '%s\\n' '{"type": "generate_pdf", "payload": {"title": "One"}}' '{"type": "generate_pdf", "payload": {"title": "Two"}}' |"""  # noqa: E501
@@ -138,6 +143,23 @@ async def test_every_block_works_with_what_is_installed_in_an_empty_folder(clone
         assert (reader.folder / ".workqueue").is_dir()
 
 
+@asynccontextmanager
+async def served(cloned: Path, folder: Path) -> AsyncIterator[str]:
+    """The address of the repository, over HTTP: pip takes no file's address after an extra."""
+    await trio.run_process(["git", "clone", "--quiet", "--bare", "--no-local", str(cloned), str(folder)])
+    await trio.run_process(["git", "-C", str(folder), "update-server-info"])
+    port = free_port()
+    command = [sys.executable, "-m", "http.server", "--bind", "127.0.0.1", "--directory", str(folder), str(port)]
+    server = await trio.lowlevel.open_process(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        await until_true(lambda: not is_free("127.0.0.1", port), seconds=20)
+        yield f"http://127.0.0.1:{port}/"
+    finally:
+        server.kill()
+        with trio.CancelScope(shield=True):
+            await server.wait()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("way", ["a wheel", "a git address"])
 async def test_the_other_ways_of_an_installation_work_too(cloned: Path, tmp_path: Path, wheel: Path, way: str):
@@ -147,9 +169,9 @@ async def test_the_other_ways_of_an_installation_work_too(cloned: Path, tmp_path
     assert found is not None
     assert found[1] == wheel.name, "README names the wheel of another version"
     assert "`pip install 'workqueue[local] @ git+URL'`" in text
-    what = f"{wheel}[local]" if way == "a wheel" else f"workqueue[local] @ git+file://{cloned}"
     environ = newcomers_environ(tmp_path) | {"PYTHONPATH": dependencies()}
-    async with reading([], tmp_path, environ) as reader:
+    async with reading([], tmp_path, environ) as reader, served(cloned, tmp_path / "served") as url:
+        what = f"{wheel}[local]" if way == "a wheel" else f"workqueue[local] @ git+{url}"
         await reader.type("python3 -m venv .venv && . .venv/bin/activate")
         await reader.type(f"pip install --quiet '{what}'")
         assert (await reader.type("command -v workqueue")).startswith(str(tmp_path))

@@ -39,7 +39,9 @@ class Block(NamedTuple):
 def blocks() -> list[Block]:
     """All of README.md, in order. Raises ValueError for one that is not closed."""
     found: list[Block] = []
-    section, kind, begun, lines = "", None, 0, []
+    section, begun = "", 0
+    kind: str | None = None
+    lines: list[str] = []
     for number, line in enumerate((ROOT / "README.md").read_text("utf-8").splitlines(), 1):
         if kind is not None:
             if line == "```":
@@ -96,8 +98,7 @@ class Reader:
         self._environ = environ
         self._nursery = nursery
         self._ports = {port: str(free_port()) for port in ("8080", "8081", "8090", "8091")}
-        self._scratch = folder.parent / "reader"
-        self._scratch.mkdir(exist_ok=True)
+        self._scratch = Path(environ["HOME"])
         self._shell: trio.Process | None = None
         self._heard = b""
         self.folder = folder
@@ -135,7 +136,7 @@ class Reader:
 
     async def type(self, text: str) -> str:
         """Run these lines in the second terminal, which stays where they leave it."""
-        script, errors = self._scratch / "block.sh", self._scratch / "errors"
+        script, errors = self._scratch / ".block.sh", self._scratch / ".errors"
         script.write_text(text + "\n")
         if self._shell is None:
             self._shell = await trio.lowlevel.open_process(
@@ -144,7 +145,7 @@ class Reader:
         assert self._shell.stdin is not None
         assert self._shell.stdout is not None
         lines = (
-            "set -E -o pipefail; failed=; trap 'failed=$BASH_COMMAND' ERR",
+            "set -E -o pipefail; failed=; trap 'failed=${failed:-$BASH_COMMAND}' ERR",
             f". '{script}' </dev/null 2>'{errors}'",
             'trap - ERR; printf \'\\0%s\\0%s\\0\' "$failed" "$PWD"',
         )
