@@ -65,6 +65,7 @@ def is_like(shown: str, printed: str) -> bool:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)  # three starts of everything, on a machine that may be busy
 async def test_every_block_works_in_a_fresh_clone(cloned: Path, tmp_path: Path):
     set_up_quickly(cloned)
     async with reading(steps(of_own_project=False), cloned, newcomers_environ(tmp_path)) as reader:
@@ -127,6 +128,7 @@ async def test_every_block_works_in_a_fresh_clone(cloned: Path, tmp_path: Path):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)  # three starts of everything, on a machine that may be busy
 async def test_every_block_works_with_what_is_installed_in_an_empty_folder(cloned: Path, tmp_path: Path):
     environ = newcomers_environ(tmp_path) | {"PYTHONPATH": dependencies()}
     async with reading(steps(of_own_project=True), cloned, environ) as reader:
@@ -137,7 +139,8 @@ async def test_every_block_works_with_what_is_installed_in_an_empty_folder(clone
         reader.save("shop.py")
         up = await reader.start("PRODUCER_PORT=8090 WORKER_PORT=8091 .venv/bin/workqueue up --handlers shop")
         await up.says("WorkQueue runs.")
-        await reader.run("""workqueue enqueue invoice --payload '{"order": 4711}'""")
+        await reader.type("deactivate")
+        await reader.run(". .venv/bin/activate")
         (job,) = await completes(reader, "8090", "invoice")
         assert job["result"] == {"invoiced": 4711}
         assert (reader.folder / ".workqueue").is_dir()
@@ -161,6 +164,7 @@ async def served(cloned: Path, folder: Path) -> AsyncIterator[str]:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)  # three starts of everything, on a machine that may be busy
 @pytest.mark.parametrize("way", ["a wheel", "a git address"])
 async def test_the_other_ways_of_an_installation_work_too(cloned: Path, tmp_path: Path, wheel: Path, way: str):
     """Those that README names in its text; the path of a clone is in the block above."""

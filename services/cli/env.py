@@ -13,16 +13,18 @@ class NotSet(WorkQueueError):
 
 
 def shell_lines(environ: Mapping[str, str]) -> list[str]:
-    """Each value that is set, as NAME=value for a shell. Raises NotSet where no Redis is named."""
-    lines = [f"{name}={shlex.quote(value)}" for name in TAKEN_OVER if (value := _values(environ).get(name))]
+    """Each value that there is, as NAME=value for a shell. Raises NotSet where no Redis is named, InvalidSettings."""
     value_of("REDIS_URL", environ)
-    return lines
+    return [f"{name}={shlex.quote(value)}" for name, value in _values(environ).items() if value]
 
 
 def value_of(name: str, environ: Mapping[str, str]) -> str:
-    """The value of one variable, of those in TAKEN_OVER. Raises NotSet."""
-    if value := _values(environ).get(name):
+    """The value of one variable, of those in TAKEN_OVER. Raises NotSet, and InvalidSettings for any that is wrong."""
+    values = _values(environ)
+    if value := values[name]:
         return value
+    if values["REDIS_URL"]:
+        raise NotSet(f"{name} is not set here, beside REDIS_URL")
     raise NotSet(
         f"{name} is not set, and no `workqueue up` runs in {home_of(environ)}: "
         "go to the folder of one that runs, or set WORKQUEUE_HOME to its .workqueue"
@@ -30,8 +32,13 @@ def value_of(name: str, environ: Mapping[str, str]) -> str:
 
 
 def _values(environ: Mapping[str, str]) -> dict[str, str]:
-    """With the URL that REDIS_ADDR and its companions mean; a default is nobody's word and is left out."""
-    values = dict(environ)
-    if environ.get("REDIS_ADDR") and not environ.get("REDIS_URL"):
-        values["REDIS_URL"] = load_settings(environ).redis_url
-    return values
+    """What our own commands use; empty: nothing, or a server that is only the default and nobody's word."""
+    settings = load_settings(environ)
+    values = {name: environ.get(name, "") for name in TAKEN_OVER}
+    if environ.get("REDIS_URL") or environ.get("REDIS_ADDR"):
+        values["REDIS_URL"] = settings.redis_url
+    return values | {
+        "DATABASE_SCHEMA": settings.database_schema,
+        "QUEUE_NAME": settings.queue_name,
+        "PRODUCER_PORT": str(settings.producer_port),
+    }

@@ -147,7 +147,6 @@ def env(name: str | None) -> None:
     from workqueue.services.cli.env import shell_lines, value_of
 
     environ = local_installation.joined(os.environ)
-    load_settings(environ)  # what is wrong is told, and not passed on
     for line in shell_lines(environ) if name is None else [value_of(name, environ)]:
         click.echo(line)
 

@@ -10,6 +10,7 @@ import pytest
 from tests.cli.support import workqueue
 from workqueue.services.cli import local_installation
 
+DEFAULTS = {"DATABASE_SCHEMA": "workqueue", "QUEUE_NAME": "workqueue:jobs", "PRODUCER_PORT": "8080"}
 HERE = {"REDIS_URL": "redis://:p$w'd@127.0.0.1:7/0", "DATABASE_URL": "postgresql://u:p@h/d", "QUEUE_NAME": "q"}
 
 
@@ -30,7 +31,7 @@ def test_a_shell_takes_what_it_prints(home):
     command = ["sh", "-c", done.stdout + 'printf %s "$REDIS_URL"']
     shell = subprocess.run(command, capture_output=True, text=True, check=True)
     assert shell.stdout == HERE["REDIS_URL"]
-    assert dict(shlex.split(line)[0].split("=", 1) for line in done.stdout.splitlines()) == HERE
+    assert dict(shlex.split(line)[0].split("=", 1) for line in done.stdout.splitlines()) == DEFAULTS | HERE
 
 
 def test_one_value_is_printed_as_it_is(home):
@@ -40,7 +41,8 @@ def test_one_value_is_printed_as_it_is(home):
 
 def test_servers_of_the_environment_are_printed_as_well():
     given = {"REDIS_ADDR": "h:7", "REDIS_PASSWORD": "p w"}
-    assert workqueue("env", **given).stdout == "REDIS_URL=redis://:p%20w@h:7\n"
+    lines = workqueue("env", **given).stdout.splitlines()
+    assert lines == ["REDIS_URL=redis://:p%20w@h:7", *(f"{name}={value}" for name, value in DEFAULTS.items())]
     assert workqueue("env", "REDIS_URL", REDIS_URL="redis://a").stdout == "redis://a\n"
 
 
@@ -57,7 +59,7 @@ def test_where_nothing_runs_one_line_says_what_to_do(tmp_path: Path, arguments):
 def test_a_value_that_is_missing_and_a_name_that_is_none_are_a_line_each():
     missing = workqueue("env", "DATABASE_URL", REDIS_URL="redis://a")
     assert (missing.returncode, missing.stderr.count("\n")) == (1, 1)
-    assert missing.stderr.startswith("workqueue: DATABASE_URL is not set")
+    assert missing.stderr.startswith("workqueue: DATABASE_URL is not set here, beside REDIS_URL")
     unknown = workqueue("env", "REDIS", REDIS_URL="redis://a")
     assert unknown.returncode == 2
     assert "'REDIS' is not one of 'REDIS_URL', 'DATABASE_URL'" in unknown.stderr
