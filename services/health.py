@@ -7,6 +7,7 @@ import trio
 from msgspec import Struct
 
 from workqueue.core.errors import NeedsOperator, QueueUnavailable, StoreUnavailable
+from workqueue.core.settings import Settings, without_password
 
 EVERY_SECONDS = 1.0
 ANSWER_SECONDS = 2.0  #: without an answer by then a server counts as away
@@ -16,6 +17,16 @@ QUIET_SECONDS = 60.0  #: a failure that did not occur for so long is logged agai
 OUTAGES = (QueueUnavailable, StoreUnavailable)
 
 log = logging.getLogger(__name__)
+
+
+def remedy(variable: str, url: str) -> str:
+    """What to do when the server at `url`, which `variable` names, does not answer; a password is not shown.
+
+    A newcomer whose `workqueue up` runs elsewhere, or not yet, gets the default without having chosen it.
+    """
+    is_chosen = url != Settings().redis_url
+    up = "" if is_chosen else ", or run this beside a `workqueue up` in its folder"
+    return f"Start it{up}, or point {variable} (now {without_password(url)}) to one that runs"
 
 
 class DependencyHealth(Struct, frozen=True):

@@ -15,6 +15,7 @@ from tests.support.portal import Portal, open_portal
 from tests.support.redis_cli import RedisCli, open_redis_cli
 from tests.support.redis_sets import SETS, RedisSet
 from tests.support.rows import Psql, open_psql
+from tests.support.wheel import build_wheel
 from workqueue.core.bridge import Bridge, open_bridge
 from workqueue.core.queue import Queue, open_queue
 from workqueue.core.store import JobStore, migrate, open_store
@@ -88,6 +89,12 @@ class _opened:
 
     def __exit__(self, *_: object) -> None:
         os.chmod(self._folder, 0o700)
+
+
+@pytest.fixture(scope="session")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What users install; built once."""
+    return build_wheel(tmp_path_factory.mktemp("wheel"))
 
 
 @pytest.fixture

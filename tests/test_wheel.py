@@ -1,6 +1,5 @@
 """What is installed: `workqueue` and nothing else, beside an application with packages of our folders' names."""
 
-import subprocess
 import sys
 import sysconfig
 import venv
@@ -12,10 +11,9 @@ import trio
 
 from tests.cli.support import environ
 from tests.support.wait import until_true
+from tests.support.wheel import ROOT, run
 from workqueue.core.queue import Queue
 from workqueue.services.local.process import free_port
-
-ROOT = Path(__file__).parent.parent
 
 #: A Django project whose applications have the names that our folders have.
 PROJECT = {
@@ -77,26 +75,10 @@ def plain(job: Job) -> None:
 """
 
 
-def run(*command: str | Path, cwd: Path | None = None, **variables: str) -> str:
-    done = subprocess.run(list(map(str, command)), cwd=cwd, env=environ(**variables), capture_output=True, text=True,
-                          check=False, timeout=120)  # fmt: skip
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
-
-
 def contents(wheel: Path) -> dict[str, int]:
     """File -> its checksum, but for the record of the wheel itself."""
     with zipfile.ZipFile(wheel) as archive:
         return {entry.filename: entry.CRC for entry in archive.infolist() if not entry.filename.endswith("/RECORD")}
-
-
-@pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Of the files that git knows and the page, as `pip install` of a checkout or of a git address builds it."""
-    folder = tmp_path_factory.mktemp("wheel")
-    run(sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", folder, cwd=ROOT)
-    (built,) = folder.glob("*.whl")
-    return built
 
 
 @pytest.fixture(scope="module")

@@ -22,7 +22,10 @@ async def enqueue_job(url: str, job_type: str, payload: dict[str, object], retri
         async with httpx.AsyncClient(timeout=ANSWER_SECONDS) as client:
             response = await client.post(f"{url.rstrip('/')}/enqueue", json=body, headers=headers)
     except (httpx.HTTPError, httpx.InvalidURL) as error:
-        raise NotEnqueued(f"no answer from the producer at {url}: {str(error) or type(error).__name__}") from error
+        raise NotEnqueued(
+            f"no answer from the producer at {url}: {str(error) or type(error).__name__}: "
+            "go to the folder of a `workqueue up` that runs, or name a producer with --url"
+        ) from error
     if response.status_code != 200:
         raise NotEnqueued(f"the producer refused the job: {response.text.strip()[:200]} ({response.status_code})")
     answer = response.json()

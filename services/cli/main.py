@@ -4,6 +4,7 @@ import json
 import os
 import random
 import sys
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -72,12 +73,14 @@ def up(handlers: str | None) -> None:
     end_at_signals()
     import trio
 
+    from workqueue.services.cli.sources import check_modules
     from workqueue.services.cli.up import Up
 
     environ = dict(os.environ) | ({"WORKER_HANDLERS": handlers} if handlers else {})
     _hint_at_misspelt_variables()
     settings = load_settings(environ)
     watched = settings.handler_modules if handlers else []
+    check_modules(watched, Path.cwd())
     status = trio.run(Up(settings, local_installation.home_of(environ), environ, watched).run)
     ignore_signals()
     sys.exit(status)
@@ -107,32 +110,52 @@ def producer(workers: int) -> None:
 
 
 @main.command()
+@click.option("--handlers", metavar="MODULES", help="Your handlers, as WORKER_HANDLERS.")
 @click.option("--processes", type=click.IntRange(1, 64), default=1, show_default=True, help="Workers side by side.")
 @click.option("--child-of", metavar="SOCKET", hidden=True, help="Where the parent of several workers asks.")
-def worker(processes: int, child_of: str | None) -> None:
+def worker(handlers: str | None, processes: int, child_of: str | None) -> None:
     """Run jobs until SIGTERM.
 
-    Metrics are on HOST and WORKER_PORT. Each of several processes runs WORKER_CONCURRENCY jobs at once; the metrics are
-    their sum.
+    Joins a `workqueue up` that runs in this folder (or in WORKQUEUE_HOME), where no server is named. Metrics are on
+    HOST and WORKER_PORT. Each of several processes runs WORKER_CONCURRENCY jobs at once; the metrics are their sum.
     """
     end_at_signals()
     import trio
 
+    from workqueue.services.cli.sources import check_modules
     from workqueue.services.logs import configure_logging
     from workqueue.services.systemd import Notifier
 
-    settings = _settings()
+    given = {"WORKER_HANDLERS": handlers} if handlers else {}
+    settings = _settings(given)
+    check_modules(settings.handler_modules if handlers else [], Path.cwd())
     configure_logging(settings)
     notifier = Notifier.from_environ(os.environ)
     if processes > 1:
         from workqueue.services.worker.processes import run_processes as run_workers
 
-        trio.run(run_workers, settings, processes, local_installation.joined(os.environ), notifier)
+        environ = local_installation.joined(os.environ) | given
+        trio.run(run_workers, settings, processes, environ, notifier)
     else:
         from workqueue.services.worker.main import main as work
 
         trio.run(partial(work, settings, notifier, parents_socket=child_of))
     ignore_signals()
+
+
+@main.command()
+@click.argument("name", type=click.Choice(local_installation.TAKEN_OVER), metavar="[NAME]", required=False)
+def env(name: str | None) -> None:
+    """Print where the servers are that commands use here, with their passwords; with NAME, that one value.
+
+    Of a `workqueue up` that runs in this folder (or in WORKQUEUE_HOME), or of the environment: for other programs, as
+    in psql "$(workqueue env DATABASE_URL)".
+    """
+    from workqueue.services.cli.env import shell_lines, value_of
+
+    environ = local_installation.joined(os.environ)
+    for line in shell_lines(environ) if name is None else [value_of(name, environ)]:
+        click.echo(line)
 
 
 @main.command()
@@ -393,10 +416,10 @@ def _refuse_constant(name: str) -> float:
     raise ValueError(f"{name} is no JSON")
 
 
-def _settings() -> Settings:
-    """Of the environment, and of a `workqueue up` that runs in this folder."""
+def _settings(given: Mapping[str, str] | None = None) -> Settings:
+    """Of the environment, of a `workqueue up` that runs in this folder, and of what the command line has `given`."""
     _hint_at_misspelt_variables()
-    return load_settings(local_installation.joined(os.environ))
+    return load_settings(local_installation.joined(os.environ) | dict(given or {}))
 
 
 def _hint_at_misspelt_variables() -> None:

@@ -1,15 +1,35 @@
-"""The files of a user's handler modules: `workqueue up --handlers` starts the worker anew when one has changed."""
+"""The files of a user's handler modules: what --handlers names must be there, and `workqueue up` watches it."""
 
+import sys
 from collections.abc import Sequence
+from importlib.machinery import PathFinder
 from itertools import islice
 from pathlib import Path
 
 import trio
 
+from workqueue.core.errors import InvalidSettings
+
 POLL_SECONDS = 0.3
 FILES_MAX = 2000  #: of all modules together
 
 Stamp = frozenset[tuple[str, int]]  #: path, and time of the last change in ns
+
+
+def check_modules(modules: Sequence[str], folder: Path) -> None:
+    """Raise InvalidSettings for a module of --handlers that is neither in `folder` nor installed. Imports nothing."""
+    faults = []
+    for module in modules:
+        top = module.partition(".")[0]
+        if (folder / module).is_file():
+            name = module.removesuffix(".py").replace("/", ".").strip(".")
+            faults.append(f"--handlers {module}: is a file: name its module, --handlers {name}")
+        elif not top.isidentifier():
+            faults.append(f"--handlers {module}: is no name of a module, such as myjobs or myproject.jobs")
+        elif PathFinder.find_spec(top, [str(folder), *sys.path]) is None:
+            faults.append(f"--handlers {module}: there is no {top}.py or {top}/ in {folder}, nor is {top} installed")
+    if faults:
+        raise InvalidSettings(faults)
 
 
 def stamp(modules: Sequence[str], folder: Path) -> Stamp:

@@ -6,8 +6,9 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -34,6 +35,7 @@ from workqueue.services.supervise import supervise_server
 READY_SECONDS = 60.0
 STOP_MARGIN_SECONDS = 20.0  #: added to the grace: for a worker to give back its jobs and release its lease
 LINE_BYTES_MAX = 64 * 1024
+WRONG_SETTING = 2  #: the exit status of a service that one of its settings keeps from starting
 WATCHED_PAUSES = (0.1, 1.0)  #: seconds, the first and the longest, before a worker whose files are watched starts anew
 COLOURS = {"Valkey": "red", "Postgres": "blue", "mail": "yellow", "producer": "green", "worker": "magenta"}
 
@@ -56,7 +58,8 @@ class Child:
 class Up:
     """Starts the components in the order of need and ends them in the reverse order.
 
-    Mutable state: the list of children, in the order of their start.
+    Mutable state: the list of children, in the order of their start; whether the worker waits for its user to mend a
+    handler.
     """
 
     def __init__(self, settings: Settings, home: Path, environ: Mapping[str, str], watched: Sequence[str] = ()) -> None:
@@ -67,6 +70,7 @@ class Up:
         self._given = environ
         self._environ = dict(environ)
         self._children: list[Child] = []
+        self._is_worker_broken = False
         self._console = Console(highlight=False, soft_wrap=True)
 
     async def run(self) -> int:
@@ -180,7 +184,7 @@ class Up:
         base = f"http://{_shown_host(self._settings.host)}:{port}"
         async with httpx.AsyncClient(timeout=2) as client:
             with trio.move_on_after(READY_SECONDS) as patience:
-                while not await _is_ready(client, f"{base}/ready"):  # noqa: ASYNC110 - it is another process
+                while not (self._is_worker_broken or await _is_ready(client, f"{base}/ready")):  # noqa: ASYNC110
                     await trio.sleep(0.05)
         if patience.cancelled_caught:
             self._say(f"the {name} is not ready after {READY_SECONDS:g} s; {base}/ready says why")
@@ -225,10 +229,13 @@ class Up:
             speaking = trio.CancelScope(shield=True)
             if process.stdout is not None:
                 nursery.start_soon(self._pass_on, name, process.stdout, speaking)
+            ended: Callable[[], Awaitable[object]] = process.wait
             if name == "worker" and self._watched:
-                nursery.start_soon(self._end_when_changed, process)
+                changed = trio.Event()
+                nursery.start_soon(self._end_when_changed, process, changed)
+                ended = partial(self._wait_for_mended, process, changed)
             try:
-                yield Server("", port, process.pid, process.wait)
+                yield Server("", port, process.pid, ended)
             finally:
                 with trio.CancelScope(shield=True):
                     await end_process(process, seconds=self._settings.shutdown_grace + STOP_MARGIN_SECONDS)
@@ -236,10 +243,21 @@ class Up:
                 speaking.shield = False
                 nursery.cancel_scope.cancel()
 
-    async def _end_when_changed(self, process: trio.Process) -> None:
-        changed = await wait_for_change(self._watched, Path.cwd())
-        self._say(f"{printable(changed)} has changed: the worker is started anew")
+    async def _end_when_changed(self, process: trio.Process, changed: trio.Event) -> None:
+        file = await wait_for_change(self._watched, Path.cwd())
+        self._say(f"{printable(file)} has changed: the worker is started anew")
+        changed.set()
         process.terminate()
+
+    async def _wait_for_mended(self, process: trio.Process, changed: trio.Event) -> None:
+        """The worker's end; of one that could not import its handlers, that of the mistake: until then it would fail
+        again each second.
+        """
+        if await process.wait() == WRONG_SETTING:
+            self._say(f"the worker does not run: mend {', '.join(self._watched)}, and it starts", "bold red")
+            self._is_worker_broken = True
+            await changed.wait()
+            self._is_worker_broken = False
 
     async def _pass_on(self, name: str, output: trio.abc.ReceiveStream, scope: trio.CancelScope) -> None:
         rest = b""
@@ -292,7 +310,7 @@ class Up:
         host = _shown_host(self._settings.host)
         base = f"http://{host}:{self._settings.producer_port}"
         is_built = (PAGE_FOLDER / "index.html").exists()
-        page = base if is_built else "not built: install Node >= 20.19, and `make up` builds it"
+        page = base if is_built else f"{base} serves none: {_remedy_without_page()}"
         shown = [
             ("Dashboard", page),
             ("API", f"{base}/docs" if is_built else f"{base}/openapi.json"),
@@ -314,7 +332,9 @@ class Up:
             console.print(
                 "\nYour own handlers: workqueue up --handlers MODULE (make up HANDLERS=MODULE), or beside this"
             )
-            console.print(f"  WORKER_HANDLERS=MODULE {_own_command()} worker", markup=False)
+            console.print(f"  {_own_command()} worker --handlers MODULE", markup=False)
+        console.print("\nThese servers for other programs, with their passwords, from this folder:")
+        console.print(f"  {_own_command()} env", markup=False)
         console.print()
 
     def _show_kept(self) -> None:
@@ -345,6 +365,12 @@ def _own_command() -> str:
     if command.name != "workqueue" or shutil.which("workqueue"):
         return "workqueue"
     return os.path.relpath(command)
+
+
+def _remedy_without_page() -> str:
+    if PAGE_FOLDER.resolve().parents[2].joinpath("Makefile").exists():
+        return "install Node >= 20.19, and `make up` builds it"
+    return "install WorkQueue from a checkout in which `make web` has run"
 
 
 async def _cancel_after(stop: Stop, scope: trio.CancelScope) -> None:

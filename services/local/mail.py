@@ -20,7 +20,9 @@ async def run_mail_catcher(folder: Path, *, port: int | None = None) -> AsyncIte
     Raises LocalServerError.
     """
     if find_spec("aiosmtpd") is None:
-        raise LocalServerError("no mail catcher (package aiosmtpd): set SMTP_URL to a mail server")
+        raise LocalServerError(
+            "no mail catcher here (package aiosmtpd): install workqueue[local], or set SMTP_URL to a mail server"
+        )
     mails = folder / "mails"
     mails.mkdir(parents=True, exist_ok=True)
     pid_file = folder / "mail.pid"

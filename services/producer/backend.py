@@ -26,7 +26,7 @@ from workqueue.core.steps.submit import BATCH_BYTES_MAX, BATCH_MAX, SubmitResult
 from workqueue.core.steps.submit_once import Keyed, keyed_size
 from workqueue.core.store import JobStore
 from workqueue.core.wire import Submission
-from workqueue.services.health import Dependency
+from workqueue.services.health import Dependency, remedy
 from workqueue.services.http.responses import Refused
 from workqueue.services.migration import migrate_until_done
 from workqueue.services.producer.waiters import Waiters
@@ -74,13 +74,10 @@ class Backend:
         self.queue = engine.queue
         self.engine = engine
         self.installation = engine.installation
-        redis_url = without_password(settings.redis_url)
-        self.redis = Dependency("Redis", f"Start it, or point REDIS_URL (now {redis_url}) to one that runs")
+        self.redis = Dependency("Redis", remedy("REDIS_URL", settings.redis_url))
         self.postgres: Dependency | None = None
         if settings.database_url:
-            database_url = without_password(settings.database_url)
-            remedy = f"Start it, or point DATABASE_URL (now {database_url}) to one that runs"
-            self.postgres = Dependency("Postgres", remedy)
+            self.postgres = Dependency("Postgres", remedy("DATABASE_URL", settings.database_url))
         self._looked = trio.Event()  #: at the installation, answered or not
         once = engine.submit_once(ttl_seconds=settings.idempotency_ttl)
         limits = {"batch_max": BATCH_MAX, "waiting_max": WAITING_MAX, "bytes_max": BATCH_BYTES_MAX}

@@ -16,8 +16,8 @@ from workqueue.core.bridge import Bridge, open_bridge
 from workqueue.core.engine import open_engine
 from workqueue.core.errors import InvalidSettings, QueueUnavailable, StoreUnavailable, WorkQueueError
 from workqueue.core.handlers import Registry, registry
-from workqueue.core.settings import Settings, without_password
-from workqueue.services.health import Dependency
+from workqueue.core.settings import Settings
+from workqueue.services.health import Dependency, remedy
 from workqueue.services.http.listener import open_listener
 from workqueue.services.logs import unmute
 from workqueue.services.migration import migrate_until_done
@@ -62,8 +62,8 @@ async def main(settings: Settings, notifier: Notifier | None = None, *, parents_
             builtin_handlers(settings, bridge, children, registry)
             engine = await resources.enter_async_context(open_engine(bridge, settings))
             tune_gc()
-            redis = _dependency("Redis", "REDIS_URL", settings.redis_url)
-            postgres = _dependency("Postgres", "DATABASE_URL", settings.database_url or "")
+            redis = Dependency("Redis", remedy("REDIS_URL", settings.redis_url))
+            postgres = Dependency("Postgres", remedy("DATABASE_URL", settings.database_url or ""))
 
             def on_failure(error: QueueUnavailable | StoreUnavailable) -> None:
                 (redis if isinstance(error, QueueUnavailable) else postgres).failed(error, "still trying")
@@ -130,11 +130,6 @@ def _place(error: BaseException) -> str:
 def _is_ours(file: str) -> bool:
     """Of the import machinery, or of this and the registry's module."""
     return file.startswith("<frozen ") or file in (__file__, importlib.__file__, handlers.__file__)
-
-
-def _dependency(name: str, variable: str, url: str) -> Dependency:
-    """A server to watch, with the remedy that its error lines name."""
-    return Dependency(name, f"Start it, or point {variable} (now {without_password(url)}) to one that runs")
 
 
 async def _prepare(settings: Settings, bridge: Bridge, worker: Worker) -> None:

@@ -73,7 +73,7 @@ async def test_own_handlers_run_in_up_are_reloaded_and_join_it_from_beside(nurse
 
             await until(is_new, seconds=30)
             beside = await trio.lowlevel.open_process(
-                [*command, "worker"], cwd=tmp_path, env=environ(WORKER_HANDLERS="others"), stderr=subprocess.DEVNULL
+                [*command, "worker", "--handlers", "others"], cwd=tmp_path, env=environ(), stderr=subprocess.DEVNULL
             )
 
             async def has_joined() -> bool:
@@ -86,6 +86,42 @@ async def test_own_handlers_run_in_up_are_reloaded_and_join_it_from_beside(nurse
                 beside.send_signal(signal.SIGTERM)
                 with trio.fail_after(20):
                     assert await beside.wait() == 0
+    finally:
+        with trio.CancelScope(shield=True):
+            up.send_signal(signal.SIGINT)
+            with trio.move_on_after(40):
+                await up.wait()
+    assert up.returncode == 0, said
+
+
+@pytest.mark.slow
+async def test_a_handler_that_cannot_be_imported_is_told_once_and_runs_when_it_is_mended(nursery, tmp_path: Path):
+    module = tmp_path / "myjobs.py"
+    module.write_text("def greet(:\n")
+    ports = {"PRODUCER_PORT": str(free_port()), "WORKER_PORT": str(free_port())}
+    up = await trio.lowlevel.open_process(
+        [sys.executable, "-m", "workqueue.services.cli", "up", "--handlers", "myjobs"], cwd=tmp_path,
+        env=environ(**ports), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
+    )  # fmt: skip
+    said = ""
+
+    async def listen() -> None:
+        nonlocal said
+        assert up.stdout is not None
+        async for piece in up.stdout:
+            said += piece.decode()
+
+    nursery.start_soon(listen)
+    try:
+        await until_true(lambda: "WorkQueue runs." in said or up.poll() is not None, seconds=60)
+        assert "is not ready after" not in said, "it waited for what cannot come"
+        assert "the worker does not run: mend myjobs, and it starts" in said
+        await trio.sleep(1.5)  # the pause between two starts is 0.1 s at first: there is none
+        assert said.count("cannot import myjobs") == 1
+        module.write_text(HANDLER.format("hello"))
+        await until_true(lambda: "takes jobs from" in said and "greet" in said, seconds=30)
+        module.write_text("1 / 0\n")  # of one that has run as well
+        await until_true(lambda: said.count("the worker does not run") == 2, seconds=30)
     finally:
         with trio.CancelScope(shield=True):
             up.send_signal(signal.SIGINT)

@@ -98,6 +98,7 @@ def test_a_failure_is_one_line_and_status_1():
     done = workqueue("enqueue", "x", "--url", f"http://127.0.0.1:{free_port()}")
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith("workqueue: no answer from the producer at http://127.0.0.1:")
+    assert "go to the folder of a `workqueue up` that runs, or name a producer with --url" in done.stderr
     assert done.stderr.count("\n") == 1
 
 

@@ -5,7 +5,9 @@ import os
 import pytest
 import trio
 
-from workqueue.services.cli.sources import stamp, wait_for_change
+from tests.cli.support import workqueue
+from workqueue.core.errors import InvalidSettings
+from workqueue.services.cli.sources import check_modules, stamp, wait_for_change
 
 
 @pytest.fixture
@@ -41,3 +43,31 @@ async def test_a_change_is_named_and_one_of_another_module_is_none(folder, how):
         else:
             (folder / "two" / "new.py").write_text("")
     assert changed == ["two/new.py" if how == "new" else "two/deep/part.py"]
+
+
+def test_a_module_that_is_there_or_installed_is_taken(folder):
+    check_modules(["one", "two.deep.part", "trio", "json.tool"], folder)
+
+
+@pytest.mark.parametrize(
+    ("module", "said"),
+    [
+        ("nope", "--handlers nope: there is no nope.py or nope/ in {}, nor is nope installed"),
+        ("nope.jobs", "--handlers nope.jobs: there is no nope.py or nope/ in {}, nor is nope installed"),
+        ("one.py", "--handlers one.py: is a file: name its module, --handlers one"),
+        ("two/deep/part.py", "--handlers two/deep/part.py: is a file: name its module, --handlers two.deep.part"),
+        ("my-jobs", "--handlers my-jobs: is no name of a module, such as myjobs or myproject.jobs"),
+    ],
+)
+def test_a_module_that_is_none_is_told_before_anything_starts(folder, module, said):
+    with pytest.raises(InvalidSettings) as caught:
+        check_modules([module, "one"], folder)
+    assert caught.value.faults == [said.format(folder)]
+
+
+@pytest.mark.parametrize("command", ["up", "worker"])
+def test_a_command_says_it_in_one_line(command):
+    done = workqueue(command, "--handlers", "nope", REDIS_URL="redis://a")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("workqueue: --handlers nope: there is no nope.py or nope/ in ")
+    assert done.stderr.count("\n") == 1

@@ -4,7 +4,17 @@ import trio
 from trio.testing import MockClock
 
 from workqueue.core.errors import QueueUnavailable, StoreUnavailable
-from workqueue.services.health import Dependency
+from workqueue.core.settings import Settings
+from workqueue.services.health import Dependency, remedy
+
+
+def test_a_service_with_nothing_set_is_told_of_workqueue_up_and_no_password_is_shown():
+    assert remedy("REDIS_URL", Settings().redis_url) == (
+        "Start it, or run this beside a `workqueue up` in its folder, "
+        "or point REDIS_URL (now redis://localhost:6379) to one that runs"
+    )
+    chosen = remedy("REDIS_URL", "redis://:secret@db:6379")
+    assert chosen == "Start it, or point REDIS_URL (now redis://db:6379) to one that runs"
 
 
 async def test_a_failure_that_the_watch_cannot_see_is_logged_once_and_again_after_a_minute(
