@@ -146,7 +146,9 @@ def worker(handlers: str | None, processes: int, child_of: str | None) -> None:
 @main.command()
 @click.argument("name", type=click.Choice(local_installation.TAKEN_OVER), metavar="[NAME]", required=False)
 def env(name: str | None) -> None:
-    """Print where the servers are that commands use here, with their passwords; with NAME, that one value.
+    """Print where the servers are, with their passwords.
+
+    With NAME, that one value.
 
     Of a `workqueue up` that runs in this folder (or in WORKQUEUE_HOME), or of the environment: for other programs, as
     in psql "$(workqueue env DATABASE_URL)".
@@ -335,10 +337,10 @@ def _acting(name: str, text: str) -> None:
         context.exit(0 if trio.run(act_on_all) else 1)
 
 
-_acting("cancel", "Cancel jobs: what waits ends at once, what runs is cancelled by its worker.")
-_acting("retry", "Run failed or cancelled jobs again, with all of their retries; the old runs stay.")
-_acting("run-now", "Run jobs now that wait for the time of their next attempt.")
-_acting("delete", "Delete jobs that have ended, with their runs and artifacts.")
+_acting("cancel", "Cancel jobs that wait or run.\n\nWhat waits ends at once, what runs is cancelled by its worker.")
+_acting("retry", "Run failed or cancelled jobs again.\n\nWith all of their retries; the runs that they had stay.")
+_acting("run-now", "Run jobs now that wait for their next attempt.")
+_acting("delete", "Delete jobs that have ended, with their runs.")
 
 
 @main.command()
