@@ -13,10 +13,13 @@ from msgspec import Struct
 log = logging.getLogger(__name__)
 
 
+ClaimedJob = tuple[UUID, UUID]  #: claim token and job: together they name one run
+
+
 class ControlMessage(Struct, frozen=True, omit_defaults=True):
     """Another version may leave members out, or have more."""
 
-    cancel: list[UUID] = []  #: jobs that are to be cancelled, where they run
+    cancel: list[ClaimedJob] = []  #: runs that are to be cancelled, and not the job: it may run anew when this comes
 
 
 _encode = msgspec.json.Encoder().encode

@@ -12,6 +12,7 @@ from uuid import UUID
 from msgspec import Struct
 
 from workqueue.core.bridge import Bridge
+from workqueue.core.control import ClaimedJob
 from workqueue.core.errors import JobsNotStored, StoreUnavailable
 from workqueue.core.queue import Queue, open_queue
 from workqueue.core.retry import RetryPolicy
@@ -95,8 +96,8 @@ class Engine(Protocol):
     def acts(self) -> Acts:
         """What a person may do to jobs. Raises JobsNotStored."""
 
-    async def cancelled(self, ids: Sequence[UUID]) -> set[UUID]:
-        """Which of these running jobs a person has cancelled. Raises StoreUnavailable."""
+    async def cancelled(self, ids: Sequence[UUID]) -> list[ClaimedJob]:
+        """The runs of these jobs that a person has cancelled. Raises StoreUnavailable."""
 
     async def rows_fault(self) -> str | None:
         """What keeps rows from being written, and what to do; None: nothing does."""
@@ -147,9 +148,9 @@ class TaskEngine:
     def acts(self) -> Acts:
         raise JobsNotStored("jobs are stored only with DATABASE_URL")
 
-    async def cancelled(self, ids: Sequence[UUID]) -> set[UUID]:
+    async def cancelled(self, ids: Sequence[UUID]) -> list[ClaimedJob]:
         """Engine.cancelled: without rows no job can be."""
-        return set()
+        return []
 
     async def rows_fault(self) -> str | None:
         return None
@@ -205,7 +206,7 @@ class RowEngine:
     def acts(self) -> Acts:
         return Acts(self.queue, self.store, self.piggyback)
 
-    async def cancelled(self, ids: Sequence[UUID]) -> set[UUID]:
+    async def cancelled(self, ids: Sequence[UUID]) -> list[ClaimedJob]:
         """Engine.cancelled."""
         return await self.store.cancelled(ids)
 

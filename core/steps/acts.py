@@ -9,7 +9,6 @@ from uuid_utils.compat import uuid7
 
 from workqueue.core.control import ControlMessage, write_message
 from workqueue.core.errors import QueueUnavailable
-from workqueue.core.job import JobState
 from workqueue.core.queue import Queue
 from workqueue.core.steps.outbox import push_waiting
 from workqueue.core.steps.piggyback import Piggyback
@@ -39,7 +38,7 @@ class Acts:
         A worker that the message does not reach looks at the rows every few seconds.
         """
         acted = await self._store.cancel(self._queue.name, ids)
-        running = [job_id for job_id, each in acted.items() if each.changed and each.state is JobState.PROCESSING]
+        running = [(each.token, job_id) for job_id, each in acted.items() if each.token is not None]
         if running:
             try:
                 await self._queue.tell_workers(write_message(ControlMessage(cancel=running)))

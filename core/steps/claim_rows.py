@@ -22,12 +22,17 @@ from workqueue.core.wire import encode_task
 log = logging.getLogger(__name__)
 
 WORKER_LENGTH_MAX = 300
-LOCKED_DELAY_MS = 1000  #: a row that another transaction has locked: its task comes again after this
+LOCKED_DELAY_MS = 50  #: a row that another transaction has locked: its task comes again after this, later after twice
+LOCKED_DELAY_MAX_MS = 1600
+LOCKED_MAX = 10_000  #: locked rows that are counted; beyond, each begins anew
 CLAIM_TRIES = 10  #: of adopting external tasks in one claim; beyond, what is left goes back
 
 
 class RowClaims:
-    """Claims rows for one worker, one claim at a time."""
+    """Claims rows for one worker, one claim at a time.
+
+    Mutable state: the last delay of each task whose row was locked.
+    """
 
     def __init__(
         self,
@@ -44,6 +49,7 @@ class RowClaims:
         self._worker = clean(worker, WORKER_LENGTH_MAX) or ""
         self._discards = discards
         self._until_answered = until_answered
+        self._locked: dict[int, int] = {}
 
     async def claim(self, lease: Lease, items: list[ClaimedTask], new: Sequence[ClaimedTask]) -> list[ClaimedTask]:
         """Claims.claim."""
@@ -142,6 +148,8 @@ class RowClaims:
         self, lease: Lease, items: list[ClaimedTask], statuses: dict[UUID, RowStatus], mine: Collection[UUID]
     ) -> None:
         """Tasks whose rows this claim did not get; `mine` are the tokens of its earlier sends."""
+        if len(self._locked) > LOCKED_MAX:
+            self._locked.clear()
         duplicates: list[int] = []
         back: list[tuple[int, int, bytes]] = []
         strange: list[tuple[int, bytes]] = []
@@ -155,11 +163,16 @@ class RowClaims:
             elif status.state in TERMINAL or status.state == JobState.PROCESSING:
                 duplicates.append(claimed.number)
             else:  # pending: early, or locked by another transaction when we came
-                back.append((claimed.number, status.delay_ms or LOCKED_DELAY_MS, b""))
+                back.append((claimed.number, status.delay_ms or self._locked_delay(claimed.key), b""))
         await self._discards.ack(lease.id, duplicates)
         if back:
             await self._until_answered(partial(self._queue.give_back, lease.id, back))
         await self._discards.bury(lease.id, strange)
+
+    def _locked_delay(self, key: int) -> int:
+        """In ms. Most locks last for a statement; one that a person holds must not make the worker spin."""
+        delay = self._locked[key] = min(2 * self._locked.get(key, LOCKED_DELAY_MS // 2), LOCKED_DELAY_MAX_MS)
+        return delay
 
     async def audit(self, lease: Lease) -> int:
         """Claims.audit."""

@@ -9,6 +9,7 @@ import asyncpg
 import trio
 from msgspec import Struct
 
+from workqueue.core.control import ClaimedJob
 from workqueue.core.counters import NEVER_RUN, Counters
 from workqueue.core.errors import StoreUnavailable
 from workqueue.core.job import Artifact, JobState, RunOutcome
@@ -112,6 +113,7 @@ class Acted(Struct, frozen=True):
 
     state: JobState  #: that it has now; of a deleted one, that it had
     changed: bool  #: False: the act does not apply to a job in this state
+    token: UUID | None = None  #: of the run that is asked to end
 
 
 class JobRow(Struct, frozen=True):
@@ -134,7 +136,7 @@ class JobRow(Struct, frozen=True):
     created_at: datetime
     updated_at: datetime
     cancelling: bool = False  #: it runs, and a person has cancelled it
-    earlier_runs: int = 0  #: before the last retry by hand
+    earlier_runs: int = 0  #: before the last retry by hand, and cancelled ones
     result: str | None = None
 
 
@@ -468,9 +470,9 @@ class JobStore:
         """Delete what has ended. Repeated after a lost answer, the ids that are deleted are missing."""
         return _acted(await self._pool.fetch(*sql.DELETE_JOBS.bind(queue=queue, ids=ids)))
 
-    async def cancelled(self, ids: Sequence[UUID]) -> set[UUID]:
-        """Which of these running jobs a person has cancelled."""
-        return {row["id"] for row in await self._pool.fetch(*sql.CANCELLED_JOBS.bind(ids=ids))}
+    async def cancelled(self, ids: Sequence[UUID]) -> list[ClaimedJob]:
+        """The runs of these jobs that a person has cancelled."""
+        return [(row["token"], row["id"]) for row in await self._pool.fetch(*sql.CANCELLED_JOBS.bind(ids=ids))]
 
     async def ended(self, ids: Sequence[UUID]) -> set[UUID]:
         """Which of these jobs have ended, or are gone."""
@@ -676,7 +678,7 @@ def _compare(done: str, changed: int, told: int) -> None:
 
 
 def _acted(rows: Sequence[asyncpg.Record]) -> dict[UUID, Acted]:
-    return {row["id"]: Acted(JobState(row["state"]), row["changed"]) for row in rows}
+    return {row["id"]: Acted(JobState(row["state"]), row["changed"], row.get("token")) for row in rows}
 
 
 def _shown(row: asyncpg.Record) -> JobRow:

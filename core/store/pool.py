@@ -12,7 +12,7 @@ names its schema: `{schema}` in its text. Of the limits,
 import asyncio
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import Any, TypeAlias, TypeVar
 
@@ -104,12 +104,20 @@ class Pool:
             async with asyncio.timeout(seconds):  # asyncpg's own limit starts a task (before Python 3.12)
                 connection = await self._pool.acquire()
             try:
-                return await work(connection)
-            except asyncpg.InternalClientError:
-                connection.terminate()  # its server said goodbye while it lay in the pool: not for the next one
+                answer = await work(connection)
+            except asyncio.CancelledError:
+                with suppress(
+                    TimeoutError, OSError, asyncpg.PostgresError
+                ):  # a server that does not answer must not turn it into another error
+                    await self._pool.release(connection, timeout=RELEASE_SECONDS)
                 raise
-            finally:
+            except BaseException as error:
+                if isinstance(error, asyncpg.InternalClientError):
+                    connection.terminate()  # its server said goodbye while it lay in the pool: not for the next one
                 await self._pool.release(connection, timeout=RELEASE_SECONDS)
+                raise
+            await self._pool.release(connection, timeout=RELEASE_SECONDS)
+            return answer
 
         return await self._heard(statement, partial(self.run, unit, seconds, refusable=refusable))
 

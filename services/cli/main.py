@@ -268,6 +268,7 @@ def bench(jobs: int, latencies: int, redis_only: bool) -> None:
 )
 @click.option("--key", metavar="KEY", help="An idempotency key: the same command with it again makes no second job.")
 @click.option("--from", "lines", type=click.File("rb"), metavar="FILE", help="Many jobs, one a line; - standard input.")
+@click.option("--wait", is_flag=True, help="Wait for the end of the job, and print its result.")
 @click.option("--url", metavar="URL", help="The producer.  [default: http://127.0.0.1 and PRODUCER_PORT]")
 @click.pass_context
 def enqueue(
@@ -277,9 +278,13 @@ def enqueue(
     retries: int,
     key: str | None,
     lines: BinaryIO | None,
+    wait: bool,
     url: str | None,
 ) -> None:
     """Enqueue one job of TYPE over HTTP and print its id.
+
+    With --wait the result is printed instead, and the exit status is how the job ended: 0 completed, 3 failed,
+    4 cancelled. Ctrl-C ends the wait, and not the job.
 
     With --from, enqueue a job for each line of FILE and print which were refused; status 1 if any was. Such a line:
 
@@ -302,15 +307,41 @@ def enqueue(
     if lines is None:
         if job_type is None:
             raise click.UsageError("Missing argument 'TYPE', or --from FILE.")
-        click.echo(printable(trio.run(enqueue_job, url, job_type, _payload(payload), retries, key)))
+        job_id = trio.run(enqueue_job, url, job_type, _payload(payload), retries, key)
+        if wait:
+            context.exit(_wait(url, job_id))
+        click.echo(printable(job_id))
         return
-    given = {"TYPE": job_type, "--key": key, "--payload": payload != "{}", "--retries": retries}
+    given = {"TYPE": job_type, "--key": key, "--payload": payload != "{}", "--retries": retries, "--wait": wait}
     if needless := [name for name, value in given.items() if value]:
         raise click.UsageError(f"{' and '.join(needless)} cannot go with --from: each line says all of its job.")
     with open_progress() as progress:
         counts = enqueue_lines(url, lines, progress, lambda line: click.echo(printable(line), err=True))
     click.echo(f"{counts.accepted:,} accepted, {counts.refused:,} refused")
     context.exit(1 if counts.refused else 0)
+
+
+def _wait(url: str, job_id: str) -> int:
+    """Wait for the end of a job, print its result or error, and return the exit status."""
+    import trio
+
+    from workqueue.services.cli.progress import open_progress
+    from workqueue.services.cli.wait import STATUS, NotWaited, wait_for_end
+
+    if job_id == "queued":
+        raise NotWaited("the job is enqueued, and cannot be waited for: jobs are stored only with DATABASE_URL")
+    try:
+        with open_progress() as progress:
+            job = trio.run(wait_for_end, url, job_id, progress)
+    except KeyboardInterrupt:
+        click.echo(f"workqueue: job {job_id} goes on", err=True)
+        return 130
+    if STATUS[job.status] == 0:
+        click.echo(bytes(job.result).decode())
+    else:
+        reason = "" if job.error_message is None else f": {printable(job.error_message)}"
+        click.echo(f"workqueue: job {job_id} {job.status}{reason}", err=True)
+    return STATUS[job.status]
 
 
 def _acting(name: str, text: str) -> None:

@@ -128,7 +128,7 @@ class Claiming:
                 self._under_way.shield, began = True, trio.current_time()
 
             claimed = await self._claim.run_once(lease, count, on_task_available if self._is_empty else None)
-            self._buffer.extend(claimed)
+            self._consumers.claimed(claimed)
             self._is_empty = len(claimed) < count
             self._prefetch.claimed(trio.current_time() - began)
             return claimed

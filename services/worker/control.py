@@ -6,7 +6,7 @@ import trio
 
 from workqueue.core.control import read_message
 from workqueue.core.engine import Engine
-from workqueue.core.errors import QueueUnavailable
+from workqueue.core.errors import NeedsOperator, QueueUnavailable
 from workqueue.services.worker.heartbeats import Heartbeats
 from workqueue.services.worker.running.consumers import Consumers
 
@@ -40,8 +40,10 @@ class Control:
                             heartbeat(RECEIVE_SECONDS)
                             if (text := await receive()) is not None:
                                 self._carry_out(text)
-                except QueueUnavailable as error:
+                except NeedsOperator as error:
                     self._log_once(error)
+                except QueueUnavailable:
+                    pass  # services/health.py reports it
                 await trio.sleep(RETRY_SECONDS)
 
     async def look(self) -> None:
@@ -54,8 +56,7 @@ class Control:
         if message.cancel:
             self._consumers.cancel(message.cancel)
 
-    def _log_once(self, error: QueueUnavailable) -> None:
-        """An outage is reported by services/health.py; a refusal lasts, and is named here."""
+    def _log_once(self, error: NeedsOperator) -> None:
         if (said := str(error)) != self._logged:
             self._logged = said
             log.info("control messages are not received now (cancellations take seconds longer): %s", said)

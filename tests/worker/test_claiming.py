@@ -72,7 +72,9 @@ class NoPeers(Peers):
 class IdleConsumers(Consumers):
     """Nothing that Claiming has to wait for."""
 
-    def __init__(self) -> None:
+    def __init__(self, buffer: Buffer) -> None:
+        self._buffer = buffer
+        self._cancelled = set()
         self.environment = Environment()
         self._types = KnownType(Registry(), NoPeers(), Random(1))
 
@@ -92,7 +94,7 @@ def claiming_of(claim: Claim, buffer: Buffer, *, outcomes_full: bool = False) ->
     leases = Leases(lambda lease: None)
     leases.take(Lease())
     outcomes = NoOutcomes(full=outcomes_full)
-    return Claiming(claim, leases, buffer, IdleConsumers(), outcomes, Counts(), Heartbeats(), Random(1))
+    return Claiming(claim, leases, buffer, IdleConsumers(buffer), outcomes, Counts(), Heartbeats(), Random(1))
 
 
 async def test_a_stop_ends_a_wait_at_once_and_lets_the_claim_behind_it_end(nursery, autojump_clock: MockClock):

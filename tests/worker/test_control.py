@@ -2,7 +2,8 @@
 
 import threading
 import time
-from uuid import UUID
+from collections.abc import Collection, Sequence
+from uuid import UUID, uuid4
 
 import pytest
 import trio
@@ -11,6 +12,7 @@ import trio.lowlevel
 from tests.support.rows import Psql
 from tests.support.wait import until, until_true
 from tests.worker.system import System
+from workqueue.core.control import ClaimedJob, ControlMessage, write_message
 from workqueue.core.handlers import Registry
 from workqueue.core.job import Job
 from workqueue.core.queue import Queue
@@ -18,6 +20,7 @@ from workqueue.core.steps.acts import Acts
 from workqueue.core.steps.piggyback import Piggyback
 from workqueue.core.store import JobStore
 from workqueue.services.worker import control
+from workqueue.services.worker.running.consumers import Consumers
 
 
 @pytest.fixture
@@ -239,6 +242,62 @@ async def test_a_claimed_job_that_has_not_started_never_does(run_worker, submit,
         end.set()
         await until_true(lambda: len(ran) == 1000 - len(claimed))
     assert not set(ran) & set(map(str, claimed))
+
+
+async def test_a_message_that_is_quicker_than_the_answer_of_the_claim_is_not_lost(
+    run_worker, submit, acts, registry: Registry, psql, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(control, "LONG_SECONDS", 3600.0)  # it never looks for any job
+    claim = JobStore.claim
+    ran: list[str] = []
+
+    async def slow_claim(self: JobStore, ids: Sequence[UUID], *arguments: object, **named: object) -> object:
+        answer = await claim(self, ids, *arguments, **named)  # type: ignore[arg-type]
+        await acts.cancel(ids)
+        await trio.sleep(0.5)
+        return answer
+
+    @registry.handler("quick")
+    async def quick(job: Job) -> object:
+        await trio.lowlevel.checkpoint()
+        ran.append(job.id)
+        return None
+
+    async with run_worker() as worker:
+        await until_true(lambda: worker.can_claim)
+        monkeypatch.setattr(JobStore, "claim", slow_claim)
+        [job_id] = await submit("quick")
+        assert (await ended(psql, job_id)) == ("cancelled", None)
+    assert ran == []
+
+
+async def test_a_message_about_an_earlier_run_does_not_end_the_new_one(
+    run_worker, submit, queue: Queue, registry: Registry, psql, monkeypatch: pytest.MonkeyPatch
+):
+    """It was on its way for so long that its run ended, and a person retried the job."""
+    began, end = trio.Event(), trio.Event()
+    heard: list[object] = []
+    cancel = Consumers.cancel
+
+    def noted(self: Consumers, runs: Collection[ClaimedJob]) -> None:
+        cancel(self, runs)
+        heard.append(runs)
+
+    monkeypatch.setattr(Consumers, "cancel", noted)
+
+    @registry.handler("waits")
+    async def waits(job: Job) -> object:
+        began.set()
+        await end.wait()
+        return "fine"
+
+    [job_id] = await submit("waits")
+    async with run_worker():
+        await began.wait()
+        await queue.tell_workers(write_message(ControlMessage(cancel=[(uuid4(), job_id)])))
+        await until_true(lambda: bool(heard))
+        end.set()
+        assert (await ended(psql, job_id))[0] == "completed"
 
 
 async def test_the_next_job_of_the_slot_is_not_harmed(run_worker, submit, acts, registry: Registry, psql):

@@ -15,7 +15,7 @@ WITH looked AS (
     ORDER BY created_at, id
     LIMIT :limit
 ), old AS (
-    SELECT jobs.id FROM {schema}.jobs
+    SELECT jobs.id, jobs.state FROM {schema}.jobs
     WHERE jobs.id IN (
         SELECT id FROM looked WHERE state IN ('failed', 'cancelled') AND finished_at < now() - make_interval(secs => :keep_seconds)
     )
@@ -24,8 +24,11 @@ WITH looked AS (
     FOR UPDATE SKIP LOCKED
 ), keys AS (
     DELETE FROM {schema}.idempotency USING old WHERE idempotency.job_id = old.id
-), deleted AS (
+), remembered AS ( -- the task of a job that was cancelled while it waited may still lie in Redis
+    INSERT INTO {schema}.deleted (id, queue) SELECT id, :queue FROM old WHERE state = 'cancelled'
+    ON CONFLICT (id) DO UPDATE SET at = greatest(deleted.at, excluded.at)
+), gone AS (
     DELETE FROM {schema}.jobs USING old WHERE jobs.id = old.id RETURNING 1
 )
-SELECT (SELECT count(*) FROM deleted) AS deleted, (SELECT count(*) FROM looked) AS looked, last.created_at, last.id
+SELECT (SELECT count(*) FROM gone) AS deleted, (SELECT count(*) FROM looked) AS looked, last.created_at, last.id
 FROM (SELECT 1) AS one LEFT JOIN (SELECT created_at, id FROM looked ORDER BY created_at DESC, id DESC LIMIT 1) AS last ON true

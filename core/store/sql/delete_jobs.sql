@@ -3,18 +3,19 @@
 -- Returns id, state and changed of each job that there is, or was; changed: it is deleted now. Waits for locked rows
 -- (lock_timeout). Repeated after a lost answer: the ids that are deleted are not returned any more.
 -- `deleted` remembers the ids: a task of theirs that still lies in Redis must not become a job.
-WITH locked AS (
-    SELECT id FROM {schema}.jobs
-    WHERE id = ANY (:ids) AND queue = :queue AND state IN ('completed', 'failed', 'cancelled')
+WITH locked AS ( -- all of them, so that the states in the answer are the newest
+    SELECT id, state FROM {schema}.jobs
+    WHERE id = ANY (:ids) AND queue = :queue
       AND (SELECT set_config('lock_timeout', '2s', true)) IS NOT NULL
     ORDER BY id FOR UPDATE
+), ended AS (
+    SELECT id FROM locked WHERE state IN ('completed', 'failed', 'cancelled')
 ), keys AS (
-    DELETE FROM {schema}.idempotency USING locked WHERE idempotency.job_id = locked.id
+    DELETE FROM {schema}.idempotency USING ended WHERE idempotency.job_id = ended.id
 ), remembered AS (
-    INSERT INTO {schema}.deleted (id, queue) SELECT id, :queue FROM locked ON CONFLICT (id) DO NOTHING
+    INSERT INTO {schema}.deleted (id, queue) SELECT id, :queue FROM ended
+    ON CONFLICT (id) DO UPDATE SET at = greatest(deleted.at, excluded.at)
 ), gone AS (
-    DELETE FROM {schema}.jobs USING locked WHERE jobs.id = locked.id RETURNING jobs.id, jobs.state
+    DELETE FROM {schema}.jobs USING ended WHERE jobs.id = ended.id
 )
-SELECT id, state, true AS changed FROM gone
-UNION ALL
-SELECT id, state, false FROM {schema}.jobs WHERE id = ANY (:ids) AND queue = :queue AND id NOT IN (SELECT id FROM locked)
+SELECT id, state, id IN (SELECT id FROM ended) AS changed FROM locked

@@ -16,6 +16,7 @@ WITH given AS (
     UPDATE {schema}.jobs SET
         state = CASE WHEN given.state = 'failed' AND jobs.cancel_at IS NOT NULL THEN 'cancelled' ELSE given.state END,
         attempts = jobs.attempts + (given.state = 'failed')::int,
+        earlier_runs = jobs.earlier_runs + (given.state = 'cancelled')::int, -- no counter has the run, and it has a number
         result = given.result,
         error_message = given.error,
         run_at = NULL,
@@ -27,8 +28,7 @@ WITH given AS (
     FROM given JOIN locked ON locked.id = given.id
     WHERE jobs.id = given.id
     RETURNING jobs.id, jobs.state, jobs.worker, jobs.started_at,
-              jobs.earlier_runs + jobs.attempts + jobs.recoveries + jobs.interruptions
-              + (given.state = 'cancelled')::int AS number
+              jobs.earlier_runs + jobs.attempts + jobs.recoveries + jobs.interruptions AS number
 ), failures AS (
     INSERT INTO {schema}.runs (job_id, number, worker, started_at, outcome, error, traceback)
     SELECT finished.id, finished.number, finished.worker, finished.started_at, given.outcome, given.error, given.traceback

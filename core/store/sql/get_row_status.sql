@@ -4,5 +4,6 @@
 SELECT id, state, token, queue,
        greatest(0, ceil(extract(epoch FROM run_at - now()) * 1000))::bigint AS delay_ms
 FROM {schema}.jobs WHERE id = ANY (:ids)
-UNION ALL -- a person deleted it after its end
-SELECT id, 'cancelled', NULL, queue, 0 FROM {schema}.deleted WHERE id = ANY (:ids)
+UNION ALL -- its row is gone: a person deleted it, or it was not kept for as long as its task lies in Redis
+SELECT id, 'cancelled', NULL, queue, 0 FROM {schema}.deleted
+WHERE id = ANY (:ids) AND NOT EXISTS (SELECT FROM {schema}.jobs WHERE jobs.id = deleted.id)

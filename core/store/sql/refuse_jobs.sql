@@ -3,7 +3,7 @@
 -- Returns id of every row that is cancelled after it. Waits for locked rows (lock_timeout). May be repeated.
 -- A row that a repeat joined under its idempotency key was promised to run: it and its outbox entry stay.
 WITH locked AS ( -- all that is pending: who joins a row just now is waited for, and seen
-    SELECT id, joined, attempts = 0 AND recoveries = 0 AND interruptions = 0 AS never_claimed FROM {schema}.jobs
+    SELECT id, joined, NOT requeued AND attempts = 0 AND recoveries = 0 AND interruptions = 0 AS never_claimed FROM {schema}.jobs
     WHERE id = ANY (:ids) AND state = 'pending'
       AND (SELECT set_config('lock_timeout', '2s', true)) IS NOT NULL
     ORDER BY id FOR UPDATE

@@ -3,9 +3,9 @@
 -- Returns id, state and changed of each job that there is; changed: it waits now, false: it is neither failed nor
 -- cancelled. Waits for locked rows (lock_timeout). Repeated after a lost answer, changed is false: the outbox entry of
 -- the send before has the job.
-WITH locked AS (
-    SELECT id FROM {schema}.jobs
-    WHERE id = ANY (:ids) AND queue = :queue AND state IN ('failed', 'cancelled')
+WITH locked AS ( -- all of them, so that the states in the answer are the newest
+    SELECT id, state FROM {schema}.jobs
+    WHERE id = ANY (:ids) AND queue = :queue
       AND (SELECT set_config('lock_timeout', '2s', true)) IS NOT NULL
     ORDER BY id FOR UPDATE
 ), retried AS (
@@ -14,7 +14,7 @@ WITH locked AS (
         attempts = 0,
         recoveries = 0,
         interruptions = 0,
-        earlier_runs = coalesce((SELECT max(number) FROM {schema}.runs WHERE job_id = jobs.id), jobs.earlier_runs),
+        earlier_runs = jobs.earlier_runs + jobs.attempts + jobs.recoveries + jobs.interruptions,
         requeued = true,
         token = NULL,
         run_at = NULL,
@@ -25,12 +25,11 @@ WITH locked AS (
         finished_at = NULL,
         failed_at = NULL,
         updated_at = now()
-    FROM locked WHERE jobs.id = locked.id
-    RETURNING jobs.id
+    FROM locked WHERE jobs.id = locked.id AND locked.state IN ('failed', 'cancelled')
 ), entry AS (
     INSERT INTO {schema}.outbox (batch, queue, ids)
-    SELECT :batch, :queue, array_agg(id ORDER BY id) FROM retried HAVING count(*) > 0
+    SELECT :batch, :queue, array_agg(id ORDER BY id) FROM locked WHERE state IN ('failed', 'cancelled') HAVING count(*) > 0
 )
-SELECT id, 'pending' AS state, true AS changed FROM retried
-UNION ALL
-SELECT id, state, false FROM {schema}.jobs WHERE id = ANY (:ids) AND queue = :queue AND id NOT IN (SELECT id FROM locked)
+SELECT id, CASE WHEN state IN ('failed', 'cancelled') THEN 'pending' ELSE state END AS state,
+       state IN ('failed', 'cancelled') AS changed
+FROM locked

@@ -3,19 +3,22 @@
 -- Returns id, state and changed of each job that there is; changed: it is due now, false: it waits for no time. Waits
 -- for locked rows (lock_timeout). Repeated after a lost answer, changed is false: the outbox entry of the send before
 -- has the job.
--- Its task stays in the scheduled set, and comes a second time: a claim finds the row claimed, and drops it.
-WITH locked AS (
-    SELECT id FROM {schema}.jobs
-    WHERE id = ANY (:ids) AND queue = :queue AND state = 'pending' AND run_at > now()
+-- Its task stays in the scheduled set, and comes a second time: a claim finds the row claimed or ended, and drops it.
+-- It may come when the row is no longer kept, so `deleted` remembers it.
+WITH locked AS ( -- all of them, so that the states in the answer are the newest
+    SELECT id, state, run_at FROM {schema}.jobs
+    WHERE id = ANY (:ids) AND queue = :queue
       AND (SELECT set_config('lock_timeout', '2s', true)) IS NOT NULL
     ORDER BY id FOR UPDATE
+), early AS (
+    SELECT id, run_at FROM locked WHERE state = 'pending' AND run_at > now()
 ), due AS (
-    UPDATE {schema}.jobs SET run_at = NULL, updated_at = now() FROM locked WHERE jobs.id = locked.id
-    RETURNING jobs.id
+    UPDATE {schema}.jobs SET run_at = NULL, updated_at = now() FROM early WHERE jobs.id = early.id
+), remembered AS (
+    INSERT INTO {schema}.deleted (id, queue, at) SELECT id, :queue, run_at FROM early
+    ON CONFLICT (id) DO UPDATE SET at = greatest(deleted.at, excluded.at)
 ), entry AS (
     INSERT INTO {schema}.outbox (batch, queue, ids)
-    SELECT :batch, :queue, array_agg(id ORDER BY id) FROM due HAVING count(*) > 0
+    SELECT :batch, :queue, array_agg(id ORDER BY id) FROM early HAVING count(*) > 0
 )
-SELECT id, 'pending' AS state, true AS changed FROM due
-UNION ALL
-SELECT id, state, false FROM {schema}.jobs WHERE id = ANY (:ids) AND queue = :queue AND id NOT IN (SELECT id FROM locked)
+SELECT id, state, id IN (SELECT id FROM early) AS changed FROM locked

@@ -2,6 +2,7 @@
 
 from collections import deque
 from collections.abc import Container, Sequence
+from uuid import UUID
 
 import trio
 
@@ -87,11 +88,11 @@ class Buffer:
         self._items.clear()
         return items
 
-    def remove(self, keys: Container[int]) -> list[ClaimedTask]:
-        """Remove and return the jobs with these keys."""
-        removed = [claimed for claimed in self._items if claimed.key in keys]
+    def remove(self, runs: Container[tuple[UUID | None, UUID]]) -> list[ClaimedTask]:
+        """Remove and return the jobs with these claim tokens and ids."""
+        removed = [claimed for claimed in self._items if (claimed.token, claimed.job_id) in runs]
         if removed:
-            self._items = deque(claimed for claimed in self._items if claimed.key not in keys)
+            self._items = deque(claimed for claimed in self._items if (claimed.token, claimed.job_id) not in runs)
         return removed
 
     def close(self) -> None:

@@ -12,6 +12,7 @@ from uuid import UUID
 
 import trio
 
+from workqueue.core.control import ClaimedJob
 from workqueue.core.errors import InvalidTask
 from workqueue.core.handlers import Registry
 from workqueue.core.job import Job, RunContext
@@ -46,6 +47,8 @@ log = logging.getLogger(__name__)
 
 THREADS_MAX = 10_000  #: room for each slot, threads that outlived their jobs included
 RUNNING_SHOWN_MAX = 100
+EARLY_SECONDS = 5.0  #: the answer of a claim may come so long after a cancellation of what it claimed
+EARLY_MAX = 10_000  #: cancelled runs that are remembered; most are other workers'
 
 
 def left_nursery(attempt: Attempt) -> NoReturn:
@@ -66,7 +69,7 @@ def left_nursery(attempt: Attempt) -> NoReturn:
 class Consumers:
     """Takes jobs from the buffer, runs each in a slot and puts the verdicts into the outcomes.
 
-    Mutable state: the slots, and how many threads outlived their jobs.
+    Mutable state: the slots, how many threads outlived their jobs, and which runs were cancelled in the last seconds.
     """
 
     def __init__(
@@ -97,6 +100,8 @@ class Consumers:
         self.environment = environment
         self._failures = FailureLog()
         self._slots: list[Slot] = []
+        self._cancelled: set[ClaimedJob] = set()
+        self._cancelled_at = float("-inf")
         self.threads_left = 0
 
     def __len__(self) -> int:
@@ -140,13 +145,29 @@ class Consumers:
             if claimed.lease is lease:
                 slot.interrupt(InterruptReason.LEASE_LOST)
 
-    def cancel(self, ids: Collection[UUID]) -> None:
-        """A person has cancelled these jobs, as their rows say; those that are not here are passed over."""
-        keys = {job_id.int for job_id in ids}
+    def cancel(self, runs: Collection[ClaimedJob]) -> None:
+        """A person has cancelled these runs, as their rows say; those that are not here are passed over.
+
+        The answer of their claim may still be on its way: what `claimed` brings is looked up for EARLY_SECONDS.
+        """
+        self._cancel(set(runs))
+        now = trio.current_time()
+        if len(self._cancelled) > EARLY_MAX or (self._cancelled and now > self._cancelled_at + EARLY_SECONDS):
+            self._cancelled.clear()
+        self._cancelled.update(runs)
+        self._cancelled_at = now
+
+    def claimed(self, items: Sequence[ClaimedTask]) -> None:
+        """These were claimed: into the buffer, but for those that were cancelled meanwhile."""
+        self._buffer.extend(items)
+        if self._cancelled:
+            self._cancel(self._cancelled)
+
+    def _cancel(self, runs: set[ClaimedJob]) -> None:
         for slot, claimed in self._running():
-            if claimed.key in keys:
+            if (claimed.token, claimed.job_id) in runs:
                 slot.cancel(grace_seconds=self._cancel_grace)
-        self.give_back(self._buffer.remove(keys))
+        self.give_back(self._buffer.remove(runs))
 
     def running_ids(self, *, longer_than: float) -> list[UUID]:
         """The jobs that have been running for more than so many seconds."""

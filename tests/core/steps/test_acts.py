@@ -8,6 +8,8 @@ import trio
 from tests.core.steps.support import fence, ready, relay_now, states, take
 from tests.support.invariants import check_rows
 from tests.support.steps import make_recover
+from tests.support.wait import until
+from workqueue.core.control import read_message
 from workqueue.core.job import JobState, RunOutcome
 from workqueue.core.options import JobOptions
 from workqueue.core.outcome import Cancel, Complete, Fail, GiveBack, Retry, Verdict
@@ -39,6 +41,20 @@ async def run_once(steps, lease, verdict: Verdict) -> UUID:
     return job_id
 
 
+async def forget(psql, store: JobStore, queue: Queue) -> None:
+    """As the retention does with what ended long ago."""
+    await psql("UPDATE jobs SET created_at = '2020-01-01Z', finished_at = '2020-01-01Z'")
+    for state in (JobState.COMPLETED, JobState.FAILED):
+        await store.delete_ended(queue.name, state, keep_seconds=60, after=None, limit=100)
+
+
+async def promote_all(redis, queue: Queue) -> None:
+    """The time of everything that is scheduled has come."""
+    for task in await redis("ZRANGE", queue.keys.scheduled, 0, -1):
+        await redis("ZADD", queue.keys.scheduled, 0, task)
+    await queue.promote()
+
+
 async def row(psql, job_id: UUID) -> dict[str, object]:
     return dict((await psql("SELECT * FROM jobs WHERE id = $1", job_id))[0])
 
@@ -68,16 +84,17 @@ async def test_a_cancelled_job_is_not_pushed_by_the_relay(acts, steps, queue, st
 
 async def test_a_job_that_runs_is_asked_to_end_and_its_workers_are_told(acts, steps, queue, store, psql, lease):
     [job_id] = await submit(steps)
-    await take(steps, lease, 1)
+    [claimed] = await take(steps, lease, 1)
+    asked = {job_id: Acted(JobState.PROCESSING, changed=True, token=claimed.token)}
     async with queue.listen() as receive:
-        assert await acts.cancel([job_id]) == {job_id: Acted(JobState.PROCESSING, changed=True)}
+        assert await acts.cancel([job_id]) == asked
         message = None
         with trio.fail_after(10):
             while message is None:
                 message = await receive()
-    assert str(job_id).encode() in message
-    assert await store.cancelled([job_id]) == {job_id}
-    assert await acts.cancel([job_id]) == {job_id: Acted(JobState.PROCESSING, changed=True)}, "it may be repeated"
+    assert read_message(message).cancel == [(claimed.token, job_id)], "the run, and not the job"
+    assert await store.cancelled([job_id]) == [(claimed.token, job_id)]
+    assert await acts.cancel([job_id]) == asked, "it may be repeated"
 
 
 @pytest.mark.parametrize(
@@ -131,10 +148,32 @@ async def test_unknown_ids_and_those_of_another_queue_are_missing_in_the_answer(
 
 async def test_without_redis_the_row_is_cancelled_all_the_same(far_steps, redis_proxy, far_store, far_queue, lease):
     [job_id] = await submit(far_steps)
-    await take(far_steps, lease, 1)
+    [claimed] = await take(far_steps, lease, 1)
     redis_proxy.go_away()
     acted = await Acts(far_queue, far_store, far_steps.piggyback).cancel([job_id])
-    assert acted == {job_id: Acted(JobState.PROCESSING, changed=True)}
+    assert acted == {job_id: Acted(JobState.PROCESSING, changed=True, token=claimed.token)}
+
+
+async def test_an_act_that_has_waited_for_the_row_tells_its_newest_state(acts, steps, psql, lease):
+    [job_id] = await submit(steps)
+    await take(steps, lease, 1)
+    answers: list[dict[UUID, Acted]] = []
+
+    async def note(act) -> None:
+        answers.append(await act([job_id]))
+
+    async def is_waited_for() -> bool:
+        waiting = "SELECT count(DISTINCT pid) FROM pg_locks WHERE locktype = 'tuple' AND relation = 'jobs'::regclass"
+        return bool(await psql.value(waiting) == 3)
+
+    async with trio.open_nursery() as nursery:
+        await psql("BEGIN")
+        await psql("UPDATE jobs SET state = 'completed' WHERE id = $1", job_id)
+        for act in (acts.cancel, acts.retry, acts.run_now):
+            nursery.start_soon(note, act)
+        await until(is_waited_for)
+        await psql("COMMIT")
+    assert answers == [{job_id: Acted(JobState.COMPLETED, changed=False)}] * 3
 
 
 # --- retry
@@ -227,6 +266,28 @@ async def test_a_retry_whose_answer_was_lost_leaves_its_outbox_entry(
     assert await psql.value("SELECT count(*) FROM outbox WHERE $1 = ANY (ids)", job_id) == 1
 
 
+async def test_the_runs_of_a_job_that_was_cancelled_while_it_ran_and_retried_all_stay(acts, steps, store, lease):
+    """No counter counts a cancelled run, and the next one must not get its number."""
+    [job_id] = await submit(steps)
+    for error in ("one", "two"):
+        [claimed] = await take(steps, lease, 1)
+        await acts.cancel([job_id])
+        await steps.settle.run_batch([Ending(claimed, Cancel(error), 0.5)])
+        await acts.retry([job_id])
+    [claimed] = await take(steps, lease, 1)
+    await steps.settle.run_batch([Ending(claimed, Fail("three", RunOutcome.FAILED), 0.5)])
+    assert [(run.number, run.error) for run in await store.runs(job_id)] == [(1, "one"), (2, "two"), (3, "three")]
+
+
+async def test_a_job_that_was_retried_by_hand_is_not_refused_by_its_producer(acts, steps, store, psql):
+    """Its push was not answered; before the producer gives up, a person cancels the job and retries it."""
+    [job_id] = await submit(steps)
+    await acts.cancel([job_id])
+    await acts.retry([job_id])
+    assert await store.refuse([job_id], uuid4(), "E") == set()
+    assert await states(psql) == {"pending": 1}
+
+
 # --- run now
 
 
@@ -241,6 +302,38 @@ async def test_what_waits_for_its_retry_runs_now_and_once(acts, steps, queue, st
     assert await take(steps, lease, 10) == [], "the task that was scheduled is a copy"
     await steps.settle.run_batch([Ending(claimed, Complete(b"1"), 0.5)])
     assert await states(psql) == {"completed": 1}
+
+
+async def test_the_copy_that_run_now_leaves_does_not_run_when_the_row_is_gone(
+    acts, steps, queue, store, psql, lease, redis
+):
+    job_id = await run_once(steps, lease, Retry("E: x", RunOutcome.FAILED))
+    await psql(HOUR)
+    await acts.run_now([job_id])
+    [claimed] = await take(steps, lease, 10)
+    await steps.settle.run_batch([Ending(claimed, Complete(b"1"), 0.5)])
+    await forget(psql, store, queue)
+    assert await psql("SELECT * FROM jobs") == []
+    await promote_all(redis, queue)
+    assert await take(steps, lease, 10) == []
+    assert await psql("SELECT * FROM jobs") == []
+
+
+async def test_what_was_cancelled_while_it_waited_does_not_run_when_the_row_is_gone(
+    acts, steps, queue, store, psql, lease, redis
+):
+    """Neither what waited for its retry (its time may come years later), nor what lay in a long list."""
+    job_id = await run_once(steps, lease, Retry("E: x", RunOutcome.FAILED))
+    await psql(HOUR)
+    [other] = await submit(steps)
+    await acts.cancel([job_id, other])
+    assert await psql.value("SELECT at > now() + interval '50 minutes' FROM deleted WHERE id = $1", job_id)
+    await forget(psql, store, queue)
+    assert await psql("SELECT * FROM jobs") == []
+    assert await psql.value("SELECT at > now() + interval '50 minutes' FROM deleted WHERE id = $1", job_id)
+    await promote_all(redis, queue)
+    assert await take(steps, lease, 10) == []
+    assert await psql("SELECT * FROM jobs") == []
 
 
 async def test_what_waits_for_no_time_is_not_run_now(acts, steps, psql):

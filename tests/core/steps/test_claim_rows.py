@@ -110,6 +110,30 @@ async def test_a_row_that_is_locked_in_psql_holds_up_none_of_the_499_others(step
     await check_rows(queue, psql)
 
 
+async def test_a_row_that_stays_locked_comes_back_soon_and_then_less_often(redis, steps, queue, psql, lease):
+    [job_id] = await steps.submit.run_batch(FIVE[:1])
+    await psql("BEGIN")
+    await psql("SELECT * FROM jobs WHERE id = $1 FOR UPDATE", job_id)
+    delays = []
+    for _ in range(8):
+        before = await server_ms(redis)
+        assert await steps.claim.run_once(lease, 1) == []
+        [task] = await redis("ZRANGE", queue.keys.scheduled, 0, -1)
+        after, due = await server_ms(redis), float(await redis("ZSCORE", queue.keys.scheduled, task))
+        delays.append((due - after, due - before))
+        await redis("ZADD", queue.keys.scheduled, 0, task)
+        await queue.promote()
+    for (least, most), delay in zip(delays, [50, 100, 200, 400, 800, 1600, 1600, 1600], strict=True):
+        assert least <= delay <= most
+    await psql("ROLLBACK")
+    assert len(await steps.claim.run_once(lease, 1)) == 1
+
+
+async def server_ms(redis) -> float:
+    seconds, microseconds = await redis("TIME")
+    return int(seconds) * 1000 + int(microseconds) / 1000
+
+
 async def test_a_claim_statement_whose_answer_was_cut_is_repeated_under_a_new_token(
     far_steps, postgres_proxy, queue, psql, lease
 ):

@@ -1,0 +1,58 @@
+"""`workqueue enqueue --wait`: from the job's acceptance to its end."""
+
+import httpx
+import msgspec
+import trio
+from msgspec import Raw, Struct
+
+from workqueue.core.errors import WorkQueueError
+from workqueue.core.job import JobState
+from workqueue.services.cli.progress import Progress
+
+LOOK_SECONDS = 5  #: of one request; the producer answers it as soon as the job has ended
+ANSWER_SECONDS = 30.0
+AWAY_SECONDS = 60.0  #: for so long a producer may be away while a job is waited for
+
+#: How a job ended -> exit status. 1 and 2 say that there is no such answer.
+STATUS = {JobState.COMPLETED: 0, JobState.FAILED: 3, JobState.CANCELLED: 4}
+
+
+class NotWaited(WorkQueueError):
+    """It is not known how the job has ended."""
+
+
+class Seen(Struct, frozen=True):
+    """A job as the producer shows it, as far as it counts here."""
+
+    status: JobState
+    attempts: int
+    result: Raw
+    error_message: str | None = None
+
+
+async def wait_for_end(url: str, job_id: str, progress: Progress) -> Seen:
+    """Wait until the job has ended, and show what it does meanwhile. Raises NotWaited."""
+    begun = answered = trio.current_time()
+    async with httpx.AsyncClient(base_url=url.rstrip("/"), timeout=ANSWER_SECONDS) as client:
+        while True:
+            try:
+                response = await client.get(f"/api/jobs/{job_id}", params={"wait": LOOK_SECONDS})
+            except httpx.HTTPError as error:
+                if trio.current_time() - answered > AWAY_SECONDS:
+                    raise NotWaited(f"job {job_id}: no answer from the producer at {url}: {error!r}") from error
+                progress(f"job {job_id}: the producer is away")
+                await trio.sleep(1)
+                continue
+            if response.status_code >= 500:
+                if trio.current_time() - answered > AWAY_SECONDS:
+                    raise NotWaited(f"job {job_id}: {response.text.strip()[:200]} ({response.status_code})")
+                await trio.sleep(1)
+                continue
+            if response.status_code != 200:
+                raise NotWaited(f"job {job_id}: {response.text.strip()[:200]} ({response.status_code})")
+            answered = trio.current_time()
+            job = msgspec.json.decode(response.content, type=Seen)
+            if job.status in STATUS:
+                return job
+            runs = f", after {job.attempts} failures" if job.attempts else ""
+            progress(f"job {job_id}: {job.status}{runs}, {answered - begun:.0f} s")
