@@ -17,12 +17,13 @@ from workqueue.core.errors import JobsNotStored, StoreUnavailable
 from workqueue.core.queue import Queue, open_queue
 from workqueue.core.retry import RetryPolicy
 from workqueue.core.settings import Keep, Settings
+from workqueue.core.steps.actions import Actions
 from workqueue.core.steps.acts import Acts
 from workqueue.core.steps.claim import Claim, TaskClaims
 from workqueue.core.steps.claim_rows import RowClaims
 from workqueue.core.steps.dead_letters import Discards
 from workqueue.core.steps.dropped import Dropped
-from workqueue.core.steps.expiry import PruneDeleted, PruneKeys
+from workqueue.core.steps.expiry import PruneActions, PruneDeleted, PruneKeys
 from workqueue.core.steps.installation import Installation, no_database
 from workqueue.core.steps.orphans import Orphans
 from workqueue.core.steps.outbox import OutboxRelay
@@ -41,6 +42,7 @@ from workqueue.core.steps.until_answered import UntilAnswered
 from workqueue.core.store import JobStore, open_store
 
 RETENTION_SECONDS = 10.0  #: between two looks for jobs that are older than they may be
+ACTIONS_SECONDS = 1.0  #: between two looks for what a person has asked for
 PRUNE_SECONDS = 60.0  #: between two looks for idempotency keys that have expired
 
 
@@ -222,6 +224,8 @@ class RowEngine:
             Upkeep("outbox", 2.0, OutboxRelay(self.queue, self.store).run_once),
             Upkeep("idempotency keys", PRUNE_SECONDS, PruneKeys(self.store).run_once),
             Upkeep("deleted jobs", PRUNE_SECONDS, PruneDeleted(self.store).run_once),
+            Upkeep("actions", ACTIONS_SECONDS, Actions(self.queue, self.store, self.acts()).run_once),
+            Upkeep("ended actions", PRUNE_SECONDS, PruneActions(self.store).run_once),
             Upkeep("piggyback", 1.0, self.clear),
             Upkeep("loss", 1.0, RedisLoss(self.queue, self.store, self.loss).run_once),
             Upkeep("retention", RETENTION_SECONDS, Retention(self.store, self.queue.name, keep).run_once),

@@ -1,7 +1,7 @@
 """Acts: what a person does to jobs after they were enqueued. The row decides; Redis and workers get hints."""
 
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from uuid import UUID
 
 import trio
@@ -9,6 +9,7 @@ from uuid_utils.compat import uuid7
 
 from workqueue.core.control import ControlMessage, write_message
 from workqueue.core.errors import QueueUnavailable
+from workqueue.core.job_filter import ActName
 from workqueue.core.queue import Queue
 from workqueue.core.steps.outbox import push_waiting
 from workqueue.core.steps.piggyback import Piggyback
@@ -38,12 +39,7 @@ class Acts:
         A worker that the message does not reach looks at the rows every few seconds.
         """
         acted = await self._store.cancel(self._queue.name, ids)
-        running = [(each.token, job_id) for job_id, each in acted.items() if each.token is not None]
-        if running:
-            try:
-                await self._queue.tell_workers(write_message(ControlMessage(cancel=running)))
-            except QueueUnavailable as error:
-                log.info("%d jobs are cancelled when their workers look at the rows: %s", len(running), error)
+        await self._tell_workers(acted)
         return acted
 
     async def retry(self, ids: Sequence[UUID]) -> dict[UUID, Acted]:
@@ -63,6 +59,28 @@ class Acts:
     ) -> dict[UUID, Acted]:
         batch, inserted_at = uuid7(), trio.current_time()
         acted = await act(batch, self._queue.name, ids)
+        await self._push(batch, acted, inserted_at=inserted_at)
+        return acted
+
+    async def follow(self, act: ActName, batch: UUID, acted: Mapping[UUID, Acted], *, inserted_at: float) -> None:
+        """What follows the statement of an act: jobs that wait now are pushed, workers are told what to cancel.
+
+        `inserted_at`: trio's clock before the statement was sent, with the outbox entry `batch`. Redis may be away.
+        """
+        if act is ActName.CANCEL:
+            await self._tell_workers(acted)
+        elif act is not ActName.DELETE:
+            await self._push(batch, acted, inserted_at=inserted_at)
+
+    async def _tell_workers(self, acted: Mapping[UUID, Acted]) -> None:
+        running = [(each.token, job_id) for job_id, each in acted.items() if each.token is not None]
+        if running:
+            try:
+                await self._queue.tell_workers(write_message(ControlMessage(cancel=running)))
+            except QueueUnavailable as error:
+                log.info("%d jobs are cancelled when their workers look at the rows: %s", len(running), error)
+
+    async def _push(self, batch: UUID, acted: Mapping[UUID, Acted], *, inserted_at: float) -> None:
         waiting = sorted(job_id for job_id, each in acted.items() if each.changed)
         if waiting:
             try:
@@ -71,4 +89,3 @@ class Acts:
                 log.info("%d jobs are pushed when Redis answers: %s", len(waiting), error)
             else:
                 self._piggyback.pushed(batch, inserted_at=inserted_at)
-        return acted

@@ -5,6 +5,8 @@ from workqueue.core.store import JobStore
 PRUNE_MAX = 500  #: rows at a time
 DELETED_SECONDS = 30 * 86_400.0  #: for so long the task of a job that a person deleted may lie in Redis
 
+ACTIONS_SECONDS = 30 * 86_400.0  #: for so long an action is shown after it was asked for
+
 
 class PruneKeys:
     """Idempotency keys. Each worker does it once in a while; several at once share the keys (SKIP LOCKED)."""
@@ -15,6 +17,17 @@ class PruneKeys:
     async def run_once(self) -> bool:
         """True: a full piece was removed, there may be more. Raises StoreUnavailable."""
         return await self._store.prune_keys(limit=PRUNE_MAX) >= PRUNE_MAX
+
+
+class PruneActions:
+    """Actions that have ended, in the same way."""
+
+    def __init__(self, store: JobStore) -> None:
+        self._store = store
+
+    async def run_once(self) -> bool:
+        """True: a full piece was removed, there may be more. Raises StoreUnavailable."""
+        return await self._store.actions.prune(keep_seconds=ACTIONS_SECONDS, limit=PRUNE_MAX) >= PRUNE_MAX
 
 
 class PruneDeleted:

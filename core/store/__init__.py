@@ -4,8 +4,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from workqueue.core.bridge import Bridge
+from workqueue.core.store.actions import Acted, Action
 from workqueue.core.store.jobs import (
-    Acted,
     ArtifactHead,
     Checkpoint,
     Counter,
@@ -23,6 +23,7 @@ from workqueue.core.store.pool import open_pool
 
 __all__ = [
     "Acted",
+    "Action",
     "ArtifactHead",
     "Checkpoint",
     "Counter",

@@ -13,8 +13,10 @@ from workqueue.core.control import ClaimedJob
 from workqueue.core.counters import NEVER_RUN, Counters
 from workqueue.core.errors import StoreUnavailable
 from workqueue.core.job import Artifact, JobState, RunOutcome
+from workqueue.core.job_filter import ActName
 from workqueue.core.options import NAMES, JobOptions
 from workqueue.core.store import sql
+from workqueue.core.store.actions import Acted, ActionStore, acted
 from workqueue.core.store.migrate import KINDS, check_oldest
 from workqueue.core.store.oldest_waiting import OldestWaiting
 from workqueue.core.store.pool import STATEMENT_SECONDS, Pool
@@ -108,14 +110,6 @@ class Deleted(Struct, frozen=True):
     place: tuple[datetime, UUID] | None  #: of the last row that it looked at
 
 
-class Acted(Struct, frozen=True):
-    """What an act of a person has done to a job."""
-
-    state: JobState  #: that it has now; of a deleted one, that it had
-    changed: bool  #: False: the act does not apply to a job in this state
-    token: UUID | None = None  #: of the run that is asked to end
-
-
 class JobRow(Struct, frozen=True):
     """A job as the API shows it."""
 
@@ -177,6 +171,7 @@ class JobStore:
 
     def __init__(self, pool: Pool, oldest_waiting: OldestWaiting | None = None) -> None:
         self._pool = pool
+        self.actions = ActionStore(pool)
         self._oldest_waiting = oldest_waiting or OldestWaiting()
         self._unfit: str | None = None
 
@@ -456,19 +451,19 @@ class JobStore:
 
     async def cancel(self, queue: str, ids: Sequence[UUID]) -> dict[UUID, Acted]:
         """End what waits, and ask what runs to end: `processing` in the answer. May be repeated."""
-        return _acted(await self._pool.fetch(*sql.CANCEL_JOBS.bind(queue=queue, ids=ids)))
+        return acted(await self._pool.fetch(*sql.ACT[ActName.CANCEL].bind(queue=queue, ids=ids)))
 
     async def retry(self, batch: UUID, queue: str, ids: Sequence[UUID]) -> dict[UUID, Acted]:
         """Make failed and cancelled jobs wait again, in the outbox under `batch`, fresh for each send."""
-        return _acted(await self._pool.fetch(*sql.RETRY_JOBS.bind(batch=batch, queue=queue, ids=ids)))
+        return acted(await self._pool.fetch(*sql.ACT[ActName.RETRY].bind(batch=batch, queue=queue, ids=ids)))
 
     async def run_now(self, batch: UUID, queue: str, ids: Sequence[UUID]) -> dict[UUID, Acted]:
         """Make due what waits for a time, in the outbox under `batch`, fresh for each send."""
-        return _acted(await self._pool.fetch(*sql.RUN_JOBS_NOW.bind(batch=batch, queue=queue, ids=ids)))
+        return acted(await self._pool.fetch(*sql.ACT[ActName.RUN_NOW].bind(batch=batch, queue=queue, ids=ids)))
 
     async def delete(self, queue: str, ids: Sequence[UUID]) -> dict[UUID, Acted]:
         """Delete what has ended. Repeated after a lost answer, the ids that are deleted are missing."""
-        return _acted(await self._pool.fetch(*sql.DELETE_JOBS.bind(queue=queue, ids=ids)))
+        return acted(await self._pool.fetch(*sql.ACT[ActName.DELETE].bind(queue=queue, ids=ids)))
 
     async def cancelled(self, ids: Sequence[UUID]) -> list[ClaimedJob]:
         """The runs of these jobs that a person has cancelled."""
@@ -675,10 +670,6 @@ def _compare(done: str, changed: int, told: int) -> None:
             f"Postgres: {changed} rows were {done} where the answer amounts to {told}: look for row security, rules or "
             "triggers on the table jobs"
         )
-
-
-def _acted(rows: Sequence[asyncpg.Record]) -> dict[UUID, Acted]:
-    return {row["id"]: Acted(JobState(row["state"]), row["changed"], row.get("token")) for row in rows}
 
 
 def _shown(row: asyncpg.Record) -> JobRow:

@@ -3,6 +3,8 @@
 In the files, `:name` is a parameter, and these are put in place when they are loaded:
     {job_columns}     what the API shows of a job (_job_columns.sql)
     {options}         the columns of the options of a job (core/options.py); {given.options} the same of `given`
+    {among}           a filter of jobs, the part that an index serves (_among.sql)
+    {matching}        the rest of it (_matching.sql)
     {option_arrays}   one parameter for each of them, an array that `option_arrays` makes
 `{schema}` stands for the schema of the tables, and is put in its place by the pool.
 """
@@ -14,6 +16,7 @@ from typing import get_args
 
 import msgspec
 
+from workqueue.core.job_filter import ActName
 from workqueue.core.options import NAMES, JobOptions
 
 #: Types of columns, by those of the options.
@@ -67,8 +70,15 @@ def _read(name: str) -> str:
     return files(__name__).joinpath(f"{name}.sql").read_text("utf-8")
 
 
+def _part(name: str) -> str:
+    """The text of a file whose name begins with `_`, without its comments."""
+    return "\n".join(line for line in _read(name).splitlines() if not line.startswith("--"))
+
+
 _PARTS = {
-    "{job_columns}": " ".join(line for line in _read("_job_columns").splitlines() if not line.startswith("--")),
+    "{job_columns}": _part("_job_columns"),
+    "{among}": _part("_among"),
+    "{matching}": _part("_matching"),
     "{options}": ", ".join(NAMES),
     "{given.options}": ", ".join(f"given.{name}" for name in NAMES),
     "{option_arrays}": ", ".join(
@@ -77,10 +87,11 @@ _PARTS = {
 }
 
 
-def _load(name: str) -> Statement:
+def _load(name: str, **parts: str) -> Statement:
+    """`parts`: further ones, for this statement."""
     text = _read(name)
-    for _ in range(2):  # a part may have one inside
-        for part, replacement in _PARTS.items():
+    for _ in range(3):  # a part may have one inside
+        for part, replacement in (*((f"{{{each}}}", value) for each, value in parts.items()), *_PARTS.items()):
             text = text.replace(part, replacement)
     names = tuple(dict.fromkeys(_PARAMETER.findall(text)))
     return Statement(_PARAMETER.sub(lambda match: f"${names.index(match[1]) + 1}", text), names)
@@ -122,10 +133,29 @@ ADVANCE_CHECKPOINT = _load("advance_checkpoint")
 PENDING_IDS = _load("pending_ids")
 DELETE_COMPLETED_JOBS = _load("delete_completed_jobs")
 DELETE_FAILED_JOBS = _load("delete_failed_jobs")
-CANCEL_JOBS = _load("cancel_jobs")
-RETRY_JOBS = _load("retry_jobs")
-RUN_JOBS_NOW = _load("run_jobs_now")
-DELETE_JOBS = _load("delete_jobs")
+_ACTS = {
+    ActName.CANCEL: ("cancel_jobs", "state IN ('pending', 'processing') AND (state = 'pending' OR cancel_at IS NULL)"),
+    ActName.RETRY: ("retry_jobs", "state IN ('failed', 'cancelled')"),
+    ActName.RUN_NOW: ("run_jobs_now", "state = 'pending' AND run_at > now()"),
+    ActName.DELETE: ("delete_jobs", "state IN ('completed', 'failed', 'cancelled')"),
+}
+#: Act -> its statement for jobs that are named.
+ACT = {
+    act: _load(name, chosen=_part("_ids"), done="\nSELECT id, state, changed, token FROM acted")
+    for act, (name, _) in _ACTS.items()
+}
+#: Act -> its statement for the next piece of an action.
+ACT_ON_PIECE = {
+    act: _load(name, chosen=_part("_piece"), done=_part("_advance"), applies=applies)
+    for act, (name, applies) in _ACTS.items()
+}
+#: Act -> how many jobs match that it applies to.
+COUNT_MATCHING_JOBS = {act: _load("count_matching_jobs", applies=applies) for act, (_, applies) in _ACTS.items()}
+INSERT_ACTION = _load("insert_action")
+NEXT_ACTION = _load("next_action")
+GET_ACTION = _load("get_action")
+STOP_ACTION = _load("stop_action")
+PRUNE_ACTIONS = _load("prune_actions")
 CANCELLED_JOBS = _load("cancelled_jobs")
 ENDED_JOBS = _load("ended_jobs")
 PRUNE_DELETED = _load("prune_deleted")

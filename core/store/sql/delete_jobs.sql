@@ -1,11 +1,11 @@
 -- Delete jobs that have ended, with their runs, artifacts and idempotency keys.
--- :queue text    :ids uuid[]
+-- :queue text    the jobs stand in `chosen`: _ids.sql or _piece.sql
 -- Returns id, state and changed of each job that there is, or was; changed: it is deleted now. Waits for locked rows
 -- (lock_timeout). Repeated after a lost answer: the ids that are deleted are not returned any more.
 -- `deleted` remembers the ids: a task of theirs that still lies in Redis must not become a job.
-WITH locked AS ( -- all of them, so that the states in the answer are the newest
+WITH {chosen}, locked AS ( -- all of them, so that the states in the answer are the newest
     SELECT id, state FROM {schema}.jobs
-    WHERE id = ANY (:ids) AND queue = :queue
+    WHERE id IN (SELECT id FROM chosen) AND queue = :queue
       AND (SELECT set_config('lock_timeout', '2s', true)) IS NOT NULL
     ORDER BY id FOR UPDATE
 ), ended AS (
@@ -17,5 +17,6 @@ WITH locked AS ( -- all of them, so that the states in the answer are the newest
     ON CONFLICT (id) DO UPDATE SET at = greatest(deleted.at, excluded.at)
 ), gone AS (
     DELETE FROM {schema}.jobs USING ended WHERE jobs.id = ended.id
-)
-SELECT id, state, id IN (SELECT id FROM ended) AS changed FROM locked
+), acted AS (
+    SELECT id, state, id IN (SELECT id FROM ended) AS changed, NULL::uuid AS token FROM locked
+){done}
