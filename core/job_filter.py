@@ -2,9 +2,16 @@
 
 from datetime import datetime
 from enum import StrEnum
+from typing import Annotated
 from uuid import UUID
 
-from msgspec import Struct
+from msgspec import Meta, Struct
+
+from workqueue.core.wire import TYPE_LENGTH_MAX
+
+IDS_MAX = 1000
+ERROR_LENGTH_MAX = 1000
+NO_NUL = r"^[^\u0000]*$"
 
 
 class StatusFilter(StrEnum):
@@ -28,12 +35,13 @@ class ActName(StrEnum):
     DELETE = "delete"
 
 
-class JobFilter(Struct, frozen=True):
-    """All of what is given must hold."""
+class JobFilter(Struct, frozen=True, forbid_unknown_fields=True):
+    """All of what is given must hold; {} matches every job."""
 
     status: StatusFilter | None = None
-    type: str | None = None
-    created_after: datetime | None = None  #: that moment included; aware
-    created_before: datetime | None = None  #: that moment excluded; aware
-    error: str | None = None  #: a part of the error, in capitals or not
-    ids: tuple[UUID, ...] | None = None
+    type: Annotated[str, Meta(min_length=1, max_length=TYPE_LENGTH_MAX, pattern=NO_NUL)] | None = None
+    created_after: Annotated[datetime, Meta(tz=True)] | None = None  #: that moment included
+    created_before: Annotated[datetime, Meta(tz=True)] | None = None  #: that moment excluded
+    #: a part of the error, in capitals or not
+    error: Annotated[str, Meta(min_length=1, max_length=ERROR_LENGTH_MAX, pattern=NO_NUL)] | None = None
+    ids: Annotated[tuple[UUID, ...], Meta(max_length=IDS_MAX)] | None = None

@@ -27,8 +27,10 @@ KNOWN_KEY = re.compile(
     r"(\{)?[A-Za-z0-9_.:-]+(?(1)\}:(front|leases|workers|scheduled|dead|checkpoint|rows|(flight|suspect_starts):[0-9a-f-]{36}|idem:[0-9a-f]+))"
 )
 
-if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:  # run under nohup: what is started here would ignore it, too
-    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+#: Run under nohup, or in the background of a script, we ignore them, and what is started here would, too.
+for number, usual in ((signal.SIGHUP, signal.SIG_DFL), (signal.SIGINT, signal.default_int_handler)):
+    if signal.getsignal(number) is signal.SIG_IGN:
+        signal.signal(number, usual)
 
 os.environ.setdefault("HYPOTHESIS_STORAGE_DIRECTORY", tempfile.mkdtemp(prefix="hypothesis-"))
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Literal
 from uuid import UUID
 
 import asyncpg
@@ -35,7 +36,7 @@ class Action(Struct, frozen=True):
     matched: int  #: jobs, when it was asked for
     done: int
     failed: int  #: jobs that had changed before their turn came, so that the act did not apply any more
-    state: str  #: running | done | stopped
+    state: Literal["running", "done", "stopped"]
     after: tuple[datetime, UUID]  #: jobs up to this place were looked at
     created_at: datetime
     updated_at: datetime
@@ -78,6 +79,9 @@ class ActionStore:
     async def get(self, queue: str, action_id: UUID) -> Action | None:
         rows = await self._pool.fetch(*sql.GET_ACTION.bind(id=action_id, queue=queue))
         return _action(rows[0]) if rows else None
+
+    async def newest(self, queue: str, *, limit: int) -> list[Action]:
+        return [_action(row) for row in await self._pool.fetch(*sql.LIST_ACTIONS.bind(queue=queue, limit=limit))]
 
     async def stop(self, queue: str, action_id: UUID) -> None:
         """Stop it where it runs. May be repeated."""

@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
-from uuid import UUID
 
 import click
 import msgspec
@@ -16,6 +15,7 @@ import msgspec
 from workqueue.core.errors import InvalidKey, InvalidSettings, WorkQueueError
 from workqueue.core.settings import Settings, load_settings, misspelt
 from workqueue.services.cli import local_installation
+from workqueue.services.cli.act_commands import add_act_commands
 from workqueue.services.early import end_at_signals, ignore_signals
 from workqueue.services.logs import printable
 
@@ -344,34 +344,7 @@ def _wait(url: str, job_id: str) -> int:
     return STATUS[job.status]
 
 
-def _acting(name: str, text: str) -> None:
-    """Add the command `name`, which does the act of that name to each job that is named."""
-
-    @main.command(name, help=text)
-    @click.argument("ids", metavar="ID...", nargs=-1, required=True, type=click.UUID)
-    @click.option("--url", metavar="URL", help="The producer.  [default: http://127.0.0.1 and PRODUCER_PORT]")
-    @click.pass_context
-    def act(context: click.Context, ids: tuple[UUID, ...], url: str | None) -> None:
-        import trio
-
-        from workqueue.services.cli.acts import act_on
-
-        at = url or _producer_url(_settings())
-
-        async def act_on_all() -> bool:
-            all_done = True
-            async for result in act_on(at, name, [str(job_id) for job_id in ids]):
-                all_done = all_done and result.done
-                click.echo(printable(f"{result.job_id}  {result.said}"), err=not result.done)
-            return all_done
-
-        context.exit(0 if trio.run(act_on_all) else 1)
-
-
-_acting("cancel", "Cancel jobs that wait or run.\n\nWhat waits ends at once, what runs is cancelled by its worker.")
-_acting("retry", "Run failed or cancelled jobs again.\n\nWith all of their retries; the runs that they had stay.")
-_acting("run-now", "Run jobs now that wait for their next attempt.")
-_acting("delete", "Delete jobs that have ended, with their runs.")
+add_act_commands(main, lambda: _producer_url(_settings()))
 
 
 @main.command()

@@ -18,7 +18,7 @@ from workqueue.core.errors import (
 from workqueue.core.steps.submit_once import KEY_LENGTH_MAX
 from workqueue.core.store import Run
 from workqueue.services.http.responses import json
-from workqueue.services.producer import acts, errors, jobs, openapi, state
+from workqueue.services.producer import actions, acts, errors, jobs, openapi, state
 from workqueue.services.producer.backend import Backend
 from workqueue.services.producer.bulk import NO_KEY, TOO_MANY_REQUESTS, Bulk
 from workqueue.services.producer.dashboard import Dashboard
@@ -49,6 +49,8 @@ async def _openapi_json(_: Backend) -> Response:
 
 JOB_ID = Parameter("job_id", "path", {"type": "string", "format": "uuid"}, "a job's id")
 NO_JOB = {400: jobs.NOT_A_JOB_ID, 404: f"{jobs.JOB_NOT_FOUND} | {errors.ONLY_WITH_DATABASE}"}
+ACTION_ID = Parameter("action_id", "path", {"type": "string", "format": "uuid"}, "an action's id")
+NO_ACTION = {400: actions.NOT_AN_ACTION_ID, 404: f"{actions.ACTION_NOT_FOUND} | {errors.ONLY_WITH_DATABASE}"}
 OLDER_RUNS = 'rel="next": older runs'
 EXAMPLE = {"type": "send_email", "retries": 3, "payload": {"to": "someone@example.com", "subject": "Welcome!"}}
 
@@ -110,6 +112,28 @@ ROUTES: tuple[Route, ...] = (
         ),
         body="stream",
         answer="stream",
+    ),
+    Route(
+        "POST",
+        "/api/jobs/actions",
+        Role.OPERATE,
+        View(actions.ask),
+        Operation(
+            id="act_on_jobs",
+            summary="Cancel, retry, run now or delete all jobs that match; workers do it, in small pieces",
+            takes=actions.ActionRequest,
+            examples={JSON: {"action": "retry", "filter": {"status": "failed", "type": "send_email"}, "dry_run": True}},
+            shows=actions.Matched,
+            description="a dry run: how many jobs match",
+            other_json={202: ("workers do it", actions.ActionAccepted)},
+            errors={
+                400: "names the member and what is allowed",
+                404: errors.ONLY_WITH_DATABASE,
+                409: "how many jobs match, where `expected` is not given, or away from it by more than 10 and a tenth",
+                500: f"{actions.COUNT_FAILED} | {actions.ASK_FAILED}",
+            },
+        ),
+        body="whole",
     ),
     Route(
         "GET",
@@ -197,6 +221,44 @@ ROUTES: tuple[Route, ...] = (
     ),
     Route(
         "GET",
+        "/api/actions",
+        Role.READ,
+        View(actions.list_actions),
+        Operation(
+            id="list_actions",
+            summary="What was done to many jobs, and how far it is: the newest 50",
+            shows=list[actions.ActionView],
+            errors={404: errors.ONLY_WITH_DATABASE, 500: actions.READ_FAILED},
+        ),
+    ),
+    Route(
+        "GET",
+        "/api/actions/{action_id}",
+        Role.READ,
+        View(actions.get_action),
+        Operation(
+            id="get_action",
+            summary="How far an action is",
+            shows=actions.ActionView,
+            errors=NO_ACTION | {500: actions.READ_FAILED},
+            parameters=(ACTION_ID,),
+        ),
+    ),
+    Route(
+        "POST",
+        "/api/actions/{action_id}/stop",
+        Role.OPERATE,
+        View(actions.stop_action),
+        Operation(
+            id="stop_action",
+            summary="Stop an action where it is",
+            shows=actions.ActionView,
+            errors=NO_ACTION | {500: f"{actions.STOP_FAILED} | {actions.READ_FAILED}"},
+            parameters=(ACTION_ID,),
+        ),
+    ),
+    Route(
+        "GET",
         "/api/workers",
         Role.READ,
         View(state.list_workers),
@@ -243,7 +305,7 @@ ROUTES: tuple[Route, ...] = (
             id="ready",
             summary="Can it take and keep jobs",
             description="ready",
-            json_errors={503: ("what is wrong with redis or postgres, and what to do", dict[str, str])},
+            other_json={503: ("what is wrong with redis or postgres, and what to do", dict[str, str])},
         ),
         answer="text",
     ),

@@ -56,7 +56,7 @@ class Operation(Struct, frozen=True, kw_only=True):
     description: str = "OK"  #: of the 200
     link: str = ""  #: what the Link header of a 200 leads to
     errors: Mapping[int, str] = {}  #: status -> sentences, text/plain
-    json_errors: Mapping[int, tuple[str, Any]] = {}  #: status -> description and type of its JSON
+    other_json: Mapping[int, tuple[str, Any]] = {}  #: status beside 200 -> description and type of its JSON
     parameters: tuple[Parameter, ...] = ()
 
 
@@ -124,7 +124,7 @@ def _operation(route: "Route", operation: Operation, schemas: _Schemas) -> Json:
     responses = {"204" if route.answer == "none" else "200": success} | {
         str(status): _text(message) for status, message in sorted(errors.items())
     }
-    for status, (description, kind) in operation.json_errors.items():
+    for status, (description, kind) in operation.other_json.items():
         either = {JSON: {"schema": schemas.of_response(kind)}}
         if status in errors:  # for another reason, in text
             either |= _text("")["content"]

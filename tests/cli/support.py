@@ -50,6 +50,10 @@ class Terminal:
                 self._said += piece
         return self._said.decode("utf-8", "replace")
 
+    def write(self, text: str) -> None:
+        """What a person types."""
+        os.write(self._ours, text.encode())
+
     def has_ended(self) -> bool:
         """It can end only while it is read."""
         return self.said is not None and self.process.poll() is not None

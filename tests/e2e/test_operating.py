@@ -12,6 +12,9 @@ import trio
 
 from tests.producer.rows import enqueue
 from tests.producer.serving import serving
+from workqueue.core.steps.actions import Actions
+from workqueue.core.steps.acts import Acts
+from workqueue.core.steps.piggyback import Piggyback
 
 TEXT = (Path(__file__).parents[2] / "docs/operating.md").read_text("utf-8")
 BLOCKS = re.findall(r"^```sh ?([a-z-]*)\n(.*?)^```$", TEXT, re.DOTALL | re.MULTILINE)
@@ -34,7 +37,7 @@ async def url(store, redis_url, postgres_dsn, queue_name, database_schema):
 
 
 def test_each_block_is_known_to_a_test():
-    assert {name for name, _ in BLOCKS if name} == set(ACTS)
+    assert {name for name, _ in BLOCKS if name} == {*ACTS, "many"}
     assert [name for name, _ in BLOCKS].count("") == 1
 
 
@@ -53,7 +56,7 @@ async def paste(line: str, url: str, job_id: object, tmp_path: Path) -> subproce
 
 
 @pytest.mark.parametrize(
-    ("name", "line"), [(name, line) for name, text in BLOCKS if name for line in text.splitlines()]
+    ("name", "line"), [(name, line) for name, text in BLOCKS if name in ACTS for line in text.splitlines()]
 )
 async def test_each_line_of_an_act_does_it(name: str, line: str, url, psql, tmp_path: Path):
     before, after = ACTS[name]
@@ -64,6 +67,25 @@ async def test_each_line_of_an_act_does_it(name: str, line: str, url, psql, tmp_
     assert await psql.value("SELECT max(state) FROM jobs WHERE id = $1", job_id) == after, done.stdout
     if name == "run-now":
         assert await psql.value("SELECT run_at FROM jobs WHERE id = $1", job_id) is None
+
+
+async def test_the_lines_for_many_jobs_count_and_do_it(url, queue, store, psql, nursery, tmp_path: Path):
+    actions = Actions(queue, store, Acts(queue, store, Piggyback()))
+
+    async def work() -> None:
+        while True:
+            await actions.run_once()
+            await trio.sleep(0.1)
+
+    nursery.start_soon(work)
+    await enqueue(url)
+    [block] = [text for name, text in BLOCKS if name == "many"]
+    for line in block.splitlines():
+        await psql("UPDATE jobs SET state = 'failed', failed_at = now()")
+        done = await paste(line, str(url.base_url).rstrip("/"), "", tmp_path)
+        assert (done.returncode, "curl: (" in done.stderr) == (0, False), done.stderr
+        assert "1" in done.stdout
+    assert await psql("SELECT DISTINCT done, state FROM actions") == [(1, "done")]
 
 
 async def test_the_lines_that_look_show_the_job(url, tmp_path: Path):

@@ -4,6 +4,7 @@ import os
 import re
 import signal
 from functools import partial
+from typing import Any
 
 import httpx
 import pytest
@@ -106,12 +107,20 @@ async def test_a_child_that_stands_still_as_a_whole_is_replaced_and_ends_in_time
     assert "does not end: it is killed" in caplog.text
 
 
-async def test_a_stop_reaches_a_child_that_is_being_started(variables, tmp_path, caplog):
+async def test_a_stop_reaches_a_child_that_is_being_started(variables, tmp_path, caplog, monkeypatch):
+    opened = trio.lowlevel.open_process
+
+    async def slowly(*arguments: Any, **named: Any) -> trio.Process:
+        with trio.CancelScope(shield=True):  # a thread starts it
+            await trio.sleep(0.5)
+        return await opened(*arguments, **named)
+
+    monkeypatch.setattr(trio.lowlevel, "open_process", slowly)
     child = processes.Child(1, tmp_path, environ(**variables), grace_seconds=60, silence_seconds=60)
     with trio.fail_after(30):
         async with trio.open_nursery() as running:
             running.start_soon(child.run)
-            await trio.testing.wait_all_tasks_blocked()  # a thread starts the process
+            await trio.testing.wait_all_tasks_blocked()
             assert child._process is None
             child.end()
     assert "it is killed" not in caplog.text

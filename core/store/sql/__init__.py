@@ -154,6 +154,7 @@ COUNT_MATCHING_JOBS = {act: _load("count_matching_jobs", applies=applies) for ac
 INSERT_ACTION = _load("insert_action")
 NEXT_ACTION = _load("next_action")
 GET_ACTION = _load("get_action")
+LIST_ACTIONS = _load("list_actions")
 STOP_ACTION = _load("stop_action")
 PRUNE_ACTIONS = _load("prune_actions")
 CANCELLED_JOBS = _load("cancelled_jobs")

@@ -1,5 +1,29 @@
 -- Made by the test beside it from the migrations: UPDATE_SCHEMA=1 pytest tests/core/store/test_schema.py
 
+CREATE TABLE actions (
+    id uuid NOT NULL,
+    queue text NOT NULL,
+    action text NOT NULL,
+    status text,
+    type text,
+    created_after timestamp with time zone,
+    created_before timestamp with time zone NOT NULL,
+    error text,
+    ids uuid[],
+    matched bigint NOT NULL,
+    done bigint NOT NULL DEFAULT 0,
+    failed bigint NOT NULL DEFAULT 0,
+    state text NOT NULL DEFAULT 'running'::text,
+    after_at timestamp with time zone NOT NULL DEFAULT '1970-01-01 00:00:00+00'::timestamp with time zone,
+    after_id uuid NOT NULL DEFAULT '00000000-0000-0000-0000-000000000000'::uuid,
+    created_at timestamp with time zone NOT NULL DEFAULT now(),
+    updated_at timestamp with time zone NOT NULL DEFAULT now(),
+    CONSTRAINT actions_pkey PRIMARY KEY (id),
+    CONSTRAINT actions_action_check CHECK ((action = ANY (ARRAY['cancel'::text, 'retry'::text, 'run-now'::text, 'delete'::text]))),
+    CONSTRAINT actions_state_check CHECK ((state = ANY (ARRAY['running'::text, 'done'::text, 'stopped'::text])))
+);
+CREATE INDEX actions_created ON actions USING btree (created_at, id);
+
 CREATE TABLE artifacts (
     job_id uuid NOT NULL,
     name text NOT NULL,

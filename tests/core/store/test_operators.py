@@ -13,6 +13,7 @@ from tests.support.rows import open_psql
 from tests.support.wait import until
 from workqueue.core.errors import StoreUnavailable
 from workqueue.core.job import Artifact, JobState, RunOutcome
+from workqueue.core.job_filter import ActName, JobFilter
 from workqueue.core.options import DEFAULTS
 from workqueue.core.store import Finish, JobStore, NewJob, Requeue, migrate, open_store
 from workqueue.core.store.jobs import Checkpoint, Counter
@@ -76,6 +77,16 @@ async def do_everything(store: JobStore) -> None:
     await store.outbox_lost(Q, known, "run", -1)
     await store.advance_checkpoint(Q, "run", known)
     await store.pending(Q, after=UUID(int=0), limit=10, before_ms=known.now_ms)
+    for act in ActName:
+        await store.actions.count(Q, act, JobFilter())
+        await store.actions.insert(action_id := uuid7(), Q, act, JobFilter(ids=(uuid4(),)), 0)
+        action = await store.actions.get(Q, action_id)
+        assert action is not None
+        assert await store.actions.act_on_piece(action, uuid7(), Q, look=10, limit=10) == {}
+    assert await store.actions.next(Q) is None
+    assert len(await store.actions.newest(Q, limit=10)) >= len(ActName)
+    await store.actions.stop(Q, action_id)
+    await store.actions.prune(keep_seconds=60, limit=10)
     for state in (None, *JobState):
         await store.page(Q, job_type=None, state=state, before=None, limit=3)
     await store.get_status(ids)
