@@ -69,14 +69,15 @@ async def _main(rate: int, seconds: int, keep: int) -> None:
                 await ready.wait()
                 with trio.move_on_after(seconds):
                     async with trio.open_nursery() as load:
-                        load.start_soon(_send, engine, rate)
+                        load.start_soon(send, engine, rate)
                         await _watch(worker, store)
                 stop.set()
                 await _delete_the_rest(store, name)
                 nursery.cancel_scope.cancel()
 
 
-async def _send(engine: Engine, rate: int) -> None:
+async def send(engine: Engine, rate: int) -> None:
+    """Enqueue at a steady rate, until cancelled."""
     batch = [Submission("noop", PAYLOAD)] * round(rate * TICK_SECONDS)
     due = trio.current_time()
     while True:
