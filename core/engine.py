@@ -15,6 +15,7 @@ from workqueue.core.bridge import Bridge
 from workqueue.core.control import ClaimedJob
 from workqueue.core.errors import JobsNotStored, StoreUnavailable
 from workqueue.core.queue import Queue, open_queue
+from workqueue.core.report import JobReport
 from workqueue.core.retry import RetryPolicy
 from workqueue.core.settings import Keep, Settings
 from workqueue.core.steps.actions import Actions
@@ -101,6 +102,9 @@ class Engine(Protocol):
     async def cancelled(self, ids: Sequence[UUID]) -> list[ClaimedJob]:
         """The runs of these jobs that a person has cancelled. Raises StoreUnavailable."""
 
+    async def report(self, reports: Sequence[JobReport]) -> None:
+        """Store what running jobs have told. Raises StoreUnavailable."""
+
     async def rows_fault(self) -> str | None:
         """What keeps rows from being written, and what to do; None: nothing does."""
 
@@ -153,6 +157,9 @@ class TaskEngine:
     async def cancelled(self, ids: Sequence[UUID]) -> list[ClaimedJob]:
         """Engine.cancelled: without rows no job can be."""
         return []
+
+    async def report(self, reports: Sequence[JobReport]) -> None:
+        """Engine.report: only jobs with rows tell anything."""
 
     async def rows_fault(self) -> str | None:
         return None
@@ -211,6 +218,10 @@ class RowEngine:
     async def cancelled(self, ids: Sequence[UUID]) -> list[ClaimedJob]:
         """Engine.cancelled."""
         return await self.store.cancelled(ids)
+
+    async def report(self, reports: Sequence[JobReport]) -> None:
+        """Engine.report."""
+        await self.store.reports.write(reports)
 
     async def rows_fault(self) -> str | None:
         try:

@@ -1,4 +1,4 @@
-"""What a job is and which states it may pass through. Pure; imports nothing of ours but the errors."""
+"""What a job is and which states it may pass through. Pure."""
 
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
@@ -8,6 +8,7 @@ from uuid import UUID
 from msgspec import Struct
 
 from workqueue.core.errors import ArtifactRefused
+from workqueue.core.report import Report
 
 ARTIFACT_BYTES_MAX = 10 * 1024 * 1024
 ARTIFACTS_MAX = 100
@@ -71,6 +72,9 @@ class RunContext(Protocol):
     def extend(self, job: "Job", seconds: float) -> None:
         """Job.extend, with seconds that are not negative."""
 
+    def report(self, job: "Job") -> Report:
+        """Where this run tells of itself."""
+
 
 class Standalone(Struct, frozen=True):
     """The context of a job that no worker runs, as in a test of its handler."""
@@ -88,6 +92,10 @@ class Standalone(Struct, frozen=True):
     def extend(self, job: "Job", seconds: float) -> None:
         """RunContext.extend: there is no deadline."""
 
+    def report(self, job: "Job") -> Report:
+        """RunContext.report: one that nothing stores."""
+        return Report()
+
 
 WITHOUT_WORKER = Standalone()
 
@@ -95,10 +103,10 @@ WITHOUT_WORKER = Standalone()
 class Job:
     """What a handler gets: one run of one job.
 
-    Mutable state: the artifacts, changed by `attach` alone.
+    Mutable state: the artifacts, changed by `attach` alone; the report, made when it is first needed.
     """
 
-    __slots__ = ("_artifacts", "_context", "_id", "attempt", "payload", "retries", "type")
+    __slots__ = ("_artifacts", "_context", "_id", "_report", "attempt", "payload", "retries", "type")
 
     def __init__(
         self,
@@ -116,6 +124,7 @@ class Job:
         self.retries = retries
         self._context = context
         self._artifacts: dict[str, Artifact] | None = None  # most jobs attach nothing
+        self._report: Report | None = None  # most jobs tell nothing
 
     @property
     def id(self) -> str:
@@ -149,6 +158,28 @@ class Job:
         if not seconds >= 0:
             raise ValueError(f"extend({seconds!r}): must be 0 or more seconds")
         self._context.extend(self, seconds)
+
+    def progress(self, fraction: float, text: str = "") -> None:
+        """Say how far this run is, from 0 to 1, and in words if there are any (1,024 characters are kept).
+
+        Shown on the job's page and by GET /api/jobs/<id> while it runs and after its end. A plain call, from any
+        thread, that waits for nothing: the worker stores the last one of each quarter of a second. Only with Postgres.
+        Raises ValueError for what is no number from 0 to 1.
+        """
+        (self._report or self._reported()).progress(fraction, text)
+
+    def log(self, text: str) -> None:
+        """Log a line (1,024 characters of it) beside the job; of a job's lines the newest 1,000 are kept.
+
+        Shown by GET /api/jobs/<id>/logs and `workqueue logs`, while it runs as well. A plain call, from any thread,
+        that waits for nothing: the worker stores lines four times a second; those of the last quarter of a second are
+        lost with a worker that is killed. Only with Postgres.
+        """
+        (self._report or self._reported()).log(text)
+
+    def _reported(self) -> Report:
+        self._report = report = self._context.report(self)
+        return report
 
     def __repr__(self) -> str:
         return f"<Job {self.id} {self.type} run {self.attempt}>"

@@ -16,7 +16,7 @@ from workqueue.core.steps.lease import ClaimedTask, Lease
 from workqueue.core.steps.piggyback import Piggyback
 from workqueue.core.steps.until_answered import UntilAnswered
 from workqueue.core.store import Counter, JobStore, Requeue, RowStatus
-from workqueue.core.store.jobs import clean
+from workqueue.core.store.clean import clean
 from workqueue.core.wire import encode_task
 
 log = logging.getLogger(__name__)

@@ -20,6 +20,7 @@ from workqueue.core.store.jobs import (
 )
 from workqueue.core.store.migrate import migrate
 from workqueue.core.store.pool import open_pool
+from workqueue.core.store.reports import LogRow, ProgressRow
 
 __all__ = [
     "Acted",
@@ -31,7 +32,9 @@ __all__ = [
     "JobRow",
     "JobStore",
     "KeyHolder",
+    "LogRow",
     "NewJob",
+    "ProgressRow",
     "Requeue",
     "RowStatus",
     "Run",

@@ -7,7 +7,7 @@ from uuid import UUID
 
 import asyncpg
 import trio
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from workqueue.core.control import ClaimedJob
 from workqueue.core.counters import NEVER_RUN, Counters
@@ -17,9 +17,11 @@ from workqueue.core.job_filter import ActName
 from workqueue.core.options import NAMES, JobOptions
 from workqueue.core.store import sql
 from workqueue.core.store.actions import Acted, ActionStore, acted
+from workqueue.core.store.clean import clean
 from workqueue.core.store.migrate import KINDS, check_oldest
 from workqueue.core.store.oldest_waiting import OldestWaiting
 from workqueue.core.store.pool import STATEMENT_SECONDS, Pool
+from workqueue.core.store.reports import ProgressRow, ReportStore
 from workqueue.core.store.sql import array_text, option_arrays
 from workqueue.core.wire import Task
 
@@ -130,6 +132,7 @@ class JobRow(Struct, frozen=True):
     created_at: datetime
     updated_at: datetime
     cancelling: bool = False  #: it runs, and a person has cancelled it
+    progress: ProgressRow | None = None  #: of the last run; not in pages
     earlier_runs: int = 0  #: before the last retry by hand, and cancelled ones
     result: str | None = None
 
@@ -154,15 +157,6 @@ class ArtifactHead(Struct, frozen=True):
     bytes: int
 
 
-def clean(text: str | None, length_max: int) -> str | None:
-    """`text` as Postgres can keep it: no NUL, no lone surrogates, bounded. The one place that does this."""
-    if text is None:
-        return None
-    if len(text) > length_max:
-        text = text[: length_max - 1] + "…"
-    return text.replace("\0", "\N{REPLACEMENT CHARACTER}").encode("utf-8", "replace").decode()
-
-
 class JobStore:
     """The statements of the protocol and of the API. What each raises and what cancelling means: Pool.fetch.
 
@@ -172,6 +166,7 @@ class JobStore:
     def __init__(self, pool: Pool, oldest_waiting: OldestWaiting | None = None) -> None:
         self._pool = pool
         self.actions = ActionStore(pool)
+        self.reports = ReportStore(pool)
         self._oldest_waiting = oldest_waiting or OldestWaiting()
         self._unfit: str | None = None
 
@@ -592,7 +587,12 @@ class JobStore:
 
     async def get(self, job_id: UUID) -> JobRow | None:
         rows = await self._pool.fetch(*sql.GET_JOB.bind(id=job_id))
-        return _shown(rows[0]) if rows else None
+        if not rows:
+            return None
+        row, progress = rows[0], None
+        if row["fraction"] is not None:
+            progress = ProgressRow(row["fraction"], row["text"], row["at"])
+        return structs.replace(_shown(row), progress=progress)
 
     async def runs(self, job_id: UUID) -> list[Run]:
         """The newest runs that did not complete the job, in order; RUNS_MAX at most."""

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
+from uuid import UUID
 
 import click
 import msgspec
@@ -342,6 +343,29 @@ def _wait(url: str, job_id: str) -> int:
         reason = "" if job.error_message is None else f": {printable(job.error_message)}"
         click.echo(f"workqueue: job {job_id} {job.status}{reason}", err=True)
     return STATUS[job.status]
+
+
+@main.command()
+@click.argument("job_id", metavar="ID", type=click.UUID)
+@click.option("--follow", "-f", is_flag=True, help="Go on with new lines until the job has ended.")
+@click.option("--url", metavar="URL", help="The producer.  [default: http://127.0.0.1 and PRODUCER_PORT]")
+def logs(job_id: UUID, follow: bool, url: str | None) -> None:
+    """Print what the handler of a job has logged (job.log).
+
+    One line each: when, and the text. Of a job the newest 1,000 are kept.
+    """
+    end_at_signals()
+    import trio
+
+    from workqueue.services.cli.logs import read_logs
+
+    at = url or _producer_url(_settings())
+
+    async def show() -> None:
+        async for line in read_logs(at, str(job_id), follow=follow):
+            click.echo(printable(f"{line.at:%Y-%m-%dT%H:%M:%S}.{line.at.microsecond // 1000:03}Z  {line.text}"))
+
+    trio.run(show)
 
 
 add_act_commands(main, lambda: _producer_url(_settings()))

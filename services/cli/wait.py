@@ -8,8 +8,9 @@ from msgspec import Raw, Struct
 from workqueue.core.errors import WorkQueueError
 from workqueue.core.job import JobState
 from workqueue.services.cli.progress import Progress
+from workqueue.services.logs import printable
 
-LOOK_SECONDS = 5  #: of one request; the producer answers it as soon as the job has ended
+LOOK_SECONDS = 1  #: of one request; the producer answers it as soon as the job has ended
 ANSWER_SECONDS = 30.0
 AWAY_SECONDS = 60.0  #: for so long a producer may be away while a job is waited for
 
@@ -21,6 +22,13 @@ class NotWaited(WorkQueueError):
     """It is not known how the job has ended."""
 
 
+class Told(Struct, frozen=True):
+    """How far the job is, as its handler says."""
+
+    fraction: float
+    text: str
+
+
 class Seen(Struct, frozen=True):
     """A job as the producer shows it, as far as it counts here."""
 
@@ -28,6 +36,7 @@ class Seen(Struct, frozen=True):
     attempts: int
     result: Raw
     error_message: str | None = None
+    progress: Told | None = None
 
 
 async def wait_for_end(url: str, job_id: str, progress: Progress) -> Seen:
@@ -55,4 +64,5 @@ async def wait_for_end(url: str, job_id: str, progress: Progress) -> Seen:
             if job.status in STATUS:
                 return job
             runs = f", after {job.attempts} failures" if job.attempts else ""
-            progress(f"job {job_id}: {job.status}{runs}, {answered - begun:.0f} s")
+            told = "" if job.progress is None else f", {job.progress.fraction:.0%} {job.progress.text}".rstrip()
+            progress(printable(f"job {job_id}: {job.status}{runs}{told}, {answered - begun:.0f} s"))

@@ -25,7 +25,7 @@ from workqueue.services.producer.dashboard import Dashboard
 from workqueue.services.producer.enqueue import fast_enqueue
 from workqueue.services.producer.errors import ERROR_RESPONSES
 from workqueue.services.producer.openapi import JSON, NDJSON, Operation, Parameter, our_version
-from workqueue.services.producer.parameters import BEFORE, FILTER, WAIT
+from workqueue.services.producer.parameters import AFTER, BEFORE, FILTER, WAIT
 from workqueue.services.producer.routing import Fast, PageView, Role, Route, Streaming, View
 from workqueue.services.producer.views import (
     BatchAnswer,
@@ -33,6 +33,7 @@ from workqueue.services.producer.views import (
     EnqueueRequest,
     JobDetails,
     JobView,
+    LogView,
     Metrics,
     Overview,
     WorkerView,
@@ -166,6 +167,20 @@ ROUTES: tuple[Route, ...] = (
             link=OLDER_RUNS,
             errors=NO_JOB | {400: f"{NO_JOB[400]} | before: must be a run's number", 500: jobs.READ_FAILED},
             parameters=(JOB_ID, BEFORE),
+        ),
+    ),
+    Route(
+        "GET",
+        "/api/jobs/{job_id}/logs",
+        Role.READ,
+        View(jobs.get_logs),
+        Operation(
+            id="get_logs",
+            summary="The lines that the handler of a job has logged, in order: the newest 1,000",
+            shows=list[LogView],
+            errors=NO_JOB
+            | {400: f"{NO_JOB[400]} | after: must be the number of a line, given once", 500: jobs.READ_FAILED},
+            parameters=(JOB_ID, AFTER),
         ),
     ),
     Route(

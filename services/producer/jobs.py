@@ -5,14 +5,15 @@ from uuid import UUID
 from quart import Response, current_app, request
 
 from workqueue.core.job import TERMINAL
+from workqueue.core.report import LINES_MAX
 from workqueue.core.store import JobStore, Run
 from workqueue.services.http.connection import EXTENSION
 from workqueue.services.http.connections import Connections
 from workqueue.services.http.responses import Refused, json
 from workqueue.services.producer import artifact
 from workqueue.services.producer.backend import Backend
-from workqueue.services.producer.parameters import read_filter, read_run_number, read_wait
-from workqueue.services.producer.views import job_details, job_view, read_job_id, write_cursor
+from workqueue.services.producer.parameters import read_filter, read_log_number, read_run_number, read_wait
+from workqueue.services.producer.views import job_details, job_view, log_view, read_job_id, write_cursor
 from workqueue.services.producer.waiters import TooManyWait
 
 NOT_A_JOB_ID = "not a job id"
@@ -82,6 +83,16 @@ async def get_runs(backend: Backend, job_id: str) -> Response:
     if more:
         response.headers["Link"] = _link_to_runs(wanted, runs)
     return response
+
+
+async def get_logs(backend: Backend, job_id: str) -> Response:
+    store, wanted = _stored(backend, job_id)
+    after = read_log_number(request.args)
+    async with backend.reading(store, READ_FAILED):
+        lines = await store.reports.logs(wanted, after=after, limit=LINES_MAX)
+        if not lines and await store.get(wanted) is None:
+            raise Refused(404, JOB_NOT_FOUND)
+    return json([log_view(line) for line in lines])
 
 
 async def get_artifact(backend: Backend, job_id: str) -> Response:

@@ -35,6 +35,14 @@ BEFORE = Parameter(
     {"anyOf": [{"type": "integer", "minimum": 0, "maximum": 999_999_999}, {"const": ""}]},
     "only runs with a lower number",
 )
+#: The query of GET /api/jobs/<id>/logs.
+LOG_NUMBER_MAX = 2**53
+AFTER = Parameter(
+    "after",
+    "query",
+    {"anyOf": [{"type": "integer", "minimum": 0, "maximum": LOG_NUMBER_MAX}, {"const": ""}]},
+    "only lines with a higher number",
+)
 #: The query of GET /api/jobs/<id>.
 WAIT_SECONDS_MAX = 60
 WAIT = Parameter(
@@ -84,6 +92,19 @@ def read_run_number(query: MultiDict[str, str]) -> int | None:
     if len(texts) > 1 or not (texts[0].isascii() and texts[0].isdecimal() and 1 <= len(texts[0]) <= 9):
         raise Refused(400, "before: must be the number of a run, given once")
     return int(texts[0])
+
+
+def read_log_number(query: MultiDict[str, str]) -> int:
+    """`after` of GET /api/jobs/<id>/logs. Raises Refused(400)."""
+    if unknown := [name for name in query if name != "after"]:
+        raise Refused(400, f"{unknown[0][:50]}: unknown parameter; allowed is after")
+    texts = query.getlist("after")
+    if texts in ([], [""]):
+        return 0
+    text = texts[0]
+    if len(texts) > 1 or not (text.isascii() and text.isdecimal() and len(text) <= 16 and int(text) <= LOG_NUMBER_MAX):
+        raise Refused(400, "after: must be the number of a line, given once")
+    return int(text)
 
 
 def read_wait(query: MultiDict[str, str]) -> int:

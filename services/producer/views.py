@@ -14,7 +14,7 @@ from workqueue.core.ids import made_at
 from workqueue.core.job import JobState, RunOutcome
 from workqueue.core.options import RETRIES_MAX
 from workqueue.core.queue import Depths
-from workqueue.core.store import ArtifactHead, JobRow, Run
+from workqueue.core.store import ArtifactHead, JobRow, LogRow, ProgressRow, Run
 from workqueue.core.wire import TYPE_LENGTH_MAX, decode_task
 from workqueue.services.health import DependencyHealth
 from workqueue.services.published import Published, RunningJob, read_published
@@ -81,6 +81,7 @@ class JobDetails(JobView, frozen=True, kw_only=True):
     """A job with its result, artifacts and runs."""
 
     result: Annotated[Raw, Meta(description="any JSON value, or null")]
+    progress: ProgressRow | None
     artifacts: list[ArtifactHead]
     runs: list[Run]
 
@@ -158,14 +159,29 @@ def job_view(row: JobRow) -> JobView:
 
 def job_details(row: JobRow, artifacts: list[ArtifactHead], runs: list[Run]) -> JobDetails:
     result = Raw(b"null" if row.result is None else row.result.encode())
-    return JobDetails(**_row(row), result=result, artifacts=artifacts, runs=[*runs, *_own_run(row, runs)])
+    return JobDetails(
+        **_row(row), result=result, progress=row.progress, artifacts=artifacts, runs=[*runs, *_own_run(row, runs)]
+    )
+
+
+class LogView(Struct, frozen=True):
+    """A line that a handler has logged."""
+
+    number: int  #: microseconds since 1970; the next lines have higher ones
+    at: datetime
+    run: int
+    text: str
+
+
+def log_view(row: LogRow) -> LogView:
+    return LogView(row.number, _EPOCH + timedelta(microseconds=row.number), row.run, row.text)
 
 
 def _row(row: JobRow) -> dict[str, Any]:
     values: dict[str, Any] = {
         name: getattr(row, name)
         for name in JobRow.__struct_fields__
-        if name not in {"state", "result", "options", "earlier_runs"}
+        if name not in {"state", "result", "options", "earlier_runs", "progress"}
     }
     values |= structs.asdict(row.options)
     return values | {"status": row.state, "payload": Raw(row.payload.encode())}

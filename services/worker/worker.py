@@ -4,6 +4,7 @@ import logging
 import os
 import socket
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from functools import partial
 from importlib.metadata import version
 from random import Random
@@ -15,6 +16,7 @@ import trio
 from workqueue.core.engine import Engine, WorkerParts
 from workqueue.core.errors import NeedsOperator, QueueUnavailable, StoreUnavailable
 from workqueue.core.handlers import Registry
+from workqueue.core.job import Job
 from workqueue.core.protocol import OLDEST, PROTOCOL
 from workqueue.core.queue import LeaseConnection
 from workqueue.core.retry import RetryPolicy
@@ -33,11 +35,13 @@ from workqueue.services.worker.leases import Leases
 from workqueue.services.worker.metrics import Counts, Gauges, Snapshot
 from workqueue.services.worker.peers import Peers, find_incompatible_worker
 from workqueue.services.worker.running.admission import Admission, FreshLease, KnownType, Machine, Suspects
+from workqueue.services.worker.running.attempt import Attempt
 from workqueue.services.worker.running.buffer import Buffer
 from workqueue.services.worker.running.consumers import Consumers
 from workqueue.services.worker.running.context import WorkerContext
 from workqueue.services.worker.running.environment import Environment
 from workqueue.services.worker.running.outcomes import Outcomes
+from workqueue.services.worker.running.reports import EVERY_SECONDS, Reports
 from workqueue.services.worker.upkeep import repeat
 from workqueue.services.worker.watchdog import LEASE, Watchdog
 
@@ -109,6 +113,7 @@ class Worker:
                 types,
             ]
         )
+        self._reports = Reports(self._attempt_of, engine.report)
         self.consumers = Consumers(
             registry,
             self._buffer,
@@ -117,7 +122,7 @@ class Worker:
             admission,
             types,
             environment,
-            WorkerContext(engine.keeps_rows, lambda job: self.consumers.attempt_of(job)),
+            WorkerContext(engine.keeps_rows, self._attempt_of, self._reports),
             max_interruptions=settings.max_interruptions,
             cancel_grace=settings.cancel_grace,
         )
@@ -191,6 +196,9 @@ class Worker:
             self._dropped.tell(at_once=True)
             services.cancel_scope.cancel()
 
+    def _attempt_of(self, job: Job) -> Attempt | None:
+        return self.consumers.attempt_of(job)
+
     async def _keep_lease(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         with self.heartbeats.service(LEASE) as heartbeat:
             await self._lease_thread.run(heartbeat, task_status=task_status)
@@ -202,6 +210,7 @@ class Worker:
             ("observe", self._observe_and_recover, 1.0),
             ("orphans", self._recover_orphans, ORPHANS_SECONDS),
             ("cancellations", self._control.look, LOOK_SECONDS),
+            ("reports", self._reports.run_once, EVERY_SECONDS),
         ]
         loops += [(step.name, step.run_once, step.every_seconds) for step in self.engine.upkeep(self.settings.keep)]
         for name, run_once, every in loops:
@@ -268,9 +277,12 @@ class Worker:
         os._exit(1)
 
     async def _flush(self) -> None:
-        """Store the outcomes that are left, and what goes back."""
+        """Store the outcomes that are left, what goes back, and what jobs have told."""
         with trio.move_on_after(FLUSH_SECONDS, shield=True) as flush:
             await self._outcomes.wait_empty()
+            with suppress(StoreUnavailable):  # of what was told, the last moments are lost
+                while await self._reports.run_once():
+                    pass
         if flush.cancelled_caught:
             log.warning("stopped with %d outcomes that could not be stored: other workers will run these jobs again",
                         len(self._outcomes))  # fmt: skip

@@ -22,6 +22,7 @@ BLOCKS = re.findall(r"^```sh ?([a-z-]*)\n(.*?)^```$", TEXT, re.DOTALL | re.MULTI
 #: Block -> the state of a job that each of its lines is run on, and the state after it (None: there is no row).
 ACTS = {
     "wait": ("completed", "completed"),
+    "look-inside": ("pending", "pending"),
     "cancel": ("pending", "cancelled"),
     "retry": ("failed", "pending"),
     "run-now": ("pending", "pending"),

@@ -52,7 +52,9 @@ def test_the_paths_of_the_contract_are_there():
         "POST /enqueue", "POST /api/jobs/batch", "GET /api/jobs", "GET /api/jobs/{job_id}",
         "GET /api/jobs/{job_id}/runs", "GET /api/jobs/{job_id}/artifact", "GET /api/workers", "GET /api/overview",
         "POST /api/jobs/{job_id}/cancel", "POST /api/jobs/{job_id}/retry", "POST /api/jobs/{job_id}/run-now",
-        "DELETE /api/jobs/{job_id}", "GET /metrics", "GET /health", "GET /ready", "GET /openapi.json",
+        "DELETE /api/jobs/{job_id}", "GET /api/jobs/{job_id}/logs", "POST /api/jobs/actions",
+        "GET /api/actions", "GET /api/actions/{action_id}", "POST /api/actions/{action_id}/stop",
+        "GET /metrics", "GET /health", "GET /ready", "GET /openapi.json",
         "GET /docs", "GET /",
     }  # fmt: skip
     assert reserved(ROUTES) == {"api", "docs", "enqueue", "health", "metrics", "openapi.json", "ready"}

@@ -161,7 +161,7 @@ async def test_a_completed_job_shows_its_result_and_the_run_that_made_it(client,
     await finish(store, job_id, token, JobState.COMPLETED, result='{"n":12345678901234567890123}')
     answer = await client.get(f"/api/jobs/{job_id}")
     job = answer.json()
-    assert list(job) == [*KEYS, "result", "artifacts", "runs"]
+    assert list(job) == [*KEYS, "result", "progress", "artifacts", "runs"]
     assert b'"result":{"n":12345678901234567890123}' in answer.content
     first, second = job["runs"]
     assert list(first) == ["number", "worker", "started_at", "ended_at", "outcome", "error", "traceback"]

@@ -151,6 +151,8 @@ ACT_ON_PIECE = {
 }
 #: Act -> how many jobs match that it applies to.
 COUNT_MATCHING_JOBS = {act: _load("count_matching_jobs", applies=applies) for act, (_, applies) in _ACTS.items()}
+REPORT_JOBS = _load("report_jobs")
+GET_LOGS = _load("get_logs")
 INSERT_ACTION = _load("insert_action")
 NEXT_ACTION = _load("next_action")
 GET_ACTION = _load("get_action")

@@ -23,6 +23,10 @@ WITH looked AS (
     FOR UPDATE SKIP LOCKED
 ), keys AS (
     DELETE FROM {schema}.idempotency USING old WHERE idempotency.job_id = old.id
+), logs AS (
+    DELETE FROM {schema}.logs USING old WHERE logs.job_id = old.id
+), progress AS (
+    DELETE FROM {schema}.progress USING old WHERE progress.job_id = old.id
 ), deleted AS (
     DELETE FROM {schema}.jobs USING old WHERE jobs.id = old.id RETURNING 1
 )

@@ -24,6 +24,10 @@ WITH looked AS (
     FOR UPDATE SKIP LOCKED
 ), keys AS (
     DELETE FROM {schema}.idempotency USING old WHERE idempotency.job_id = old.id
+), logs AS (
+    DELETE FROM {schema}.logs USING old WHERE logs.job_id = old.id
+), progress AS (
+    DELETE FROM {schema}.progress USING old WHERE progress.job_id = old.id
 ), remembered AS ( -- the task of a job that was cancelled while it waited may still lie in Redis
     INSERT INTO {schema}.deleted (id, queue) SELECT id, :queue FROM old WHERE state = 'cancelled'
     ON CONFLICT (id) DO UPDATE SET at = greatest(deleted.at, excluded.at)

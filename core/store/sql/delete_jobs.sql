@@ -12,6 +12,10 @@ WITH {chosen}, locked AS ( -- all of them, so that the states in the answer are 
     SELECT id FROM locked WHERE state IN ('completed', 'failed', 'cancelled')
 ), keys AS (
     DELETE FROM {schema}.idempotency USING ended WHERE idempotency.job_id = ended.id
+), logs AS (
+    DELETE FROM {schema}.logs USING ended WHERE logs.job_id = ended.id
+), progress AS (
+    DELETE FROM {schema}.progress USING ended WHERE progress.job_id = ended.id
 ), remembered AS (
     INSERT INTO {schema}.deleted (id, queue) SELECT id, :queue FROM ended
     ON CONFLICT (id) DO UPDATE SET at = greatest(deleted.at, excluded.at)

@@ -5,7 +5,9 @@ from collections.abc import Callable
 from msgspec import Struct
 
 from workqueue.core.job import Job
+from workqueue.core.report import Report
 from workqueue.services.worker.running.attempt import Attempt
+from workqueue.services.worker.running.reports import Reports
 
 
 class WorkerContext(Struct, frozen=True):
@@ -13,6 +15,7 @@ class WorkerContext(Struct, frozen=True):
 
     keeps_artifacts: bool
     attempt_of: Callable[[Job], Attempt | None]  #: the attempt that runs the job; None: its outcome is known already
+    reports: Reports
 
     def is_cancelled(self, job: Job) -> bool:
         """RunContext.is_cancelled."""
@@ -28,3 +31,7 @@ class WorkerContext(Struct, frozen=True):
         """RunContext.extend."""
         if (attempt := self.attempt_of(job)) is not None:
             attempt.extended_seconds += seconds
+
+    def report(self, job: Job) -> Report:
+        """RunContext.report."""
+        return self.reports.of(job)

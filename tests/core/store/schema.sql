@@ -110,6 +110,14 @@ CREATE INDEX jobs_requeued_type ON jobs USING btree (type, created_at, id) WHERE
 CREATE INDEX jobs_type_created ON jobs USING btree (type, created_at, id);
 CREATE INDEX jobs_updated ON jobs USING brin (updated_at);
 
+CREATE TABLE logs (
+    job_id uuid NOT NULL,
+    number bigint NOT NULL,
+    run integer NOT NULL,
+    text text NOT NULL,
+    CONSTRAINT logs_pkey PRIMARY KEY (job_id, number)
+);
+
 CREATE TABLE migrations (
     number integer NOT NULL,
     name text NOT NULL,
@@ -124,6 +132,15 @@ CREATE TABLE outbox (
     ids uuid[] NOT NULL,
     at timestamp with time zone NOT NULL DEFAULT now(),
     CONSTRAINT outbox_pkey PRIMARY KEY (batch)
+);
+
+CREATE TABLE progress (
+    job_id uuid NOT NULL,
+    token uuid NOT NULL,
+    fraction double precision NOT NULL,
+    text text NOT NULL,
+    at timestamp with time zone NOT NULL DEFAULT now(),
+    CONSTRAINT progress_pkey PRIMARY KEY (job_id)
 );
 
 CREATE TABLE redis_checkpoints (

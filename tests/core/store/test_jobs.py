@@ -13,7 +13,8 @@ from workqueue.core.errors import StoreBusy, StoreRefused
 from workqueue.core.job import TRANSITIONS, Artifact, JobState, RunOutcome
 from workqueue.core.options import DEFAULTS, JobOptions
 from workqueue.core.store import Finish, NewJob, Requeue, sql
-from workqueue.core.store.jobs import ERROR_LENGTH_MAX, TRACEBACK_LENGTH_MAX, Counter, clean
+from workqueue.core.store.clean import clean
+from workqueue.core.store.jobs import ERROR_LENGTH_MAX, TRACEBACK_LENGTH_MAX, Counter
 from workqueue.core.wire import Task
 
 Q = "q"

@@ -15,6 +15,7 @@ from workqueue.core.errors import StoreUnavailable
 from workqueue.core.job import Artifact, JobState, RunOutcome
 from workqueue.core.job_filter import ActName, JobFilter
 from workqueue.core.options import DEFAULTS
+from workqueue.core.report import JobReport, LogLine, Progress
 from workqueue.core.store import Finish, JobStore, NewJob, Requeue, migrate, open_store
 from workqueue.core.store.jobs import Checkpoint, Counter
 
@@ -77,6 +78,9 @@ async def do_everything(store: JobStore) -> None:
     await store.outbox_lost(Q, known, "run", -1)
     await store.advance_checkpoint(Q, "run", known)
     await store.pending(Q, after=UUID(int=0), limit=10, before_ms=known.now_ms)
+    report = JobReport(ids[0], token, 1, Progress(0.5, ""), [LogLine(1, "x")], trims=True)
+    await store.reports.write([report])
+    await store.reports.logs(ids[0], after=0, limit=10)
     for act in ActName:
         await store.actions.count(Q, act, JobFilter())
         await store.actions.insert(action_id := uuid7(), Q, act, JobFilter(ids=(uuid4(),)), 0)

@@ -90,6 +90,7 @@ export type JobDetails = {
   cancelling: boolean;
   /** any JSON value, or null */
   result: unknown;
+  progress: ProgressRow | null;
   artifacts: ArtifactHead[];
   runs: Run[];
 };
@@ -134,6 +135,14 @@ export type Kept = {
   failed: string;
 };
 
+/** A line that a handler has logged. */
+export type LogView = {
+  number: number;
+  at: string;
+  run: number;
+  text: string;
+};
+
 /** How many jobs match that the action applies to. */
 export type Matched = {
   matched: number;
@@ -164,6 +173,13 @@ export type Overview = {
   running: number | null;
   jobs_done: number | null;
   jobs_failed: number | null;
+};
+
+/** How far a run is, or was at its end. */
+export type ProgressRow = {
+  fraction: number;
+  text: string;
+  at: string;
 };
 
 /** One run of a job. */
