@@ -60,7 +60,9 @@ class Postgres(Acts):
             if self.state_of(job) == "pending" and self._never_claimed(self.rows[job]) and job not in joined:
                 self.become(job, "cancelled", "refuse")
                 self.free_keys(job)
-            if self.state_of(job) == "cancelled":
+            if self.state_of(job) == "cancelled" and (
+                not self.rows[job].last_run or not self.switches.on("refused-ran")
+            ):
                 refused.add(job)
         self.delete_outbox([batch] if not joined else [])
         if batch in self.outbox:

@@ -288,6 +288,16 @@ async def test_a_job_that_was_retried_by_hand_is_not_refused_by_its_producer(act
     assert await states(psql) == {"pending": 1}
 
 
+async def test_a_job_that_ran_and_was_cancelled_then_is_not_refused_by_its_producer(acts, steps, store, lease):
+    """Its push had arrived, and only the answer was lost: `not enqueued` would make the client send it again."""
+    ran, never_ran = await submit(steps, 2)
+    [claimed] = await take(steps, lease, 1)
+    assert claimed.job_id == ran
+    await acts.cancel([ran, never_ran])
+    await steps.settle.run_batch([Ending(claimed, Cancel("cancelled"), 0.5)])
+    assert await store.refuse([ran, never_ran], uuid4(), "E") == {never_ran}
+
+
 # --- run now
 
 
