@@ -93,9 +93,9 @@ class Schedule:
             outsiders.append(producers.external_popper(world, 3, TRAFFIC // 3))
         if world.postgres is not None:
             outsiders.append(producers.copier(world, 6, TRAFFIC // 5))
-            if rng.random() < 0.5:
+            if rng.random() < 0.5 or self.options.person:
                 outsiders.append(Person(world).act_all(16, TRAFFIC // 6))
-            if rng.random() < 0.3:
+            if rng.random() < 0.3 or self.options.person:
                 outsiders.append(Keeper(world).keep())
             if rng.random() < 0.5:
                 outsiders.append(producers.locker(world, 5, TRAFFIC // 4))
@@ -208,8 +208,10 @@ class Schedule:
         if self.world.calm:
             return
         remembered, run = self.world.redis.snapshot(), self.world.redis.run
+        self.world.files.append(remembered)
 
         def restart() -> None:
+            self.world.files = [file for file in self.world.files if file is not remembered]
             if not self.world.calm and self.world.redis.run == run:
                 self.engine.say("REDIS RESTARTS with its file cut")
                 self.world.replace_redis(remembered, same_run=False)

@@ -41,7 +41,8 @@ class Keeper:
         if self.world.engine.now - self.calm_since < CALM_FOR:
             return False
         left = self.world.truth.wishes.scheduled_until.get(job, 0) > self.world.postgres_clock()
-        return not any(self._knows(redis, job, left) for redis in (self.world.redis, *self.world.snapshots))
+        known = (self.world.redis, *self.world.snapshots, *self.world.files)
+        return not any(self._knows(redis, job, left) for redis in known)
 
     @staticmethod
     def _knows(redis: Redis, job: str, left: bool) -> bool:

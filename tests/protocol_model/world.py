@@ -31,6 +31,7 @@ class World:
             self.postgres = Postgres(self.postgres_clock, switches, self.truth.wishes)
         self.channel = Channel(self.engine)
         self.snapshots: list[Redis] = []
+        self.files: list[Redis] = []  # cut short, of a Redis that is about to be killed
         self.calm = False
         self._seen: dict[str, str] = {}
         self.engine.changes = self._changes

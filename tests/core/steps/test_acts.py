@@ -17,7 +17,7 @@ from workqueue.core.queue import Queue
 from workqueue.core.steps.acts import Acts
 from workqueue.core.steps.settle import Ending
 from workqueue.core.store import Acted, JobStore
-from workqueue.core.wire import Submission
+from workqueue.core.wire import Submission, Task
 
 FAILED = Fail("E: x", RunOutcome.FAILED, "trace")
 ENDED_BADLY: list[Fail | Cancel] = [FAILED, Cancel("cancelled")]
@@ -382,3 +382,12 @@ async def test_only_what_has_ended_is_deleted(acts, steps, psql, lease, is_runni
         await take(steps, lease, 1)
     assert not (await acts.delete([job_id]))[job_id].changed
     assert len(await psql("SELECT * FROM jobs")) == 1
+
+
+async def test_a_late_claim_of_an_external_task_makes_no_row_for_a_deleted_job(acts, steps, queue, store, psql, lease):
+    """The statement that was to make its row had no answer, was repeated, and arrives when all is over."""
+    job_id = await run_once(steps, lease, Complete(b"1"))
+    await acts.delete([job_id])
+    task = Task("x", b"{}", JobOptions(2), job_id=job_id)
+    assert await store.adopt([(job_id, task)], uuid4(), queue=queue.name, owner=lease.id, worker="w") == set()
+    assert await psql("SELECT * FROM jobs") == []
