@@ -104,6 +104,7 @@ class Schedule:
 
     def _replace_dead(self, process: Process) -> None:
         self.world.truth.process_died(process)
+        self.world.at_hand.pop(process.name, None)
         if process.name in self.workers:
             self._start_worker()
         elif process.name.startswith("producer") and not self.world.calm:

@@ -41,6 +41,8 @@ class Keeper:
         if self.world.engine.now - self.calm_since < CALM_FOR:
             return False
         left = self.world.truth.wishes.scheduled_until.get(job, 0) > self.world.postgres_clock()
+        if any(job in jobs for jobs in self.world.at_hand.values()):
+            return False
         known = (self.world.redis, *self.world.snapshots, *self.world.files)
         return not any(self._knows(redis, job, left) for redis in known)
 

@@ -58,7 +58,9 @@ class Worker(Controlled):
             if tasks is None:
                 self.lose(lease)
             elif tasks:
+                self.world.at_hand[self.process.name] = {task.job for task in tasks.values()}
                 yield from self.accept(lease, tasks)
+                del self.world.at_hand[self.process.name]
             else:
                 with suppress(NoAnswer):
                     yield from self.world.redis_once("blmove", lambda redis: redis.blmove())

@@ -32,6 +32,7 @@ class World:
         self.channel = Channel(self.engine)
         self.snapshots: list[Redis] = []
         self.files: list[Redis] = []  # cut short, of a Redis that is about to be killed
+        self.at_hand: dict[str, set[str]] = {}  # process -> jobs of the tasks that it claims just now
         self.calm = False
         self._seen: dict[str, str] = {}
         self.engine.changes = self._changes

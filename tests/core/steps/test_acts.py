@@ -346,6 +346,19 @@ async def test_what_was_cancelled_while_it_waited_does_not_run_when_the_row_is_g
     assert await psql("SELECT * FROM jobs") == []
 
 
+async def test_without_redis_what_is_run_now_is_pushed_by_the_relay(
+    far_steps, redis_proxy, far_store, far_queue, queue, store, psql, lease, redis
+):
+    job_id = await run_once(far_steps, lease, Retry("E: x", RunOutcome.FAILED))
+    await psql(HOUR)
+    await far_steps.piggyback.clear(far_store)
+    redis_proxy.go_away()
+    await Acts(far_queue, far_store, far_steps.piggyback).run_now([job_id])
+    assert await ready(redis, queue) == []
+    await relay_now(queue, store, psql)
+    assert [task["job_id"] for task in await ready(redis, queue)] == [str(job_id)]
+
+
 async def test_what_waits_for_no_time_is_not_run_now(acts, steps, psql):
     [job_id] = await submit(steps)
     assert await acts.run_now([job_id]) == {job_id: Acted(JobState.PENDING, changed=False)}
