@@ -14,6 +14,7 @@ WITH mine AS (
          AS given (id, type, payload, extra, {options}, attempts, recoveries, interruptions)
     WHERE (SELECT set_config('lock_timeout', '2s', true)) IS NOT NULL
       AND NOT EXISTS (SELECT FROM {schema}.deleted WHERE deleted.id = given.id)
+      AND NOT EXISTS (SELECT FROM {schema}.jobs WHERE jobs.id = given.id) -- a deletion just now: its row is still seen
     ORDER BY given.id
     ON CONFLICT (id) DO NOTHING
     RETURNING id

@@ -404,3 +404,26 @@ async def test_a_late_claim_of_an_external_task_makes_no_row_for_a_deleted_job(a
     task = Task("x", b"{}", JobOptions(2), job_id=job_id)
     assert await store.adopt([(job_id, task)], uuid4(), queue=queue.name, owner=lease.id, worker="w") == set()
     assert await psql("SELECT * FROM jobs") == []
+
+
+async def test_nor_when_it_comes_at_the_very_moment_of_the_deletion(acts, steps, queue, store, psql, lease):
+    """Its snapshot is older than the deletion, which it waits for where both want the same id."""
+    job_id = await run_once(steps, lease, Complete(b"1"))
+    made: list[set[int]] = []
+
+    async def adopt() -> None:
+        task = Task("x", b"{}", JobOptions(2), job_id=job_id)
+        made.append(await store.adopt([(job_id, task)], uuid4(), queue=queue.name, owner=lease.id, worker="w"))
+
+    async def has_come() -> bool:
+        return bool(made or await psql.value("SELECT count(*) FROM pg_locks WHERE NOT granted"))
+
+    async with trio.open_nursery() as nursery:
+        await psql("BEGIN")
+        await psql("INSERT INTO deleted (id, queue) VALUES ($1, $2)", job_id, queue.name)
+        await psql("DELETE FROM jobs")
+        nursery.start_soon(adopt)
+        await until(has_come)
+        await psql("COMMIT")
+    assert made == [set()]
+    assert await psql("SELECT * FROM jobs") == []
