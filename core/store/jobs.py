@@ -233,7 +233,7 @@ class JobStore:
         return int(row["pruned"])
 
     async def refuse(self, ids: Sequence[UUID], batch: UUID, error: str) -> set[UUID]:
-        """Cancel what was never claimed; returns every id that is cancelled now. May be repeated."""
+        """Cancel what was never claimed; returns every id that is cancelled now and never ran. May be repeated."""
         rows = await self._pool.fetch(*sql.REFUSE_JOBS.bind(ids=ids, batch=batch, error=error))
         return {row["id"] for row in rows}
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections import Counter
+from dataclasses import replace
 from functools import partial
 from multiprocessing import Pool
 from multiprocessing.pool import Pool as PoolType
@@ -74,6 +75,7 @@ def main() -> int:
         "--focus", action="append", default=[], metavar="TRIP", help="disturb this trip far more; may be repeated"
     )
     parser.add_argument("--disaster", default="", choices=(*DISASTERS, "killer", "long outage"), help="certainly this")
+    parser.add_argument("--person", action="store_true", help="certainly somebody who acts on jobs, and retention")
     parser.add_argument("--find", action="store_true", help="the first bad schedule without each mechanism")
     parser.add_argument("--trace", action="store_true", help="print the schedule of --seed, or the first bad one")
     parser.add_argument("--processes", type=int, default=2)
@@ -85,13 +87,12 @@ def main() -> int:
         return 0
     losses = not (arguments.no_losses or arguments.redis_only)
     off = frozenset(arguments.without)
-    options = Options(arguments.redis_only, losses, off, frozenset(arguments.focus), arguments.disaster)
+    focus = frozenset(arguments.focus)
+    options = Options(arguments.redis_only, losses, off, focus, arguments.disaster, arguments.person)
     seeds = range(arguments.seed, arguments.seed + arguments.schedules)
     if arguments.ablate:
         for name in MECHANISMS:
-            ablated = Options(
-                arguments.redis_only, losses, off | {name}, frozenset(arguments.focus), arguments.disaster
-            )
+            ablated = replace(options, off=off | {name})
             report(f"without {name}", run_many(seeds, ablated, arguments.processes), show=2)
         return 0
     if arguments.find:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 
-from tests.protocol_model.postgres_model import TERMINAL, Postgres
+from tests.protocol_model.held import Lease
+from tests.protocol_model.postgres_model import Postgres
+from tests.protocol_model.rows_model import TERMINAL
+from tests.protocol_model.settling import RETRIES
 from tests.protocol_model.truth import Truth
-from tests.protocol_model.worker import RETRIES, Lease
 from tests.protocol_model.world import World
 
 SPIN = 12  # claims of one job before it is due; a clock that jumps explains a few
@@ -57,8 +59,8 @@ def _check_rows(world: World, sql: Postgres, leases: set[str]) -> list[str]:
             owner = sql.claimed[row.token].owner if row.token in sql.claimed else ""
             whose = "without an owner" if not owner else "owner lives" if owner in leases else "owner is gone"
             bad.append(f"{job} is processing for ever, {whose}")
-        if row.completions > 1 and job not in truth.touched_by_person:
-            bad.append(f"{job} completed {row.completions} times")
+        if row.runs != set(range(1, row.last_run + 1)):
+            bad.append(f"{job} has runs {sorted(row.runs)}, and its counters say {row.last_run}")
         if truth.early[job] > SPIN:
             bad.append(f"{job} was claimed {truth.early[job]} times before it was due")
         bad += _check_counters(truth, sql, job)
@@ -83,16 +85,19 @@ def _check_promises(truth: Truth, sql: Postgres) -> list[str]:
     bad = []
     for job in sorted(truth.accepted - truth.popped):
         row = sql.rows.get(job)
+        if job in truth.wishes.deleted:
+            continue  # it had ended, or could not have been deleted
         if row is None:
             if not (truth.losses and job.startswith("f")):
                 bad.append(f"{job} was accepted and has no row")
-        elif row.state == "cancelled" and job not in truth.touched_by_person:
+        elif row.state == "cancelled" and job not in truth.wishes.cancelled:
             bad.append(f"{job} was accepted and is cancelled")
         elif row.state == "completed" and not truth.runs[job]:
             bad.append(f"{job} is completed and never ran")
-    bad += [f"{job} was refused and ran" for job in sorted(truth.refused - truth.touched_by_person) if truth.runs[job]]
+    bad += [f"{job} was refused and ran" for job in sorted(truth.refused - truth.wishes.retried) if truth.runs[job]]
+    bad += [f"{job} completed {count} times" for job, count in truth.wishes.completions.items() if count > 1]
     if not truth.losses:
-        rows = Counter(truth.named[job] for job in sql.rows if job in truth.named)
+        rows = Counter(truth.named[job] for job in truth.wishes.born if job in truth.named)
         expected = truth.unnamed - truth.popped
         bad += [f"{origin} became {rows[origin]} rows" for origin in sorted(expected) if rows[origin] != 1]
     return bad

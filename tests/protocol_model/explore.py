@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from tests.protocol_model import producers
 from tests.protocol_model.checks import check_at_rest, is_quiet
 from tests.protocol_model.engine import SECOND, Faults, Process, Store
+from tests.protocol_model.keeping import Keeper
 from tests.protocol_model.mechanisms import Options, Switches
+from tests.protocol_model.person import Person
 from tests.protocol_model.redis_model import Redis, Task
 from tests.protocol_model.upkeep import Upkeep
 from tests.protocol_model.worker import Worker
@@ -24,6 +26,8 @@ HOT_TRIPS = (
     "recover.push", "recover.retire", "recover.delete_outbox", "sweep.take", "sweep.fetch", "sweep.push",
     "sweep.delete_outbox", "loss", "loss.reconcile", "loss.plant", "loss.checkpoint", "renew", "observe", "fence",
     "audit", "register", "shutdown.end", "orphans", "settle.look", "ledger", "row-audit", "audit.release",
+    "recover.fetch", "act.cancel", "act.tell", "act.retry", "act.run_now", "act.delete", "act.fetch", "act.push",
+    "act.delete_outbox", "look", "retention", "prune",
 )  # fmt: skip
 DISASTERS = ("outage", "hang", "clock", "partition", "stop", "shutdown", "loss", "cut")
 
@@ -89,8 +93,10 @@ class Schedule:
             outsiders.append(producers.external_popper(world, 3, TRAFFIC // 3))
         if world.postgres is not None:
             outsiders.append(producers.copier(world, 6, TRAFFIC // 5))
-            if rng.random() < 0.3:
-                outsiders.append(producers.person(world, 4, TRAFFIC // 3))
+            if rng.random() < 0.5 or self.options.person:
+                outsiders.append(Person(world).act_all(16, TRAFFIC // 6))
+            if rng.random() < 0.3 or self.options.person:
+                outsiders.append(Keeper(world).keep())
             if rng.random() < 0.5:
                 outsiders.append(producers.locker(world, 5, TRAFFIC // 4))
         for steps in outsiders:
@@ -98,6 +104,7 @@ class Schedule:
 
     def _replace_dead(self, process: Process) -> None:
         self.world.truth.process_died(process)
+        self.world.at_hand.pop(process.name, None)
         if process.name in self.workers:
             self._start_worker()
         elif process.name.startswith("producer") and not self.world.calm:
@@ -202,8 +209,10 @@ class Schedule:
         if self.world.calm:
             return
         remembered, run = self.world.redis.snapshot(), self.world.redis.run
+        self.world.files.append(remembered)
 
         def restart() -> None:
+            self.world.files = [file for file in self.world.files if file is not remembered]
             if not self.world.calm and self.world.redis.run == run:
                 self.engine.say("REDIS RESTARTS with its file cut")
                 self.world.replace_redis(remembered, same_run=False)
@@ -248,8 +257,9 @@ class Schedule:
         while not is_quiet(self.world, self._leases()) and self.engine.now < TRAFFIC + REST_LIMIT:
             self.engine.run_until(self.engine.now + 2 * SECOND)
         violations = check_at_rest(self.world, self._leases())
-        rows = self.world.postgres.rows if self.world.postgres else self.world.truth.finished
-        return Result(self.seed, violations, len(rows), self.world.truth.runs.total(), self.engine.trace or [])
+        truth = self.world.truth
+        jobs = truth.wishes.born if self.world.postgres else truth.finished
+        return Result(self.seed, violations, len(jobs), self.world.truth.runs.total(), self.engine.trace or [])
 
 
 def explore(seed: int, options: Options, tracing: bool = False) -> Result:

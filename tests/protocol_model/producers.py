@@ -1,4 +1,4 @@
-"""Actors beside the workers: producers, external programs, copiers of tasks, an operator, a psql session."""
+"""Actors beside the workers: producers, external programs, copiers of tasks, a psql session."""
 
 from __future__ import annotations
 
@@ -144,21 +144,6 @@ def copier(world: World, count: int, pause: int) -> Steps[None]:
         if world.sql.rows:
             job = world.rng.choice(list(world.sql.rows))
             world.redis.push([Task(job)])
-
-
-def person(world: World, count: int, pause: int) -> Steps[None]:
-    """Cancels and retries by hand."""
-    for _ in range(count):
-        yield Sleep(world.rng.randint(0, pause))
-        if not world.sql.rows:
-            continue
-        job = world.rng.choice(list(world.sql.rows))
-        if world.sql.rows[job].state in {"failed", "cancelled"}:
-            world.truth.refused.discard(job)
-            world.sql.reopen(job, world.fresh("m"))
-        else:
-            world.sql.cancel(job)
-        world.truth.touched_by_person.add(job)
 
 
 def locker(world: World, count: int, pause: int) -> Steps[None]:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 
 from tests.protocol_model.mechanisms import Switches
+from tests.protocol_model.rows_model import Counters
 
 FENCED = 0
 ENDED = -1
@@ -116,6 +117,15 @@ class Redis:
     def push(self, tasks: Iterable[Task]) -> None:
         self.ready.extend(tasks)
 
+    def push_waiting(self, waiting: dict[str, tuple[int, Counters]]) -> None:
+        """What rows say that wait: each job with its delay and its counters."""
+        for job, (delay, counters) in waiting.items():
+            task = Task(job, counters.attempts, counters.recoveries, counters.interruptions)
+            if delay > 0:
+                self.schedule(task, delay)
+            else:
+                self.push([task])
+
     def push_once(self, key: str, task: Task) -> str:
         """`submit_once`: the job that holds the key; the task is pushed if that is its own, and only the first time."""
         if key not in self.keys:
@@ -217,6 +227,10 @@ class Redis:
     # --- what the checks ask
 
     def jobs_in_lists(self) -> set[str]:
-        tasks = [*self.ready, *self.front, *self.scheduled]
+        return self.jobs_ready() | {task.job for task in self.scheduled}
+
+    def jobs_ready(self) -> set[str]:
+        """Without those that wait for their time."""
+        tasks = [*self.ready, *self.front]
         tasks += [task for flight in self.flights.values() for task in flight.tasks.values()]
         return {task.job for task in tasks}

@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from tests.protocol_model.engine import Engine, Process
+from tests.protocol_model.wishes import Wishes
 
 
 @dataclass(slots=True, eq=False)
@@ -16,6 +17,7 @@ class Run:
     process: Process
     lease: str
     since: int
+    token: str = ""
 
 
 @dataclass
@@ -26,7 +28,6 @@ class Truth:
     unnamed: set[str] = field(default_factory=set)
     named: dict[str, str] = field(default_factory=dict)
     popped: set[str] = field(default_factory=set)
-    touched_by_person: set[str] = field(default_factory=set)
     failures: dict[str, int] = field(default_factory=dict)
     killers: set[str] = field(default_factory=set)
     live: dict[str, list[Run]] = field(default_factory=dict)
@@ -36,6 +37,10 @@ class Truth:
     finished: Counter[str] = field(default_factory=Counter)
     losses: int = 0
     violations: list[str] = field(default_factory=list)
+    wishes: Wishes = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.wishes = Wishes(self.violate)
 
     def violate(self, what: str) -> None:
         self.engine.say(f"VIOLATION: {what}")
@@ -43,8 +48,10 @@ class Truth:
 
     def start(self, run: Run, mine: bool, due: bool) -> None:
         """`mine`: the store still says, at this very moment, that this claim holds the job."""
-        if not due:
+        if not due and (mine or not self.losses):
             self.violate(f"{run.job} started before it was due")
+        if mine:
+            self.wishes.starts(run.job, run.token)
         others = self.live.setdefault(run.job, [])
         self.engine.say(f"{run.process.name}: RUNS {run.job}")
         if not self.losses:

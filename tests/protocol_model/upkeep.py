@@ -6,9 +6,11 @@ from contextlib import suppress
 from dataclasses import replace
 
 from tests.protocol_model.engine import SECOND, NoAnswer, Sleep, Steps
-from tests.protocol_model.postgres_model import MAX_RECOVERIES, Counters, Postgres
+from tests.protocol_model.held import Lease
+from tests.protocol_model.postgres_model import MAX_RECOVERIES, Postgres
 from tests.protocol_model.redis_model import ENDED, FENCED, Redis, Task
-from tests.protocol_model.worker import ANSWER_WITHIN, GRACE, Lease, Worker
+from tests.protocol_model.settling import ANSWER_WITHIN
+from tests.protocol_model.worker import GRACE, Worker
 from tests.protocol_model.world import TERM, World
 
 
@@ -28,7 +30,8 @@ class Upkeep:
         worker = self.worker
         loops = [self.renew_loop(), self.observe_loop(), self.promote_loop(), worker.claim_loop()]
         if self.world.postgres is not None:
-            loops += [self.orphan_loop(), self.sweep_loop(), self.loss_loop(), worker.ledger_loop()]
+            loops += [self.orphan_loop(), self.sweep_loop(), self.loss_loop()]
+            loops += [worker.ledger_loop(), worker.look_loop()]
         for loop in loops:
             worker.spawn("loop", loop)
 
@@ -119,7 +122,7 @@ class Upkeep:
             blamed = {flight[number].job for number in noted if number in flight}
             batch, waiting = yield from self.recover_rows(lease, blameless, blamed)
         returned = yield from self.empty_flight(lease, flight, noted, blameless)
-        missing = [Task(job) for job in waiting if job not in returned]
+        missing = [job for job in waiting if job not in returned]
         pushed = yield from self.push_missing(missing)
         yield from world.redis_again("recover.retire", lambda redis: redis.retire(lease))
         in_time = self.now - sent <= ANSWER_WITHIN or not world.on("thirty-seconds")
@@ -141,15 +144,16 @@ class Upkeep:
             if world.on("outbox-per-send"):
                 batch = world.fresh("r")
 
-    def push_missing(self, tasks: list[Task]) -> Steps[bool]:
+    def push_missing(self, ids: list[str]) -> Steps[bool]:
         """False: no answer. Each further send would leave a copy; the outbox entry stays and the sweep does it."""
-        if not tasks or not self.world.on("push-missing"):
+        if not ids or not self.world.on("push-missing"):
             return True
+        waiting = yield from self.world.sql_again("recover.fetch", lambda sql: sql.fetch_pending(ids))
         if not self.world.on("push-once"):
-            yield from self.world.redis_again("recover.push", lambda redis: redis.push(tasks))
+            yield from self.world.redis_again("recover.push", lambda redis: redis.push_waiting(waiting))
             return True
         try:
-            yield from self.world.redis_once("recover.push", lambda redis: redis.push(tasks))
+            yield from self.world.redis_once("recover.push", lambda redis: redis.push_waiting(waiting))
         except NoAnswer:
             return False
         return True
@@ -202,19 +206,10 @@ class Upkeep:
         ids = [job for _, jobs, _ in taken for job in jobs]
         waiting = yield from self.world.sql_once("sweep.fetch", lambda sql: sql.fetch_pending(ids))
         if waiting:
-            yield from self.world.redis_once("sweep.push", lambda redis: self.push_waiting(redis, waiting))
+            yield from self.world.redis_once("sweep.push", lambda redis: redis.push_waiting(waiting))
         if self.now - sent <= ANSWER_WITHIN or not self.world.on("thirty-seconds"):
             batches = [batch for batch, _, touched in taken if touched or not self.world.on("all-touched")]
             yield from self.world.sql_once("sweep.delete_outbox", lambda sql: sql.delete_outbox(batches))
-
-    @staticmethod
-    def push_waiting(redis: Redis, waiting: dict[str, tuple[int, Counters]]) -> None:
-        for job, (delay, counters) in waiting.items():
-            task = Task(job, counters.attempts, counters.recoveries, counters.interruptions)
-            if delay > 0:
-                redis.schedule(task, delay)
-            else:
-                redis.push([task])
 
     # --- loss
 

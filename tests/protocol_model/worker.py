@@ -1,87 +1,33 @@
-"""A worker: claim and audit, start, the run itself, and how its outcome is settled."""
+"""A worker: claim and audit, start, and the run itself."""
 
 from __future__ import annotations
 
-from collections import Counter as Tally
-from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import TypeVar
 
+from tests.protocol_model.control import Controlled
 from tests.protocol_model.engine import SECOND, NoAnswer, Process, Sleep, Steps
-from tests.protocol_model.postgres_model import MAX_RECOVERIES, TERMINAL, Counter, Counters, Postgres, State
+from tests.protocol_model.held import Item, Lease
+from tests.protocol_model.postgres_model import MAX_RECOVERIES
 from tests.protocol_model.redis_model import Task
+from tests.protocol_model.rows_model import TERMINAL, Counters, State
 from tests.protocol_model.truth import Run
 from tests.protocol_model.world import TERM, World
 
-T = TypeVar("T")
-
 PLACES = 3
-RETRIES = 2
 GRACE = 5 * SECOND
 AUDIT_EVERY = 5 * SECOND
-NO_RUNS = Counters(0, 0, 0)
-ANSWER_WITHIN = 30 * SECOND
+QUICKER = 0.3  # of the runs that are cancelled, so many end by themselves before
 
 
-@dataclass(eq=False)
-class Item:
-    """A claimed job that this worker holds under a number of its flight."""
-
-    task: Task
-    job: str
-    token: str = ""
-    counters: Counters = NO_RUNS
-    run: Run | None = None
-    settling: bool = False
-
-
-@dataclass(eq=False)
-class Lease:
-    id: str
-    registered: bool = False
-    lost: bool = False
-    renewed_at: int = 0
-    next_number: int = 1
-    held: dict[int, Item] = field(default_factory=dict)
-    unsettled: Tally[str] = field(default_factory=Tally)  # claim token -> jobs without a verdict
-    last_chances: int = 0
-
-    def hold(self, items: dict[int, Item]) -> None:
-        self.held.update(items)
-        self.unsettled.update(item.token for item in items.values() if item.token)
-
-    def drop(self, number: int) -> str | None:
-        """Its last ack is answered. Returns the claim of which this was the last job without a verdict."""
-        item = self.held.pop(number, None)
-        if item is None or not item.token:
-            return None
-        self.unsettled[item.token] -= 1
-        return item.token if self.unsettled[item.token] == 0 else None
-
-
-class Ledger:
-    """What the next statement may delete on its way: outbox entries of what was pushed, claims of what is settled."""
-
-    def __init__(self) -> None:
-        self.outbox: list[str] = []
-        self.claims: list[str] = []
-
-
-class Worker:
+class Worker(Controlled):
     def __init__(self, world: World, process: Process) -> None:
-        self.world = world
-        self.process = process
+        super().__init__(world, process)
         self.lease = Lease(world.fresh("L"))
-        self.ledger = Ledger()
         self.brought = ""  # the name that the last claim brought along
         self.draining = False
         self.cancelling = False
-
-    @property
-    def now(self) -> int:
-        return self.world.engine.now
+        world.channel.listen(process, self.hear)
 
     def spawn(self, name: str, steps: Steps[None]) -> None:
         self.world.engine.start(self.process, name, steps)
@@ -94,31 +40,6 @@ class Worker:
                 self.world.truth.end(item.run)
         if self.lease is lease:
             self.lease = Lease(self.world.fresh("L"))
-
-    def drop(self, lease: Lease, number: int) -> None:
-        if token := lease.drop(number):
-            self.ledger.claims.append(token)
-
-    def ride(self, name: str, action: Callable[[Postgres, list[str]], T]) -> Steps[T]:
-        """One statement that deletes settled claims on its way; without an answer the next one does."""
-        done, self.ledger.claims = self.ledger.claims, []
-        try:
-            return (yield from self.world.sql_once(name, lambda sql: action(sql, done)))
-        except NoAnswer:
-            self.ledger.claims = done + self.ledger.claims
-            raise
-
-    def ledger_loop(self) -> Steps[None]:
-        """Deletes what no other statement has taken along by now."""
-        while True:
-            yield Sleep(SECOND)
-            outbox, self.ledger.outbox = self.ledger.outbox, []
-            if not outbox and not self.ledger.claims:
-                continue
-            try:
-                yield from self.ride("ledger", lambda sql, done, outbox=outbox: sql.delete_outbox(outbox, done))  # type: ignore[misc]
-            except NoAnswer:
-                self.ledger.outbox = outbox + self.ledger.outbox
 
     # --- claim
 
@@ -137,7 +58,9 @@ class Worker:
             if tasks is None:
                 self.lose(lease)
             elif tasks:
+                self.world.at_hand[self.process.name] = {task.job for task in tasks.values()}
                 yield from self.accept(lease, tasks)
+                del self.world.at_hand[self.process.name]
             else:
                 with suppress(NoAnswer):
                     yield from self.world.redis_once("blmove", lambda redis: redis.blmove())
@@ -188,6 +111,8 @@ class Worker:
         if self.world.postgres is not None:
             items = yield from self.claim_rows(lease, items, new)
         lease.hold(items)
+        self.items += items.values()
+        self.cancel_remembered()
         for number, item in items.items():
             self.spawn("attempt", self.attempt(lease, number, item))
 
@@ -285,12 +210,6 @@ class Worker:
             self.world.truth.early[item.job] += delay > 0
             yield from self.back(lease, number, delay or SECOND)
 
-    def back(self, lease: Lease, number: int, delay: int, text: Task | None = None) -> Steps[bool]:
-        due = None
-        if delay > 0 and not self.world.on("relative-delay"):
-            due = self.world.postgres_clock() + delay
-        return (yield from self.world.redis_again("back", lambda redis: redis.back(lease.id, number, delay, text, due)))
-
     # --- audit
 
     def audit(self, lease: Lease) -> Steps[None]:
@@ -335,7 +254,14 @@ class Worker:
         return self.now - lease.renewed_at < 0.6 * TERM or not self.world.on("renewed-at")
 
     def attempt(self, lease: Lease, number: int, item: Item) -> Steps[None]:
-        if self.world.rng.random() < 0.04:
+        """A job in the buffer, until a slot takes it."""
+        rng = self.world.rng
+        yield Sleep(rng.randint(0, 3 * SECOND) if rng.random() < 0.2 else 1)
+        if item.cancelled:
+            yield from self.release(lease, number, item, 0, "none")
+            return
+        item.stage = "admission"
+        if rng.random() < 0.04:
             yield from self.release(lease, number, item, SECOND, "none")  # a type that this worker does not know
             return
         last_chance = item.counters.recoveries >= MAX_RECOVERIES - 1 and self.world.on("one-suspect")
@@ -354,9 +280,10 @@ class Worker:
         if lease.lost or self.draining:
             yield from self.release(lease, number, item, 0, "none")
             return
-        item.run = Run(item.job, self.process, lease.id, self.now)
+        item.run, item.stage = Run(item.job, self.process, lease.id, self.now, item.token), "running"
         self.world.truth.start(item.run, self.claim_is_valid(lease, number, item), self.is_due(item))
         interrupted = yield from self.run(lease, item)
+        item.stage = "over"
         self.world.truth.end(item.run)
         if interrupted:  # by a lost lease as well: the recovery or this worker, the first of them
             yield from self.release(lease, number, item, 0, "interruptions")
@@ -366,111 +293,26 @@ class Worker:
     def claim_is_valid(self, lease: Lease, number: int, item: Item) -> bool:
         if self.world.postgres is None:
             return number in self.world.redis.inspect(lease.id)[1]
-        row = self.world.sql.rows[item.job]
-        return row.state == "processing" and row.token == item.token
+        row = self.world.sql.rows.get(item.job)
+        return row is not None and row.state == "processing" and row.token == item.token
 
     def is_due(self, item: Item) -> bool:
-        return self.world.postgres is None or self.world.sql.rows[item.job].run_at <= self.world.postgres_clock()
+        row = self.world.postgres.rows.get(item.job) if self.world.postgres else None
+        return row is None or row.run_at <= self.world.postgres_clock()
 
     def run(self, lease: Lease, item: Item) -> Steps[bool]:
-        """The handler; True when it was cancelled."""
+        """The handler; True when it was interrupted. One that a person cancelled may end by itself before."""
         end = self.now + int(20 * 2 ** self.world.rng.uniform(0, 10.5))
+        deaf_for = 0
         while self.now < end:
             yield Sleep(min(1000, end - self.now))
             if lease.lost or self.cancelling:
                 return True
+            if item.cancelled:
+                self.world.truth.wishes.is_hit(item.job, item.token)
+                item.cancelled = self.world.rng.random() > QUICKER
+                return False
+            deaf_for = self.check_it_is_heard(item, deaf_for)
             if item.job in self.world.truth.killers:
                 self.world.engine.kill(self.process)
         return False
-
-    # --- settle
-
-    def settle(self, lease: Lease, number: int, item: Item) -> Steps[None]:
-        item.settling = True
-        failed = self.world.truth.failures.get(item.job, 0) > item.counters.attempts
-        if failed and item.counters.attempts < RETRIES:
-            yield from self.release(lease, number, item, self.world.rng.randint(100, 8 * SECOND), "attempts")
-        elif self.world.postgres is None:
-            yield from self.finish_in_redis(lease, number, item, failed)
-        else:
-            yield from self.finish(lease, number, item, "failed" if failed else "completed")
-        self.drop(lease, number)
-
-    def finish_in_redis(self, lease: Lease, number: int, item: Item, failed: bool) -> Steps[None]:
-        truth = self.world.truth
-        if failed:
-            yield from self.world.redis_again("finish.bury", lambda redis: redis.bury(lease.id, number, "failed"))
-            return
-
-        def count(done: Task | None) -> None:
-            if done:
-                truth.finished[item.job] += 1
-
-        yield from self.world.redis_again("finish.ack", lambda redis: count(redis.ack(lease.id, number)))
-
-    def finish(self, lease: Lease, number: int, item: Item, state: State) -> Steps[None]:
-        while True:
-            if (yield from self.ride_again("finish", lambda sql, done: sql.finish(item.job, item.token, state, done))):
-                yield from self.world.redis_again("finish.ack", lambda redis: redis.ack(lease.id, number))
-                return
-            if (yield from self.judge(lease, number, item)):
-                return
-
-    def judge(self, lease: Lease, number: int, item: Item) -> Steps[bool]:
-        """What a statement did not return: only what has a verdict leaves the flight. False: locked, ask again."""
-        verdict = yield from self.world.sql_again("settle.look", lambda sql: sql.decide(item.job, item.token))
-        if verdict == "locked" and self.world.on("skip-repeat"):
-            yield Sleep(500)
-            return False
-        if verdict == "pending" and self.world.on("pending-back"):
-            yield from self.back(lease, number, 0)
-        else:
-            yield from self.world.redis_again("finish.ack", lambda redis: redis.ack(lease.id, number))
-        return True
-
-    def ride_again(self, name: str, action: Callable[[Postgres, list[str]], T]) -> Steps[T]:
-        while True:
-            try:
-                return (yield from self.ride(name, action))
-            except NoAnswer:
-                yield Sleep(200)
-
-    def release(self, lease: Lease, number: int, item: Item, delay: int, counter: Counter) -> Steps[None]:
-        """Retry, give back, snooze: Postgres first, with an outbox entry; then Redis; then the outbox entry goes."""
-        item.settling = True
-        changed = replace(
-            item.task,
-            attempts=item.counters.attempts + (counter == "attempts"),
-            recoveries=item.counters.recoveries,
-            interruptions=item.counters.interruptions + (counter == "interruptions"),
-        )
-        if self.world.postgres is None:
-            yield from self.back(lease, number, delay, changed)
-        else:
-            yield from self.release_row(lease, number, item, delay, counter, changed)
-        self.drop(lease, number)
-
-    def release_row(
-        self, lease: Lease, number: int, item: Item, delay: int, counter: Counter, changed: Task
-    ) -> Steps[None]:
-        sent = self.now
-        batch = self.world.fresh("m")
-        while True:
-            try:
-                if self.world.on("outbox-per-send"):
-                    batch = self.world.fresh("m")
-                released = yield from self.ride(
-                    "release",
-                    lambda sql, done, batch=batch: sql.release(item.job, item.token, delay, counter, batch, done),  # type: ignore[misc]
-                )
-            except NoAnswer:
-                yield Sleep(200)
-                continue
-            if released:
-                break
-            if (yield from self.judge(lease, number, item)):
-                return
-        if not (yield from self.back(lease, number, delay, changed)):
-            return  # no longer in its flight: the outbox entry stays for the sweep
-        if self.now - sent <= ANSWER_WITHIN or not self.world.on("thirty-seconds"):
-            self.ledger.outbox.append(batch)

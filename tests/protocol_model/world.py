@@ -6,6 +6,7 @@ import random
 from collections.abc import Callable
 from typing import TypeVar
 
+from tests.protocol_model.channel import Channel
 from tests.protocol_model.engine import SECOND, Engine, Faults, Steps, again, ask
 from tests.protocol_model.mechanisms import Switches
 from tests.protocol_model.postgres_model import Postgres
@@ -25,8 +26,13 @@ class World:
         self.truth = Truth(self.engine)
         self.redis_skew = 0
         self.redis = Redis(self.redis_clock, switches)
-        self.postgres: Postgres | None = None if redis_only else Postgres(self.postgres_clock, switches)
+        self.postgres: Postgres | None = None
+        if not redis_only:
+            self.postgres = Postgres(self.postgres_clock, switches, self.truth.wishes)
+        self.channel = Channel(self.engine)
         self.snapshots: list[Redis] = []
+        self.files: list[Redis] = []  # cut short, of a Redis that is about to be killed
+        self.at_hand: dict[str, set[str]] = {}  # process -> jobs of the tasks that it claims just now
         self.calm = False
         self._seen: dict[str, str] = {}
         self.engine.changes = self._changes
@@ -87,13 +93,8 @@ class World:
         def add(job: str, place: str) -> None:
             places.setdefault(job, []).append(place)
 
-        for job, row in self.postgres.rows.items() if self.postgres else ():
-            marked = any(job in entry.ids for entry in self.sql.outbox.values())
-            owner = f" {row.token}" if row.state == "processing" else ""
-            add(
-                job,
-                f"{row.state}{owner} {row.attempts}/{row.recoveries}/{row.interruptions}{' marked' if marked else ''}",
-            )
+        for job in self.postgres.rows if self.postgres else ():
+            add(job, self._told(job))
         for name, tasks in (
             ("ready", self.redis.ready),
             ("front", self.redis.front),
@@ -107,6 +108,15 @@ class World:
         for lease, score in self.redis.leases.items():
             places[lease] = ["lives" if score > 0 else "fenced" if score == 0 else "ended"]
         return {job: ", ".join(where) for job, where in places.items()}
+
+    def _told(self, job: str) -> str:
+        """The row in short."""
+        row = self.sql.rows[job]
+        words = [row.state, *(["to be cancelled"] if row.cancel_at else [])]
+        words += [row.token] if row.state == "processing" else []
+        words.append(f"{row.attempts}/{row.recoveries}/{row.interruptions}")
+        words += ["marked"] if any(job in entry.ids for entry in self.sql.outbox.values()) else []
+        return " ".join(words)
 
     def _changes(self) -> list[str]:
         before, self._seen = self._seen, self._places()

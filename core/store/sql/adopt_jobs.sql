@@ -3,7 +3,8 @@
 -- :payloads text[]    :extras text[]    {option_arrays}    :attempts int[]    :recoveries int[]
 -- :interruptions int[]
 -- Returns the ids whose rows were made, and are ours under :token. Other workers that were quicker keep the others: a claim
--- tells whose they are, and after no answer it tells of all of them.
+-- tells whose they are, and after no answer it tells of all of them. This statement may arrive late, when such a job has
+-- ended and a person has deleted it: what `deleted` remembers gets no row.
 WITH mine AS (
     INSERT INTO {schema}.jobs (id, queue, type, payload, extra, {options}, attempts, recoveries, interruptions, state, token,
                       worker, started_at)
@@ -12,6 +13,8 @@ WITH mine AS (
     FROM unnest(:ids::uuid[], :types::text[], :payloads::text[], :extras::text[], {option_arrays}, :attempts::int[], :recoveries::int[], :interruptions::int[])
          AS given (id, type, payload, extra, {options}, attempts, recoveries, interruptions)
     WHERE (SELECT set_config('lock_timeout', '2s', true)) IS NOT NULL
+      AND NOT EXISTS (SELECT FROM {schema}.deleted WHERE deleted.id = given.id)
+      AND NOT EXISTS (SELECT FROM {schema}.jobs WHERE jobs.id = given.id) -- a deletion just now: its row is still seen
     ORDER BY given.id
     ON CONFLICT (id) DO NOTHING
     RETURNING id

@@ -1,6 +1,7 @@
 -- Submit, step 3: the push failed or was not answered, so what was never claimed will never run.
 -- :ids uuid[]    :batch uuid    :error text message
--- Returns id of every row that is cancelled after it. Waits for locked rows (lock_timeout). May be repeated.
+-- Returns id of every row that is cancelled after it and never ran: what ran, and was cancelled by a person then, had been
+-- enqueued. Waits for locked rows (lock_timeout). May be repeated.
 -- A row that a repeat joined under its idempotency key was promised to run: it and its outbox entry stay.
 WITH locked AS ( -- all that is pending: who joins a row just now is waited for, and seen
     SELECT id, joined, NOT requeued AND attempts = 0 AND recoveries = 0 AND interruptions = 0 AS never_claimed FROM {schema}.jobs
@@ -23,4 +24,5 @@ WITH locked AS ( -- all that is pending: who joins a row just now is waited for,
 )
 SELECT id FROM refused
 UNION
-SELECT id FROM {schema}.jobs WHERE id = ANY (:ids) AND state = 'cancelled'
+SELECT id FROM {schema}.jobs
+WHERE id = ANY (:ids) AND state = 'cancelled' AND earlier_runs + attempts + recoveries + interruptions = 0

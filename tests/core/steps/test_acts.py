@@ -17,7 +17,7 @@ from workqueue.core.queue import Queue
 from workqueue.core.steps.acts import Acts
 from workqueue.core.steps.settle import Ending
 from workqueue.core.store import Acted, JobStore
-from workqueue.core.wire import Submission
+from workqueue.core.wire import Submission, Task
 
 FAILED = Fail("E: x", RunOutcome.FAILED, "trace")
 ENDED_BADLY: list[Fail | Cancel] = [FAILED, Cancel("cancelled")]
@@ -288,6 +288,16 @@ async def test_a_job_that_was_retried_by_hand_is_not_refused_by_its_producer(act
     assert await states(psql) == {"pending": 1}
 
 
+async def test_a_job_that_ran_and_was_cancelled_then_is_not_refused_by_its_producer(acts, steps, store, lease):
+    """Its push had arrived, and only the answer was lost: `not enqueued` would make the client send it again."""
+    ran, never_ran = await submit(steps, 2)
+    [claimed] = await take(steps, lease, 1)
+    assert claimed.job_id == ran
+    await acts.cancel([ran, never_ran])
+    await steps.settle.run_batch([Ending(claimed, Cancel("cancelled"), 0.5)])
+    assert await store.refuse([ran, never_ran], uuid4(), "E") == {never_ran}
+
+
 # --- run now
 
 
@@ -336,6 +346,19 @@ async def test_what_was_cancelled_while_it_waited_does_not_run_when_the_row_is_g
     assert await psql("SELECT * FROM jobs") == []
 
 
+async def test_without_redis_what_is_run_now_is_pushed_by_the_relay(
+    far_steps, redis_proxy, far_store, far_queue, queue, store, psql, lease, redis
+):
+    job_id = await run_once(far_steps, lease, Retry("E: x", RunOutcome.FAILED))
+    await psql(HOUR)
+    await far_steps.piggyback.clear(far_store)
+    redis_proxy.go_away()
+    await Acts(far_queue, far_store, far_steps.piggyback).run_now([job_id])
+    assert await ready(redis, queue) == []
+    await relay_now(queue, store, psql)
+    assert [task["job_id"] for task in await ready(redis, queue)] == [str(job_id)]
+
+
 async def test_what_waits_for_no_time_is_not_run_now(acts, steps, psql):
     [job_id] = await submit(steps)
     assert await acts.run_now([job_id]) == {job_id: Acted(JobState.PENDING, changed=False)}
@@ -372,3 +395,35 @@ async def test_only_what_has_ended_is_deleted(acts, steps, psql, lease, is_runni
         await take(steps, lease, 1)
     assert not (await acts.delete([job_id]))[job_id].changed
     assert len(await psql("SELECT * FROM jobs")) == 1
+
+
+async def test_a_late_claim_of_an_external_task_makes_no_row_for_a_deleted_job(acts, steps, queue, store, psql, lease):
+    """The statement that was to make its row had no answer, was repeated, and arrives when all is over."""
+    job_id = await run_once(steps, lease, Complete(b"1"))
+    await acts.delete([job_id])
+    task = Task("x", b"{}", JobOptions(2), job_id=job_id)
+    assert await store.adopt([(job_id, task)], uuid4(), queue=queue.name, owner=lease.id, worker="w") == set()
+    assert await psql("SELECT * FROM jobs") == []
+
+
+async def test_nor_when_it_comes_at_the_very_moment_of_the_deletion(acts, steps, queue, store, psql, lease):
+    """Its snapshot is older than the deletion, which it waits for where both want the same id."""
+    job_id = await run_once(steps, lease, Complete(b"1"))
+    made: list[set[int]] = []
+
+    async def adopt() -> None:
+        task = Task("x", b"{}", JobOptions(2), job_id=job_id)
+        made.append(await store.adopt([(job_id, task)], uuid4(), queue=queue.name, owner=lease.id, worker="w"))
+
+    async def has_come() -> bool:
+        return bool(made or await psql.value("SELECT count(*) FROM pg_locks WHERE NOT granted"))
+
+    async with trio.open_nursery() as nursery:
+        await psql("BEGIN")
+        await psql("INSERT INTO deleted (id, queue) VALUES ($1, $2)", job_id, queue.name)
+        await psql("DELETE FROM jobs")
+        nursery.start_soon(adopt)
+        await until(has_come)
+        await psql("COMMIT")
+    assert made == [set()]
+    assert await psql("SELECT * FROM jobs") == []
