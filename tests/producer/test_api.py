@@ -53,7 +53,7 @@ def test_the_paths_of_the_contract_are_there():
         "GET /api/jobs/{job_id}/runs", "GET /api/jobs/{job_id}/artifact", "GET /api/workers", "GET /api/overview",
         "POST /api/jobs/{job_id}/cancel", "POST /api/jobs/{job_id}/retry", "POST /api/jobs/{job_id}/run-now",
         "DELETE /api/jobs/{job_id}", "GET /metrics", "GET /health", "GET /ready", "GET /openapi.json",
-        "GET /docs", "GET /",
+        "GET /docs", "GET /", "GET /api/dead", "GET /api/dead/{dead_id}", "POST /api/dead/retry", "DELETE /api/dead",
     }  # fmt: skip
     assert reserved(ROUTES) == {"api", "docs", "enqueue", "health", "metrics", "openapi.json", "ready"}
     assert proxied(ROUTES) == ["/api", "/enqueue", "/health", "/metrics", "/openapi.json", "/ready"]
