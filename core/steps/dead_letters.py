@@ -42,5 +42,5 @@ class Discards:
             return
         self.counts.invalid += len(entries)
         for _, entry in entries:
-            log.warning("a task was moved to the dead letters: %.200s", entry.decode())
+            log.warning("a task cannot run and is a dead letter now: %.200s", entry.decode())
         self._dropped.add(await self._until_answered(partial(self._queue.bury, lease, entries)))
