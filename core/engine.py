@@ -22,6 +22,7 @@ from workqueue.core.steps.actions import Actions
 from workqueue.core.steps.acts import Acts
 from workqueue.core.steps.claim import Claim, TaskClaims
 from workqueue.core.steps.claim_rows import RowClaims
+from workqueue.core.steps.dead_acts import DeadLetters, RowsDecide
 from workqueue.core.steps.dead_letters import Discards
 from workqueue.core.steps.dropped import Dropped
 from workqueue.core.steps.expiry import PruneActions, PruneDeleted, PruneKeys
@@ -99,6 +100,9 @@ class Engine(Protocol):
     def acts(self) -> Acts:
         """What a person may do to jobs. Raises JobsNotStored."""
 
+    def dead_letters(self) -> DeadLetters:
+        """What a person may do with what could not run."""
+
     async def cancelled(self, ids: Sequence[UUID]) -> list[ClaimedJob]:
         """The runs of these jobs that a person has cancelled. Raises StoreUnavailable."""
 
@@ -153,6 +157,9 @@ class TaskEngine:
 
     def acts(self) -> Acts:
         raise JobsNotStored("jobs are stored only with DATABASE_URL")
+
+    def dead_letters(self) -> DeadLetters:
+        return DeadLetters(self.queue)
 
     async def cancelled(self, ids: Sequence[UUID]) -> list[ClaimedJob]:
         """Engine.cancelled: without rows no job can be."""
@@ -214,6 +221,9 @@ class RowEngine:
 
     def acts(self) -> Acts:
         return Acts(self.queue, self.store, self.piggyback)
+
+    def dead_letters(self) -> DeadLetters:
+        return DeadLetters(self.queue, RowsDecide(self.queue.name, self.store, self.acts()))
 
     async def cancelled(self, ids: Sequence[UUID]) -> list[ClaimedJob]:
         """Engine.cancelled."""

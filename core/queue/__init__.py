@@ -1,7 +1,19 @@
 """The queue in Redis. The only room that imports redis-py."""
 
-from workqueue.core.queue.client import PROMOTE_MAX, PUSH_BYTES_MAX, Depths, Inspection, Queue, open_queue
+from workqueue.core.queue.client import (
+    DEAD_READ_MAX,
+    PROMOTE_MAX,
+    PUSH_BYTES_MAX,
+    DeadPage,
+    Depths,
+    Inspection,
+    Queue,
+    open_queue,
+)
 from workqueue.core.queue.keys import Keys
 from workqueue.core.queue.lease_connection import LeaseConnection
 
-__all__ = ["PROMOTE_MAX", "PUSH_BYTES_MAX", "Depths", "Inspection", "Keys", "LeaseConnection", "Queue", "open_queue"]
+__all__ = [
+    "DEAD_READ_MAX", "PROMOTE_MAX", "PUSH_BYTES_MAX", "DeadPage", "Depths", "Inspection", "Keys", "LeaseConnection",
+    "Queue", "open_queue",
+]  # fmt: skip

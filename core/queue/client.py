@@ -2,7 +2,7 @@
 
 import logging
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any, TypeVar
@@ -36,6 +36,9 @@ PROMOTE_MAX = 1000
 DEAD_LETTERS_MAX = 10_000
 TYPE_SHOWN_MAX = 200  #: characters
 TASKS_MAX = 500  #: read at a time
+DEAD_READ_MAX = 1000  #: dead letters at a time
+DEAD_BYTES_MAX = 4 * 1024 * 1024  #: of them
+UNBURY_MAX = 100  #: a trip, where each is looked for in the whole list: a few ms of Redis's time
 CHECK = "TYPE, INFO, MULTI"  #: what is asked by `check`
 REFUSED_SECONDS = 60.0  #: for so long `check` names what was refused and has not been asked again with success
 ARGUMENTS_MAX = 3000  #: of one script call
@@ -47,6 +50,14 @@ class Depths(Struct, frozen=True):
     ready: int  #: ready to be taken
     scheduled: int
     dead: int
+
+
+class DeadPage(Struct, frozen=True):
+    """Entries of the dead letters, in their order."""
+
+    entries: list[bytes]
+    total: int  #: how many there are
+    next: int | None  #: place of the next one; None: there is none
 
 
 class Inspection(Struct, frozen=True):
@@ -395,6 +406,39 @@ class Queue:
         while piece := await self._command("LRANGE", self.keys.dead, begin, begin + TASKS_MAX - 1):
             yield piece
             begin += len(piece)
+
+    async def read_dead(
+        self, place: int, *, oldest_first: bool = False, count: int = DEAD_READ_MAX, after: str = "",
+        only: Collection[str] = (),
+    ) -> DeadPage:  # fmt: skip
+        """Up to `count` dead letters from a place on, DEAD_BYTES_MAX of them (one always); place 0 is the newest.
+
+        `oldest_first`: place 0 is the oldest, and the walk leads to newer ones. `after`: id of the entry that was read
+        before, so that entries that came or went meanwhile are neither shown twice nor left out. `only`: of those that
+        are read, the entries with these ids.
+        """
+        order = "oldest" if oldest_first else "newest"
+        arguments = [place, order, count, DEAD_BYTES_MAX, after, *only]
+        total, following, *entries = await self._script(scripts.READ_DEAD, [self.keys.dead], arguments)
+        return DeadPage(entries, total, None if following < 0 else following)
+
+    async def unbury(self, entries: Sequence[tuple[bytes, bytes]], *, with_copies: bool) -> list[int]:
+        """Take (entry, task to push, b"" for none) out of the dead letters; how many went, of each.
+
+        `with_copies`: with all that are the same; else one of each goes, and they should be the oldest of the list.
+        Entry and task change places in one script: however it ends, a task is in one of both lists. May be repeated:
+        what has gone is passed over.
+        """
+        answer: list[int] = []
+        for part in _parts(entries, ARGUMENTS_MAX // UNBURY_MAX if with_copies else 2):
+            arguments = [0 if with_copies else 1, *_flat(part)]
+            answer += await self._script(scripts.UNBURY, [self.keys.dead, self.keys.ready], arguments)
+        return answer
+
+    async def clear_dead(self) -> int:
+        """Delete all dead letters; how many there were."""
+        count, _ = await self._transaction(["LLEN", self.keys.dead], ["LTRIM", self.keys.dead, 1, 0])
+        return int(count)
 
     async def key_names(self) -> set[str]:
         """Every key of this queue that exists. Walks through all keys of the server, in pieces."""

@@ -9,11 +9,12 @@ from workqueue.core.queue.scripts import Script
 
 #: What producers send, and what their scripts do.
 PRODUCER_DIRECT = frozenset({
-    "DISCARD", "EVAL", "EVALSHA", "EXEC", "GET", "HGETALL", "LLEN", "MULTI", "PING", "PUBLISH", "RPUSH", "SELECT",
-    "SET", "TIME", "TYPE", "ZCARD", "ZRANGE",
+    "DISCARD", "EVAL", "EVALSHA", "EXEC", "GET", "HGETALL", "LLEN", "LTRIM", "MULTI", "PING", "PUBLISH", "RPUSH",
+    "SELECT", "SET", "TIME", "TYPE", "ZCARD", "ZRANGE",
 })  # fmt: skip
 PRODUCER_SCRIPTS: tuple[Script, ...] = (
     scripts.SUBMIT_ONCE, scripts.READ_CHECKPOINT, scripts.SET_CHECKPOINT, scripts.SCHEDULE, scripts.NEXT_TASK,
+    scripts.READ_DEAD, scripts.UNBURY,
 )  # fmt: skip
 
 #: What workers and `workqueue reconcile` send besides.
@@ -36,9 +37,9 @@ ALL = PRODUCER.union(WORKER_DIRECT, *(script.commands for script in scripts.ALL)
 _ARGUMENTS = {
     "BLMOVE": "KEY KEY LEFT RIGHT 0.01", "DEL": "KEY", "EVAL": "return KEY 1 KEY", "EVALSHA": "0 1 KEY", "GET": "KEY",
     "HDEL": "KEY f", "HEXISTS": "KEY f", "HGET": "KEY f", "HGETALL": "KEY", "HKEYS": "KEY", "HLEN": "KEY",
-    "HMGET": "KEY f", "HSET": "KEY f v", "LLEN": "KEY", "LPUSH": "KEY v", "LRANGE": "KEY 0 0", "LTRIM": "KEY 0 -1",
-    "PERSIST": "KEY", "RPUSH": "KEY v", "SADD": "KEY v", "SET": "KEY v", "SMEMBERS": "KEY", "TIME": "",
-    "ZADD": "KEY 1 v", "ZCARD": "KEY", "ZRANGE": "KEY 0 0", "ZRANGEBYSCORE": "KEY 0 0", "ZREM": "KEY v",
+    "HMGET": "KEY f", "HSET": "KEY f v", "LLEN": "KEY", "LPUSH": "KEY v", "LRANGE": "KEY 0 0", "LREM": "KEY 0 v",
+    "LTRIM": "KEY 0 -1", "PERSIST": "KEY", "RPUSH": "KEY v", "SADD": "KEY v", "SET": "KEY v", "SMEMBERS": "KEY",
+    "TIME": "", "ZADD": "KEY 1 v", "ZCARD": "KEY", "ZRANGE": "KEY 0 0", "ZRANGEBYSCORE": "KEY 0 0", "ZREM": "KEY v",
     "ZREMRANGEBYRANK": "KEY 1 0", "ZSCORE": "KEY v",
 }  # fmt: skip
 

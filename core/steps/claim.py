@@ -9,10 +9,11 @@ import msgspec
 import trio
 from uuid_utils.compat import uuid7
 
+from workqueue.core.dead_letter import dead_letter
 from workqueue.core.errors import InvalidTask, QueueUnavailable
 from workqueue.core.ids import new_ids
 from workqueue.core.queue import Queue
-from workqueue.core.steps.dead_letters import ClaimCounts, Discards, dead_letter
+from workqueue.core.steps.dead_letters import ClaimCounts, Discards
 from workqueue.core.steps.lease import ClaimedTask, Lease
 from workqueue.core.steps.until_answered import UntilAnswered
 from workqueue.core.wire import Task, decode_task, encode_task

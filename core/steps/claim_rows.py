@@ -8,10 +8,11 @@ from uuid import UUID
 from uuid_utils.compat import uuid4, uuid7
 
 from workqueue.core.counters import Counters
+from workqueue.core.dead_letter import dead_letter
 from workqueue.core.errors import StoreRefused, StoreUnavailable
 from workqueue.core.job import TERMINAL, JobState
 from workqueue.core.queue import Queue
-from workqueue.core.steps.dead_letters import Discards, dead_letter
+from workqueue.core.steps.dead_letters import Discards
 from workqueue.core.steps.lease import ClaimedTask, Lease
 from workqueue.core.steps.piggyback import Piggyback
 from workqueue.core.steps.until_answered import UntilAnswered

@@ -1,13 +1,10 @@
-"""Dead letters: what cannot run is kept whole, with the reason; and what a claim drops is counted."""
+"""What a claim does not run leaves the flight: it is moved to the dead letters, or dropped, and counted."""
 
-import base64
 import logging
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from functools import partial
 from uuid import UUID
 
-import msgspec
 from msgspec import Struct
 
 from workqueue.core.queue import Queue
@@ -15,23 +12,6 @@ from workqueue.core.steps.dropped import Dropped
 from workqueue.core.steps.until_answered import UntilAnswered
 
 log = logging.getLogger(__name__)
-_encode = msgspec.json.Encoder().encode
-
-
-class _DeadLetter(Struct, omit_defaults=True, gc=False):
-    reason: str
-    at: datetime
-    task: str | None = None
-    task_base64: str | None = None
-
-
-def dead_letter(line: bytes, reason: str) -> bytes:
-    """An entry of the dead letters: the task whole, as text where it is text, why, and when (for people to read)."""
-    at = datetime.now(UTC).replace(microsecond=0)
-    try:
-        return _encode(_DeadLetter(reason, at, line.decode()))
-    except UnicodeDecodeError:
-        return _encode(_DeadLetter(reason, at, None, base64.b64encode(line).decode()))
 
 
 class ClaimCounts(Struct):
@@ -62,5 +42,5 @@ class Discards:
             return
         self.counts.invalid += len(entries)
         for _, entry in entries:
-            log.warning("a task was moved to the dead letters: %.200s", entry.decode())
+            log.warning("a task cannot run and is a dead letter now: %.200s", entry.decode())
         self._dropped.add(await self._until_answered(partial(self._queue.bury, lease, entries)))

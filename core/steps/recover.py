@@ -8,9 +8,9 @@ from uuid import UUID
 
 from msgspec import Struct
 
+from workqueue.core.dead_letter import dead_letter
 from workqueue.core.errors import KeyOfAnotherType
 from workqueue.core.queue import Inspection, Queue
-from workqueue.core.steps.dead_letters import dead_letter
 from workqueue.core.steps.dropped import Dropped
 from workqueue.core.steps.until_answered import UntilAnswered
 

@@ -6,9 +6,9 @@ from uuid import UUID
 
 import msgspec
 
+from workqueue.core.dead_letter import dead_letter
 from workqueue.core.errors import InvalidTask
 from workqueue.core.queue import Inspection
-from workqueue.core.steps.dead_letters import dead_letter
 from workqueue.core.steps.recover import Flight, pieces
 from workqueue.core.wire import Task, decode_task, encode_task
 

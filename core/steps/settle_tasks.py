@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from functools import partial
 
+from workqueue.core.dead_letter import dead_letter
 from workqueue.core.outcome import Complete, Fail
 from workqueue.core.queue import Queue
-from workqueue.core.steps.dead_letters import dead_letter
 from workqueue.core.steps.dropped import Dropped
 from workqueue.core.steps.settle import Departures, Ending, by_lease, text_of
 from workqueue.core.steps.until_answered import UntilAnswered

@@ -74,13 +74,15 @@ def _title(status: Status, now: datetime) -> Text:
 def _numbers(status: Status) -> Table:
     oldest = "" if status.waiting == 0 else f"the oldest was accepted {_ago(status.oldest_seconds)}"
     done = f"{_rate(status.done_per_second)}; by the workers that are alive now"
+    kinds = "failed jobs and invalid tasks" if status.rows is False else "tasks that cannot run"
+    letters = f"{kinds}: `workqueue dead` lists them"
     rows = [
         ("waiting", status.waiting, oldest, ""),
         ("scheduled", status.scheduled, "", ""),
         ("running", status.running, f"of {_count(status.concurrency)} slots", ""),
         ("done", status.jobs_done, done, ""),
         ("failed", status.jobs_failed, _rate(status.failed_per_second), "yellow" if status.jobs_failed else ""),
-        ("dead letters", status.dead, "", "yellow" if status.dead else ""),
+        ("dead letters", status.dead, letters if status.dead else "", "yellow" if status.dead else ""),
     ]
     table = Table.grid(padding=(0, 2))
     table.add_column(min_width=12)

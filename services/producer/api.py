@@ -4,8 +4,12 @@ What is made from a row: Quart's rule and the 405 of other methods, Guard's fast
 document and the page's types, the dashboard's reserved paths, the dev proxy. (routing.py, openapi.py, `make generate`)
 """
 
+from typing import Annotated
+
+from msgspec import Meta
 from quart import Response
 
+from workqueue.core.dead_letter import ID_LENGTH
 from workqueue.core.errors import (
     EnqueueFailed,
     InvalidKey,
@@ -18,17 +22,20 @@ from workqueue.core.errors import (
 from workqueue.core.steps.submit_once import KEY_LENGTH_MAX
 from workqueue.core.store import Run
 from workqueue.services.http.responses import json
-from workqueue.services.producer import actions, acts, errors, jobs, openapi, state
+from workqueue.services.producer import actions, acts, dead, errors, jobs, openapi, state
 from workqueue.services.producer.backend import Backend
 from workqueue.services.producer.bulk import NO_KEY, TOO_MANY_REQUESTS, Bulk
 from workqueue.services.producer.dashboard import Dashboard
 from workqueue.services.producer.enqueue import fast_enqueue
 from workqueue.services.producer.errors import ERROR_RESPONSES
 from workqueue.services.producer.openapi import JSON, NDJSON, Operation, Parameter, our_version
-from workqueue.services.producer.parameters import AFTER, BEFORE, FILTER, WAIT
+from workqueue.services.producer.parameters import AFTER, BEFORE, DEAD_PAGE, FILTER, WAIT
 from workqueue.services.producer.routing import Fast, PageView, Role, Route, Streaming, View
 from workqueue.services.producer.views import (
     BatchAnswer,
+    DeadLetterChoice,
+    DeadLetterView,
+    DeletedView,
     EnqueueAnswer,
     EnqueueRequest,
     JobDetails,
@@ -36,6 +43,7 @@ from workqueue.services.producer.views import (
     LogView,
     Metrics,
     Overview,
+    RetriedView,
     WorkerView,
 )
 
@@ -52,6 +60,13 @@ JOB_ID = Parameter("job_id", "path", {"type": "string", "format": "uuid"}, "a jo
 NO_JOB = {400: jobs.NOT_A_JOB_ID, 404: f"{jobs.JOB_NOT_FOUND} | {errors.ONLY_WITH_DATABASE}"}
 ACTION_ID = Parameter("action_id", "path", {"type": "string", "format": "uuid"}, "an action's id")
 NO_ACTION = {400: actions.NOT_AN_ACTION_ID, 404: f"{actions.ACTION_NOT_FOUND} | {errors.ONLY_WITH_DATABASE}"}
+DEAD_ID = Parameter(
+    "dead_id", "path", {"type": "string", "pattern": f"^[0-9a-f]{{{ID_LENGTH}}}$"}, "a dead letter's id"
+)
+#: One of both members, and not none of them.
+DEAD_CHOICE = Annotated[
+    DeadLetterChoice, Meta(extra_json_schema={"oneOf": [{"required": ["ids"]}, {"required": ["all"]}]})
+]
 OLDER_RUNS = 'rel="next": older runs'
 EXAMPLE = {"type": "send_email", "retries": 3, "payload": {"to": "someone@example.com", "subject": "Welcome!"}}
 
@@ -271,6 +286,62 @@ ROUTES: tuple[Route, ...] = (
             errors=NO_ACTION | {500: f"{actions.STOP_FAILED} | {actions.READ_FAILED}"},
             parameters=(ACTION_ID,),
         ),
+    ),
+    Route(
+        "GET",
+        "/api/dead",
+        Role.READ,
+        View(dead.list_dead_letters),
+        Operation(
+            id="list_dead_letters",
+            summary="Tasks that cannot run, and without DATABASE_URL failed jobs, newest first",
+            shows=list[DeadLetterView],
+            link='rel="next": the next page',
+            total="how many there are on all pages",
+            errors={400: "names the parameter and what is allowed", 500: dead.DEAD_LIST_FAILED},
+            parameters=DEAD_PAGE,
+        ),
+    ),
+    Route(
+        "GET",
+        "/api/dead/{dead_id}",
+        Role.READ,
+        View(dead.get_dead_letter),
+        Operation(
+            id="get_dead_letter",
+            summary="One dead letter with its whole task",
+            shows=DeadLetterView,
+            errors={400: dead.NOT_A_DEAD_LETTER_ID, 404: dead.DEAD_LETTER_NOT_FOUND, 500: dead.DEAD_READ_FAILED},
+            parameters=(DEAD_ID,),
+        ),
+    ),
+    Route(
+        "POST",
+        "/api/dead/retry",
+        Role.OPERATE,
+        View(dead.retry_dead_letters),
+        Operation(
+            id="retry_dead_letters",
+            summary="Enqueue the tasks of dead letters again, as if anew; what is no task stays",
+            takes=DEAD_CHOICE,
+            shows=RetriedView,
+            errors={400: dead.NO_CHOICE, 500: dead.DEAD_ACT_FAILED},
+        ),
+        body="whole",
+    ),
+    Route(
+        "DELETE",
+        "/api/dead",
+        Role.OPERATE,
+        View(dead.delete_dead_letters),
+        Operation(
+            id="delete_dead_letters",
+            summary="Delete dead letters",
+            takes=DEAD_CHOICE,
+            shows=DeletedView,
+            errors={400: dead.NO_CHOICE, 500: dead.DEAD_ACT_FAILED},
+        ),
+        body="whole",
     ),
     Route(
         "GET",

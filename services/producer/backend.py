@@ -22,6 +22,7 @@ from workqueue.core.errors import (
 )
 from workqueue.core.queue import Queue
 from workqueue.core.settings import Settings, without_password
+from workqueue.core.steps.dead_acts import DeadLetters
 from workqueue.core.steps.submit import BATCH_BYTES_MAX, BATCH_MAX, SubmitResult, size
 from workqueue.core.steps.submit_once import Keyed, keyed_size
 from workqueue.core.store import JobStore
@@ -38,6 +39,7 @@ QUIET_SECONDS = 1.0  #: without a batch for so long, outbox entries are removed 
 FLUSH_SECONDS = 2.0
 READS_MAX = 4  #: of the pool's 8 connections: pages must not keep submits, or the watch, from Postgres
 READ_ENTER_SECONDS = 5.0
+DEAD_TURNS = 4  #: requests at once that read or change dead letters
 
 log = logging.getLogger(__name__)
 
@@ -89,6 +91,7 @@ class Backend:
         )
         self._bulk_turn = trio.CapacityLimiter(1)
         self._reads = trio.CapacityLimiter(READS_MAX)
+        self._dead_turns = trio.CapacityLimiter(DEAD_TURNS)
         self._last_batch_at = 0.0
         self.waiters = Waiters(self._ended)
 
@@ -180,9 +183,7 @@ class Backend:
         Raises PersistFailed or EnqueueFailed, at once where the server is known to be away, KeyReused, and BatchFailed
         for a bug. Cancelled: the job may be accepted all the same.
         """
-        if not self._looked.is_set():
-            await self._wait_for_the_first_look()
-        if (failure := self.failure()) is not None:
+        if (failure := await self.known_failure()) is not None:
             raise failure
         try:
             if isinstance(item, Keyed):
@@ -197,9 +198,12 @@ class Backend:
             raise accepted
         return accepted
 
-    async def _wait_for_the_first_look(self) -> None:
-        with trio.move_on_after(ENTER_SECONDS):
-            await self._looked.wait()
+    async def known_failure(self) -> PersistFailed | EnqueueFailed | None:
+        """`failure`, once the installation was looked at: waited for at a start, for ENTER_SECONDS at most."""
+        if not self._looked.is_set():
+            with trio.move_on_after(ENTER_SECONDS):
+                await self._looked.wait()
+        return self.failure()
 
     def failure(self) -> PersistFailed | EnqueueFailed | None:
         """Why no job can be accepted now, as far as that is known without a trip; None: no reason is known."""
@@ -234,9 +238,9 @@ class Backend:
 
         Cancelled: the jobs may be accepted all the same.
         """
-        if not self._looked.is_set():
-            await self._wait_for_the_first_look()
-        if (failure := self.failure()) is not None:  # a fresh one for each: tasks that share one garble its traceback
+        if (
+            failure := await self.known_failure()
+        ) is not None:  # a fresh one for each: tasks that share one garble its traceback
             return [type(failure)(str(failure)) for _ in submissions]
         async with self._bulk_turn:
             if not submissions:
@@ -275,3 +279,24 @@ class Backend:
         except QueueUnavailable as error:
             self.redis.failed(error)
             raise Refused(500, message) from error
+
+    @asynccontextmanager
+    async def dead_letters(self, message: str) -> AsyncIterator[DeadLetters]:
+        """A block that reads or changes dead letters, entered in turn: each may hold some MiB of them.
+
+        Raises Refused(500, `message`) in an outage of Redis or Postgres.
+        """
+        try:
+            with trio.fail_after(READ_ENTER_SECONDS):
+                await self._dead_turns.acquire()
+        except trio.TooSlowError:
+            raise Refused(500, message) from None
+        try:
+            async with self.asking(message):
+                yield self.engine.dead_letters()
+        except StoreUnavailable as error:
+            if self.postgres is not None:
+                self.postgres.failed(error)
+            raise Refused(500, message) from error
+        finally:
+            self._dead_turns.release()

@@ -55,6 +55,7 @@ class Operation(Struct, frozen=True, kw_only=True):
     shows: Any = None  #: the type of the JSON in a 200; of a stream, of one answer in it
     description: str = "OK"  #: of the 200
     link: str = ""  #: what the Link header of a 200 leads to
+    total: str = ""  #: what the X-Total-Count header of a 200 counts
     errors: Mapping[int, str] = {}  #: status -> sentences, text/plain
     other_json: Mapping[int, tuple[str, Any]] = {}  #: status beside 200 -> description and type of its JSON
     parameters: tuple[Parameter, ...] = ()
@@ -117,6 +118,9 @@ def _operation(route: "Route", operation: Operation, schemas: _Schemas) -> Json:
         success["content"] = _content(route, operation, schemas)
     if operation.link:
         success["headers"] = {"Link": {"description": operation.link, "schema": {"type": "string"}}}
+    if operation.total:
+        total = {"description": operation.total, "required": True, "schema": {"type": "integer", "minimum": 0}}
+        success.setdefault("headers", {})["X-Total-Count"] = total
     errors = ANYWHERE | ({} if route.method in READING else CHANGING) | dict(operation.errors)
     if route.role == "operate":
         errors |= OPERATING

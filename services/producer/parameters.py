@@ -1,5 +1,6 @@
-"""The query of GET /api/jobs, read strictly: an unknown parameter or value is refused, never ignored."""
+"""The queries of the lists, read strictly: an unknown parameter or value is refused, never ignored."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from urllib.parse import urlencode
 from uuid import UUID
@@ -11,23 +12,29 @@ from workqueue.core.job import JobState
 from workqueue.core.wire import TYPE_LENGTH_MAX
 from workqueue.services.http.responses import Refused
 from workqueue.services.producer.openapi import Parameter
-from workqueue.services.producer.views import read_cursor
+from workqueue.services.producer.views import read_cursor, read_dead_cursor
 
 LIMIT_DEFAULT, LIMIT_MAX = 50, 500
+WRONG_CURSOR = "cursor: must be one from the Link header of an answer"
 
+
+def _limit_of(description: str) -> Parameter:
+    integer = {"type": "integer", "minimum": 1, "maximum": LIMIT_MAX}
+    return Parameter("limit", "query", {"anyOf": [integer, {"const": ""}], "default": LIMIT_DEFAULT}, description)
+
+
+CURSOR = Parameter("cursor", "query", {"type": "string"}, "from the Link header of the page before")
 #: The query of GET /api/jobs; an empty value counts as absent.
 FILTER = (
     Parameter("status", "query", {"type": "string", "enum": [*JobState, ""]}, "only jobs in this state"),
     Parameter("type", "query", {"type": "string", "maxLength": TYPE_LENGTH_MAX}, "only this type"),
-    Parameter(
-        "limit",
-        "query",
-        {"anyOf": [{"type": "integer", "minimum": 1, "maximum": LIMIT_MAX}, {"const": ""}], "default": LIMIT_DEFAULT},
-        "jobs a page",
-    ),
-    Parameter("cursor", "query", {"type": "string"}, "from the Link header of the page before"),
+    _limit_of("jobs a page"),
+    CURSOR,
 )
 FILTER_NAMES = tuple(parameter.name for parameter in FILTER)
+#: The query of GET /api/dead.
+DEAD_PAGE = (_limit_of("dead letters a page; fewer where they are large"), CURSOR)
+DEAD_PAGE_NAMES = tuple(parameter.name for parameter in DEAD_PAGE)
 #: The query of GET /api/jobs/<id>/runs.
 BEFORE = Parameter(
     "before",
@@ -69,17 +76,36 @@ class Filter(Struct, frozen=True):
 
 def read_filter(query: MultiDict[str, str]) -> Filter:
     """An empty value counts as absent. Raises Refused(400), which names the parameter and what is allowed."""
-    for name in query:
-        if name not in FILTER_NAMES:
-            raise Refused(400, f"{name[:50]}: unknown parameter; allowed are {', '.join(FILTER_NAMES)}")
-        if len(query.getlist(name)) > 1:
-            raise Refused(400, f"{name}: must be given once")
+    _check_names(query, FILTER_NAMES)
     return Filter(
         _state(query.get("status", "")),
         _job_type(query.get("type", "")),
         _limit(query.get("limit", "")),
         _before(query.get("cursor", "")),
     )
+
+
+class DeadPageWanted(Struct, frozen=True):
+    """How many dead letters to list, and from where on."""
+
+    limit: int = LIMIT_DEFAULT
+    place: int = 0
+    after: str = ""
+
+    def link(self, cursor: str) -> str:
+        """The Link header of the next page."""
+        return f'</api/dead?{urlencode({"limit": self.limit, "cursor": cursor})}>; rel="next"'
+
+
+def read_dead_page(query: MultiDict[str, str]) -> DeadPageWanted:
+    """By the rules of `read_filter`. Raises Refused(400)."""
+    _check_names(query, DEAD_PAGE_NAMES)
+    limit, text = _limit(query.get("limit", "")), query.get("cursor", "")
+    if not text:
+        return DeadPageWanted(limit)
+    if (position := read_dead_cursor(text)) is None:
+        raise Refused(400, WRONG_CURSOR)
+    return DeadPageWanted(limit, *position)
 
 
 def read_run_number(query: MultiDict[str, str]) -> int | None:
@@ -120,6 +146,14 @@ def read_wait(query: MultiDict[str, str]) -> int:
     return int(text)
 
 
+def _check_names(query: MultiDict[str, str], allowed: Sequence[str]) -> None:
+    for name in query:
+        if name not in allowed:
+            raise Refused(400, f"{name[:50]}: unknown parameter; allowed are {', '.join(allowed)}")
+        if len(query.getlist(name)) > 1:
+            raise Refused(400, f"{name}: must be given once")
+
+
 def _state(text: str) -> JobState | None:
     if not text:
         return None
@@ -147,5 +181,5 @@ def _before(text: str) -> tuple[datetime, UUID] | None:
     if not text:
         return None
     if (before := read_cursor(text)) is None:
-        raise Refused(400, "cursor: must be one from the Link header of an answer")
+        raise Refused(400, WRONG_CURSOR)
     return before

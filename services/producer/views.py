@@ -1,7 +1,7 @@
 """The JSON of the API as typed structs: responses are written from them, and the OpenAPI document is made from them."""
 
 import re
-from base64 import urlsafe_b64decode, urlsafe_b64encode
+from base64 import b64encode, urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Literal
@@ -9,6 +9,7 @@ from uuid import UUID
 
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType, structs
 
+from workqueue.core.dead_letter import ID_LENGTH, dead_letter_id, describe_task, read_dead_letter
 from workqueue.core.errors import InvalidTask
 from workqueue.core.ids import made_at
 from workqueue.core.job import JobState, RunOutcome
@@ -20,6 +21,8 @@ from workqueue.services.health import DependencyHealth
 from workqueue.services.published import Published, RunningJob, read_published
 
 RUNNING_MAX = 100
+TASK_SHOWN_MAX = 500  #: characters of a task in a list of dead letters
+DEAD_IDS_MAX = 1000
 TYPES_MAX = 1000
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -153,6 +156,58 @@ class Overview(Struct, frozen=True, kw_only=True):
     jobs_failed: int | None
 
 
+class DeadLetterView(Struct, frozen=True, kw_only=True):
+    """A task that cannot run, or without DATABASE_URL a failed job. The list shows the beginning of the task alone."""
+
+    id: str  #: made of its bytes: those that are the same have one, and are retried and deleted together
+    at: datetime | None  #: null, as `reason`: another program has put it there
+    reason: str | None
+    type: str | None
+    job_id: UUID | None
+    is_task: bool  #: false: it is no task that could run, so it cannot be retried
+    task: str
+    task_bytes: int
+    encoding: Literal["text", "base64"]  #: of `task`; base64 where its bytes are no text
+
+
+class DeadLetterChoice(Struct, frozen=True, forbid_unknown_fields=True):
+    """Which dead letters: these, or with `all` every one."""
+
+    ids: (
+        Annotated[
+            list[Annotated[str, Meta(pattern=f"^[0-9a-f]{{{ID_LENGTH}}}$")]],
+            Meta(min_length=1, max_length=DEAD_IDS_MAX),
+        ]
+        | UnsetType
+    ) = UNSET
+    all: Annotated[bool, Meta(extra_json_schema={"const": True})] | UnsetType = UNSET
+
+
+class StaysView(Struct, frozen=True):
+    """A dead letter that could not be retried, and why."""
+
+    id: str
+    why: str
+
+
+class RetriedView(Struct, frozen=True):
+    """What became of the dead letters that were to be retried."""
+
+    retried: int
+    kept: int  #: cannot be retried as they are, and stay
+    reasons: list[StaysView]  #: of the first 100 of them
+    missing: list[str]  #: ids of no entry
+    left: int  #: were not come to in time: repeat the request
+
+
+class DeletedView(Struct, frozen=True):
+    """What became of the dead letters that were to be deleted."""
+
+    deleted: int
+    missing: list[str]  #: ids of no entry
+    left: int  #: were not come to in time: repeat the request
+
+
 def job_view(row: JobRow) -> JobView:
     return JobView(**_row(row))
 
@@ -237,6 +292,44 @@ def age_of(task: bytes, now: float) -> float | None:
         return None
     at = None if job_id is None else made_at(job_id)
     return None if at is None else round(max(0.0, now - at), 3)
+
+
+def dead_letter_view(entry: bytes, *, whole: bool = False) -> DeadLetterView:
+    """`whole`: with all of its task."""
+    letter = read_dead_letter(entry)
+    job_type, job_id, is_task = describe_task(letter)
+    encoding: Literal["text", "base64"] = "text"
+    try:
+        shown = letter.task.decode()
+    except UnicodeDecodeError:
+        encoding, shown = "base64", b64encode(letter.task).decode()
+    return DeadLetterView(
+        id=letter.id,
+        at=letter.at,
+        reason=letter.reason,
+        type=job_type,
+        job_id=job_id,
+        is_task=is_task,
+        task=shown if whole else shown[:TASK_SHOWN_MAX],
+        task_bytes=len(letter.task),
+        encoding=encoding,
+    )
+
+
+def write_dead_cursor(place: int, last: bytes) -> str:
+    """Where the next page of dead letters begins: at a place, behind this entry. Opaque to clients."""
+    return urlsafe_b64encode(place.to_bytes(4, "big") + bytes.fromhex(dead_letter_id(last))).decode()
+
+
+def read_dead_cursor(text: str) -> tuple[int, str] | None:
+    """The place and the id of the entry before it; None: `text` is not one of our cursors."""
+    try:
+        content = urlsafe_b64decode(text.encode("ascii"))
+    except ValueError:
+        return None
+    if len(content) != 4 + ID_LENGTH // 2:
+        return None
+    return int.from_bytes(content[:4], "big"), content[4:].hex()
 
 
 def read_job_id(text: str) -> UUID | None:

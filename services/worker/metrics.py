@@ -167,7 +167,11 @@ class WorkerCollector(Collector):
         for name, text, value in (
             ("workqueue_ready_tasks", "Tasks ready to be taken", now.ready),
             ("workqueue_scheduled_tasks", "Tasks that wait for their time", now.scheduled),
-            ("workqueue_dead_letters", "Tasks in the dead letters", now.dead),
+            (
+                "workqueue_dead_letters",
+                "Tasks that cannot run, and without Postgres failed jobs",
+                now.dead,
+            ),
             ("workqueue_running_jobs", "Jobs that run here now", now.running),
             ("workqueue_buffered_jobs", "Jobs claimed here and not started", now.buffered),
             ("workqueue_unsettled_outcomes", "Outcomes that are not stored yet", now.unsettled),
@@ -179,7 +183,7 @@ class WorkerCollector(Collector):
             yield family
         counters: tuple[tuple[str, str, float], ...] = (
             ("workqueue_duplicate_tasks", "Copies of tasks that were dropped at the claim", now.copies),
-            ("workqueue_invalid_tasks", "Tasks that were moved to the dead letters because they are none", now.invalid),
+            ("workqueue_invalid_tasks", "Invalid tasks that were moved to the dead letters", now.invalid),
             ("workqueue_given_back", "Jobs given back without a verdict", self._snapshot.given_back),
             ("workqueue_recovered_leases", "Leases of dead workers that were recovered here", now.recovered_leases),
             ("workqueue_recovered_jobs", "Jobs of dead workers that were given back here", now.recovered_jobs),

@@ -59,6 +59,7 @@ def test_completions_of_an_option_and_of_its_values():
         return workqueue(**variables).stdout.split()
 
     assert asked("workqueue status --j", 2) == ["plain,--json"]
+    assert asked("workqueue dead ", 2) == ["plain,delete", "plain,retry", "plain,show"]
     assert asked("workqueue completion ", 2) == ["plain,bash", "plain,zsh", "plain,fish"]
 
 

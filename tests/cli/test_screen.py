@@ -44,7 +44,7 @@ scheduled             5
 running               3  of 4 slots
 done              1,200  12.3 a second; by the workers that are alive now
 failed                3  0.05 a second
-dead letters          2
+dead letters          2  tasks that cannot run: `workqueue dead` lists them
 
 Redis         ok  0.21 ms
 Postgres      ok  1.50 ms

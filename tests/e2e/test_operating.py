@@ -1,5 +1,6 @@
 """Every block of docs/operating.md can be pasted, and does what the text around it says."""
 
+import json
 import os
 import re
 import shutil
@@ -12,6 +13,7 @@ import trio
 
 from tests.producer.rows import enqueue
 from tests.producer.serving import serving
+from workqueue.core.dead_letter import dead_letter, dead_letter_id
 from workqueue.core.steps.actions import Actions
 from workqueue.core.steps.acts import Acts
 from workqueue.core.steps.piggyback import Piggyback
@@ -28,6 +30,13 @@ ACTS = {
     "run-now": ("pending", "pending"),
     "delete": ("failed", None),
 }
+#: Block about dead letters -> whether the entry is there after each of its lines, and whether its task waits.
+DEAD = {
+    "dead-look": (True, False),
+    "dead-show": (True, False),
+    "dead-retry": (False, True),
+    "dead-delete": (False, False),
+}
 
 
 @pytest.fixture
@@ -38,18 +47,19 @@ async def url(store, redis_url, postgres_dsn, queue_name, database_schema):
 
 
 def test_each_block_is_known_to_a_test():
-    assert {name for name, _ in BLOCKS if name} == {*ACTS, "many"}
+    assert {name for name, _ in BLOCKS if name} == {*ACTS, "many", *DEAD}
     assert [name for name, _ in BLOCKS].count("") == 1
 
 
-async def paste(line: str, url: str, job_id: object, tmp_path: Path) -> subprocess.CompletedProcess[str]:
+async def paste(line: str, url: str, tmp_path: Path, **variables: object) -> subprocess.CompletedProcess[str]:
     """Run a line as a shell does, with `workqueue` on the path. Skips the test where there is no curl."""
     if line.startswith("curl") and shutil.which("curl") is None:
         pytest.skip("curl is not installed: apt-get install curl")
     command = tmp_path / "workqueue"
     command.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m workqueue.services.cli "$@"\n', "ascii")
     command.chmod(0o700)
-    environ = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "HOME": str(tmp_path), "URL": url, "ID": str(job_id)}
+    environ = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "HOME": str(tmp_path), "URL": url}
+    environ |= {name: str(value) for name, value in variables.items()}
     run = ["sh", "-ec", line]
     return await trio.to_thread.run_sync(
         lambda: subprocess.run(run, capture_output=True, text=True, timeout=60, env=environ, check=False)
@@ -63,7 +73,7 @@ async def test_each_line_of_an_act_does_it(name: str, line: str, url, psql, tmp_
     before, after = ACTS[name]
     job_id = await enqueue(url)
     await psql("UPDATE jobs SET state = $2, run_at = now() + interval '1 h' WHERE id = $1", job_id, before)
-    done = await paste(line, str(url.base_url).rstrip("/"), job_id, tmp_path)
+    done = await paste(line, str(url.base_url).rstrip("/"), tmp_path, ID=job_id)
     assert (done.returncode, "curl: (" in done.stderr) == (0, False), done.stderr
     assert await psql.value("SELECT max(state) FROM jobs WHERE id = $1", job_id) == after, done.stdout
     if name == "run-now":
@@ -83,7 +93,7 @@ async def test_the_lines_for_many_jobs_count_and_do_it(url, queue, store, psql, 
     [block] = [text for name, text in BLOCKS if name == "many"]
     for line in block.splitlines():
         await psql("UPDATE jobs SET state = 'failed', failed_at = now()")
-        done = await paste(line, str(url.base_url).rstrip("/"), "", tmp_path)
+        done = await paste(line, str(url.base_url).rstrip("/"), tmp_path)
         assert (done.returncode, "curl: (" in done.stderr) == (0, False), done.stderr
         assert "1" in done.stdout
     assert await psql("SELECT DISTINCT done, state FROM actions") == [(1, "done")]
@@ -93,6 +103,21 @@ async def test_the_lines_that_look_show_the_job(url, tmp_path: Path):
     job_id = await enqueue(url)
     [block] = [text for each, text in BLOCKS if not each]
     for line in block.splitlines():
-        done = await paste(line, str(url.base_url).rstrip("/"), job_id, tmp_path)
+        done = await paste(line, str(url.base_url).rstrip("/"), tmp_path, ID=job_id)
         assert done.returncode == 0
         assert done.stdout.startswith(("{", "["))
+
+
+@pytest.mark.parametrize(
+    ("name", "line"), [(name, line) for name, text in BLOCKS if name in DEAD for line in text.splitlines()]
+)
+async def test_each_line_about_dead_letters_does_it(name: str, line: str, url, redis, queue, tmp_path: Path):
+    entry = dead_letter(b'{"type":"a","retries":1,"attempts":2}', "E: x")
+    await redis("RPUSH", queue.keys.dead, entry)
+    done = await paste(line, str(url.base_url).rstrip("/"), tmp_path, DEAD=dead_letter_id(entry))
+    assert (done.returncode, "curl: (" in done.stderr) == (0, False), done.stderr
+    stays, waits = DEAD[name]
+    assert await redis.list(queue.keys.dead) == [entry] * stays, done.stdout
+    assert [json.loads(task)["attempts"] for task in await redis.list(queue.name)] == [0] * waits
+    if stays:
+        assert dead_letter_id(entry) in done.stdout

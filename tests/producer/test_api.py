@@ -55,7 +55,7 @@ def test_the_paths_of_the_contract_are_there():
         "DELETE /api/jobs/{job_id}", "GET /api/jobs/{job_id}/logs", "POST /api/jobs/actions",
         "GET /api/actions", "GET /api/actions/{action_id}", "POST /api/actions/{action_id}/stop",
         "GET /metrics", "GET /health", "GET /ready", "GET /openapi.json",
-        "GET /docs", "GET /",
+        "GET /docs", "GET /", "GET /api/dead", "GET /api/dead/{dead_id}", "POST /api/dead/retry", "DELETE /api/dead",
     }  # fmt: skip
     assert reserved(ROUTES) == {"api", "docs", "enqueue", "health", "metrics", "openapi.json", "ready"}
     assert proxied(ROUTES) == ["/api", "/enqueue", "/health", "/metrics", "/openapi.json", "/ready"]

@@ -8,13 +8,14 @@ import shutil
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import quote
 
 from playwright.sync_api import Browser, Page, expect, sync_playwright
+from redis import Redis
 
 AXE = Path(__file__).parents[2] / "web/node_modules/axe-core/axe.min.js"
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
@@ -150,8 +151,70 @@ def the_list_follows_filters_and_is_walked_by_keys(base: str) -> None:
         expect(page.get_by_role("dialog")).to_be_visible()
 
 
-def every_page_is_accessible_at_both_widths_and_in_both_schemes(base: str) -> None:
+def dead_letters_are_read_retried_and_deleted(base: str, redis_url: str, queue: str) -> None:
+    entry = {"reason": "ValueError: no", "at": "2026-11-29T12:00:00Z"}
+    task = json.dumps({"type": "generate_pdf", "payload": {"title": "A " + "long " * 150 + "end"}})
+    with browser() as opened, watched(opened, base) as page, Redis.from_url(redis_url) as redis:
+        redis.rpush(f"{{{queue}}}:dead", json.dumps(entry | {"task": task}), b"\xff of another program")
+        redis.rpush(queue, "no JSON")  # the worker moves it there
+        page.goto(f"{base}/")
+        number = page.get_by_role("definition").get_by_role("link", name="3")
+        number.click()
+        expect(page).to_have_url(f"{base}/dead")
+        letters = page.locator("ol.dead > li")
+        expect(letters).to_have_count(3)
+        expect(letters.nth(0)).to_contain_text("no valid task")
+        expect(letters.nth(1)).to_contain_text("another program has put it here")
+        expect(letters.nth(2)).to_contain_text("ValueError: no")
+        expect(letters.nth(2)).not_to_contain_text("end")
+        letters.nth(2).get_by_role("button", name="Show all of it").click()
+        expect(letters.nth(2)).to_contain_text("end")
+        faults = []
+        for scheme in SCHEMES:
+            for width, height in SIZES:
+                with closing(
+                    opened.new_page(
+                        viewport={"width": width, "height": height}, color_scheme=scheme, bypass_csp=True
+                    )
+                ) as another:
+                    another.goto(f"{base}/dead")
+                    expect(another.locator("ol.dead > li")).to_have_count(3)
+                    faults += accessibility_faults(another, f"/dead {scheme} {width}")
+        assert not faults, "\n".join(faults)
+
+        letters.nth(0).get_by_role("button", name="Delete").click()
+        letters.nth(0).get_by_role("button", name="Delete for good?").click()
+        expect(letters).to_have_count(2)
+        page.get_by_role("button", name="Retry all").click()
+        page.get_by_role("button", name="Retry all 2?").click()
+        expect(page.locator("output.done")).to_have_text("1 retried, 1 cannot be retried and stays.")
+        expect(letters).to_have_count(1)
+        page.goto(f"{base}/jobs?type=generate_pdf")
+        expect(page.locator("table.jobs tbody tr").first).to_contain_text("completed")
+        page.goto(f"{base}/dead")
+        letters.nth(0).get_by_role("button", name="Delete").click()
+        letters.nth(0).get_by_role("button", name="Delete for good?").click()
+        expect(page.get_by_role("heading", name="No dead letters")).to_be_visible()
+
+
+SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
+SIZES = ((1440, 900), (360, 740))
+
+
+def accessibility_faults(page: Page, where: str) -> list[str]:
+    """What axe finds on a page that bypasses its Content-Security-Policy, and whether it is too wide."""
+    page.add_script_tag(path=AXE)
     rules = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]}
+    faults = []
+    for violation in page.evaluate("(rules) => axe.run(document, rules)", rules)["violations"]:
+        nodes = [node["html"][:120] for node in violation["nodes"]][:3]
+        faults.append(f"{where}: {violation['id']}: {violation['help']}: {nodes}")
+    if page.evaluate("document.documentElement.scrollWidth > document.documentElement.clientWidth"):
+        faults.append(f"{where}: wider than the screen")
+    return faults
+
+
+def every_page_is_accessible_at_both_widths_and_in_both_schemes(base: str) -> None:
     with browser() as opened:
         page = opened.new_page()
         failed = page.request.post(f"{base}/enqueue", data={"type": "generate_pdf"}).json()["job_id"]
@@ -160,8 +223,8 @@ def every_page_is_accessible_at_both_widths_and_in_both_schemes(base: str) -> No
         ]
         page.close()
         faults = []
-        for scheme in ("light", "dark"):
-            for width, height in ((1440, 900), (360, 740)):
+        for scheme in SCHEMES:
+            for width, height in SIZES:
                 # axe is put into the page, which its Content-Security-Policy would refuse otherwise.
                 page = opened.new_page(
                     viewport={"width": width, "height": height},
@@ -174,20 +237,14 @@ def every_page_is_accessible_at_both_widths_and_in_both_schemes(base: str) -> No
                     f"/jobs/{failed}",
                     f"/jobs/{done}",
                     "/workers",
+                    "/dead",
                     "/new",
                     "/jobs?type=nothing",
                 ):
                     page.goto(f"{base}{path}")
                     page.locator("h1").first.wait_for(state="attached")
                     expect(page.locator(".skeleton")).to_have_count(0)
-                    page.add_script_tag(path=AXE)
-                    found = page.evaluate("(rules) => axe.run(document, rules)", rules)
-                    for violation in found["violations"]:
-                        nodes = [node["html"][:120] for node in violation["nodes"]][:3]
-                        faults.append(f"{path} {scheme} {width}: {violation['id']}: {violation['help']}: {nodes}")
-                    wide = "document.documentElement.scrollWidth > document.documentElement.clientWidth"
-                    if page.evaluate(wide):
-                        faults.append(f"{path} {scheme} {width}: wider than the screen")
+                    faults += accessibility_faults(page, f"{path} {scheme} {width}")
                 page.close()
         assert not faults, "\n".join(faults)
 
@@ -338,6 +395,7 @@ SCENARIOS: dict[str, Callable[..., None]] = {
         enqueue_and_see_it_completed,
         a_pdf_is_shown_and_a_failure_says_why,
         a_failed_job_is_retried_and_deleted_with_clicks,
+        dead_letters_are_read_retried_and_deleted,
         the_list_follows_filters_and_is_walked_by_keys,
         every_page_is_accessible_at_both_widths_and_in_both_schemes,
         the_api_can_be_browsed,

@@ -27,7 +27,9 @@ pytestmark = [
 class System:
     """Where everything is."""
 
-    def __init__(self) -> None:
+    def __init__(self, redis_url: str) -> None:
+        self.redis_url = redis_url
+        self.queue_name = f"page:{uuid4().hex}"
         self.producer_port = free_port()
         self.worker_port = free_port()
         self.other_sites = [free_port() for _ in range(3)]
@@ -37,12 +39,12 @@ class System:
 
 @pytest.fixture(scope="module")
 def system(valkey, postgres, portal, tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
-    found = System()
+    found = System(valkey.url)
     folder: Path = tmp_path_factory.mktemp("page")
     with portal.running(run_mail_catcher(folder)) as catcher:
         variables = environ(
             REDIS_URL=valkey.url, DATABASE_URL=postgres.url, DATABASE_SCHEMA=f"page_{uuid4().hex[:12]}",
-            QUEUE_NAME=f"page:{uuid4().hex}", SMTP_URL=catcher.url, WORKER_CONCURRENCY="4",
+            QUEUE_NAME=found.queue_name, SMTP_URL=catcher.url, WORKER_CONCURRENCY="4",
             PRODUCER_PORT=str(found.producer_port), WORKER_PORT=str(found.worker_port),
             ALLOWED_ORIGINS=",".join(f"http://localhost:{port}" for port in found.other_sites[:2]),
         )  # fmt: skip
@@ -81,6 +83,8 @@ def test_a_person_sees_that(name: str, system: System):
         more = [system.worker, *map(str, system.other_sites)]
     elif name.startswith("a_hostile_page"):
         more = [str(free_port())]
+    elif name.startswith("dead_letters"):
+        more = [system.redis_url, system.queue_name]
     done = subprocess.run(
         [sys.executable, "-m", "tests.web.scenarios", name, system.base, *more],
         capture_output=True,

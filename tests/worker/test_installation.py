@@ -14,8 +14,8 @@ from tests.support.steps import make_installation, make_submit
 from tests.support.wait import until, until_true
 from tests.worker.processes import ledger_counts, worker_process
 from tests.worker.test_endpoint import is_ready, ready
+from workqueue.core.dead_letter import dead_letter
 from workqueue.core.options import JobOptions
-from workqueue.core.steps.dead_letters import dead_letter
 from workqueue.core.steps.piggyback import Piggyback
 from workqueue.core.wire import Submission, Task, encode_task
 

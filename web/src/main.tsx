@@ -6,6 +6,7 @@ import "./styles/states.css";
 import "./styles/tables.css";
 import "./styles/jobs.css";
 import "./styles/job.css";
+import "./styles/dead.css";
 import "./styles/overview.css";
 import "./styles/enqueue.css";
 import "./styles/narrow.css";

@@ -44,8 +44,11 @@ READ_CHECKPOINT = _load("read_checkpoint")
 SET_CHECKPOINT = _load("set_checkpoint")
 SUBMIT_ONCE = _load("submit_once")
 NEXT_TASK = _load("next_task")
+READ_DEAD = _load("read_dead")
+UNBURY = _load("unbury")
 
 ALL = (
     REGISTER, RENEW, FENCE, END, RETIRE, CLAIM, ASSIGN_IDS, ACK, GIVE_BACK, BURY, PROMOTE, SCHEDULE,
     RECORD_SUSPECT_START, READ_CHECKPOINT, SET_CHECKPOINT, SUBMIT_ONCE, NEXT_TASK,
+    READ_DEAD, UNBURY,
 )  # fmt: skip

@@ -3,6 +3,7 @@
 import json
 from contextlib import asynccontextmanager, closing
 from functools import partial
+from itertools import count
 from pathlib import Path
 from random import Random
 from uuid import UUID, uuid4
@@ -10,16 +11,25 @@ from uuid import UUID, uuid4
 import msgspec
 import pytest
 import trio
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from redis import Redis
 
 from tests.support.proxy import Proxy, through
 from tests.support.redis_cli import RedisCli, open_redis_cli
 from tests.support.wait import IMPATIENT, until
+from workqueue.core.bridge import open_bridge
+from workqueue.core.dead_letter import dead_letter, dead_letter_id
 from workqueue.core.errors import InvalidTask, KeyOfAnotherType, LeaseLost, QueueUnavailable
-from workqueue.core.queue import Keys, LeaseConnection, open_queue, scripts
-from workqueue.core.queue.client import DEAD_LETTERS_MAX, PROMOTE_MAX, PUSH_BYTES_MAX, WAIT_SECONDS, _parts
-from workqueue.core.steps.dead_letters import dead_letter
+from workqueue.core.queue import DeadPage, Keys, LeaseConnection, open_queue, scripts
+from workqueue.core.queue.client import (
+    DEAD_BYTES_MAX,
+    DEAD_LETTERS_MAX,
+    PROMOTE_MAX,
+    PUSH_BYTES_MAX,
+    WAIT_SECONDS,
+    _parts,
+)
 from workqueue.core.wire import decode_task
 from workqueue.services.local.valkey import run_valkey
 
@@ -656,3 +666,89 @@ async def test_promote_moves_no_more_bytes_at_once_than_a_push(queue):
     while moved[-1]:
         moved.append(await queue.promote())
     assert sum(moved) == count
+
+
+# --- dead letters, for a person
+
+
+async def walk(queue, *, oldest_first: bool = False, count: int = 2, **more) -> list[bytes]:
+    found: list[bytes] = []
+    place: int | None = 0
+    after = ""
+    while place is not None:
+        page = await queue.read_dead(place, oldest_first=oldest_first, count=count, after=after, **more)
+        found += page.entries
+        place, after = page.next, dead_letter_id(page.entries[-1]) if page.entries else ""
+    return found
+
+
+async def test_dead_letters_are_read_in_either_order(redis, queue):
+    assert await queue.read_dead(0) == DeadPage([], 0, None)
+    await redis("RPUSH", queue.keys.dead, 1, 2, 3, 4, 5)
+    assert await queue.read_dead(0, count=2) == DeadPage([b"5", b"4"], 5, 2)
+    assert await queue.read_dead(4, count=2) == DeadPage([b"1"], 5, None)
+    assert await queue.read_dead(9, count=2) == DeadPage([], 5, None)
+    assert await walk(queue) == [b"5", b"4", b"3", b"2", b"1"]
+    assert await walk(queue, oldest_first=True) == [b"1", b"2", b"3", b"4", b"5"]
+
+
+async def test_of_dead_letters_that_are_read_some_are_answered_by_their_ids(redis, queue):
+    await redis("RPUSH", queue.keys.dead, "a", "b", "a", "c")
+    wanted = [dead_letter_id(b"a"), dead_letter_id(b"none")]
+    assert await queue.read_dead(0, count=3, only=wanted) == DeadPage([b"a"], 4, 3)
+    assert await queue.read_dead(3, count=3, only=wanted) == DeadPage([b"a"], 4, None)
+
+
+async def test_large_dead_letters_are_read_in_pieces(redis, queue):
+    large = [bytes([letter]) * (2**20 + 1) for letter in b"abcdef"]
+    await redis("RPUSH", queue.keys.dead, *large, b"x" * (DEAD_BYTES_MAX + 1))
+    pages, place = [], 0
+    while place is not None:
+        page = await queue.read_dead(place)
+        pages.append([entry[:1] for entry in page.entries])
+        place = page.next
+    assert pages == [[b"x"], [b"f", b"e", b"d"], [b"c", b"b", b"a"]]
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+async def test_a_walk_shows_what_stays_once_whatever_comes_and_goes(redis_url, queue_name, data):
+    """Between two pages new entries come, the oldest are trimmed, and any go that were not the last of a page."""
+    async with open_bridge() as bridge, open_queue(bridge, redis_url, queue_name) as queue:
+        with closing(Redis.from_url(redis_url)) as server:
+            server.delete(queue.keys.dead)
+            fresh = count(1)
+            stays = {next(fresh) for _ in range(data.draw(st.integers(1, 12), "at first"))}
+            server.rpush(queue.keys.dead, *sorted(stays))
+            seen: list[int] = []
+            place: int | None = 0
+            after = ""
+            while place is not None:
+                page = await queue.read_dead(place, count=2, after=after)
+                seen += map(int, page.entries)
+                if not page.entries:
+                    break
+                place, after = page.next, dead_letter_id(page.entries[-1])
+                for _ in range(data.draw(st.integers(0, 3), "new ones")):
+                    server.rpush(queue.keys.dead, next(fresh))
+                gone = data.draw(st.sets(st.sampled_from(sorted(stays)), max_size=2), "gone") - {seen[-1]}
+                for each in gone:
+                    server.lrem(queue.keys.dead, 0, each)
+                stays -= gone
+    assert sorted(stays - set(seen)) == []
+    assert len(seen) == len(set(seen))
+
+
+async def test_a_dead_letter_and_its_task_change_places_at_once_and_once(redis, queue):
+    await redis("RPUSH", queue.keys.dead, "a", "b", "a", "c", "12")
+    await queue.push([b"first"])
+    assert await queue.unbury([(b"b", b"B"), (b"none", b"N"), (b"12", b"")], with_copies=False) == [1, 0, 1]
+    assert await redis.list(queue.keys.dead) == [b"a", b"a", b"c"]
+    assert await redis.list(queue.name) == [b"first", b"B"]
+    assert await queue.unbury([(b"b", b"B"), (b"a", b"A")], with_copies=True) == [0, 2]
+    assert await redis.list(queue.keys.dead) == [b"c"]
+    assert await redis.list(queue.name) == [b"first", b"B", b"A", b"A"]
+    assert await queue.unbury([], with_copies=True) == []
+    assert await queue.clear_dead() == 1
+    assert await queue.clear_dead() == 0
+    assert await redis("EXISTS", queue.keys.dead) == 0

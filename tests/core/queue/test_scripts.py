@@ -31,6 +31,8 @@ CALLS: dict[str, tuple[Script, list[str], list[object], bool]] = {
     "submit_once": (scripts.SUBMIT_ONCE, ["ready", "idem"], [60_000, "body", "task"], True),
     "record_suspect_start": (scripts.RECORD_SUSPECT_START, ["leases", "started"], ["LEASE", 2], True),
     "next_task": (scripts.NEXT_TASK, ["front", "ready"], [100], True),
+    "read_dead": (scripts.READ_DEAD, ["dead"], [0, "newest", 10, 1000, ""], True),
+    "unbury": (scripts.UNBURY, ["dead", "ready"], [0, "d1", "task"], True),
     "tick": (scripts.READ_CHECKPOINT, ["checkpoint"], [], True),
     "set_checkpoint": (scripts.SET_CHECKPOINT, ["checkpoint"], [1000, 2000], True),
 }
@@ -38,9 +40,9 @@ MISSING = {  # what each answers on a server that has none of its keys
     "register": 1, "renew": 0, "fence": 0, "end": 0, "retire": 1, "claim": [-1], "assign_ids": [0], "ack": 0,
     "back": [0, 0], "bury": [0, 0], "promote": 0, "schedule": 1, "record_suspect_start": 0, "set_checkpoint": 0,
     "submit_once": [b"pushed"], "tick": [b"RUN", None],
-    "next_task": [b"", b"NOW"],
+    "next_task": [b"", b"NOW"], "read_dead": [0, -1], "unbury": [0],
 }  # fmt: skip
-ONLY_READS = {"next_task", "tick"}
+ONLY_READS = {"next_task", "read_dead", "tick"}
 EACH_KEY = [(name, key) for name, (_, keys, _, _) in CALLS.items() for key in keys]
 
 
@@ -123,6 +125,8 @@ CHANGES: dict[str, tuple[object, dict[str, object]]] = {
     "submit_once": ([b"pushed"], {"ready": [b"r1", b"r2", b"task"], "idem": b"body"}),
     "record_suspect_start": (1, {"started": {b"1", b"2"}}),
     "next_task": ([b"f1", b"NOW"], {}),
+    "read_dead": ([1, -1, b"d1"], {}),
+    "unbury": ([1], {"dead": 0, "ready": [b"r1", b"r2", b"task"]}),
     "tick": ([b"RUN", b"1000"], {}),
     "set_checkpoint": (1, {"checkpoint": b"2000"}),
 }  # fmt: skip
@@ -149,6 +153,8 @@ WITHOUT: dict[tuple[str, str], tuple[object, set[str]]] = {
     ("submit_once", "idem"): ([b"pushed"], {"ready", "idem"}),
     ("record_suspect_start", "leases"): (0, set()), ("record_suspect_start", "started"): (1, {"started"}),
     ("next_task", "front"): ([b"r1", b"NOW"], set()), ("next_task", "ready"): ([b"f1", b"NOW"], set()),
+    ("read_dead", "dead"): ([0, -1], set()),
+    ("unbury", "dead"): ([0], set()), ("unbury", "ready"): ([1], {"dead", "ready"}),
     ("tick", "checkpoint"): ([b"RUN", None], set()), ("set_checkpoint", "checkpoint"): (0, set()),
 }  # fmt: skip
 

@@ -2,6 +2,8 @@ import { keepPreviousData, queryOptions } from "@tanstack/react-query";
 import { parseJson } from "../lib/json";
 import { getJson, nextCursor, request, WORKER } from "./client";
 import type {
+  DeadLetter,
+  DeadLetterPage,
   Enqueued,
   Job,
   JobDetails,
@@ -9,6 +11,7 @@ import type {
   JobPage,
   JobState,
   Overview,
+  Retried,
   WorkerInfo,
   WorkerMetrics,
 } from "./types";
@@ -44,6 +47,28 @@ export const jobQuery = (id: string, live: boolean) =>
     refetchInterval: (query) => (live && !(query.state.data && TERMINAL.has(query.state.data.status)) ? 1_000 : false),
   });
 
+export const deadLettersQuery = (cursor: string | undefined, live: boolean) =>
+  queryOptions({
+    queryKey: ["dead", "list", cursor],
+    queryFn: async ({ signal }): Promise<DeadLetterPage> => {
+      const search = new URLSearchParams({ limit: "50", ...(cursor ? { cursor } : {}) });
+      const response = await request(`/api/dead?${search}`, { signal });
+      const letters = (await response.json()) as DeadLetter[];
+      const total = Number(response.headers.get("X-Total-Count") ?? letters.length);
+      return { letters, total, next: nextCursor(response.headers.get("Link")) };
+    },
+    refetchInterval: live ? EVERY_MS : false,
+    placeholderData: keepPreviousData,
+  });
+
+/** One with its whole task. */
+export const deadLetterQuery = (id: string) =>
+  queryOptions({
+    queryKey: ["dead", "one", id],
+    queryFn: ({ signal }) => getJson<DeadLetter>(`/api/dead/${encodeURIComponent(id)}`, signal),
+    staleTime: Number.POSITIVE_INFINITY, // its id is made of its bytes
+  });
+
 export const workersQuery = (live: boolean) =>
   queryOptions({
     queryKey: ["workers"],
@@ -66,12 +91,25 @@ export async function enqueue(type: string, payload: string, retries: number): P
   return (await (await request("/enqueue", { method: "POST", body })).json()) as Enqueued;
 }
 
+/** What operates takes JSON alone, which a page of another origin cannot send. */
+const OPERATE = { "Content-Type": "application/json" };
+
 export type Act = "cancel" | "retry" | "run-now" | "delete";
 
 /** Change what happens to a job. Raises ApiError with the server's reason where it does not fit the job's state. */
 export async function act(id: string, name: Act): Promise<void> {
   const path = `/api/jobs/${encodeURIComponent(id)}`;
-  const init = { headers: { "Content-Type": "application/json" }, body: "{}" };
+  const init = { headers: OPERATE, body: "{}" };
   if (name === "delete") await request(path, { ...init, method: "DELETE" });
   else await request(`${path}/${name}`, { ...init, method: "POST" });
+}
+
+/** Enqueue the task of a dead letter again; without an id that of each. */
+export async function retryDeadLetters(id?: string): Promise<Retried> {
+  const body = JSON.stringify(id === undefined ? { all: true } : { ids: [id] });
+  return (await (await request("/api/dead/retry", { method: "POST", headers: OPERATE, body })).json()) as Retried;
+}
+
+export async function deleteDeadLetter(id: string): Promise<void> {
+  await request("/api/dead", { method: "DELETE", headers: OPERATE, body: JSON.stringify({ ids: [id] }) });
 }

@@ -45,6 +45,32 @@ export type BatchAnswer = {
   error?: string;
 };
 
+/** Which dead letters: these, or with `all` every one. */
+export type DeadLetterChoice = {
+  ids?: string[];
+  all?: boolean;
+};
+
+/** A task that cannot run, or without DATABASE_URL a failed job. The list shows the beginning of the task alone. */
+export type DeadLetterView = {
+  id: string;
+  at: string | null;
+  reason: string | null;
+  type: string | null;
+  job_id: string | null;
+  is_task: boolean;
+  task: string;
+  task_bytes: number;
+  encoding: "base64" | "text";
+};
+
+/** What became of the dead letters that were to be deleted. */
+export type DeletedView = {
+  deleted: number;
+  missing: string[];
+  left: number;
+};
+
 /** As GET /api/overview shows it. */
 export type DependencyHealth = {
   ok: boolean;
@@ -182,6 +208,15 @@ export type ProgressRow = {
   at: string;
 };
 
+/** What became of the dead letters that were to be retried. */
+export type RetriedView = {
+  retried: number;
+  kept: number;
+  reasons: StaysView[];
+  missing: string[];
+  left: number;
+};
+
 /** One run of a job. */
 export type Run = {
   number: number;
@@ -205,6 +240,12 @@ export type RunningJob = {
 
 /** A state of jobs, or a part of one. */
 export type StatusFilter = "cancelled" | "completed" | "failed" | "pending" | "processing" | "retrying" | "scheduled";
+
+/** A dead letter that could not be retried, and why. */
+export type StaysView = {
+  id: string;
+  why: string;
+};
 
 /** A worker that is alive now. */
 export type WorkerView = {

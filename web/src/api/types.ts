@@ -2,17 +2,20 @@
 
 export type {
   ArtifactHead as Artifact,
+  DeadLetterView as DeadLetter,
   EnqueueAnswer as Enqueued,
   JobDetails,
   JobState,
   JobView as Job,
   Metrics as WorkerMetrics,
   Overview,
+  RetriedView as Retried,
   Run,
   WorkerView as WorkerInfo,
 } from "./schema.gen";
 
-import type { JobState, JobView } from "./schema.gen";
+import type { DeadLetterView, JobState, JobView } from "./schema.gen";
 
 export type JobFilter = { status?: JobState | undefined; type?: string | undefined; cursor?: string | undefined };
+export type DeadLetterPage = { letters: DeadLetterView[]; total: number; next: string | undefined };
 export type JobPage = { jobs: JobView[]; next: string | undefined };

@@ -18,6 +18,7 @@ const ROOMS: { to: "/" | "/jobs" | "/workers"; name: string; icon: IconName }[] 
 const KEYS: [string, string][] = [
   ["g o", "Overview"],
   ["g j", "Jobs"],
+  ["g d", "Dead letters"],
   ["g w", "Workers"],
   ["g e", "Enqueue"],
   ["j / k", "next / previous row"],
@@ -34,6 +35,7 @@ export function Shell() {
   useKeys({
     "g o": () => void navigate({ to: "/" }),
     "g j": () => void navigate({ to: "/jobs" }),
+    "g d": () => void navigate({ to: "/dead" }),
     "g w": () => void navigate({ to: "/workers" }),
     "g e": () => void navigate({ to: "/new" }),
     p: toggle,

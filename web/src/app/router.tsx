@@ -49,6 +49,15 @@ const job = createRoute({
   path: "/jobs/$id",
   component: lazyRouteComponent(() => import("../pages/Job"), "JobPage"),
 });
+const dead = createRoute({
+  getParentRoute: () => root,
+  path: "/dead",
+  validateSearch: (search: Record<string, unknown>): { cursor?: string } => {
+    const cursor = text(search.cursor);
+    return cursor ? { cursor } : {};
+  },
+  component: lazyRouteComponent(() => import("../pages/Dead"), "DeadPage"),
+});
 const workers = createRoute({
   getParentRoute: () => root,
   path: "/workers",
@@ -61,7 +70,7 @@ const enqueue = createRoute({
 });
 
 export const router = createRouter({
-  routeTree: root.addChildren([overview, jobs, job, workers, enqueue]),
+  routeTree: root.addChildren([overview, jobs, job, dead, workers, enqueue]),
   defaultPreload: "intent",
   scrollRestoration: true,
 });

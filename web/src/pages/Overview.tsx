@@ -100,12 +100,18 @@ function Banner({ overview }: { overview: Overview }) {
 }
 
 function Tiles({ overview }: { overview: Overview }) {
-  const tiles: [string, string, string][] = [
+  const tiles: [string, React.ReactNode, string][] = [
     ["Waiting", count(overview.waiting), `${count(overview.scheduled)} scheduled`],
     ["Running", count(overview.running), `of ${count(overview.concurrency)} slots`],
     ["Done", count(overview.jobs_done), "since the workers started"],
     ["Failed", count(overview.jobs_failed), "since the workers started"],
-    ["Dead letters", count(overview.dead), "invalid, or failed for good"],
+    [
+      "Dead letters",
+      <Link key="dead" to="/dead">
+        {count(overview.dead)}
+      </Link>,
+      overview.postgres ? "tasks that cannot run" : "failed jobs, invalid tasks",
+    ],
     ["Workers", count(overview.workers), "alive now"],
   ];
   return (

@@ -207,3 +207,95 @@ test("a job that is being cancelled says so, and cannot be cancelled again", asy
   expect(await screen.findByText("being cancelled")).toBeTruthy();
   expect(screen.queryByRole("button", { name: "Cancel" })).toBeNull();
 });
+
+const LETTER = {
+  id: "00000000000000aa",
+  at: "2026-11-24T12:00:00Z",
+  reason: "ValueError: no",
+  type: "send_email",
+  job_id: JOB.id,
+  is_task: true,
+  task: '{"type":"send_email","payl',
+  task_bytes: 34,
+  encoding: "text",
+};
+const FOREIGN = { ...LETTER, id: "00000000000000bb", at: null, reason: null, type: null, is_task: false, task: "_w==" };
+const dead = (...letters: object[]) => Response.json(letters, { headers: { "X-Total-Count": "51" } });
+const bodyOf = (fetched: ReturnType<typeof show>, method: string) =>
+  fetched.mock.calls.filter(([, init]) => init?.method === method).map(([url, init]) => [url, init?.body]);
+
+test("dead letters are shown with their reasons, and a task whole on request", async () => {
+  const fetched = show("/dead", {
+    "/api/dead": () => dead(LETTER, { ...FOREIGN, task_bytes: 1, encoding: "base64" }),
+    [`/api/dead/${LETTER.id}`]: () => Response.json({ ...LETTER, task: '{"type":"send_email","payload":{}}' }),
+  });
+  expect(await screen.findByText("ValueError: no")).toBeTruthy();
+  expect(screen.getByText("51 in all")).toBeTruthy();
+  expect(screen.getByText(/another program has put it here/)).toBeTruthy();
+  expect(screen.getByText(/no text: shown in base64/)).toBeTruthy();
+  expect(screen.getAllByRole("button", { name: "Retry" })).toHaveLength(1);
+  await userEvent.click(screen.getByRole("button", { name: "Show all of it" }));
+  expect(await screen.findByText('{"type":"send_email","payload":{}}')).toBeTruthy();
+  expect(screen.queryByRole("button", { name: "Show all of it" })).toBeNull();
+  expect(fetched.mock.calls.map(([url]) => url)).toContain("/api/dead?limit=50");
+});
+
+test("a dead letter is retried with one click, and deleted with two", async () => {
+  const fetched = show("/dead", {
+    "/api/dead": () => dead(LETTER),
+    "/api/dead/retry": () => Response.json({ retried: 1, kept: 0, reasons: [], missing: [], left: 0 }),
+  });
+  await userEvent.click(await screen.findByRole("button", { name: "Retry" }));
+  expect(bodyOf(fetched, "POST")).toEqual([["/api/dead/retry", `{"ids":["${LETTER.id}"]}`]]);
+  await userEvent.click(await screen.findByRole("button", { name: "Delete" }));
+  expect(bodyOf(fetched, "DELETE")).toEqual([]);
+  await userEvent.click(screen.getByRole("button", { name: "Delete for good?" }));
+  expect(bodyOf(fetched, "DELETE")).toEqual([["/api/dead", `{"ids":["${LETTER.id}"]}`]]);
+  expect(screen.queryByRole("alert")).toBeNull();
+});
+
+test("why a dead letter stays is shown", async () => {
+  const reasons = [{ id: LETTER.id, why: "job x is completed" }];
+  show("/dead", {
+    "/api/dead": () => dead(LETTER),
+    "/api/dead/retry": () => Response.json({ retried: 0, kept: 1, reasons, missing: [], left: 0 }),
+  });
+  await userEvent.click(await screen.findByRole("button", { name: "Retry" }));
+  expect((await screen.findByRole("alert")).textContent).toContain("job x is completed");
+});
+
+test("all are retried after a second click, and what became of them stays", async () => {
+  let letters = [LETTER];
+  const fetched = show("/dead", {
+    "/api/dead": () => Response.json(letters, { headers: { "X-Total-Count": String(letters.length) } }),
+    "/api/dead/retry": () => {
+      letters = [];
+      return Response.json({ retried: 1200, kept: 1, reasons: [], missing: [], left: 0 });
+    },
+  });
+  await userEvent.click(await screen.findByRole("button", { name: "Retry all" }));
+  expect(bodyOf(fetched, "POST")).toEqual([]);
+  await userEvent.click(screen.getByRole("button", { name: "Retry all 1?" }));
+  expect(await screen.findByText("1,200 retried, 1 cannot be retried and stays.")).toBeTruthy();
+  expect(await screen.findByText("No dead letters")).toBeTruthy();
+  expect(bodyOf(fetched, "POST")).toEqual([["/api/dead/retry", '{"all":true}']]);
+});
+
+test("the server's message about dead letters is shown", async () => {
+  show("/dead", { "/api/dead": () => new Response("failed to list dead letters", { status: 500 }) });
+  expect((await screen.findByRole("alert")).textContent).toContain("failed to list dead letters");
+});
+
+test.each([
+  [null, "failed jobs, invalid tasks"],
+  [OVERVIEW.postgres, "tasks that cannot run"],
+])("the overview's number leads to the dead letters and says what they are", async (postgres, note) => {
+  show("/", { "/api/overview": () => Response.json({ ...OVERVIEW, dead: 38, postgres }) });
+  expect((await screen.findByRole("link", { name: "38" })).getAttribute("href")).toBe("/dead");
+  expect(screen.getByText(note)).toBeTruthy();
+});
+
+test("without Postgres a failed job is said to be a dead letter", async () => {
+  show("/jobs", { "/api/overview": () => Response.json({ ...OVERVIEW, postgres: null }) });
+  expect((await screen.findByRole("link", { name: "among the dead letters" })).getAttribute("href")).toBe("/dead");
+});

@@ -1,9 +1,9 @@
 import { useMutation, useQueryClient } from "@tanstack/react-query";
 import { useNavigate } from "@tanstack/react-router";
-import { useEffect, useState } from "react";
 import { type Act, act } from "../api/queries";
 import type { Job } from "../api/types";
 import { type ShownState, shownState } from "../lib/state";
+import { useConfirmation } from "./confirmation";
 import { ErrorBox } from "./ErrorBox";
 
 /** Which acts fit a job that is shown so; the server refuses the others. */
@@ -25,13 +25,12 @@ const DOING: Record<Act, string> = {
 };
 /** These cannot be undone: a second click confirms them. */
 const CONFIRMED: Partial<Record<Act, string>> = { cancel: "Cancel it?", delete: "Delete for good?" };
-const CONFIRM_MS = 4_000;
 
 /** What can be done to a job now. */
 export function Acts({ job, now }: { job: Job; now: number }) {
   const client = useQueryClient();
   const navigate = useNavigate();
-  const [asked, setAsked] = useState<Act | null>(null);
+  const [asked, setAsked] = useConfirmation<Act>();
   const doing = useMutation({
     mutationFn: (chosen: Act) => act(job.id, chosen),
     onSuccess: (_, chosen) => {
@@ -41,11 +40,6 @@ export function Acts({ job, now }: { job: Job; now: number }) {
       return navigate({ to: "/jobs" });
     },
   });
-  useEffect(() => {
-    if (asked === null) return;
-    const timer = setTimeout(() => setAsked(null), CONFIRM_MS);
-    return () => clearTimeout(timer);
-  }, [asked]);
   const choose = (chosen: Act) => {
     if (chosen in CONFIRMED && asked !== chosen) {
       setAsked(chosen);

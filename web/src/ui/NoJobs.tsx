@@ -14,6 +14,10 @@ export function NoJobs({ stored }: { stored: boolean }) {
           Jobs run without Postgres, but listing them needs their rows in it. Set <code>DATABASE_URL</code> on the
           producer and on the workers, then restart them.
         </p>
+        <p>
+          A job that has failed for good is kept all the same, with its error,{" "}
+          <Link to="/dead">among the dead letters</Link>.
+        </p>
       </Empty>
     );
   return (
