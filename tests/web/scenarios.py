@@ -6,6 +6,7 @@ Processes of their own, because Playwright's synchronous API and trio-asyncio do
 import json
 import shutil
 import sys
+import time
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -115,6 +116,51 @@ def a_failed_job_is_retried_and_deleted_with_clicks(base: str) -> None:
         assert page.request.get(f"{base}/api/jobs/{job_id}").status == 404
 
 
+def a_running_job_tells_how_far_it_is_and_what_it_does(base: str) -> None:
+    with browser() as opened, watched(opened, base) as page:
+        body = {"type": "import_pages", "payload": {"seconds": 60}}
+        job_id = page.request.post(f"{base}/enqueue", data=body).json()["job_id"]
+        page.goto(f"{base}/jobs/{job_id}")
+        log = page.get_by_role("region", name="Log")
+        expect(log).to_contain_text("page 4 of 4 <b>read</b>")
+        expect(page.get_by_label("Progress")).to_have_attribute("value", "1")
+        expect(page.locator(".facts")).to_contain_text("100 % page 4 of 4")
+        page.get_by_role("button", name="Cancel").click()
+        page.get_by_role("button", name="Cancel it?").click()
+        expect(page.get_by_role("heading", level=1)).to_contain_text("cancelled")
+        expect(log).to_contain_text("page 1 of 4")
+
+
+def all_that_the_list_shows_is_retried_and_deleted(base: str) -> None:
+    with browser() as opened, watched(opened, base) as page:
+        body = {"type": "import_pages", "payload": {"fails": True}}
+        for _ in range(60):  # more than one page shows
+            job_id = page.request.post(f"{base}/enqueue", data=body).json()["job_id"]
+        page.goto(f"{base}/jobs?status=failed&type=import_pages")
+        retry = page.get_by_role("button", name="Retry all")
+        deadline = time.monotonic() + 60
+        while page.get_by_role("button", name="Retry 60 jobs?").count() == 0:
+            assert time.monotonic() < deadline
+            page.wait_for_timeout(1000)
+            if retry.count():
+                retry.click()
+                page.wait_for_timeout(500)
+        page.get_by_role("button", name="Retry 60 jobs?").click()
+        expect(page.get_by_role("status")).to_contain_text("60 jobs retried.")
+        deadline = time.monotonic() + 60
+        while len((shown := page.request.get(f"{base}/api/jobs/{job_id}").json())["runs"]) < 2:
+            assert time.monotonic() < deadline, shown
+            page.wait_for_timeout(200)
+        while page.get_by_role("button", name="Delete 60 jobs?").count() == 0:
+            assert time.monotonic() < deadline + 60
+            page.wait_for_timeout(1000)
+            if (delete := page.get_by_role("button", name="Delete all")).count():
+                delete.click()
+                page.wait_for_timeout(500)
+        page.get_by_role("button", name="Delete 60 jobs?").click()
+        expect(page.get_by_text("No jobs match")).to_be_visible()
+
+
 def the_list_follows_filters_and_is_walked_by_keys(base: str) -> None:
     with browser() as opened, watched(opened, base) as page:
         for number in range(60):
@@ -217,7 +263,9 @@ def accessibility_faults(page: Page, where: str) -> list[str]:
 def every_page_is_accessible_at_both_widths_and_in_both_schemes(base: str) -> None:
     with browser() as opened:
         page = opened.new_page()
-        failed = page.request.post(f"{base}/enqueue", data={"type": "generate_pdf"}).json()["job_id"]
+        failed = page.request.post(f"{base}/enqueue", data={"type": "import_pages", "payload": {"fails": True}}).json()[
+            "job_id"
+        ]
         done = page.request.post(f"{base}/enqueue", data={"type": "generate_pdf", "payload": {"title": "x"}}).json()[
             "job_id"
         ]
@@ -395,6 +443,8 @@ SCENARIOS: dict[str, Callable[..., None]] = {
         enqueue_and_see_it_completed,
         a_pdf_is_shown_and_a_failure_says_why,
         a_failed_job_is_retried_and_deleted_with_clicks,
+        a_running_job_tells_how_far_it_is_and_what_it_does,
+        all_that_the_list_shows_is_retried_and_deleted,
         dead_letters_are_read_retried_and_deleted,
         the_list_follows_filters_and_is_walked_by_keys,
         every_page_is_accessible_at_both_widths_and_in_both_schemes,

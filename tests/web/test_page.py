@@ -44,7 +44,7 @@ def system(valkey, postgres, portal, tmp_path_factory: pytest.TempPathFactory) -
     with portal.running(run_mail_catcher(folder)) as catcher:
         variables = environ(
             REDIS_URL=valkey.url, DATABASE_URL=postgres.url, DATABASE_SCHEMA=f"page_{uuid4().hex[:12]}",
-            QUEUE_NAME=found.queue_name, SMTP_URL=catcher.url, WORKER_CONCURRENCY="4",
+            QUEUE_NAME=found.queue_name, SMTP_URL=catcher.url, WORKER_CONCURRENCY="4", WORKER_HANDLERS="tests.web.handlers",
             PRODUCER_PORT=str(found.producer_port), WORKER_PORT=str(found.worker_port),
             ALLOWED_ORIGINS=",".join(f"http://localhost:{port}" for port in found.other_sites[:2]),
         )  # fmt: skip

@@ -2,6 +2,7 @@ import { keepPreviousData, queryOptions } from "@tanstack/react-query";
 import { parseJson } from "../lib/json";
 import { getJson, nextCursor, request, WORKER } from "./client";
 import type {
+  Action,
   DeadLetter,
   DeadLetterPage,
   Enqueued,
@@ -10,6 +11,7 @@ import type {
   JobFilter,
   JobPage,
   JobState,
+  LogLine,
   Overview,
   Retried,
   WorkerInfo,
@@ -69,6 +71,23 @@ export const deadLetterQuery = (id: string) =>
     staleTime: Number.POSITIVE_INFINITY, // its id is made of its bytes
   });
 
+/** The lines that the handler of a job has logged. The last ones are stored just after its end. */
+export const logsQuery = (id: string, status: JobState, live: boolean) =>
+  queryOptions({
+    queryKey: ["logs", id, status],
+    queryFn: ({ signal }) => getJson<LogLine[]>(`/api/jobs/${encodeURIComponent(id)}/logs`, signal),
+    refetchInterval: (query) => (live && (!TERMINAL.has(status) || query.state.dataUpdateCount < 3) ? 1_000 : false),
+    placeholderData: keepPreviousData,
+  });
+
+/** What is done to many jobs, until it is done. */
+export const actionQuery = (id: string) =>
+  queryOptions({
+    queryKey: ["action", id],
+    queryFn: ({ signal }) => getJson<Action>(`/api/actions/${encodeURIComponent(id)}`, signal),
+    refetchInterval: (query) => (query.state.data?.state !== "running" && query.state.data ? false : 500),
+  });
+
 export const workersQuery = (live: boolean) =>
   queryOptions({
     queryKey: ["workers"],
@@ -94,6 +113,7 @@ export async function enqueue(type: string, payload: string, retries: number): P
 /** What operates takes JSON alone, which a page of another origin cannot send. */
 const OPERATE = { "Content-Type": "application/json" };
 
+export type BulkFilter = Pick<JobFilter, "status" | "type">;
 export type Act = "cancel" | "retry" | "run-now" | "delete";
 
 /** Change what happens to a job. Raises ApiError with the server's reason where it does not fit the job's state. */
@@ -102,6 +122,24 @@ export async function act(id: string, name: Act): Promise<void> {
   const init = { headers: OPERATE, body: "{}" };
   if (name === "delete") await request(path, { ...init, method: "DELETE" });
   else await request(`${path}/${name}`, { ...init, method: "POST" });
+}
+
+/** How many jobs match that an act applies to. */
+export async function countMatching(name: Act, filter: BulkFilter): Promise<number> {
+  const body = JSON.stringify({ action: name, filter, dry_run: true });
+  const answer = await request("/api/jobs/actions", { method: "POST", headers: OPERATE, body });
+  return ((await answer.json()) as { matched: number }).matched;
+}
+
+/** Ask the workers to do it; the id of the action. */
+export async function startAction(name: Act, filter: BulkFilter, expected: number): Promise<string> {
+  const body = JSON.stringify({ action: name, filter, expected });
+  const answer = await request("/api/jobs/actions", { method: "POST", headers: OPERATE, body });
+  return ((await answer.json()) as { id: string }).id;
+}
+
+export async function stopAction(id: string): Promise<void> {
+  await request(`/api/actions/${encodeURIComponent(id)}/stop`, { method: "POST", headers: OPERATE, body: "{}" });
 }
 
 /** Enqueue the task of a dead letter again; without an id that of each. */

@@ -1,14 +1,17 @@
 /** The page's names for the API's types, and what it adds to them. schema.gen.ts has the types themselves. */
 
 export type {
+  ActionView as Action,
   ArtifactHead as Artifact,
   DeadLetterView as DeadLetter,
   EnqueueAnswer as Enqueued,
   JobDetails,
   JobState,
   JobView as Job,
+  LogView as LogLine,
   Metrics as WorkerMetrics,
   Overview,
+  ProgressRow as Progress,
   RetriedView as Retried,
   Run,
   WorkerView as WorkerInfo,

@@ -2,8 +2,8 @@ import { useQuery } from "@tanstack/react-query";
 import { getRouteApi, Link } from "@tanstack/react-router";
 import { useState } from "react";
 import { API } from "../api/client";
-import { jobQuery } from "../api/queries";
-import type { Artifact, JobDetails, Run } from "../api/types";
+import { jobQuery, logsQuery } from "../api/queries";
+import type { Artifact, JobDetails, LogLine, Progress, Run } from "../api/types";
 import { useLive } from "../app/live";
 import { between, bytes, duration } from "../lib/format";
 import { pretty } from "../lib/json";
@@ -50,6 +50,8 @@ export function JobView({ job }: { job: JobDetails }) {
   if (seconds > 0) facts.push(["runs again", `in ${duration(Math.ceil(seconds))}`]); // otherwise it is due, or running
   if (job.recoveries) facts.push(["worker died", `${job.recoveries} times`]);
   if (job.interruptions) facts.push(["interrupted", `${job.interruptions} times`]);
+  if (job.progress && job.status !== "completed")
+    facts.push(["progress", <ProgressBar key="p" progress={job.progress} />]);
   return (
     <>
       <div className="title job-title">
@@ -77,6 +79,7 @@ export function JobView({ job }: { job: JobDetails }) {
           <Card title="Attempts" aside={runCount(job.runs)}>
             <Runs runs={job.runs} createdAt={job.created_at} />
           </Card>
+          <Logs job={job} />
           {job.artifacts.map((artifact) => (
             <ArtifactCard key={artifact.name} id={job.id} artifact={artifact} />
           ))}
@@ -94,6 +97,45 @@ export function JobView({ job }: { job: JobDetails }) {
           </Card>
         </div>
       </div>
+    </>
+  );
+}
+
+function ProgressBar({ progress }: { progress: Progress }) {
+  const percent = `${Math.floor(progress.fraction * 100)} %`;
+  return (
+    <span className="progress">
+      <progress max={1} value={progress.fraction} aria-label="Progress" /> {percent} {progress.text}
+    </span>
+  );
+}
+
+/** What the handler has logged; nothing where it logs nothing. */
+function Logs({ job }: { job: JobDetails }) {
+  const { live } = useLive();
+  const lines = useQuery(logsQuery(job.id, job.status, live)).data ?? [];
+  if (lines.length === 0) return null;
+  const text = lines.map((line) => `${line.at} ${line.text}`).join("\n");
+  return (
+    <Card title="Log" aside={<Copy text={text} />}>
+      {/* biome-ignore lint/a11y/noNoninteractiveTabindex: what scrolls must be reachable by keyboard */}
+      <pre className="log" tabIndex={0}>
+        {lines.map((line, at) => (
+          <LogRow key={line.number} line={line} isNewRun={line.run !== (lines[at - 1]?.run ?? 1)} />
+        ))}
+      </pre>
+    </Card>
+  );
+}
+
+function LogRow({ line, isNewRun }: { line: LogLine; isNewRun: boolean }) {
+  return (
+    <>
+      {isNewRun && <span className="faint">{`run ${line.run}\n`}</span>}
+      <time dateTime={line.at} className="faint">
+        {line.at.slice(11, 23).padEnd(12, "0")}
+      </time>
+      {` ${line.text}\n`}
     </>
   );
 }

@@ -5,6 +5,7 @@ import { TYPE_LENGTH_MAX } from "../api/constants.gen";
 import { jobsQuery, overviewQuery } from "../api/queries";
 import { useLive } from "../app/live";
 import { STATES } from "../lib/state";
+import { Bulk } from "../ui/Bulk";
 import { Empty } from "../ui/Empty";
 import { JobTable } from "../ui/JobTable";
 import { Loaded } from "../ui/Loaded";
@@ -19,6 +20,10 @@ export function JobsPage() {
   // An older page is not refreshed: new jobs would push its rows down.
   const jobs = useQuery(jobsQuery(search, live && !search.cursor));
   const overview = useQuery(overviewQuery(live));
+  const bulk = {
+    ...(search.status ? { status: search.status } : {}),
+    ...(search.type ? { type: search.type } : {}),
+  };
   const empty =
     (search.status ?? search.type) ? (
       <Empty title="No jobs match">
@@ -58,7 +63,10 @@ export function JobsPage() {
           </Link>
         ))}
       </nav>
-      <TypeFilter key={search.type ?? ""} type={search.type ?? ""} />
+      <div className="filter-row">
+        <TypeFilter key={search.type ?? ""} type={search.type ?? ""} />
+        <Bulk key={`${search.status} ${search.type}`} filter={bulk} isEmpty={!jobs.data?.jobs.length} />
+      </div>
       <div className={jobs.isPlaceholderData ? "stale" : undefined}>
         <Loaded query={jobs} isEmpty={(page) => page.jobs.length === 0} empty={empty} rows={12}>
           {(page) => <JobTable jobs={page.jobs} keys />}

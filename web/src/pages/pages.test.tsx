@@ -51,6 +51,7 @@ const JOB = {
 const DETAILS = {
   ...JOB,
   result: null,
+  progress: null,
   artifacts: [{ name: "a.png", content_type: "image/png", bytes: 75 }],
   runs: [1, 2, 3].map((number) => ({
     number,
@@ -73,7 +74,9 @@ function show(path: string, answers: Answers) {
     "/api/jobs": () => Response.json([]),
     ...answers,
   };
+  const isLog = (url: string) => /\/logs$/.test(url) && !(url in all);
   const fetched = vi.fn(async (url: string, _init?: RequestInit) => {
+    if (isLog(url)) return Response.json([]);
     const key = Object.keys(all)
       .sort((a, b) => b.length - a.length)
       .find((start) => url.startsWith(start));

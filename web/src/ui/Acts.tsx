@@ -35,7 +35,8 @@ export function Acts({ job, now }: { job: Job; now: number }) {
     mutationFn: (chosen: Act) => act(job.id, chosen),
     onSuccess: (_, chosen) => {
       if (chosen !== "delete") return client.invalidateQueries();
-      client.removeQueries({ queryKey: ["job", job.id] });
+      client.removeQueries({ queryKey: ["job", job.id] }); // a refresh would not find it
+      client.removeQueries({ queryKey: ["logs", job.id] });
       void client.invalidateQueries();
       return navigate({ to: "/jobs" });
     },
