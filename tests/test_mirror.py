@@ -18,6 +18,7 @@ NONE_NEEDED = {
     "services/worker/handlers/messages.py": "what parent and child say: worker/handlers/test_children.py",
     "services/worker/running/context.py": "a struct of one field",
     "services/worker/running/runtimes.py": "worker/running/test_slot.py runs jobs in each of them",
+    "services/cli/bulk_acts.py": "cli/test_act_commands.py runs each of its functions against a producer",
     "services/local/mail_catcher.py": "a process of its own: local/test_mail.py runs it",
 }
 
@@ -41,6 +42,7 @@ SCENARIOS = {
     "producer/test_fuzz.py": "bodies against a model of the contract",
     "producer/test_idempotency.py": "one key, one job, over HTTP",
     "producer/test_installation.py": "a producer with the wrong database",
+    "producer/test_logs.py": "what running jobs tell, over HTTP",
     "producer/test_outages.py": "servers that go away under a producer",
     "worker/handlers/test_attacks.py": "payloads that ask for too much",
     "worker/handlers/test_examples.py": "the examples",

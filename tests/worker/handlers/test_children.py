@@ -113,7 +113,7 @@ async def test_a_process_that_dies_while_it_waits_is_replaced(children):
 async def test_a_stop_is_the_workers_affair(children):
     """Where everybody in a group gets the signal, what runs has its grace all the same."""
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(children.run, document({"title": "x", "paragraphs": ["word " * 10_000]}))
+        nursery.start_soon(children.run, document({"title": "x", "paragraphs": ["word " * 40_000]}))
         [pid] = await works()
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             os.kill(pid, number)
