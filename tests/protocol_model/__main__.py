@@ -75,7 +75,7 @@ def main() -> int:
         "--focus", action="append", default=[], metavar="TRIP", help="disturb this trip far more; may be repeated"
     )
     parser.add_argument("--disaster", default="", choices=(*DISASTERS, "killer", "long outage"), help="certainly this")
-    parser.add_argument("--person", action="store_true", help="certainly somebody who acts on jobs, and retention")
+    parser.add_argument("--person", action="store_true", help="certainly a person who acts on jobs, and retention")
     parser.add_argument("--find", action="store_true", help="the first bad schedule without each mechanism")
     parser.add_argument("--trace", action="store_true", help="print the schedule of --seed, or the first bad one")
     parser.add_argument("--processes", type=int, default=2)

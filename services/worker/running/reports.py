@@ -37,7 +37,7 @@ class Reports:
     def of(self, job: Job) -> Report:
         """The report of a run that begins to tell. May be called from any thread.
 
-        A run that has ended tells nobody, nor does one without a row.
+        What a run tells after its end, or without a row, is stored nowhere.
         """
         report = Report()
         attempt = self._attempt_of(job)
