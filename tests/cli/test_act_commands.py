@@ -73,7 +73,7 @@ async def test_a_person_is_asked_on_a_terminal(url, psql, jobs, worker):
 async def test_where_nobody_can_be_asked_yes_is_needed(url, psql, jobs):
     done = await run("cancel", "--all", "--url", url)
     assert done.returncode == 2
-    assert done.stderr.endswith("Error: 1 job matches: --yes is needed where nobody can be asked.\n")
+    assert done.stderr.endswith("Error: 1 job matches: --yes is needed where standard input is no terminal.\n")
     assert await psql("SELECT * FROM actions") == []
 
 
