@@ -128,7 +128,9 @@ def _act_on_many(url: str, name: str, wanted: dict[str, str], *, dry_run: bool, 
         return 0
     if not yes:
         if not sys.stdin.isatty():
-            raise click.UsageError(f"{_jobs(matched, 'matches', 'match')}: --yes is needed where standard input is no terminal.")
+            raise click.UsageError(
+                f"{_jobs(matched, 'matches', 'match')}: --yes is needed where standard input is no terminal."
+            )
         click.confirm(f"{name} {_jobs(matched)}?", abort=True)
     action_id = trio.run(start_action, url, name, wanted, matched)
     try:
