@@ -4,25 +4,21 @@
 worker carries the action out, and runs what it made wait.
 """
 
-import tempfile
-from pathlib import Path
 from uuid import UUID, uuid4
 
 import click
 import trio
 from uuid_utils.compat import uuid7
 
-from benchmarks.retention import LINE_SECONDS, SCHEMA, send
-from workqueue.core.bridge import open_bridge
+from benchmarks.retention import LINE_SECONDS, send
+from benchmarks.servers import SCHEMA, open_servers
 from workqueue.core.engine import engine_of
 from workqueue.core.handlers import Registry
 from workqueue.core.job import Job
 from workqueue.core.job_filter import ActName, JobFilter, StatusFilter
 from workqueue.core.queue import open_queue
 from workqueue.core.settings import load_settings
-from workqueue.core.store import JobStore, migrate, open_store
-from workqueue.services.local.postgres import run_postgres
-from workqueue.services.local.valkey import run_valkey
+from workqueue.core.store import JobStore, open_store
 from workqueue.services.worker.worker import Worker
 
 FILL_MAX = 100_000  #: rows a statement
@@ -47,35 +43,28 @@ async def _main(rows: int, rate: int) -> None:
     async def noop(job: Job) -> object:
         return None
 
-    with tempfile.TemporaryDirectory(prefix="workqueue-bench-", ignore_cleanup_errors=True) as folder:
-        Path(folder).chmod(0o711)
-        async with (
-            run_valkey(Path(folder) / "valkey") as valkey,
-            run_postgres(Path(folder) / "postgres") as postgres,
-            open_bridge() as bridge,
-        ):
-            await migrate(bridge, postgres.url, SCHEMA)
-            async with (
-                open_queue(bridge, valkey.url, name) as queue,
-                open_store(bridge, postgres.url, SCHEMA) as store,
-                trio.open_nursery() as nursery,
-            ):
-                for begin in range(0, rows, FILL_MAX):
-                    await store._pool.fetch_slowly(FILL, name, min(FILL_MAX, rows - begin), seconds=300)
-                await store._pool.fetch_slowly("ANALYZE {schema}.jobs", seconds=300)
-                engine = engine_of(queue, store)
-                await engine.look_for_loss()
-                settings = load_settings({"REDIS_URL": valkey.url, "QUEUE_NAME": name})
-                worker, ready, stop = Worker(settings, engine, registry), trio.Event(), trio.Event()
-                nursery.start_soon(worker.run, stop.wait, trio.sleep_forever, ready.set)
-                await ready.wait()
-                async with trio.open_nursery() as load:
-                    load.start_soon(send, engine, rate)
-                    await trio.sleep(2)
-                    await _retry_all(worker, store, name)
-                    load.cancel_scope.cancel()
-                stop.set()
-                nursery.cancel_scope.cancel()
+    async with (
+        open_servers() as (bridge, servers),
+        open_queue(bridge, servers.redis_url, name) as queue,
+        open_store(bridge, servers.database_url, SCHEMA) as store,
+        trio.open_nursery() as nursery,
+    ):
+        for begin in range(0, rows, FILL_MAX):
+            await store._pool.fetch_slowly(FILL, name, min(FILL_MAX, rows - begin), seconds=300)
+        await store._pool.fetch_slowly("ANALYZE {schema}.jobs", seconds=300)
+        engine = engine_of(queue, store)
+        await engine.look_for_loss()
+        settings = load_settings({"REDIS_URL": servers.redis_url, "QUEUE_NAME": name})
+        worker, ready, stop = Worker(settings, engine, registry), trio.Event(), trio.Event()
+        nursery.start_soon(worker.run, stop.wait, trio.sleep_forever, ready.set)
+        await ready.wait()
+        async with trio.open_nursery() as load:
+            load.start_soon(send, engine, rate)
+            await trio.sleep(2)
+            await _retry_all(worker, store, name)
+            load.cancel_scope.cancel()
+        stop.set()
+        nursery.cancel_scope.cancel()
 
 
 async def _retry_all(worker: Worker, store: JobStore, name: str) -> None:

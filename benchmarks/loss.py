@@ -4,14 +4,13 @@
 another flushed Redis and no worker, `workqueue reconcile` does the same on demand.
 """
 
-import tempfile
-from pathlib import Path
 from uuid import uuid4
 
 import click
 import trio
 
-from workqueue.core.bridge import Bridge, open_bridge
+from benchmarks.servers import SCHEMA, open_servers
+from workqueue.core.bridge import Bridge
 from workqueue.core.engine import engine_of
 from workqueue.core.errors import QueueUnavailable, StoreUnavailable
 from workqueue.core.handlers import Registry
@@ -21,13 +20,10 @@ from workqueue.core.queue import Queue, open_queue
 from workqueue.core.settings import load_settings
 from workqueue.core.steps.reconcile import Reconcile
 from workqueue.core.steps.redis_loss import RedisLoss
-from workqueue.core.store import JobStore, migrate, open_store
+from workqueue.core.store import JobStore, open_store
 from workqueue.core.wire import Submission
-from workqueue.services.local.postgres import run_postgres
-from workqueue.services.local.valkey import run_valkey
 from workqueue.services.worker.worker import Worker
 
-SCHEMA = "bench"
 PAYLOAD = '{"to":"someone@example.com","subject":"Welcome!","body":"a payload of about 100 bytes as it comes"}'
 FILL = """
 INSERT INTO {schema}.jobs (id, queue, type, payload, retries, state, updated_at)
@@ -46,18 +42,10 @@ def main(rows: int) -> None:
 
 
 async def _main(rows: int) -> None:
-    with tempfile.TemporaryDirectory(prefix="workqueue-bench-", ignore_cleanup_errors=True) as folder:
-        Path(folder).chmod(0o711)
-        async with (
-            run_valkey(Path(folder) / "valkey") as valkey,
-            run_postgres(Path(folder) / "postgres") as postgres,
-            open_bridge() as bridge,
-        ):
-            await migrate(bridge, postgres.url, SCHEMA)
-            async with open_store(bridge, postgres.url, SCHEMA) as store:
-                await _by_itself(bridge, valkey.url, store, rows)
-                await store._pool.fetch("TRUNCATE {schema}.jobs, {schema}.outbox, {schema}.claimed CASCADE")
-                await _on_demand(bridge, valkey.url, store, rows)
+    async with open_servers() as (bridge, servers), open_store(bridge, servers.database_url, SCHEMA) as store:
+        await _by_itself(bridge, servers.redis_url, store, rows)
+        await store._pool.fetch("TRUNCATE {schema}.jobs, {schema}.outbox, {schema}.claimed CASCADE")
+        await _on_demand(bridge, servers.redis_url, store, rows)
 
 
 async def _by_itself(bridge: Bridge, redis_url: str, store: JobStore, rows: int) -> None:

@@ -5,27 +5,22 @@ rate; each ten seconds a line with the rows, the size of the table and the rate.
 deleted as fast as they may be.
 """
 
-import tempfile
-from pathlib import Path
 from uuid import uuid4
 
 import click
 import trio
 
-from workqueue.core.bridge import open_bridge
+from benchmarks.servers import SCHEMA, open_servers
 from workqueue.core.engine import Engine, engine_of
 from workqueue.core.handlers import Registry
 from workqueue.core.job import Job
 from workqueue.core.queue import open_queue
 from workqueue.core.settings import Keep, load_settings
 from workqueue.core.steps.retention import Retention
-from workqueue.core.store import JobStore, migrate, open_store
+from workqueue.core.store import JobStore, open_store
 from workqueue.core.wire import Submission
-from workqueue.services.local.postgres import run_postgres
-from workqueue.services.local.valkey import run_valkey
 from workqueue.services.worker.worker import Worker
 
-SCHEMA = "bench"
 PAYLOAD = b'{"to":"someone@example.com","subject":"Welcome!","body":"a payload of about 100 bytes as it comes"}'
 TICK_SECONDS = 0.1
 LINE_SECONDS = 10.0
@@ -47,33 +42,26 @@ async def _main(rate: int, seconds: int, keep: int) -> None:
     async def noop(job: Job) -> object:
         return None
 
-    with tempfile.TemporaryDirectory(prefix="workqueue-bench-", ignore_cleanup_errors=True) as folder:
-        Path(folder).chmod(0o711)
+    async with open_servers() as (bridge, servers):
+        variables = {"REDIS_URL": servers.redis_url, "QUEUE_NAME": name, "KEEP_COMPLETED": f"{keep}s"}
         async with (
-            run_valkey(Path(folder) / "valkey") as valkey,
-            run_postgres(Path(folder) / "postgres") as postgres,
-            open_bridge() as bridge,
+            open_queue(bridge, servers.redis_url, name) as queue,
+            open_store(bridge, servers.database_url, SCHEMA) as store,
+            trio.open_nursery() as nursery,
         ):
-            await migrate(bridge, postgres.url, SCHEMA)
-            variables = {"REDIS_URL": valkey.url, "QUEUE_NAME": name, "KEEP_COMPLETED": f"{keep}s"}
-            async with (
-                open_queue(bridge, valkey.url, name) as queue,
-                open_store(bridge, postgres.url, SCHEMA) as store,
-                trio.open_nursery() as nursery,
-            ):
-                engine = engine_of(queue, store)
-                await engine.look_for_loss()
-                worker, ready = Worker(load_settings(variables), engine, registry), trio.Event()
-                stop = trio.Event()
-                nursery.start_soon(worker.run, stop.wait, trio.sleep_forever, ready.set)
-                await ready.wait()
-                with trio.move_on_after(seconds):
-                    async with trio.open_nursery() as load:
-                        load.start_soon(send, engine, rate)
-                        await _watch(worker, store)
-                stop.set()
-                await _delete_the_rest(store, name)
-                nursery.cancel_scope.cancel()
+            engine = engine_of(queue, store)
+            await engine.look_for_loss()
+            worker, ready = Worker(load_settings(variables), engine, registry), trio.Event()
+            stop = trio.Event()
+            nursery.start_soon(worker.run, stop.wait, trio.sleep_forever, ready.set)
+            await ready.wait()
+            with trio.move_on_after(seconds):
+                async with trio.open_nursery() as load:
+                    load.start_soon(send, engine, rate)
+                    await _watch(worker, store)
+            stop.set()
+            await _delete_the_rest(store, name)
+            nursery.cancel_scope.cancel()
 
 
 async def send(engine: Engine, rate: int) -> None:

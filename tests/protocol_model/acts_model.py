@@ -77,7 +77,7 @@ class Acts(Rows):
     # --- what ended long ago
 
     def delete_old(self, is_forgotten: Callable[[str], bool]) -> None:
-        """Retention. `is_forgotten`: nobody knows of this job any more; else it has not ended long ago."""
+        """Retention. `is_forgotten`: no task of this job is left anywhere; else it has not ended long ago."""
         for job, row in list(self.rows.items()):
             kept = row.state not in TERMINAL or job in self.keys.values() or self.is_locked(job)
             age = KEEP_CANCELLED if row.state == "cancelled" else KEEP_ENDED

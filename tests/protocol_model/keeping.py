@@ -1,7 +1,8 @@
 """Retention: rows of jobs that ended long ago are deleted, and so is, later, what remembers them.
 
 How long "long ago" is would take days: it is longer than a list is, than a process sleeps, than a statement is late. So
-here a job has ended long ago when nobody knows of it any more. But a task that waits for its time may wait for longer.
+here a job has ended long ago when no task of it is left anywhere. But a task that waits for its time may wait
+for longer.
 """
 
 from __future__ import annotations

@@ -44,7 +44,7 @@ class Wishes:
             if state != "cancelled" and not was_quicker:
                 self.violate(f"{job} was cancelled and became {state}")
         elif state == "cancelled" and (by != "refuse" or job in self.retried):
-            self.violate(f"{job} became cancelled, and nobody had wished it")
+            self.violate(f"{job} became cancelled, and no person had asked for it")
 
     def asked(self, job: str, token: str) -> None:
         self.cancelled[job] = token
@@ -75,4 +75,4 @@ class Wishes:
     def is_hit(self, job: str, token: str) -> None:
         """A run ends because it was cancelled."""
         if (job, token) not in self.runs_asked:
-            self.violate(f"{job} was cancelled in a run that nobody had cancelled")
+            self.violate(f"{job} was cancelled in a run that no person had cancelled")
