@@ -2,6 +2,7 @@
 
 import msgspec
 import pytest
+import trio
 from quart import Response, request
 from quart_trio import QuartTrio
 
@@ -78,6 +79,18 @@ async def test_a_fast_route_is_found_by_its_decoded_path_and_quart_is_not_asked(
     assert asked == []
     assert (await redis_only.post(f"{redis_only.base_url}//enqueue", content=b'{"type":"a"}')).status_code == 500
     assert asked == ["Quart"]
+
+
+@pytest.mark.parametrize("path", ["/enqueue", "/api/jobs/batch"])
+async def test_a_method_in_other_letters_is_another_method(redis_only, path, caplog):
+    url = redis_only.base_url
+    request = b"pOST %b HTTP/1.1\r\nHost: %b\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+    async with await trio.open_tcp_stream(url.host, url.port) as stream:  # httpx would write POST
+        await stream.send_all(request % (path.encode(), url.netloc))
+        said = b"".join([bytes(piece) async for piece in stream])
+    assert said.startswith(b"HTTP/1.1 405 ")
+    assert b"\r\nallow: post\r\n" in said.lower()
+    assert "Traceback" not in caplog.text
 
 
 @pytest.mark.usefixtures("patient")
