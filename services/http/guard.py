@@ -116,6 +116,8 @@ class Guard:
         extra = [NOSNIFF, *self._cors.headers(scope)]
         if (refusal := self._access.refusal(scope)) is not None:
             await _refuse(scope, receive, send, *refusal, extra)
+        elif scope["path"].startswith("//"):  # Quart would drop one of both, and find routes that are ours to call
+            await _refuse(scope, receive, send, 404, b"not found", extra)
         elif stream := self._streams.get((scope["method"], scope["path"])):
             await self._call_stream(stream, scope, receive, send, extra)
         else:

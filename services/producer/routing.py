@@ -13,7 +13,6 @@ import msgspec
 from msgspec import Raw, Struct
 from quart import Response, request
 from quart_trio import QuartTrio
-from werkzeug.exceptions import MethodNotAllowed
 from werkzeug.routing import BaseConverter, Map
 
 from workqueue.services.http.body import Body
@@ -91,7 +90,7 @@ def add_rules(
     """A rule for each route. Those that Guard calls have one for the 405 of other methods alone."""
     app.url_map.converters["segment"] = _SegmentConverter
     for number, route in enumerate(routes):
-        view: Any = _refusing(route)
+        view: Any = None
         match route.handler:
             case View(call):
                 view = _view(call, get_backend)
@@ -133,15 +132,6 @@ def _view(call: Callable[Concatenate[Backend, ...], Awaitable[Response]], get_ba
         return await call(get_backend(), **parameters)
 
     return view
-
-
-def _refusing(route: Route) -> Any:
-    """Of what Guard calls itself: only a method in other letters gets here (`post`), which Werkzeug takes for POST."""
-
-    async def refuse(**_: str) -> Response:
-        raise MethodNotAllowed(valid_methods=[route.method])
-
-    return refuse
 
 
 def _json_only(view: Any, *, has_body: bool) -> Any:
