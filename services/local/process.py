@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -17,10 +18,19 @@ from workqueue.services.local.errors import LocalServerError
 POLL_SECONDS = 0.02
 READY_SECONDS = 30.0
 STOP_SECONDS = 10.0
+FREE_FROM, FREE_BELOW = 20_000, 32_768
+FREE_TRIES = 100
 
 
 def free_port() -> int:
-    """A port on loopback that is free at this moment."""
+    """A port on loopback that is free at this moment.
+
+    Below those that systems give to outgoing connections (Linux from 32,768, others from 49,152): one of these may be
+    taken before its server listens.
+    """
+    for _ in range(FREE_TRIES):
+        if is_free("127.0.0.1", port := FREE_FROM + secrets.randbelow(FREE_BELOW - FREE_FROM)):
+            return port
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

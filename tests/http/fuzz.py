@@ -11,7 +11,7 @@ import struct
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from random import Random
@@ -103,9 +103,15 @@ async def wait_until_settled(pid: int, before: Resources) -> Resources:
         while not _is_settled(held(pid), before):
             await trio.sleep(0.1)
     now = held(pid)
-    links = [os.readlink(f"/proc/{pid}/fd/{name}") for name in os.listdir(f"/proc/{pid}/fd")]
-    assert _is_settled(now, before), f"{before} became {now}: {links}"
+    assert _is_settled(now, before), f"{before} became {now}: {list(_links(pid))}"
     return now
+
+
+def _links(pid: int) -> Iterator[str]:
+    """What its descriptors lead to; one may be closed meanwhile."""
+    for name in os.listdir(f"/proc/{pid}/fd"):
+        with suppress(FileNotFoundError):
+            yield os.readlink(f"/proc/{pid}/fd/{name}")
 
 
 def _is_settled(now: Resources, before: Resources) -> bool:
