@@ -69,7 +69,7 @@ def enqueue_and_see_it_completed(base: str) -> None:
         expect(page.get_by_role("heading", level=1)).to_contain_text("resize_image")
         picture = page.get_by_role("img", name="Artifact image.png")
         expect(picture).to_be_visible()
-        page.wait_for_function("document.querySelector('img.artifact').naturalWidth === 64")
+        expect(picture).to_have_js_property("naturalWidth", 64)
         expect(page.locator("pre.json").nth(1)).to_contain_text('"width": 64')
 
 
@@ -219,9 +219,7 @@ def dead_letters_are_read_retried_and_deleted(base: str, redis_url: str, queue: 
         for scheme in SCHEMES:
             for width, height in SIZES:
                 with closing(
-                    opened.new_page(
-                        viewport={"width": width, "height": height}, color_scheme=scheme, bypass_csp=True
-                    )
+                    opened.new_page(viewport={"width": width, "height": height}, color_scheme=scheme, bypass_csp=True)
                 ) as another:
                     another.goto(f"{base}/dead")
                     expect(another.locator("ol.dead > li")).to_have_count(3)
@@ -366,10 +364,9 @@ def stored_script_is_shown_and_does_not_run(base: str) -> None:
         page.on("dialog", lambda dialog: faults.append(dialog.message))
         faults: list[str] = []
         ids = [page.request.post(f"{base}/enqueue", data=job).json()["job_id"] for job in jobs]
-        ended = "async (url) => !['pending', 'processing'].includes((await (await fetch(url)).json()).status)"
-        page.goto(f"{base}/")
         for job_id in ids:
-            page.wait_for_function(ended, arg=f"{base}/api/jobs/{job_id}")
+            job = page.request.get(f"{base}/api/jobs/{job_id}?wait=30").json()
+            assert job["status"] not in {"pending", "processing"}
         paths = ["/", "/jobs", "/workers", "/new", "/docs", f"/jobs?type={quote(STORED)}"]
         for path in [*paths, *(f"/jobs/{job_id}" for job_id in ids)]:
             page.goto(f"{base}{path}")
