@@ -10,6 +10,8 @@ from uuid import UUID
 import msgspec
 from msgspec import Struct
 
+from workqueue.core.pauses import Paused
+
 log = logging.getLogger(__name__)
 
 
@@ -20,6 +22,7 @@ class ControlMessage(Struct, frozen=True, omit_defaults=True):
     """Another version may leave members out, or have more."""
 
     cancel: list[ClaimedJob] = []  #: runs that are to be cancelled, and not the job: it may run anew when this comes
+    paused: Paused | None = None  #: what is paused now
 
 
 _encode = msgspec.json.Encoder().encode

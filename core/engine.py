@@ -29,6 +29,7 @@ from workqueue.core.steps.expiry import PruneActions, PruneDeleted, PruneKeys
 from workqueue.core.steps.installation import Installation, no_database
 from workqueue.core.steps.orphans import Orphans
 from workqueue.core.steps.outbox import OutboxRelay
+from workqueue.core.steps.pauses import Parking, Pauses
 from workqueue.core.steps.piggyback import Piggyback
 from workqueue.core.steps.recover import Flight, Recover
 from workqueue.core.steps.recover_rows import RowRecovery
@@ -103,6 +104,13 @@ class Engine(Protocol):
     def dead_letters(self) -> DeadLetters:
         """What a person may do with what could not run."""
 
+    @property
+    def parking(self) -> Parking:
+        """What this process knows of the types that are paused."""
+
+    def pauses(self) -> Pauses:
+        """Pause and resume types. Raises JobsNotStored."""
+
     async def cancelled(self, ids: Sequence[UUID]) -> list[ClaimedJob]:
         """The runs of these jobs that a person has cancelled. Raises StoreUnavailable."""
 
@@ -111,6 +119,9 @@ class Engine(Protocol):
 
     async def rows_fault(self) -> str | None:
         """What keeps rows from being written, and what to do; None: nothing does."""
+
+    async def look_at_pauses(self) -> None:
+        """Learn what is paused, and bring Redis up to date. Raises QueueUnavailable, StoreUnavailable."""
 
     def upkeep(self, keep: Keep) -> list[Upkeep]:
         """What is to be repeated besides promotion, fencing and recovery; `keep`: how long jobs are kept."""
@@ -131,6 +142,7 @@ class TaskEngine:
     def __init__(self, queue: Queue) -> None:
         self.queue = queue
         self.loss = LossCounts()
+        self.parking = Parking(queue)
         self.installation = Installation(queue, no_database)
         self.submit: Submit = SubmitTasks(queue)
         self._piggyback = Piggyback()
@@ -142,7 +154,8 @@ class TaskEngine:
         return SubmitOnceTasks(self.queue, ttl_seconds=ttl_seconds)
 
     def claim(self, worker: WorkerParts, until_answered: UntilAnswered) -> Claim:
-        return Claim(self.queue, TaskClaims(), Discards(self.queue, until_answered, worker.dropped), until_answered)
+        discards = Discards(self.queue, until_answered, worker.dropped)
+        return Claim(self.queue, TaskClaims(), discards, self.parking, until_answered)
 
     def settle(self, worker: WorkerParts, until_answered: UntilAnswered) -> Settle:
         departures = Departures(self.queue, self._piggyback, worker.policy, worker.random, until_answered)
@@ -161,6 +174,9 @@ class TaskEngine:
     def dead_letters(self) -> DeadLetters:
         return DeadLetters(self.queue)
 
+    def pauses(self) -> Pauses:
+        raise JobsNotStored("jobs are stored only with DATABASE_URL")
+
     async def cancelled(self, ids: Sequence[UUID]) -> list[ClaimedJob]:
         """Engine.cancelled: without rows no job can be."""
         return []
@@ -170,6 +186,9 @@ class TaskEngine:
 
     async def rows_fault(self) -> str | None:
         return None
+
+    async def look_at_pauses(self) -> None:
+        """Engine.look_at_pauses: without rows nothing can be paused."""
 
     def upkeep(self, keep: Keep) -> list[Upkeep]:
         return []
@@ -191,6 +210,7 @@ class RowEngine:
         self.store = store
         self.piggyback = Piggyback()
         self.loss = LossCounts()
+        self.parking = Parking(queue)
         self.installation = Installation(queue, store.installation)
         self.submit = SubmitRows(queue, store, self.piggyback)
 
@@ -203,7 +223,7 @@ class RowEngine:
     def claim(self, worker: WorkerParts, until_answered: UntilAnswered) -> Claim:
         discards = Discards(self.queue, until_answered, worker.dropped)
         rows = RowClaims(self.queue, self.store, self.piggyback, worker.name, discards, until_answered)
-        return Claim(self.queue, rows, discards, until_answered)
+        return Claim(self.queue, rows, discards, self.parking, until_answered)
 
     def settle(self, worker: WorkerParts, until_answered: UntilAnswered) -> Settle:
         departures = Departures(self.queue, self.piggyback, worker.policy, worker.random, until_answered)
@@ -225,6 +245,9 @@ class RowEngine:
     def dead_letters(self) -> DeadLetters:
         return DeadLetters(self.queue, RowsDecide(self.queue.name, self.store, self.acts()))
 
+    def pauses(self) -> Pauses:
+        return Pauses(self.queue, self.store.pauses, self.parking)
+
     async def cancelled(self, ids: Sequence[UUID]) -> list[ClaimedJob]:
         """Engine.cancelled."""
         return await self.store.cancelled(ids)
@@ -239,6 +262,10 @@ class RowEngine:
         except StoreUnavailable as error:
             return f"{str(error).rstrip('.')}. Check DATABASE_URL and that the server runs"
         return self.store.complaint
+
+    async def look_at_pauses(self) -> None:
+        """Engine.look_at_pauses."""
+        await self.pauses().run_once()
 
     def upkeep(self, keep: Keep) -> list[Upkeep]:
         return [

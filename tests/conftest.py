@@ -24,7 +24,9 @@ from workqueue.services.local.valkey import Server, run_valkey
 
 #: Every key of a queue, by its name (core/queue/keys.py); `idem` has an expiry, whatever else there is does not.
 KNOWN_KEY = re.compile(
-    r"(\{)?[A-Za-z0-9_.:-]+(?(1)\}:(front|leases|workers|scheduled|dead|checkpoint|rows|(flight|suspect_starts):[0-9a-f-]{36}|idem:[0-9a-f]+))"
+    r"(\{)?[A-Za-z0-9_.:-]+(?(1)\}:("
+    r"front|leases|workers|scheduled|dead|checkpoint|rows|pauses|parked(:.+)?|"
+    r"(flight|suspect_starts):[0-9a-f-]{36}|idem:[0-9a-f]+))"
 )
 
 #: Run under nohup, or in the background of a script, we ignore them, and what is started here would, too.

@@ -7,6 +7,7 @@ TESTS = ROOT / "tests"
 
 #: Modules that need no tests of their own, and why.
 NONE_NEEDED = {
+    "core/pauses.py": "a struct of two fields; core/steps/test_pauses.py",
     "core/protocol.py": "two numbers; e2e/test_rolling_deploy.py shows what they mean",
     "services/cli/__main__.py": "one call; every test in cli/ goes through it",
     "services/local/errors.py": "one exception without logic",
@@ -52,6 +53,7 @@ SCENARIOS = {
     "worker/test_hostile_jobs.py": "jobs that would never end",
     "worker/test_installation.py": "a worker with the wrong database",
     "worker/test_outages.py": "servers that go away under a worker",
+    "worker/test_pauses.py": "types that are paused while a worker works",
     "worker/test_recovery.py": "workers that die",
     "worker/test_services.py": "the services of a running worker",
     "worker/test_shutdown.py": "SIGTERM at every moment",

@@ -15,6 +15,7 @@ from redis.exceptions import MovedError, NoScriptError
 
 from workqueue.core.bridge import Bridge
 from workqueue.core.errors import LeaseLost, QueueUnavailable, Refused, UnknownReply
+from workqueue.core.pauses import NOTHING, Paused
 from workqueue.core.queue import checks, scripts
 from workqueue.core.queue.keys import Keys
 from workqueue.core.queue.odd import Odd, parse_checkpoint, read_lease, read_number
@@ -50,6 +51,8 @@ class Depths(Struct, frozen=True):
     ready: int  #: ready to be taken
     scheduled: int
     dead: int
+    parked: dict[str, int]  #: because their type is paused, by type
+    paused: frozenset[str]  #: types
 
 
 class DeadPage(Struct, frozen=True):
@@ -73,7 +76,8 @@ class Queue:
     """One queue. Cancelling any method leaves the command's effect unknown, unless it says more.
 
     What another program has put into our keys is passed over, and named once in the log.
-    Mutable state: what was named and told, and which questions were refused when they were asked last.
+    Mutable state: what was named and told, which questions were refused when they were asked last, and what was paused
+    when Redis said so last.
     """
 
     def __init__(
@@ -87,6 +91,7 @@ class Queue:
         command_seconds: float = COMMAND_SECONDS,
     ) -> None:
         self.keys = keys
+        self.paused = NOTHING  #: at the last claim
         self._command_seconds = command_seconds
         self._bridge = bridge
         self._commands = commands
@@ -146,9 +151,10 @@ class Queue:
         The same `start` again gives the same answer: repeat it until there is one, then go on at `start + count`.
         `spare_ids`: fresh ids, for those of the first tasks that have none (claim.lua says which). `on_task_available`:
         wait for a task first, for WAIT_SECONDS at most; called when the wait is over, before anything is taken.
-        Raises LeaseLost when Redis says so. Cancelled or without an answer: the tasks may be in the flight.
+        `paused` is what was paused at that moment. Raises LeaseLost when Redis says so. Cancelled or without an answer:
+        the tasks may be in the flight.
         """
-        keys = [self.keys.ready, self.keys.front, self.keys.leases, self.keys.flight(lease)]
+        keys = [self.keys.ready, self.keys.front, self.keys.leases, self.keys.flight(lease), self.keys.pauses]
         arguments = [str(lease), count, CLAIM_BYTES_MAX, start, *map(str, spare_ids)]
         if on_task_available is None:
             first, *tasks = await self._script(scripts.CLAIM, keys, arguments)
@@ -156,6 +162,7 @@ class Queue:
             first, *tasks = await self._script_once_there_is_a_task(scripts.CLAIM, keys, arguments, on_task_available)
         if first == -1:
             raise LeaseLost(f"lease {lease} is lost")
+        self.paused = self._read_paused(first) if isinstance(first, list) else NOTHING
         return {number: task for number, task in enumerate(tasks, start) if task is not None}
 
     async def assign_ids(self, lease: UUID, tasks: Sequence[tuple[int, bytes]]) -> list[bool]:
@@ -210,6 +217,41 @@ class Queue:
         key = self.keys.flight(lease)
         numbers, odd = self._odd.split(key, (field for field in fields if field != b"at"), read_number)
         return set(numbers), odd
+
+    # --- tasks of paused types
+
+    async def set_paused(self, paused: Paused) -> Paused:
+        """Write down what is paused, where no newer version stands; returns what stands there then. May be repeated."""
+        arguments = [paused.version, *sorted(paused.types)]
+        return self._read_paused(await self._script(scripts.SET_PAUSED, [self.keys.pauses], arguments))
+
+    async def park(self, lease: UUID, job_type: str, numbers: Sequence[int]) -> list[bool]:
+        """Move tasks of a paused type from the flight to those that are parked; False: it is not paused any more, and
+        the task is still in the flight. May be repeated: True then."""
+        keys = [self.keys.flight(lease), self.keys.pauses, self.keys.parked(job_type), self.keys.parked_counts]
+        answer: list[bool] = []
+        for part in _parts([(number,) for number in sorted(numbers)], 1):
+            answer += [bool(gone) for gone in await self._script(scripts.PARK, keys, [job_type, *_flat(part)])]
+        return answer
+
+    async def unpark(self, job_type: str) -> int:
+        """Move up to PROMOTE_MAX parked tasks to the head of the ready list; returns how many are left.
+
+        The same number as before where the type is paused. May be repeated.
+        """
+        keys = [self.keys.ready, self.keys.pauses, self.keys.parked(job_type), self.keys.parked_counts]
+        _, left = await self._script(scripts.UNPARK, keys, [job_type, PROMOTE_MAX, PUSH_BYTES_MAX])
+        return int(left)
+
+    async def parked(self) -> dict[str, int]:
+        """Type -> how many of its tasks are parked."""
+        return (await self.depths()).parked
+
+    def _read_paused(self, flat: Sequence[bytes]) -> Paused:
+        fields = dict(_pairs(flat))
+        versions, _ = self._odd.split(self.keys.pauses, [fields.pop(b"v", b"0")], _read_version)
+        types, _ = self._odd.split(self.keys.pauses, fields, _read_paused_type)
+        return Paused(versions[0] if versions else 0, frozenset(types))
 
     # --- leases
 
@@ -353,10 +395,13 @@ class Queue:
             ["LLEN", self.keys.front],
             ["ZCARD", self.keys.scheduled],
             ["LLEN", self.keys.dead],
+            ["HGETALL", self.keys.parked_counts],
+            ["HGETALL", self.keys.pauses],
         )
         unit = partial(together, self._commands, commands)
-        ready, front, scheduled, dead = await self._run(unit, self._command_seconds, "LLEN, ZCARD")
-        return Depths(ready + front, scheduled, dead)
+        ready, front, scheduled, dead, *hashes = await self._run(unit, self._command_seconds, "LLEN, ZCARD, HGETALL")
+        parked, paused = _counts_by_type(hashes[0]), self._read_paused(hashes[1])
+        return Depths(ready + front, scheduled, dead, parked, paused.types)
 
     async def next_task(self) -> tuple[bytes, float]:
         """The task that is claimed next, and Redis's clock in seconds since 1970.
@@ -372,21 +417,24 @@ class Queue:
         while True:
             before = await self.lease_scores(), await self.published_leases()
             leases = sorted(set(before[0]) | before[1])
-            ready, front, scheduled, *flights, living, published = await self._transaction(
+            ready, front, scheduled, parked, *flights, living, published = await self._transaction(
                 ["LLEN", self.keys.ready],
                 ["LLEN", self.keys.front],
                 ["ZCARD", self.keys.scheduled],
+                ["HGETALL", self.keys.parked_counts],
                 *(["HKEYS", self.keys.flight(lease)] for lease in leases),
                 ["ZRANGE", self.keys.leases, 0, -1],
                 ["HKEYS", self.keys.workers],
             )
             there = {*self._leases(self.keys.leases, living), *self._leases(self.keys.workers, published)}
             if there <= set(leases):  # else: a new one's flight
-                return int(ready + front + scheduled + sum(field != b"at" for flight in flights for field in flight))
+                waiting = ready + front + scheduled + sum(_counts_by_type(parked).values())
+                return int(waiting + sum(field != b"at" for flight in flights for field in flight))
 
     async def tasks(self) -> AsyncIterator[list[bytes]]:
         """Every task that is anywhere in this queue, in pieces. Work goes on meanwhile, so it is no exact picture."""
-        for key in (self.keys.front, self.keys.ready):
+        parked = [self.keys.parked(job_type) for job_type in await self.parked()]
+        for key in (*parked, self.keys.front, self.keys.ready):
             begin = 0
             while piece := await self._command("LRANGE", key, begin, begin + TASKS_MAX - 1):
                 yield piece
@@ -574,6 +622,19 @@ def ranges_of(numbers: Sequence[int]) -> list[tuple[int, int]]:
     if last is not None and first is not None:
         runs.append((first, last))
     return runs
+
+
+def _read_version(text: bytes) -> int | None:
+    return int(text) if text.isdigit() and len(text) < 19 else None
+
+
+def _read_paused_type(field: bytes) -> str | None:
+    return field[2:].decode(errors="replace") if field.startswith(b"t:") else None
+
+
+def _counts_by_type(flat: Sequence[bytes]) -> dict[str, int]:
+    """Another program may have written there, too."""
+    return {name.decode(errors="replace"): int(count) for name, count in _pairs(flat) if count.isdigit()}
 
 
 def _pairs(values: Sequence[Any]) -> list[tuple[Any, Any]]:

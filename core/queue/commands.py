@@ -14,7 +14,7 @@ PRODUCER_DIRECT = frozenset({
 })  # fmt: skip
 PRODUCER_SCRIPTS: tuple[Script, ...] = (
     scripts.SUBMIT_ONCE, scripts.READ_CHECKPOINT, scripts.SET_CHECKPOINT, scripts.SCHEDULE, scripts.NEXT_TASK,
-    scripts.READ_DEAD, scripts.UNBURY,
+    scripts.READ_DEAD, scripts.UNBURY, scripts.SET_PAUSED,
 )  # fmt: skip
 
 #: What workers and `workqueue reconcile` send besides.

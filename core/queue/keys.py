@@ -53,6 +53,20 @@ class Keys(Struct, frozen=True):
         return f"{{{self.ready}}}:control"
 
     @property
+    def pauses(self) -> str:
+        """Hash: `v` -> version, `t:<type>` -> 1 for each paused type. With Postgres a copy of the table `pauses`."""
+        return f"{{{self.ready}}}:pauses"
+
+    @property
+    def parked_counts(self) -> str:
+        """Hash: type -> how many tasks are in its parked list."""
+        return f"{{{self.ready}}}:parked"
+
+    def parked(self, job_type: str) -> str:
+        """List: tasks that were claimed while their type was paused, in their order."""
+        return f"{{{self.ready}}}:parked:{job_type}"
+
+    @property
     def unused(self) -> str:
         """Nothing is ever there: a name to ask with (commands.py)."""
         return f"{{{self.ready}}}:unused"

@@ -15,6 +15,7 @@ from workqueue.core.ids import new_ids
 from workqueue.core.queue import Queue
 from workqueue.core.steps.dead_letters import ClaimCounts, Discards
 from workqueue.core.steps.lease import ClaimedTask, Lease
+from workqueue.core.steps.pauses import Parking
 from workqueue.core.steps.until_answered import UntilAnswered
 from workqueue.core.wire import Task, decode_task, encode_task
 
@@ -49,9 +50,12 @@ class Claim:
     Mutable state: the counts, and the lease's numbers and tasks (steps/lease.py).
     """
 
-    def __init__(self, queue: Queue, claims: Claims, discards: Discards, until_answered: UntilAnswered) -> None:
+    def __init__(
+        self, queue: Queue, claims: Claims, discards: Discards, parking: Parking, until_answered: UntilAnswered
+    ) -> None:
         self._queue = queue
         self._claims = claims
+        self._parking = parking
         self._discards = discards
         self._until_answered = until_answered
 
@@ -63,7 +67,7 @@ class Claim:
         self, lease: Lease, count: int, on_task_available: Callable[[], None] | None = None
     ) -> list[ClaimedTask]:
         """Take up to `count` tasks; what is returned is ours, has an id and (with Postgres) a row that is `processing`
-        under our token.
+        under our token. Tasks of paused types are set aside.
 
         `on_task_available`: wait for a task first (Queue.claim). Then QueueUnavailable is raised where the wait was
         not possible. Raises LeaseLost. Lasts as long as an outage does. Cancelled anywhere: the tasks lie in the
@@ -72,6 +76,9 @@ class Claim:
         spare_ids = new_ids(min(count, SPARE_IDS_MAX))
         raw = await self._take(lease, count, spare_ids, on_task_available)
         items, new = await self._understand(lease, raw, spare_ids)
+        unpaused = await self._parking.park(lease.id, items, self._until_answered)
+        if unpaused is not items:
+            items, new = unpaused, [claimed for claimed in new if claimed in unpaused]
         if items:
             items = await self._claims.claim(lease, items, new)
         lease.add(items)

@@ -19,6 +19,7 @@ from workqueue.core.store.jobs import (
     Run,
 )
 from workqueue.core.store.migrate import migrate
+from workqueue.core.store.pauses import PauseStore
 from workqueue.core.store.pool import open_pool
 from workqueue.core.store.reports import LogRow, ProgressRow
 
@@ -34,6 +35,7 @@ __all__ = [
     "KeyHolder",
     "LogRow",
     "NewJob",
+    "PauseStore",
     "ProgressRow",
     "Requeue",
     "RowStatus",

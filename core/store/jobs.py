@@ -20,6 +20,7 @@ from workqueue.core.store.actions import Acted, ActionStore, acted
 from workqueue.core.store.clean import clean
 from workqueue.core.store.migrate import KINDS, check_oldest
 from workqueue.core.store.oldest_waiting import OldestWaiting
+from workqueue.core.store.pauses import PauseStore
 from workqueue.core.store.pool import STATEMENT_SECONDS, Pool
 from workqueue.core.store.reports import ProgressRow, ReportStore
 from workqueue.core.store.sql import array_text, option_arrays
@@ -167,6 +168,7 @@ class JobStore:
         self._pool = pool
         self.actions = ActionStore(pool)
         self.reports = ReportStore(pool)
+        self.pauses = PauseStore(pool)
         self._oldest_waiting = oldest_waiting or OldestWaiting()
         self._unfit: str | None = None
 

@@ -21,8 +21,9 @@ from workqueue.core.errors import (
 )
 from workqueue.core.steps.submit_once import KEY_LENGTH_MAX
 from workqueue.core.store import Run
+from workqueue.core.wire import TYPE_LENGTH_MAX
 from workqueue.services.http.responses import json
-from workqueue.services.producer import actions, acts, dead, errors, jobs, openapi, state
+from workqueue.services.producer import actions, acts, dead, errors, jobs, openapi, pauses, state
 from workqueue.services.producer.backend import Backend
 from workqueue.services.producer.bulk import NO_KEY, TOO_MANY_REQUESTS, Bulk
 from workqueue.services.producer.dashboard import Dashboard
@@ -44,6 +45,7 @@ from workqueue.services.producer.views import (
     Metrics,
     Overview,
     RetriedView,
+    TypeView,
     WorkerView,
 )
 
@@ -58,6 +60,9 @@ async def _openapi_json(_: Backend) -> Response:
 
 JOB_ID = Parameter("job_id", "path", {"type": "string", "format": "uuid"}, "a job's id")
 NO_JOB = {400: jobs.NOT_A_JOB_ID, 404: f"{jobs.JOB_NOT_FOUND} | {errors.ONLY_WITH_DATABASE}"}
+JOB_TYPE = Parameter(
+    "job_type", "path", {"type": "string", "minLength": 1, "maxLength": TYPE_LENGTH_MAX}, "a type of jobs"
+)
 ACTION_ID = Parameter("action_id", "path", {"type": "string", "format": "uuid"}, "an action's id")
 NO_ACTION = {400: actions.NOT_AN_ACTION_ID, 404: f"{actions.ACTION_NOT_FOUND} | {errors.ONLY_WITH_DATABASE}"}
 DEAD_ID = Parameter(
@@ -248,6 +253,25 @@ ROUTES: tuple[Route, ...] = (
             parameters=(JOB_ID,),
         ),
         answer="none",
+    ),
+    *(
+        Route(
+            "POST",
+            f"/api/types/{{job_type}}/{name}",
+            Role.OPERATE,
+            View(view),
+            Operation(
+                id=f"{name}_type",
+                summary=summary,
+                shows=TypeView,
+                errors={400: pauses.NOT_A_TYPE, 404: errors.ONLY_WITH_DATABASE, 500: pauses.PAUSE_FAILED} | more,
+                parameters=(JOB_TYPE,),
+            ),
+        )
+        for name, view, summary, more in (
+            ("pause", pauses.pause_type, "Start no more jobs of a type", {409: pauses.TOO_MANY_PAUSED}),
+            ("resume", pauses.resume_type, "Run the jobs of a paused type again", {}),
+        )
     ),
     Route(
         "GET",

@@ -23,6 +23,9 @@ from workqueue.services.producer.backend import Backend
 from workqueue.services.producer.dashboard import Dashboard
 from workqueue.services.producer.openapi import INVALID_JSON, JSON, NO_JSON, Operation
 
+#: Parameters of paths that may have slashes inside: %2F is one before a route sees it. Something must follow them.
+MANY_SEGMENTS = frozenset({"job_type"})
+
 
 class Role(StrEnum):
     """What a caller must be allowed to do. Nothing checks it yet: it is where tokens will be checked.
@@ -67,7 +70,7 @@ class Route(Struct, frozen=True):
     """One row of the table."""
 
     method: str
-    path: str  #: as OpenAPI writes it: /api/jobs/{job_id}; a parameter is one whole segment
+    path: str  #: as OpenAPI writes it: /api/jobs/{job_id}; a parameter is one whole segment, or several (MANY_SEGMENTS)
     role: Role
     handler: View | PageView | Fast | Streaming
     operation: Operation | None  #: None: not in the API's document
@@ -89,6 +92,7 @@ def add_rules(
 ) -> None:
     """A rule for each route. Those that Guard calls have one for the 405 of other methods alone."""
     app.url_map.converters["segment"] = _SegmentConverter
+    app.url_map.converters["segments"] = _SegmentsConverter
     for number, route in enumerate(routes):
         view: Any = None
         match route.handler:
@@ -180,12 +184,21 @@ def _rule(route: Route, routes: Sequence[Route]) -> str:
     """The path as Werkzeug writes it. A parameter takes any segment that is not a literal of another route there."""
     parts: list[str] = []
     for at, segment in enumerate(route.segments):
-        if segment.startswith("{"):
+        if segment.strip("{}") in MANY_SEGMENTS:
+            segment = f"<segments:{segment.strip('{}')}>"
+        elif segment.startswith("{"):
             same_start = [other.segments for other in routes if other.segments[:at] == route.segments[:at]]
             literals = {f'"{other[at]}"' for other in same_start if len(other) > at and not other[at].startswith("{")}
             segment = f"<segment({', '.join(sorted(literals))}):{segment.strip('{}')}>"
         parts.append(segment)
     return "/" + "/".join(parts)
+
+
+class _SegmentsConverter(BaseConverter):
+    """One segment or more."""
+
+    part_isolating = False
+    regex = ".+?"
 
 
 class _SegmentConverter(BaseConverter):

@@ -116,6 +116,14 @@ class Metrics(Struct, frozen=True):
     queue_name: str
 
 
+class TypeView(Struct, frozen=True):
+    """A type of jobs that is paused, or was."""
+
+    type: str
+    paused: bool
+    parked: int | None  #: tasks that were set aside and come first when it is resumed; null while Redis is away
+
+
 class RedisView(Struct, frozen=True, kw_only=True):
     """The numbers that come from Redis; null while it is away."""
 
@@ -123,6 +131,7 @@ class RedisView(Struct, frozen=True, kw_only=True):
     oldest_seconds: float | None = None  #: since the job that is next was accepted; null: none waits, or it has no id
     scheduled: int | None = None
     dead: int | None = None
+    paused: list[TypeView] | None = None
     workers: int | None = None
     concurrency: int | None = None
     running: int | None = None
@@ -147,6 +156,7 @@ class Overview(Struct, frozen=True, kw_only=True):
     oldest_seconds: float | None
     scheduled: int | None
     dead: int | None
+    paused: list[TypeView] | None  #: by type
     redis: DependencyHealth
     postgres: DependencyHealth | None
     workers: int | None
@@ -273,6 +283,7 @@ def redis_view(depths: Depths, oldest_seconds: float | None, workers: Sequence[W
         oldest_seconds=oldest_seconds,
         scheduled=depths.scheduled,
         dead=depths.dead,
+        paused=[TypeView(each, True, depths.parked.get(each, 0)) for each in sorted(depths.paused)],
         workers=len(workers),
         concurrency=sum(worker.concurrency for worker in workers),
         running=sum(len(worker.running) for worker in workers),

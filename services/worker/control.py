@@ -24,6 +24,7 @@ class Control:
     def __init__(self, engine: Engine, consumers: Consumers, heartbeats: Heartbeats) -> None:
         self._queue = engine.queue
         self._cancelled = engine.cancelled
+        self._parking = engine.parking
         self._consumers = consumers
         self._heartbeats = heartbeats
         self._logged = ""
@@ -55,6 +56,9 @@ class Control:
         message = read_message(text)
         if message.cancel:
             self._consumers.cancel(message.cancel)
+        if message.paused is not None:
+            self._parking.learn(message.paused)
+            self._consumers.give_back_paused()
 
     def _log_once(self, error: NeedsOperator) -> None:
         if (said := str(error)) != self._logged:

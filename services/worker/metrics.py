@@ -87,6 +87,7 @@ class Gauges(Struct, frozen=True):
     dropped_letters: int = 0
     blocked: int = 0
     blocked_seconds: float = 0.0
+    parked: int = 0
 
 
 class Snapshot(Struct, frozen=True):
@@ -100,7 +101,7 @@ class Snapshot(Struct, frozen=True):
 
 
 #: Of the queue, not of one worker: not to be summed.
-SHARED_GAUGES = frozenset({"ready", "scheduled", "dead"})
+SHARED_GAUGES = frozenset({"ready", "scheduled", "dead", "parked"})
 
 
 def total(snapshots: Sequence[Snapshot]) -> Snapshot:
@@ -172,6 +173,7 @@ class WorkerCollector(Collector):
                 "Tasks that cannot run, and without Postgres failed jobs",
                 now.dead,
             ),
+            ("workqueue_parked_tasks", "Tasks of paused types", now.parked),
             ("workqueue_running_jobs", "Jobs that run here now", now.running),
             ("workqueue_buffered_jobs", "Jobs claimed here and not started", now.buffered),
             ("workqueue_unsettled_outcomes", "Outcomes that are not stored yet", now.unsettled),

@@ -51,6 +51,7 @@ INSTALLATION_SECONDS = 1.0  #: between two checks that our database is the one o
 INCOMPATIBLE_SECONDS = 1.0  #: between two looks for workers of an incompatible release
 FLUSH_SECONDS = 5.0  #: to store the outcomes at a stop; after that, other workers recover the jobs
 ORPHANS_SECONDS = 5.0
+PAUSES_SECONDS = 1.0
 UNWIND_SECONDS = 5.0  #: for cancelled handlers to clean up; after that, the process ends with them
 
 
@@ -123,6 +124,7 @@ class Worker:
             types,
             environment,
             WorkerContext(engine.keeps_rows, self._attempt_of, self._reports),
+            engine.parking,
             max_interruptions=settings.max_interruptions,
             cancel_grace=settings.cancel_grace,
         )
@@ -181,6 +183,7 @@ class Worker:
             async with trio.open_nursery() as starting:
                 starting.start_soon(_cancel_after, stop, starting.cancel_scope)
                 await self.leases.wait()
+                await self._until_answered(self._look_at_pauses)  # this Redis may have lost them
                 starting.cancel_scope.cancel()
             if self.leases.current is None:
                 services.cancel_scope.cancel()
@@ -211,6 +214,7 @@ class Worker:
             ("orphans", self._recover_orphans, ORPHANS_SECONDS),
             ("cancellations", self._control.look, LOOK_SECONDS),
             ("reports", self._reports.run_once, EVERY_SECONDS),
+            ("pauses", self._look_at_pauses, PAUSES_SECONDS),
         ]
         loops += [(step.name, step.run_once, step.every_seconds) for step in self.engine.upkeep(self.settings.keep)]
         for name, run_once, every in loops:
@@ -232,6 +236,10 @@ class Worker:
         await self.installation.run_once()
         if not self._may_work():
             self.consumers.give_back(self._buffer.drain())
+
+    async def _look_at_pauses(self) -> None:
+        await self.engine.look_at_pauses()
+        self.consumers.give_back_paused()
 
     async def _watch_slots(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Stops beating when abandoned threads hold every slot, so that the watchdog replaces the process."""
@@ -373,6 +381,7 @@ class Worker:
             ready=depths.ready,
             scheduled=depths.scheduled,
             dead=depths.dead,
+            parked=sum(depths.parked.values()),
             running=len(self.consumers),
             buffered=len(self._buffer),
             unsettled=len(self._outcomes),

@@ -54,6 +54,7 @@ def test_the_paths_of_the_contract_are_there():
         "POST /api/jobs/{job_id}/cancel", "POST /api/jobs/{job_id}/retry", "POST /api/jobs/{job_id}/run-now",
         "DELETE /api/jobs/{job_id}", "GET /api/jobs/{job_id}/logs", "POST /api/jobs/actions",
         "GET /api/actions", "GET /api/actions/{action_id}", "POST /api/actions/{action_id}/stop",
+        "POST /api/types/{job_type}/pause", "POST /api/types/{job_type}/resume",
         "GET /metrics", "GET /health", "GET /ready", "GET /openapi.json",
         "GET /docs", "GET /", "GET /api/dead", "GET /api/dead/{dead_id}", "POST /api/dead/retry", "DELETE /api/dead",
     }  # fmt: skip

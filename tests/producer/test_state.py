@@ -117,7 +117,7 @@ async def test_the_overview_tells_everything_at_once(client, publish, queue, que
     assert 0 <= answer.pop("oldest_seconds") < 60
     assert answer == {
         "queue_name": queue_name, "waiting": 1, "scheduled": 2, "dead": 1, "workers": 1, "concurrency": 4, "running": 1,
-        "jobs_done": 10, "jobs_failed": 3, "kept": {"completed": "7d", "failed": "30d"},
+        "jobs_done": 10, "jobs_failed": 3, "kept": {"completed": "7d", "failed": "30d"}, "paused": [],
     }  # fmt: skip
 
 

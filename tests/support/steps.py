@@ -14,6 +14,7 @@ from workqueue.core.steps.dropped import Dropped
 from workqueue.core.steps.installation import Installation, no_database
 from workqueue.core.steps.lease import Lease
 from workqueue.core.steps.orphans import Orphans, no_owners
+from workqueue.core.steps.pauses import Parking
 from workqueue.core.steps.piggyback import Piggyback
 from workqueue.core.steps.recover import Flight, Recover
 from workqueue.core.steps.recover_rows import RowRecovery
@@ -39,13 +40,19 @@ def make_submit_once(queue: Queue, store: JobStore | None, *, ttl_seconds: float
     return SubmitOnceRows(queue, store, piggyback, SubmitRows(queue, store, piggyback), ttl_seconds=ttl_seconds)
 
 
-def make_claim(queue: Queue, store: JobStore | None, piggyback: Piggyback | None = None, worker: str = "w") -> Claim:
-    until_answered = UntilAnswered()
+def make_claim(
+    queue: Queue,
+    store: JobStore | None,
+    piggyback: Piggyback | None = None,
+    worker: str = "w",
+    parking: Parking | None = None,
+) -> Claim:
+    until_answered, parking = UntilAnswered(), parking or Parking(queue)
     discards = Discards(queue, until_answered, Dropped())
     if store is None:
-        return Claim(queue, TaskClaims(), discards, until_answered)
+        return Claim(queue, TaskClaims(), discards, parking, until_answered)
     claims = RowClaims(queue, store, piggyback or Piggyback(), worker, discards, until_answered)
-    return Claim(queue, claims, discards, until_answered)
+    return Claim(queue, claims, discards, parking, until_answered)
 
 
 def make_settle(
@@ -94,6 +101,7 @@ class Steps:
 
     def __init__(self, queue: Queue, store: JobStore | None, policy: RetryPolicy = QUICK) -> None:
         self.piggyback = Piggyback()
+        self.parking = Parking(queue)
         self.submit = make_submit(queue, store, self.piggyback)
-        self.claim = make_claim(queue, store, self.piggyback, "w")
+        self.claim = make_claim(queue, store, self.piggyback, "w", self.parking)
         self.settle = make_settle(queue, store, self.piggyback, policy, Random(1))

@@ -12,6 +12,7 @@ from tests.worker.claimed import claimed_task
 from workqueue.core.handlers import Registry
 from workqueue.core.steps.claim import AUDIT_SECONDS, Claim
 from workqueue.core.steps.lease import ClaimedTask, Lease
+from workqueue.core.steps.pauses import Parking
 from workqueue.services.worker.claiming import STOP_SECONDS, Claiming
 from workqueue.services.worker.heartbeats import Heartbeats
 from workqueue.services.worker.leases import Leases
@@ -75,6 +76,7 @@ class IdleConsumers(Consumers):
     def __init__(self, buffer: Buffer) -> None:
         self._buffer = buffer
         self._cancelled = set()
+        self._parking = Parking(None)  # type: ignore[arg-type]  # no claim asks it
         self.environment = Environment()
         self._types = KnownType(Registry(), NoPeers(), Random(1))
 

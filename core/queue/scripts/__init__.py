@@ -46,9 +46,12 @@ SUBMIT_ONCE = _load("submit_once")
 NEXT_TASK = _load("next_task")
 READ_DEAD = _load("read_dead")
 UNBURY = _load("unbury")
+SET_PAUSED = _load("set_paused")
+PARK = _load("park")
+UNPARK = _load("unpark")
 
 ALL = (
     REGISTER, RENEW, FENCE, END, RETIRE, CLAIM, ASSIGN_IDS, ACK, GIVE_BACK, BURY, PROMOTE, SCHEDULE,
     RECORD_SUSPECT_START, READ_CHECKPOINT, SET_CHECKPOINT, SUBMIT_ONCE, NEXT_TASK,
-    READ_DEAD, UNBURY,
+    READ_DEAD, UNBURY, SET_PAUSED, PARK, UNPARK,
 )  # fmt: skip

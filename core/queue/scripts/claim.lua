@@ -1,10 +1,12 @@
 -- Claim up to ARGV[2] tasks for one worker: from the front list first, then from the head of the ready list.
--- KEYS[1] ready list    KEYS[2] front list    KEYS[3] leases    KEYS[4] this lease's in-flight hash
+-- KEYS[1] ready list    KEYS[2] front list    KEYS[3] leases    KEYS[4] this lease's in-flight hash    KEYS[5] pauses
 -- ARGV[1] lease    ARGV[2] how many (>= 1)    ARGV[3] at most so many bytes, the first task always    ARGV[4] start number
 -- ARGV[5..] ids for tasks that have none, used in order: where few are taken, a trip for their names alone would cost a
 -- third of the time to their start. Only the first of a claim are looked at, as many as there are ids, and those of
 -- which it is plain what they are; assign_ids.lua is for the others.
 -- Returns {start, task, task, ...} (false where a number of a repeated claim is gone), or {-1} when the lease is lost.
+-- In the place of `start` stands {field, value, ...} of the pauses, where there are any (set_paused.lua): they are not
+-- looked at here, because a task would have to be decoded.
 -- Field `at` of the hash is the start of the last claim. The same start again: the answer was lost, so the same answer
 -- again and nothing taken. A start below `at`: a send that comes too late for anybody, so nothing is taken.
 -- Copy first, remove last: Redis does not roll back a script that fails half way. O(n), n <= ARGV[2].
@@ -18,7 +20,8 @@ local at = tonumber(redis.call('HGET', flight, 'at') or '0')
 if not at or at ~= at or at > start + 1e12 then
   at = 0 -- not ours: no late send comes before so many others
 end
-local answer = {start}
+local paused = redis.call('HGETALL', KEYS[5])
+local answer = {#paused > 0 and paused or start}
 if at > start then
   return answer
 end

@@ -1,8 +1,7 @@
 """Claimed jobs that have not started yet."""
 
 from collections import deque
-from collections.abc import Container, Sequence
-from uuid import UUID
+from collections.abc import Callable, Sequence
 
 import trio
 
@@ -88,11 +87,11 @@ class Buffer:
         self._items.clear()
         return items
 
-    def remove(self, runs: Container[tuple[UUID | None, UUID]]) -> list[ClaimedTask]:
-        """Remove and return the jobs with these claim tokens and ids."""
-        removed = [claimed for claimed in self._items if (claimed.token, claimed.job_id) in runs]
+    def remove(self, chosen: Callable[[ClaimedTask], bool]) -> list[ClaimedTask]:
+        """Remove and return the jobs that `chosen` is true for."""
+        removed = [claimed for claimed in self._items if chosen(claimed)]
         if removed:
-            self._items = deque(claimed for claimed in self._items if (claimed.token, claimed.job_id) not in runs)
+            self._items = deque(claimed for claimed in self._items if not chosen(claimed))
         return removed
 
     def close(self) -> None:

@@ -30,6 +30,7 @@ from workqueue.core.outcome import (
     decide,
 )
 from workqueue.core.steps.lease import ClaimedTask, Lease
+from workqueue.core.steps.pauses import Parking
 from workqueue.core.steps.settle import Ending
 from workqueue.core.wire import decode_payload
 from workqueue.services.published import RunningJob
@@ -82,11 +83,13 @@ class Consumers:
         types: KnownType,
         environment: Environment,
         context: RunContext,
+        parking: Parking,
         *,
         max_interruptions: int,
         cancel_grace: float,
     ) -> None:
-        """`context`: what jobs may ask of this worker. `cancel_grace`: seconds that a cancelled one may clean up."""
+        """`context`: what jobs may ask of this worker. `parking`: which types are paused. `cancel_grace`: seconds that
+        a cancelled job may clean up."""
         self._registry = registry
         self._buffer = buffer
         self._outcomes = outcomes
@@ -94,6 +97,7 @@ class Consumers:
         self._admission = admission
         self._types = types
         self._context = context
+        self._parking = parking
         self._max_interruptions = max_interruptions
         self._cancel_grace = cancel_grace
         self._threads = Threads(trio.CapacityLimiter(THREADS_MAX))
@@ -162,12 +166,19 @@ class Consumers:
         self._buffer.extend(items)
         if self._cancelled:
             self._cancel(self._cancelled)
+        if self._parking.known.types:
+            self.give_back_paused()
+
+    def give_back_paused(self) -> None:
+        """Jobs whose type was paused since they were claimed do not start."""
+        if (types := self._parking.known.types) and len(self._buffer):
+            self.give_back(self._buffer.remove(lambda claimed: claimed.task.type in types))
 
     def _cancel(self, runs: set[ClaimedJob]) -> None:
         for slot, claimed in self._running():
             if (claimed.token, claimed.job_id) in runs:
                 slot.cancel(grace_seconds=self._cancel_grace)
-        self.give_back(self._buffer.remove(runs))
+        self.give_back(self._buffer.remove(lambda claimed: (claimed.token, claimed.job_id) in runs))
 
     def running_ids(self, *, longer_than: float) -> list[UUID]:
         """The jobs that have been running for more than so many seconds."""

@@ -21,7 +21,7 @@ CALLS: dict[str, tuple[Script, list[str], list[object], bool]] = {
     "fence": (scripts.FENCE, ["leases"], ["LEASE", "SCORE"], True),
     "end": (scripts.END, ["leases"], ["LEASE"], True),
     "retire": (scripts.RETIRE, ["leases", "workers", "flight", "started"], ["LEASE"], False),
-    "claim": (scripts.CLAIM, ["ready", "front", "leases", "flight"], ["LEASE", 5, 1000, 7], True),
+    "claim": (scripts.CLAIM, ["ready", "front", "leases", "flight", "pauses"], ["LEASE", 5, 1000, 7], True),
     "assign_ids": (scripts.ASSIGN_IDS, ["leases", "flight"], ["LEASE", 1, "named"], True),
     "ack": (scripts.ACK, ["flight"], [1, 2], True),
     "back": (scripts.GIVE_BACK, ["ready", "scheduled", "flight"], [1, 0, "", 2, 50, "later"], True),
@@ -33,6 +33,9 @@ CALLS: dict[str, tuple[Script, list[str], list[object], bool]] = {
     "next_task": (scripts.NEXT_TASK, ["front", "ready"], [100], True),
     "read_dead": (scripts.READ_DEAD, ["dead"], [0, "newest", 10, 1000, ""], True),
     "unbury": (scripts.UNBURY, ["dead", "ready"], [0, "d1", "task"], True),
+    "set_paused": (scripts.SET_PAUSED, ["pauses"], [4, "z"], True),
+    "park": (scripts.PARK, ["flight", "pauses", "parked", "counts"], ["x", 1, 3], True),
+    "unpark": (scripts.UNPARK, ["ready", "pauses", "parked", "counts"], ["y", 10, 1000], True),
     "tick": (scripts.READ_CHECKPOINT, ["checkpoint"], [], True),
     "set_checkpoint": (scripts.SET_CHECKPOINT, ["checkpoint"], [1000, 2000], True),
 }
@@ -41,6 +44,7 @@ MISSING = {  # what each answers on a server that has none of its keys
     "back": [0, 0], "bury": [0, 0], "promote": 0, "schedule": 1, "record_suspect_start": 0, "set_checkpoint": 0,
     "submit_once": [b"pushed"], "tick": [b"RUN", None],
     "next_task": [b"", b"NOW"], "read_dead": [0, -1], "unbury": [0],
+    "set_paused": [b"v", b"4", b"t:z", b"1"], "park": [1, 1], "unpark": [0, 0],
 }  # fmt: skip
 ONLY_READS = {"next_task", "read_dead", "tick"}
 EACH_KEY = [(name, key) for name, (_, keys, _, _) in CALLS.items() for key in keys]
@@ -58,6 +62,7 @@ class Keyspace:
             "ready": keys.ready, "front": keys.front, "leases": keys.leases, "workers": keys.workers,
             "scheduled": keys.scheduled, "dead": keys.dead, "flight": keys.flight(lease),
             "started": keys.suspect_starts(lease), "idem": keys.idempotency(b"k"), "checkpoint": keys.checkpoint,
+            "pauses": keys.pauses, "parked": keys.parked("y"), "counts": keys.parked_counts,
         }  # fmt: skip
 
     async def __call__(self, *parts):
@@ -72,6 +77,9 @@ class Keyspace:
         await self("RPUSH", self.keys["dead"], "d1")
         await self("SADD", self.keys["started"], 1)
         await self("SET", self.keys["checkpoint"], 1000)
+        await self("HSET", self.keys["pauses"], "v", 3, "t:x", 1)
+        await self("RPUSH", self.keys["parked"], "p1", "p2")
+        await self("HSET", self.keys["counts"], "y", 2)
         if lives:
             await self("HSET", self.keys["flight"], "at", 1, 1, "t1", 2, "t2")
         else:
@@ -112,7 +120,7 @@ CHANGES: dict[str, tuple[object, dict[str, object]]] = {
     "fence": (1, {"leases": [b"LEASE", b"0"]}),
     "end": (1, {"leases": [b"LEASE", b"-1"]}),
     "retire": (1, {"leases": 0, "workers": 0, "flight": 0, "started": 0}),
-    "claim": ([7, b"f1", b"r1", b"r2"],
+    "claim": ([[b"v", b"3", b"t:x", b"1"], b"f1", b"r1", b"r2"],
               {"ready": 0, "front": 0,
                "flight": {b"at": b"7", b"1": b"t1", b"2": b"t2", b"7": b"f1", b"8": b"r1", b"9": b"r2"}}),
     "assign_ids": ([1], {"flight": {b"at": b"1", b"1": b"named", b"2": b"t2"}}),
@@ -127,10 +135,15 @@ CHANGES: dict[str, tuple[object, dict[str, object]]] = {
     "next_task": ([b"f1", b"NOW"], {}),
     "read_dead": ([1, -1, b"d1"], {}),
     "unbury": ([1], {"dead": 0, "ready": [b"r1", b"r2", b"task"]}),
+    "set_paused": ([b"v", b"4", b"t:z", b"1"], {"pauses": {b"v": b"4", b"t:z": b"1"}}),
+    "park": ([1, 1], {"flight": {b"at": b"1", b"2": b"t2"}, "parked": [b"p1", b"p2", b"t1"],
+                      "counts": {b"y": b"2", b"x": b"3"}}),
+    "unpark": ([2, 0], {"ready": [b"p1", b"p2", b"r1", b"r2"], "parked": 0, "counts": 0}),
     "tick": ([b"RUN", b"1000"], {}),
     "set_checkpoint": (1, {"checkpoint": b"2000"}),
 }  # fmt: skip
 
+PAUSES = [b"v", b"3", b"t:x", b"1"]
 #: Script and the one key that is missing -> its answer, and which keys it has changed.
 WITHOUT: dict[tuple[str, str], tuple[object, set[str]]] = {
     ("register", "leases"): (1, {"leases", "workers"}), ("register", "workers"): (1, {"leases", "workers"}),
@@ -140,8 +153,10 @@ WITHOUT: dict[tuple[str, str], tuple[object, set[str]]] = {
     ("retire", "workers"): (1, {"leases", "flight", "started"}),
     ("retire", "flight"): (1, {"leases", "workers", "started"}),
     ("retire", "started"): (1, {"leases", "workers", "flight"}),
-    ("claim", "ready"): ([7, b"f1"], {"front", "flight"}), ("claim", "front"): ([7, b"r1", b"r2"], {"ready", "flight"}),
-    ("claim", "leases"): ([-1], set()), ("claim", "flight"): ([7, b"f1", b"r1", b"r2"], {"ready", "front", "flight"}),
+    ("claim", "ready"): ([PAUSES, b"f1"], {"front", "flight"}),
+    ("claim", "front"): ([PAUSES, b"r1", b"r2"], {"ready", "flight"}), ("claim", "leases"): ([-1], set()),
+    ("claim", "flight"): ([PAUSES, b"f1", b"r1", b"r2"], {"ready", "front", "flight"}),
+    ("claim", "pauses"): ([7, b"f1", b"r1", b"r2"], {"ready", "front", "flight"}),
     ("assign_ids", "leases"): ([0], set()), ("assign_ids", "flight"): ([0], set()),
     ("ack", "flight"): (0, set()),
     ("back", "ready"): ([1, 1], {"ready", "scheduled", "flight"}),
@@ -155,6 +170,13 @@ WITHOUT: dict[tuple[str, str], tuple[object, set[str]]] = {
     ("next_task", "front"): ([b"r1", b"NOW"], set()), ("next_task", "ready"): ([b"f1", b"NOW"], set()),
     ("read_dead", "dead"): ([0, -1], set()),
     ("unbury", "dead"): ([0], set()), ("unbury", "ready"): ([1], {"dead", "ready"}),
+    ("set_paused", "pauses"): ([b"v", b"4", b"t:z", b"1"], {"pauses"}),
+    ("park", "flight"): ([1, 1], set()), ("park", "pauses"): ([0, 1], set()),
+    ("park", "parked"): ([1, 1], {"flight", "parked", "counts"}),
+    ("park", "counts"): ([1, 1], {"flight", "parked", "counts"}),
+    ("unpark", "ready"): ([2, 0], {"ready", "parked", "counts"}),
+    ("unpark", "pauses"): ([2, 0], {"ready", "parked", "counts"}), ("unpark", "parked"): ([0, 0], {"counts"}),
+    ("unpark", "counts"): ([2, 0], {"ready", "parked"}),
     ("tick", "checkpoint"): ([b"RUN", None], set()), ("set_checkpoint", "checkpoint"): (0, set()),
 }  # fmt: skip
 

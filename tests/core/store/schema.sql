@@ -134,6 +134,13 @@ CREATE TABLE outbox (
     CONSTRAINT outbox_pkey PRIMARY KEY (batch)
 );
 
+CREATE TABLE pauses (
+    queue text NOT NULL,
+    version bigint NOT NULL,
+    types text[] NOT NULL,
+    CONSTRAINT pauses_pkey PRIMARY KEY (queue)
+);
+
 CREATE TABLE progress (
     job_id uuid NOT NULL,
     token uuid NOT NULL,

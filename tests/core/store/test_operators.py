@@ -81,6 +81,8 @@ async def do_everything(store: JobStore) -> None:
     report = JobReport(ids[0], token, 1, Progress(0.5, ""), [LogLine(1, "x")], trims=True)
     await store.reports.write([report])
     await store.reports.logs(ids[0], after=0, limit=10)
+    await store.pauses.change(Q, pause=["x"])
+    await store.pauses.outrun(Q, 5)
     for act in ActName:
         await store.actions.count(Q, act, JobFilter())
         await store.actions.insert(action_id := uuid7(), Q, act, JobFilter(ids=(uuid4(),)), 0)

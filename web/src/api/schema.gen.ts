@@ -192,6 +192,7 @@ export type Overview = {
   oldest_seconds: number | null;
   scheduled: number | null;
   dead: number | null;
+  paused: TypeView[] | null;
   redis: DependencyHealth;
   postgres: DependencyHealth | null;
   workers: number | null;
@@ -245,6 +246,13 @@ export type StatusFilter = "cancelled" | "completed" | "failed" | "pending" | "p
 export type StaysView = {
   id: string;
   why: string;
+};
+
+/** A type of jobs that is paused, or was. */
+export type TypeView = {
+  type: string;
+  paused: boolean;
+  parked: number | null;
 };
 
 /** A worker that is alive now. */

@@ -1,0 +1,124 @@
+"""Pauses: jobs of paused types are not run. Postgres decides what is paused; a claim sets their tasks aside, in Redis.
+
+A task is parked by the worker that claims it, because a script would have to decode it. It is moved back to the head of
+the ready list when its type is resumed, in the order of its claim. A parked task is like one in the ready list: its
+row is `pending`, and a person may cancel or delete its job meanwhile.
+"""
+
+import logging
+from collections import defaultdict
+from functools import partial
+from uuid import UUID
+
+from workqueue.core.control import ControlMessage, write_message
+from workqueue.core.errors import QueueUnavailable
+from workqueue.core.pauses import NOTHING, Paused
+from workqueue.core.queue import Queue
+from workqueue.core.steps.heartbeat import beat
+from workqueue.core.steps.lease import ClaimedTask
+from workqueue.core.steps.until_answered import TRIP_SECONDS, UntilAnswered
+from workqueue.core.store import PauseStore
+
+log = logging.getLogger(__name__)
+
+
+class Parking:
+    """What one process knows of the pauses of a queue. Mutable state: the newest that it knows.
+
+    A worker has its own, which its claims ask and which messages and looks at the rows keep fresh.
+    """
+
+    def __init__(self, queue: Queue) -> None:
+        self._queue = queue
+        self.known: Paused = NOTHING
+
+    def learn(self, paused: Paused) -> None:
+        """What is paused, as a message or another answer says; an older one than what is known is passed over."""
+        if paused.version > self.known.version:
+            self.known = paused
+
+    async def park(self, lease: UUID, items: list[ClaimedTask], until_answered: UntilAnswered) -> list[ClaimedTask]:
+        """Set aside those of `items`, claimed just now, whose type is paused; returns the others.
+
+        A Redis that has lost its data gets back first what is known. Cancelled: the tasks are parked, or lie in the
+        flight and go back with the audit.
+        """
+        there = self._queue.paused
+        if there.version < self.known.version:
+            there = await until_answered(partial(self._queue.set_paused, self.known))
+        self.learn(there)
+        if not (types := self.known.types):
+            return items
+        by_type: defaultdict[str, list[ClaimedTask]] = defaultdict(list)
+        for claimed in items:
+            if claimed.task.type in types:
+                by_type[claimed.task.type].append(claimed)
+        gone: set[int] = set()
+        for job_type, ours in by_type.items():
+            numbers = [claimed.number for claimed in ours]
+            answers = await until_answered(partial(self._queue.park, lease, job_type, numbers))
+            gone.update(number for number, parked in zip(numbers, answers, strict=True) if parked)
+        return [claimed for claimed in items if claimed.number not in gone] if gone else items
+
+
+class Pauses:
+    """Pause and resume types, and keep Redis as Postgres says it should be.
+
+    Raises StoreUnavailable; Redis may be away: a worker carries out the rest. Cancelled: it is not known whether
+    anything has changed, and it may be repeated.
+    """
+
+    def __init__(self, queue: Queue, store: PauseStore, parking: Parking) -> None:
+        self._queue = queue
+        self._store = store
+        self._parking = parking
+
+    async def pause(self, job_type: str) -> Paused | None:
+        """No job of this type starts any more; those that run go on. None: too many types are paused."""
+        changed = await self._store.change(self._queue.name, pause=[job_type])
+        if changed is not None:
+            await self._tell(changed)
+        return changed
+
+    async def resume(self, job_type: str) -> Paused:
+        """Its jobs run again: those that were set aside come first."""
+        changed = await self._store.change(self._queue.name, resume=[job_type])
+        assert changed is not None, "fewer types are never too many"  # noqa: S101
+        await self._tell(changed)
+        return changed
+
+    async def read(self) -> Paused:
+        """What is paused."""
+        return await self._store.read(self._queue.name)
+
+    async def run_once(self) -> None:
+        """Bring Redis up to date, and move what is parked and not paused any more to the ready list.
+
+        Raises QueueUnavailable, StoreUnavailable. Each worker does it, several at once too.
+        """
+        name = self._queue.name
+        stored = await self._store.read(name)
+        if stored.version < self._parking.known.version:  # the database was set back
+            stored = await self._store.outrun(name, self._parking.known.version)
+        if stored.version:
+            there = await self._queue.set_paused(stored)
+            if there.version > stored.version:  # the same, or it was changed just now
+                stored = await self._store.outrun(name, there.version)
+                there = await self._queue.set_paused(stored)
+            self._parking.learn(there)
+        for job_type in set(await self._queue.parked()) - stored.types:
+            await self._unpark(job_type)
+
+    async def _unpark(self, job_type: str) -> None:
+        left: int | None = None
+        while (now := await self._queue.unpark(job_type)) and now != left:  # the same again: it is paused anew
+            left = now
+            beat(TRIP_SECONDS)
+
+    async def _tell(self, paused: Paused) -> None:
+        self._parking.learn(paused)
+        try:
+            await self._queue.set_paused(paused)
+            await self._queue.tell_workers(write_message(ControlMessage(paused=paused)))
+        except QueueUnavailable as error:
+            log.info("what is paused reaches Redis and the workers when Redis answers: %s", error)
