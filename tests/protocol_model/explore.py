@@ -11,6 +11,7 @@ from tests.protocol_model.checks import check_at_rest, is_quiet
 from tests.protocol_model.engine import SECOND, Faults, Process, Store
 from tests.protocol_model.keeping import Keeper
 from tests.protocol_model.mechanisms import Options, Switches
+from tests.protocol_model.pausing import Pauser
 from tests.protocol_model.person import Person
 from tests.protocol_model.redis_model import Redis, Task
 from tests.protocol_model.upkeep import Upkeep
@@ -28,6 +29,7 @@ HOT_TRIPS = (
     "audit", "register", "shutdown.end", "orphans", "settle.look", "ledger", "row-audit", "audit.release",
     "recover.fetch", "act.cancel", "act.tell", "act.retry", "act.run_now", "act.delete", "act.fetch", "act.push",
     "act.delete_outbox", "look", "retention", "prune",
+    # pause.rows, pause.redis, park, park.restore, pauses and unpark by --focus: here they would move all chance
 )  # fmt: skip
 DISASTERS = ("outage", "hang", "clock", "partition", "stop", "shutdown", "loss", "cut")
 
@@ -48,6 +50,7 @@ class Schedule:
         draw = random.Random(f"faults of {seed}")
         self.killing_job = draw.random() < 0.12 or options.disaster == "killer"
         self.world = World(seed, Switches(options.off), self._draw_faults(draw), options.redis_only)
+        self.world.pausing = options.pausing
         self.engine = self.world.engine
         self.engine.trace = [] if tracing else None
         self.engine.on_death = self._replace_dead
@@ -99,6 +102,8 @@ class Schedule:
                 outsiders.append(Keeper(world).keep())
             if rng.random() < 0.5:
                 outsiders.append(producers.locker(world, 5, TRAFFIC // 4))
+        if world.pausing:
+            outsiders.append(Pauser(world).pause_and_resume(TRAFFIC))
         for steps in outsiders:
             self.engine.start(Process(self.world.fresh("stranger")), "stranger", steps)
 
@@ -228,6 +233,8 @@ class Schedule:
             store.down_until = store.hangs_until = 0
         for worker in self.workers.values():
             worker.process.partitioned_until = 0
+        if self.world.pausing:
+            self.engine.start(Process(self.world.fresh("stranger")), "resume", Pauser(self.world).resume_at_last())
         self.engine.say("ALL IS WELL AGAIN")
 
     def _leases(self) -> set[str]:

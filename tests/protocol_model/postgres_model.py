@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from tests.protocol_model.acts_model import Acts
 from tests.protocol_model.engine import SECOND
+from tests.protocol_model.redis_model import Paused
 from tests.protocol_model.rows_model import TERMINAL, Claimed, Counters, Row, State
 
 Verdict = Literal["pending", "refused", "locked"]
@@ -24,6 +25,11 @@ class Postgres(Acts):
     run: int | None = None
     n: int = 0
     reconciled_at: int = -RECONCILE_PAUSE
+    pauses: Paused = field(default_factory=Paused)
+
+    def pause(self, paused: bool) -> Paused:
+        self.pauses = Paused(self.pauses.version + 1, paused)
+        return self.pauses
 
     # --- submit
 

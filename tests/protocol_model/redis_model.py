@@ -31,6 +31,14 @@ class Task:
         return replace(self, job=job)
 
 
+@dataclass(frozen=True, slots=True)
+class Paused:
+    """Whether the type that may be paused is."""
+
+    version: int = 0
+    is_paused: bool = False
+
+
 @dataclass(slots=True)
 class Flight:
     """What a lease has claimed; `at` is the start of the last claim."""
@@ -54,6 +62,8 @@ class Redis:
     dead: list[tuple[Task, str]] = field(default_factory=list)
     checkpoint: int | None = None
     keys: dict[str, str] = field(default_factory=dict)
+    pauses: Paused = field(default_factory=Paused)
+    parked: list[Task] = field(default_factory=list)
 
     def snapshot(self) -> Redis:
         return replace(
@@ -67,6 +77,7 @@ class Redis:
             scheduled=dict(self.scheduled),
             dead=list(self.dead),
             keys=dict(self.keys),
+            parked=list(self.parked),
         )
 
     # --- leases
@@ -202,6 +213,25 @@ class Redis:
         self.dead.append((task, reason))
         return True
 
+    def set_paused(self, paused: Paused) -> Paused:
+        if self.pauses.version < paused.version or not self.switches.on("pause-version"):
+            self.pauses = paused
+        return self.pauses
+
+    def park(self, lease: str, number: int) -> bool:
+        """False: it is not paused any more, and the task is still in the flight."""
+        if not self.pauses.is_paused and self.switches.on("park-checks"):
+            flight = self.flights.get(lease)
+            return flight is None or number not in flight.tasks
+        if (task := self._leave(lease, number)) is not None:
+            self.parked.append(task)
+        return True
+
+    def unpark(self) -> None:
+        if not self.pauses.is_paused:
+            self.ready[:0] = self.parked
+            self.parked.clear()
+
     def promote(self) -> int:
         due = [task for task, at in self.scheduled.items() if at <= self.clock()]
         for task in due:
@@ -231,6 +261,6 @@ class Redis:
 
     def jobs_ready(self) -> set[str]:
         """Without those that wait for their time."""
-        tasks = [*self.ready, *self.front]
+        tasks = [*self.ready, *self.front, *self.parked]
         tasks += [task for flight in self.flights.values() for task in flight.tasks.values()]
         return {task.job for task in tasks}

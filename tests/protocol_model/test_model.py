@@ -15,6 +15,7 @@ PART = 40  #: schedules a test: so that two processes share them
 MODES = {
     "with losses of Redis": Options(),
     "without losses": Options(losses=False),
+    "a type that is paused": Options(pausing=True, person=True),
     "Redis only": Options(redis_only=True, losses=False),
 }
 SHOWN = [name for name, mechanism in MECHANISMS.items() if mechanism.seed]

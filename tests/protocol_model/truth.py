@@ -36,6 +36,7 @@ class Truth:
     early: Counter[str] = field(default_factory=Counter)
     finished: Counter[str] = field(default_factory=Counter)
     losses: int = 0
+    paused_by: int = 0  # the version by which the type is paused in Redis, and not resumed in Postgres since
     violations: list[str] = field(default_factory=list)
     wishes: Wishes = field(init=False)
 

@@ -32,6 +32,8 @@ class Upkeep:
         if self.world.postgres is not None:
             loops += [self.orphan_loop(), self.sweep_loop(), self.loss_loop()]
             loops += [worker.ledger_loop(), worker.look_loop()]
+        if self.world.pausing:
+            loops.append(worker.parking.loop())
         for loop in loops:
             worker.spawn("loop", loop)
 

@@ -8,8 +8,9 @@ from functools import partial
 from tests.protocol_model.control import Controlled
 from tests.protocol_model.engine import SECOND, NoAnswer, Process, Sleep, Steps
 from tests.protocol_model.held import Item, Lease
+from tests.protocol_model.pausing import Parking, is_of_the_type
 from tests.protocol_model.postgres_model import MAX_RECOVERIES
-from tests.protocol_model.redis_model import Task
+from tests.protocol_model.redis_model import Paused, Task
 from tests.protocol_model.rows_model import TERMINAL, Counters, State
 from tests.protocol_model.truth import Run
 from tests.protocol_model.world import TERM, World
@@ -27,6 +28,7 @@ class Worker(Controlled):
         self.brought = ""  # the name that the last claim brought along
         self.draining = False
         self.cancelling = False
+        self.parking = Parking(world)
         world.channel.listen(process, self.hear)
 
     def spawn(self, name: str, steps: Steps[None]) -> None:
@@ -54,11 +56,14 @@ class Worker(Controlled):
             if count <= 0 or not lease.registered:
                 yield Sleep(200)
                 continue
-            tasks = yield from self.take(lease, count)
-            if tasks is None:
+            answer = yield from self.take(lease, count)
+            if answer is None:
                 self.lose(lease)
-            elif tasks:
+            elif answer[0]:
+                tasks, there, paused_by = answer
                 self.world.at_hand[self.process.name] = {task.job for task in tasks.values()}
+                tasks = yield from self.parking.park(lease, tasks, there)
+                self.check_the_parked(tasks, paused_by)
                 yield from self.accept(lease, tasks)
                 del self.world.at_hand[self.process.name]
             else:
@@ -66,8 +71,16 @@ class Worker(Controlled):
                     yield from self.world.redis_once("blmove", lambda redis: redis.blmove())
                 yield Sleep(600)
 
-    def take(self, lease: Lease, count: int) -> Steps[dict[int, Task] | None]:
-        """Step 1: the same claim again until it is answered."""
+    def check_the_parked(self, tasks: dict[int, Task], paused_by: int) -> None:
+        """`paused_by`: Truth.paused_by when Redis carried out the claim."""
+        truth = self.world.truth
+        if paused_by and paused_by == truth.paused_by and not truth.losses:
+            for task in tasks.values():
+                if is_of_the_type(self.world, task):
+                    truth.violate(f"{task.job} goes on although its type is paused")
+
+    def take(self, lease: Lease, count: int) -> Steps[tuple[dict[int, Task], Paused, int] | None]:
+        """Step 1: the same claim again until it is answered. What was paused comes with the answer."""
         start = lease.next_number
         self.brought = self.world.fresh("u")
         named = partial(self.named, self.brought)
@@ -75,18 +88,19 @@ class Worker(Controlled):
         name = named if start // (PLACES + 1) % 2 and self.world.on("name-first") else None
         while not lease.lost:
             try:
-                tasks = yield from self.world.redis_once(
-                    "claim.script", lambda redis: redis.claim(lease.id, count, start, name)
+                tasks, there, paused_by = yield from self.world.redis_once(
+                    "claim.script",
+                    lambda redis: (redis.claim(lease.id, count, start, name), redis.pauses, self.world.truth.paused_by),
                 )
             except NoAnswer:
                 if not self.world.on("claim-again"):
                     lease.next_number += count
-                    return {}
+                    return {}, Paused(), 0
                 yield Sleep(200)
                 continue
             if tasks or self.world.on("start-after-empty"):
                 lease.next_number += count
-            return tasks
+            return None if tasks is None else (tasks, there, paused_by)
         return None
 
     def accept(self, lease: Lease, tasks: dict[int, Task]) -> Steps[None]:

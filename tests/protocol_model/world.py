@@ -34,6 +34,7 @@ class World:
         self.files: list[Redis] = []  # cut short, of a Redis that is about to be killed
         self.at_hand: dict[str, set[str]] = {}  # process -> jobs of the tasks that it claims just now
         self.calm = False
+        self.pausing = False  # a person pauses and resumes a type
         self._seen: dict[str, str] = {}
         self.engine.changes = self._changes
         self._serial = 0
@@ -99,6 +100,7 @@ class World:
             ("ready", self.redis.ready),
             ("front", self.redis.front),
             ("scheduled", self.redis.scheduled),
+            ("parked", self.redis.parked),
         ):
             for task in tasks:
                 add(task.job or f"unnamed {task.origin}", name)
