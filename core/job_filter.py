@@ -35,6 +35,13 @@ class ActName(StrEnum):
     DELETE = "delete"
 
 
+class PayloadMatch(Struct, frozen=True):
+    """A value that a payload must have, compared as text."""
+
+    path: tuple[str, ...]  #: names of members, or numbers in arrays, from the outside in
+    value: str
+
+
 class JobFilter(Struct, frozen=True, forbid_unknown_fields=True):
     """All of what is given must hold; {} matches every job."""
 

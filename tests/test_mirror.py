@@ -19,6 +19,8 @@ NONE_NEEDED = {
     "services/worker/handlers/messages.py": "what parent and child say: worker/handlers/test_children.py",
     "services/worker/running/context.py": "a struct of one field",
     "services/worker/running/runtimes.py": "worker/running/test_slot.py runs jobs in each of them",
+    "core/store/matching.py": "one function; core/store/test_listing.py and test_actions.py",
+    "core/store/rows.py": "core/store/test_listing.py and test_jobs.py read rows through it",
     "services/cli/bulk_acts.py": "cli/test_act_commands.py runs each of its functions against a producer",
     "services/local/mail_catcher.py": "a process of its own: local/test_mail.py runs it",
 }

@@ -10,7 +10,6 @@ from workqueue.core.store.jobs import (
     Checkpoint,
     Counter,
     Finish,
-    JobRow,
     JobStore,
     KeyHolder,
     NewJob,
@@ -18,18 +17,24 @@ from workqueue.core.store.jobs import (
     RowStatus,
     Run,
 )
+from workqueue.core.store.listing import LISTED_ERROR_MAX, LISTED_PAYLOAD_MAX, JobCount, JobPage
 from workqueue.core.store.migrate import migrate
 from workqueue.core.store.pauses import PauseStore
 from workqueue.core.store.pool import open_pool
 from workqueue.core.store.reports import LogRow, ProgressRow
+from workqueue.core.store.rows import JobRow
 
 __all__ = [
+    "LISTED_ERROR_MAX",
+    "LISTED_PAYLOAD_MAX",
     "Acted",
     "Action",
     "ArtifactHead",
     "Checkpoint",
     "Counter",
     "Finish",
+    "JobCount",
+    "JobPage",
     "JobRow",
     "JobStore",
     "KeyHolder",

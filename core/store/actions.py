@@ -7,16 +7,14 @@ from uuid import UUID
 
 import asyncpg
 from msgspec import Struct
-from msgspec.structs import asdict
 
 from workqueue.core.job import JobState
 from workqueue.core.job_filter import ActName, JobFilter, StatusFilter
 from workqueue.core.store import sql
+from workqueue.core.store.matching import bound
 from workqueue.core.store.pool import Pool
 
 COUNT_SECONDS = 30.0  #: for a look at every row that there is
-
-ENDED_BADLY = frozenset({StatusFilter.FAILED, StatusFilter.CANCELLED})
 
 
 class Acted(Struct, frozen=True):
@@ -116,16 +114,7 @@ class ActionStore:
 
 
 def _bound(action: ActName, wanted: JobFilter) -> dict[str, object]:
-    """The parameters of _among.sql and _matching.sql."""
-    values = asdict(wanted)
-    if wanted.error is not None:
-        values["error"] = f"%{_escaped(wanted.error)}%"
-    return values | {"ended_badly": action is ActName.RETRY or wanted.status in ENDED_BADLY}
-
-
-def _escaped(text: str) -> str:
-    """As LIKE takes it literally."""
-    return text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+    return bound(wanted, ended_badly=action is ActName.RETRY)
 
 
 def _action(row: asyncpg.Record) -> Action:

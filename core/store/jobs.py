@@ -14,15 +14,17 @@ from workqueue.core.counters import NEVER_RUN, Counters
 from workqueue.core.errors import StoreUnavailable
 from workqueue.core.job import Artifact, JobState, RunOutcome
 from workqueue.core.job_filter import ActName
-from workqueue.core.options import NAMES, JobOptions
+from workqueue.core.options import JobOptions
 from workqueue.core.store import sql
 from workqueue.core.store.actions import Acted, ActionStore, acted
 from workqueue.core.store.clean import clean
+from workqueue.core.store.listing import JobLists
 from workqueue.core.store.migrate import KINDS, check_oldest
 from workqueue.core.store.oldest_waiting import OldestWaiting
 from workqueue.core.store.pauses import PauseStore
 from workqueue.core.store.pool import STATEMENT_SECONDS, Pool
 from workqueue.core.store.reports import ProgressRow, ReportStore
+from workqueue.core.store.rows import JobRow, job_options, job_row
 from workqueue.core.store.sql import array_text, option_arrays
 from workqueue.core.wire import Task
 
@@ -32,7 +34,6 @@ ARTIFACT_BYTES_PER_SECOND = 4 * 1024 * 1024  #: what a slow way to Postgres mana
 RECONCILE_SECONDS = 600.0  #: a look at every row that there is
 RUNS_MAX = 100  #: of one job that are shown at once
 RUNS_BYTES_MAX = 1024 * 1024
-PAGE_BYTES_MAX = 16 * 1024 * 1024  #: of payloads in one page of jobs
 
 
 class NewJob(Struct, frozen=True, gc=False):
@@ -113,31 +114,6 @@ class Deleted(Struct, frozen=True):
     place: tuple[datetime, UUID] | None  #: of the last row that it looked at
 
 
-class JobRow(Struct, frozen=True):
-    """A job as the API shows it."""
-
-    id: UUID
-    type: str
-    state: str
-    queue: str
-    options: JobOptions
-    attempts: int
-    recoveries: int
-    interruptions: int
-    payload: str
-    error_message: str | None
-    run_at: datetime | None
-    worker: str | None
-    started_at: datetime | None
-    finished_at: datetime | None
-    created_at: datetime
-    updated_at: datetime
-    cancelling: bool = False  #: it runs, and a person has cancelled it
-    progress: ProgressRow | None = None  #: of the last run; not in pages
-    earlier_runs: int = 0  #: before the last retry by hand, and cancelled ones
-    result: str | None = None
-
-
 class Run(Struct, frozen=True):
     """One run of a job."""
 
@@ -161,7 +137,7 @@ class ArtifactHead(Struct, frozen=True):
 class JobStore:
     """The statements of the protocol and of the API. What each raises and what cancelling means: Pool.fetch.
 
-    Mutable state: what pages of pending jobs have taught, for the next ones; and what the last check has found.
+    Mutable state: what the last check has found.
     """
 
     def __init__(self, pool: Pool, oldest_waiting: OldestWaiting | None = None) -> None:
@@ -169,7 +145,7 @@ class JobStore:
         self.actions = ActionStore(pool)
         self.reports = ReportStore(pool)
         self.pauses = PauseStore(pool)
-        self._oldest_waiting = oldest_waiting or OldestWaiting()
+        self.lists = JobLists(pool, oldest_waiting or OldestWaiting())
         self._unfit: str | None = None
 
     # --- submit
@@ -546,47 +522,6 @@ class JobStore:
 
     # --- what the API shows
 
-    async def page(
-        self,
-        queue: str,
-        *,
-        job_type: str | None,
-        state: JobState | None,
-        before: tuple[datetime, UUID] | None,
-        limit: int,
-        bytes_max: int = PAGE_BYTES_MAX,
-    ) -> tuple[list[JobRow], bool]:
-        """A page of jobs, newest first, behind the cursor `before`; True: there are more behind it.
-
-        At most `limit` rows, and so many that their payloads have at most `bytes_max` bytes; one at least.
-        """
-        before_at, before_id = before or (None, None)
-        given: dict[str, object] = {
-            "queue": queue, "type": job_type, "before_at": before_at, "before_id": before_id, "limit": limit,
-            "bytes_max": bytes_max,
-        }  # fmt: skip
-        if state == JobState.PENDING:
-            return await self._waiting_page(queue, job_type, given)
-        if state == JobState.PROCESSING:
-            rows = await self._pool.fetch_planned(*sql.LIST_RUNNING_JOBS.bind(**given))
-        else:
-            rows = await self._pool.fetch_planned(*sql.LIST_JOBS.bind(**given, state=state))
-        return [_shown(row) for row in rows], bool(rows and rows[0]["more"])
-
-    async def _waiting_page(
-        self, queue: str, job_type: str | None, given: dict[str, object]
-    ) -> tuple[list[JobRow], bool]:
-        used = self._oldest_waiting.floor(queue, job_type)
-        rows = await self._pool.fetch_planned(
-            *sql.LIST_WAITING_JOBS.bind(**given, floor=used.created_at, left=used.left)
-        )
-        more, floor = rows[0]["more"], rows[0]["floor"]
-        shown = [_shown(row) for row in rows if row["id"] is not None]
-        if floor is not None:
-            waiting = [(row["created_at"], row["id"]) for row in rows if row["id"] is not None and not row["requeued"]]
-            self._oldest_waiting.learn(queue, job_type, floor, waiting, used)
-        return shown, more
-
     async def get(self, job_id: UUID) -> JobRow | None:
         rows = await self._pool.fetch(*sql.GET_JOB.bind(id=job_id))
         if not rows:
@@ -594,7 +529,7 @@ class JobStore:
         row, progress = rows[0], None
         if row["fraction"] is not None:
             progress = ProgressRow(row["fraction"], row["text"], row["at"])
-        return structs.replace(_shown(row), progress=progress)
+        return structs.replace(job_row(row), progress=progress)
 
     async def runs(self, job_id: UUID) -> list[Run]:
         """The newest runs that did not complete the job, in order; RUNS_MAX at most."""
@@ -674,16 +609,7 @@ def _compare(done: str, changed: int, told: int) -> None:
         )
 
 
-def _shown(row: asyncpg.Record) -> JobRow:
-    named = {name: row[name] for name in JobRow.__struct_fields__ if name in row}
-    return JobRow(options=_options(row), **named)
-
-
-def _options(row: asyncpg.Record) -> JobOptions:
-    return JobOptions(**{name: row[name] for name in NAMES})
-
-
 def _task(row: asyncpg.Record) -> Task:
     counters = Counters(row["attempts"], row["recoveries"], row["interruptions"])
     extra = (row["extra"] or "").encode()
-    return Task(row["type"], row["payload"].encode(), _options(row), counters, row["id"], extra)
+    return Task(row["type"], row["payload"].encode(), job_options(row), counters, row["id"], extra)

@@ -41,6 +41,7 @@ from workqueue.services.producer.views import (
     EnqueueRequest,
     JobDetails,
     JobView,
+    ListedJob,
     LogView,
     Metrics,
     Overview,
@@ -111,7 +112,7 @@ ROUTES: tuple[Route, ...] = (
         Operation(
             id="list_jobs",
             summary="The jobs of this queue, newest first",
-            shows=list[JobView],
+            shows=list[ListedJob],
             link='rel="next": the next page',
             errors={400: "names the parameter and what is allowed", 500: jobs.LIST_FAILED},
             parameters=FILTER,

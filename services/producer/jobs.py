@@ -13,7 +13,7 @@ from workqueue.services.http.responses import Refused, json
 from workqueue.services.producer import artifact
 from workqueue.services.producer.backend import Backend
 from workqueue.services.producer.parameters import read_filter, read_log_number, read_run_number, read_wait
-from workqueue.services.producer.views import job_details, job_view, log_view, read_job_id, write_cursor
+from workqueue.services.producer.views import job_details, listed_job, log_view, read_job_id, write_cursor
 from workqueue.services.producer.waiters import TooManyWait
 
 NOT_A_JOB_ID = "not a job id"
@@ -29,18 +29,18 @@ async def list_jobs(backend: Backend) -> Response:
     wanted = read_filter(request.args)
     if not backend.engine.keeps_rows:
         return json([])
-    store = backend.engine.rows()
+    store, queue, total = backend.engine.rows(), backend.settings.queue_name, None
     async with backend.reading(store, LIST_FAILED):
-        rows, more = await store.page(
-            backend.settings.queue_name,
-            job_type=wanted.job_type,
-            state=wanted.state,
-            before=wanted.before,
-            limit=wanted.limit,
-        )
-    response = json([job_view(row) for row in rows])
-    if more:
-        response.headers["Link"] = wanted.link(write_cursor(rows[-1]))
+        page = await store.lists.page(queue, wanted.jobs, wanted.payload, before=wanted.before, limit=wanted.limit)
+        if wanted.counts:
+            total = await store.lists.count(queue, wanted.jobs, wanted.payload)
+    response = json([listed_job(row) for row in page.rows])
+    if page.next is not None:
+        response.headers["Link"] = wanted.link(write_cursor(page.next))
+    if page.looked_until is not None:
+        response.headers["X-Looked-Until"] = page.looked_until.isoformat()
+    if total is not None:
+        response.headers["X-Total-Count"] = f"{total.count}{'' if total.exact else '+'}"
     return response
 
 

@@ -1,14 +1,14 @@
 """The queries of the lists, read strictly: an unknown parameter or value is refused, never ignored."""
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from urllib.parse import urlencode
 from uuid import UUID
 
 from msgspec import Struct
 from werkzeug.datastructures import MultiDict
 
-from workqueue.core.job import JobState
+from workqueue.core.job_filter import ERROR_LENGTH_MAX, JobFilter, PayloadMatch, StatusFilter
 from workqueue.core.wire import TYPE_LENGTH_MAX
 from workqueue.services.http.responses import Refused
 from workqueue.services.producer.openapi import Parameter
@@ -23,15 +23,40 @@ def _limit_of(description: str) -> Parameter:
     return Parameter("limit", "query", {"anyOf": [integer, {"const": ""}], "default": LIMIT_DEFAULT}, description)
 
 
+_MOMENT = {"anyOf": [{"type": "string", "format": "date-time"}, {"const": ""}]}
 CURSOR = Parameter("cursor", "query", {"type": "string"}, "from the Link header of the page before")
 #: The query of GET /api/jobs; an empty value counts as absent.
 FILTER = (
-    Parameter("status", "query", {"type": "string", "enum": [*JobState, ""]}, "only jobs in this state"),
+    Parameter(
+        "status",
+        "query",
+        {"type": "string", "enum": [*StatusFilter, ""]},
+        "only jobs in this state; scheduled and retrying are parts of pending: what waits for its first time, and what "
+        "waits after a failure",
+    ),
     Parameter("type", "query", {"type": "string", "maxLength": TYPE_LENGTH_MAX}, "only this type"),
+    Parameter("created_after", "query", _MOMENT, "only jobs that were accepted then or later"),
+    Parameter("created_before", "query", _MOMENT, "only jobs that were accepted before"),
+    Parameter(
+        "error",
+        "query",
+        {"type": "string", "maxLength": ERROR_LENGTH_MAX},
+        "only jobs whose error has this in it, in capitals or not",
+    ),
+    Parameter(
+        "count",
+        "query",
+        {"type": "string", "enum": ["capped", ""]},
+        "capped: X-Total-Count says how many jobs match; with a + behind it where there are more, or may be",
+    ),
     _limit_of("jobs a page"),
     CURSOR,
 )
 FILTER_NAMES = tuple(parameter.name for parameter in FILTER)
+PAYLOAD = "payload."  #: begins the names of further ones, at most PAYLOAD_MATCHES_MAX: payload.user.id=7
+PAYLOAD_MATCHES_MAX = 5
+PATH_LENGTH_MAX = 200
+VALUE_LENGTH_MAX = 1000
 #: The query of GET /api/dead.
 DEAD_PAGE = (_limit_of("dead letters a page; fewer where they are large"), CURSOR)
 DEAD_PAGE_NAMES = tuple(parameter.name for parameter in DEAD_PAGE)
@@ -63,25 +88,41 @@ WAIT = Parameter(
 class Filter(Struct, frozen=True):
     """Which jobs to list, how many, and from which position on."""
 
-    state: JobState | None = None
-    job_type: str | None = None
+    jobs: JobFilter = JobFilter()
+    payload: tuple[PayloadMatch, ...] = ()
     limit: int = LIMIT_DEFAULT
     before: tuple[datetime, UUID] | None = None
+    counts: bool = False
 
     def link(self, cursor: str) -> str:
-        """The Link header of the next page of the same filter."""
-        given = {"status": self.state, "type": self.job_type, "limit": str(self.limit), "cursor": cursor}
-        return f'</api/jobs?{urlencode({name: value for name, value in given.items() if value})}>; rel="next"'
+        """The Link header of the next page of the same filter, which is not counted again."""
+        moments = {name: getattr(self.jobs, name) for name in ("created_after", "created_before")}
+        given = {
+            "status": self.jobs.status, "type": self.jobs.type, "error": self.jobs.error,
+            **{name: moment.isoformat() for name, moment in moments.items() if moment},
+            **{PAYLOAD + ".".join(match.path): match.value for match in self.payload},
+            "limit": str(self.limit), "cursor": cursor,
+        }  # fmt: skip
+        query = urlencode({name: value for name, value in given.items() if value is not None})
+        return f'</api/jobs?{query}>; rel="next"'
 
 
 def read_filter(query: MultiDict[str, str]) -> Filter:
     """An empty value counts as absent. Raises Refused(400), which names the parameter and what is allowed."""
-    _check_names(query, FILTER_NAMES)
+    _check_names(query, FILTER_NAMES, PAYLOAD)
+    jobs = JobFilter(
+        status=_status(query.get("status", "")),
+        type=_job_type(query.get("type", "")),
+        created_after=_moment(query, "created_after"),
+        created_before=_moment(query, "created_before"),
+        error=_error(query.get("error", "")),
+    )
     return Filter(
-        _state(query.get("status", "")),
-        _job_type(query.get("type", "")),
+        jobs,
+        _payload(query),
         _limit(query.get("limit", "")),
         _before(query.get("cursor", "")),
+        _counts(query.get("count", "")),
     )
 
 
@@ -146,21 +187,62 @@ def read_wait(query: MultiDict[str, str]) -> int:
     return int(text)
 
 
-def _check_names(query: MultiDict[str, str], allowed: Sequence[str]) -> None:
+def _check_names(query: MultiDict[str, str], allowed: Sequence[str], prefix: str = "") -> None:
     for name in query:
-        if name not in allowed:
-            raise Refused(400, f"{name[:50]}: unknown parameter; allowed are {', '.join(allowed)}")
+        if name not in allowed and not (prefix and name.startswith(prefix)):
+            more = f", {prefix}<name>" if prefix else ""
+            raise Refused(400, f"{name[:50]}: unknown parameter; allowed are {', '.join(allowed)}{more}")
         if len(query.getlist(name)) > 1:
             raise Refused(400, f"{name}: must be given once")
 
 
-def _state(text: str) -> JobState | None:
+def _status(text: str) -> StatusFilter | None:
     if not text:
         return None
     try:
-        return JobState(text)
+        return StatusFilter(text)
     except ValueError:
-        raise Refused(400, f"status: must be one of {', '.join(JobState)}") from None
+        raise Refused(400, f"status: must be one of {', '.join(StatusFilter)}") from None
+
+
+def _moment(query: MultiDict[str, str], name: str) -> datetime | None:
+    if not (text := query.get(name, "")):
+        return None
+    try:
+        moment = datetime.fromisoformat(text)
+        if moment.tzinfo is not None:
+            return moment.astimezone(UTC)
+    except (ValueError, OverflowError):
+        pass
+    raise Refused(400, f"{name}: must be a time with its offset, as 2026-01-31T12:00:00Z")
+
+
+def _error(text: str) -> str | None:
+    if len(text) > ERROR_LENGTH_MAX or "\0" in text:
+        raise Refused(400, f"error: must have 1 to {ERROR_LENGTH_MAX} characters, none of them NUL")
+    return text or None
+
+
+def _counts(text: str) -> bool:
+    if text not in {"", "capped"}:
+        raise Refused(400, "count: must be capped")
+    return bool(text)
+
+
+def _payload(query: MultiDict[str, str]) -> tuple[PayloadMatch, ...]:
+    names = [name for name in query if name.startswith(PAYLOAD)]
+    if len(names) > PAYLOAD_MATCHES_MAX:
+        raise Refused(400, f"{PAYLOAD}<name>: at most {PAYLOAD_MATCHES_MAX} of them can be given")
+    return tuple(_payload_match(name, query[name]) for name in names)
+
+
+def _payload_match(name: str, value: str) -> PayloadMatch:
+    path = tuple(name.removeprefix(PAYLOAD).split("."))
+    if not all(path) or len(name) > PATH_LENGTH_MAX or not name.isprintable():
+        raise Refused(400, f"{name[:50]!a}: must be names of members with dots between them, as payload.user.id")
+    if len(value) > VALUE_LENGTH_MAX or "\0" in value:
+        raise Refused(400, f"{name}: must have at most {VALUE_LENGTH_MAX} characters, none of them NUL")
+    return PayloadMatch(path, value)
 
 
 def _job_type(text: str) -> str | None:

@@ -15,12 +15,21 @@ from workqueue.core.ids import made_at
 from workqueue.core.job import JobState, RunOutcome
 from workqueue.core.options import RETRIES_MAX
 from workqueue.core.queue import Depths
-from workqueue.core.store import ArtifactHead, JobRow, LogRow, ProgressRow, Run
+from workqueue.core.store import (
+    LISTED_ERROR_MAX,
+    LISTED_PAYLOAD_MAX,
+    ArtifactHead,
+    JobRow,
+    LogRow,
+    ProgressRow,
+    Run,
+)
 from workqueue.core.wire import TYPE_LENGTH_MAX, decode_task
 from workqueue.services.health import DependencyHealth
 from workqueue.services.published import Published, RunningJob, read_published
 
 RUNNING_MAX = 100
+START_MAX = 500  #: characters of a long payload in a list
 TASK_SHOWN_MAX = 500  #: characters of a task in a list of dead letters
 DEAD_IDS_MAX = 1000
 TYPES_MAX = 1000
@@ -57,7 +66,7 @@ class EnqueueRequest(Struct, frozen=True):
 
 
 class JobView(Struct, frozen=True, kw_only=True):
-    """One row of GET /api/jobs."""
+    """A job."""
 
     id: UUID
     type: str
@@ -78,6 +87,21 @@ class JobView(Struct, frozen=True, kw_only=True):
     started_at: datetime | None
     finished_at: datetime | None
     cancelling: bool
+
+
+class ListedJob(JobView, frozen=True, kw_only=True):
+    """One row of GET /api/jobs. Of a long error it has the beginning."""
+
+    payload: Annotated[
+        Raw,
+        Meta(
+            extra_json_schema={
+                "anyOf": [{"type": "object", "additionalProperties": True}, {"type": "null"}],
+                "description": f"as it came in; null: it has more than {LISTED_PAYLOAD_MAX} characters",
+            }
+        ),
+    ]
+    payload_start: str | None  #: of a payload that is too long for a list
 
 
 class JobDetails(JobView, frozen=True, kw_only=True):
@@ -222,6 +246,17 @@ def job_view(row: JobRow) -> JobView:
     return JobView(**_row(row))
 
 
+def listed_job(row: JobRow) -> ListedJob:
+    """`row` as JobLists.page returns it."""
+    values, start = _row(row), None
+    if len(row.payload) > LISTED_PAYLOAD_MAX:
+        values["payload"], start = Raw(b"null"), row.payload[:START_MAX]
+    error = row.error_message
+    if error is not None and len(error) > LISTED_ERROR_MAX:
+        values["error_message"] = error[: LISTED_ERROR_MAX - 1] + "…"
+    return ListedJob(**values, payload_start=start)
+
+
 def job_details(row: JobRow, artifacts: list[ArtifactHead], runs: list[Run]) -> JobDetails:
     result = Raw(b"null" if row.result is None else row.result.encode())
     return JobDetails(
@@ -348,10 +383,11 @@ def read_job_id(text: str) -> UUID | None:
     return UUID(text) if _ID.fullmatch(text) else None
 
 
-def write_cursor(row: JobRow) -> str:
-    """The position behind `row`, where the next page begins. Opaque to clients."""
-    microseconds = (row.created_at - _EPOCH) // timedelta(microseconds=1)
-    return urlsafe_b64encode(microseconds.to_bytes(8, "big", signed=True) + row.id.bytes).decode()
+def write_cursor(place: tuple[datetime, UUID]) -> str:
+    """Where the next page begins. Opaque to clients."""
+    created_at, job_id = place
+    microseconds = (created_at - _EPOCH) // timedelta(microseconds=1)
+    return urlsafe_b64encode(microseconds.to_bytes(8, "big", signed=True) + job_id.bytes).decode()
 
 
 def read_cursor(text: str) -> tuple[datetime, UUID] | None:

@@ -16,6 +16,7 @@ from tests.support.steps import make_submit
 from tests.support.wait import until, until_true
 from tests.worker.processes import ledger_counts, worker_process
 from workqueue.core.job import JobState, RunOutcome
+from workqueue.core.job_filter import JobFilter
 from workqueue.core.steps.outbox import OutboxRelay
 from workqueue.core.steps.piggyback import Piggyback
 from workqueue.core.store import Finish
@@ -52,8 +53,7 @@ async def has_looked(store, queue) -> bool:
 
 
 async def rows(store, queue):
-    found, _ = await store.page(queue.name, job_type=None, state=None, before=None, limit=500)
-    return found
+    return (await store.lists.page(queue.name, JobFilter(), before=None, limit=500)).rows
 
 
 async def some_rows(store, queue) -> bool:

@@ -12,7 +12,7 @@ from tests.producer.rows import claim, details, enqueue, failed, finish
 from tests.support.wait import until_true
 from workqueue.core.job import JobState
 from workqueue.core.options import DEFAULTS
-from workqueue.core.store import JobStore, NewJob
+from workqueue.core.store import NewJob, listing
 from workqueue.services.producer.backend import READS_MAX
 from workqueue.services.producer.views import job_details
 
@@ -36,7 +36,7 @@ async def test_a_row_has_its_fields_in_order_and_its_payload_untouched(client, q
     answer = await client.get("/api/jobs")
     assert (answer.status_code, answer.headers["content-type"]) == (200, "application/json")
     (row,) = answer.json()
-    assert list(row) == KEYS
+    assert list(row) == [*KEYS, "payload_start"]
     assert b'"payload":{"big": 12345678901234567890123,"f":1.10,"nul":"\\u0000","a":1,"a":2},' in answer.content
     assert is_rfc3339(row["created_at"])
     assert is_rfc3339(row["updated_at"])
@@ -44,6 +44,7 @@ async def test_a_row_has_its_fields_in_order_and_its_payload_untouched(client, q
         "id": 0, "type": "a", "status": "pending", "retries": 2, "attempts": 0, "payload": 0, "error_message": None,
         "created_at": 0, "updated_at": 0, "queue": queue.name, "recoveries": 0, "interruptions": 0, "run_at": None,
         "worker": None, "started_at": None, "finished_at": None, "cancelling": False,
+        "payload_start": None,
     }  # fmt: skip
 
 
@@ -108,29 +109,68 @@ async def test_a_page_stays_put_while_new_jobs_come(client):
     assert [row["id"] for row in first.json() + second.json()] == old[::-1]
 
 
-async def test_a_page_of_large_payloads_is_shorter_and_leads_on(client, store, queue):
+async def test_a_list_has_the_beginning_of_a_long_payload_and_error(client, store, queue):
     # 500 payloads of 1 MiB would be half a gigabyte in this process, for a request of a few bytes.
-    ids = sorted((uuid7() for _ in range(40)), reverse=True)
-    payload = '{"x":"' + "x" * 1_000_000 + '"}'
-    for job_id in sorted(ids):
-        await store.insert(uuid7(), queue.name, [NewJob(job_id, "a", payload, DEFAULTS)], [])
-    sizes, seen, path = [], [], "/api/jobs?limit=500"
-    while path:
-        answer = await client.get(path)
-        sizes.append(len(answer.content))
-        seen += [UUID(row["id"]) for row in answer.json()]
-        path = answer.links.get("next", {}).get("url")
-    assert seen == ids
-    assert len(sizes) == 3
-    assert max(sizes) < 17 << 20
+    payloads = {"whole": '{"x":"' + "é" * 3992 + '"}', "long": '{"x":"' + "é" * 3993 + '"}'}
+    ids = {name: uuid7() for name in payloads}
+    for name, payload in payloads.items():
+        await store.insert(uuid7(), queue.name, [NewJob(ids[name], "a", payload, DEFAULTS)], [])
+        token = await claim(store, queue, ids[name])
+        await finish(store, ids[name], token, JobState.FAILED, error="e" * (1000 if name == "whole" else 1001))
+    rows = {row["id"]: row for row in (await client.get("/api/jobs")).json()}
+    whole, long = (rows[str(ids[name])] for name in ("whole", "long"))
+    assert (whole["payload"], whole["payload_start"]) == ({"x": "é" * 3992}, None)
+    assert (long["payload"], long["payload_start"]) == (None, payloads["long"][:500])
+    assert (whole["error_message"], long["error_message"]) == ("e" * 1000, "e" * 999 + "…")
+    job = (await client.get(f"/api/jobs/{ids['long']}")).json()
+    assert job["payload"] == {"x": "é" * 3993}
+    assert job["error_message"] == "e" * 1001
+    assert "payload_start" not in job
 
 
-async def test_one_payload_larger_than_a_page_is_shown_alone(store, queue):
-    await store.insert(uuid7(), queue.name, [NewJob(uuid7(), "a", '{"x":1}', DEFAULTS) for _ in range(3)], [])
-    options = {"job_type": None, "state": None, "before": None, "limit": 10}
-    for bytes_max, count, more in ((1, 1, True), (14, 2, True), (20, 2, True), (21, 3, False)):
-        rows, there_are_more = await store.page(queue.name, **options, bytes_max=bytes_max)
-        assert (len(rows), there_are_more) == (count, more)
+async def test_jobs_are_found_by_error_payload_and_time_and_counted(client, store, queue, psql):
+    ids = []
+    for number in range(6):
+        answer = await client.post("/enqueue", json={"type": "a", "payload": {"to": f"{number % 2}", "n": number}})
+        ids.append(answer.json()["job_id"])
+    await psql("UPDATE jobs SET created_at = '2026-01-31T12:00:00Z' WHERE id = $1", UUID(ids[0]))
+    token = await claim(store, queue, UUID(ids[1]))
+    await finish(store, UUID(ids[1]), token, JobState.FAILED, error="Disk is FULL 100%")
+
+    async def found(query: str) -> list[int]:
+        answer = await client.get(f"/api/jobs?{query}")
+        assert answer.status_code == 200, answer.text
+        return [ids.index(row["id"]) for row in answer.json()]
+
+    assert await found("payload.to=1") == [5, 3, 1]
+    assert await found("payload.to=1&payload.n=3") == [3]
+    assert await found("payload.to=") == []
+    assert await found("error=full+100%25") == [1]
+    assert await found("error=full&status=completed") == []
+    assert await found("created_before=2026-02-01T00:00:00Z") == [0]
+    assert await found("created_before=2026-01-31T12:00:00Z") == []
+    assert await found("created_after=2026-01-31T12:00:00.000001Z&status=pending") == [5, 4, 3, 2]
+    assert await found("created_after=2026-01-31T13:00:00%2B01:00&created_before=2026-01-31T12:00:01Z") == [0]
+    for query, total in (("", "6"), ("status=pending", "5"), ("payload.to=1", "3"), ("status=processing", "0")):
+        answer = await client.get(f"/api/jobs?count=capped&limit=2&{query}")
+        assert answer.headers["x-total-count"] == total
+        assert ("count" in answer.headers.get("link", "")) is False
+
+
+async def test_a_search_says_how_far_it_has_looked_and_goes_on_from_there(client, store, queue, psql, monkeypatch):
+    monkeypatch.setattr(listing, "LOOK_MAX", 10)
+    ids = [str(await enqueue(client, payload={"n": number})) for number in range(35)]
+    answer = await client.get("/api/jobs?payload.n=0&count=capped")
+    assert answer.json() == []
+    assert answer.headers["x-total-count"] == "0+"
+    row = (await client.get(f"/api/jobs/{ids[25]}")).json()
+    assert datetime.fromisoformat(answer.headers["x-looked-until"]) == datetime.fromisoformat(row["created_at"])
+    seen = []
+    while "next" in answer.links:
+        answer = await client.get(answer.links["next"]["url"])
+        seen += [ids.index(row["id"]) for row in answer.json()]
+    assert seen == [0]
+    assert "x-looked-until" not in answer.headers
 
 
 async def test_the_run_in_the_row_is_not_shown_twice(client, store, queue):
@@ -231,12 +271,12 @@ async def test_pages_leave_room_for_submits(client, store, monkeypatch):
     """Pages that take long must not keep submits, or the watch, from Postgres: the pool has eight connections."""
     reading = 0
 
-    async def slow(self: JobStore, *args: object, **options: object) -> None:
+    async def slow(self: listing.JobLists, *args: object, **options: object) -> None:
         nonlocal reading
         reading += 1
         await self._pool.fetch("SELECT pg_sleep(60)")
 
-    monkeypatch.setattr(JobStore, "page", slow)
+    monkeypatch.setattr(listing.JobLists, "page", slow)
     async with trio.open_nursery() as nursery:
         for _ in range(20):
             nursery.start_soon(client.get, "/api/jobs")

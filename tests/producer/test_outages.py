@@ -14,6 +14,7 @@ from tests.support.proxy import through
 from tests.support.restartable import restartable
 from tests.support.wait import until, until_true
 from workqueue.core.job import JobState
+from workqueue.core.job_filter import JobFilter
 from workqueue.core.queue import open_queue
 from workqueue.core.steps.outbox import OutboxRelay
 from workqueue.core.steps.redis_loss import RedisLoss
@@ -61,8 +62,7 @@ async def enqueue(client) -> tuple[int, str]:
 
 
 async def rows(store, queue):
-    found, _ = await store.page(queue.name, job_type=None, state=None, before=None, limit=500)
-    return found
+    return (await store.lists.page(queue.name, JobFilter(), before=None, limit=500)).rows
 
 
 # --- away, and back

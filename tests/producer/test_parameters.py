@@ -1,11 +1,18 @@
 """The query of a list is read strictly: an unknown parameter or value is named, never ignored."""
 
 from datetime import UTC, datetime
+from urllib.parse import parse_qsl
 from uuid import uuid4
 
 import pytest
+from msgspec import structs
+from werkzeug.datastructures import MultiDict
 
-from workqueue.services.producer.parameters import Filter
+from workqueue.core.job_filter import JobFilter, PayloadMatch
+from workqueue.services.producer.parameters import Filter, read_filter
+
+STATUS = "status: must be one of pending, scheduled, retrying, processing, completed, failed, cancelled"
+MOMENT = "must be a time with its offset, as 2026-01-31T12:00:00Z"
 
 
 @pytest.mark.parametrize(
@@ -19,14 +26,43 @@ from workqueue.services.producer.parameters import Filter
         ("limit=%D9%A3", "limit: must be a whole number from 1 to 500"),
         ("limit=" + "9" * 5000, "limit: must be a whole number from 1 to 500"),
         ("limit=1&limit=2", "limit: must be given once"),
-        ("status=done", "status: must be one of pending, processing, completed, failed, cancelled"),
-        ("status=PENDING", "status: must be one of pending, processing, completed, failed, cancelled"),
+        (
+            "status=done",
+            STATUS,
+        ),
+        (
+            "status=PENDING",
+            STATUS,
+        ),
         ("type=" + "t" * 201, "type: must have 1 to 200 characters, none of them NUL"),
         ("type=%00", "type: must have 1 to 200 characters, none of them NUL"),
         ("cursor=x", "cursor: must be one from the Link header of an answer"),
         ("cursor=%E2%98%83", "cursor: must be one from the Link header of an answer"),
         ("cursor=f_" + "_" * 30, "cursor: must be one from the Link header of an answer"),
-        ("state=failed", "state: unknown parameter; allowed are status, type, limit, cursor"),
+        (
+            "state=failed",
+            "state: unknown parameter; allowed are status, type, created_after, created_before, error, count, limit, "
+            "cursor, payload.<name>",
+        ),
+        ("created_after=1h", f"created_after: {MOMENT}"),
+        ("created_before=2026-01-31", f"created_before: {MOMENT}"),
+        (
+            "created_before=2026-01-31T12:00:00",
+            f"created_before: {MOMENT}",
+        ),
+        (
+            "created_after=0001-01-01T00:00:00%2B23:00",
+            f"created_after: {MOMENT}",
+        ),
+        ("error=%00", "error: must have 1 to 1000 characters, none of them NUL"),
+        ("error=" + "e" * 1001, "error: must have 1 to 1000 characters, none of them NUL"),
+        ("count=yes", "count: must be capped"),
+        ("payload.=1", "'payload.': must be names of members with dots between them, as payload.user.id"),
+        ("payload.a..b=1", "'payload.a..b': must be names of members with dots between them, as payload.user.id"),
+        ("payload.%0A=1", "'payload.\\n': must be names of members with dots between them, as payload.user.id"),
+        ("payload.a=%00", "payload.a: must have at most 1000 characters, none of them NUL"),
+        ("payload.a=1&payload.a=2", "payload.a: must be given once"),
+        ("&".join(f"payload.{n}=1" for n in range(6)), "payload.<name>: at most 5 of them can be given"),
     ],
 )
 async def test_a_bad_parameter_is_named(client, redis_only, query, sentence):
@@ -49,5 +85,14 @@ async def test_runs_that_are_asked_for_wrongly_are_refused(client, query):
 
 
 def test_the_link_to_the_next_page_keeps_the_filter():
-    given = Filter(job_type="b&c=d", limit=7, before=(datetime.now(UTC), uuid4()))
-    assert given.link("next") == '</api/jobs?type=b%26c%3Dd&limit=7&cursor=next>; rel="next"'
+    moment = datetime(2026, 1, 31, 12, tzinfo=UTC)
+    jobs = JobFilter(type="b&c=d", created_after=moment, error="no")
+    given = Filter(jobs, (PayloadMatch(("a", "b"), "x y"),), 7, (datetime.now(UTC), uuid4()), counts=True)
+    link = given.link("next")
+    assert link == (
+        "</api/jobs?type=b%26c%3Dd&error=no&created_after=2026-01-31T12%3A00%3A00%2B00%3A00&payload.a.b=x+y&limit=7"
+        '&cursor=next>; rel="next"'
+    )
+    query = MultiDict(parse_qsl(link[link.index("?") + 1 : link.index(">")]))
+    del query["cursor"]
+    assert read_filter(query) == structs.replace(given, before=None, counts=False)

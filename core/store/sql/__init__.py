@@ -3,6 +3,7 @@
 In the files, `:name` is a parameter, and these are put in place when they are loaded:
     {job_columns}     what the API shows of a job (_job_columns.sql)
     {options}         the columns of the options of a job (core/options.py); {given.options} the same of `given`
+    {listed_columns}  what a list shows of it (_listed_columns.sql)
     {among}           a filter of jobs, the part that an index serves (_among.sql)
     {matching}        the rest of it (_matching.sql)
     {option_arrays}   one parameter for each of them, an array that `option_arrays` makes
@@ -77,6 +78,7 @@ def _part(name: str) -> str:
 
 _PARTS = {
     "{job_columns}": _part("_job_columns"),
+    "{listed_columns}": _part("_listed_columns"),
     "{among}": _part("_among"),
     "{matching}": _part("_matching"),
     "{options}": ", ".join(NAMES),
@@ -97,6 +99,12 @@ def _load(name: str, **parts: str) -> Statement:
     return Statement(_PARAMETER.sub(lambda match: f"${names.index(match[1]) + 1}", text), names)
 
 
+def _count(name: str, counted: str) -> Statement:
+    """The statement of a list, asked for sums alone."""
+    listed = _load(name, columns="id")
+    return Statement(f"SELECT {counted} FROM (\n{listed}\n) AS listed", listed.names)  # noqa: S608 - our own texts
+
+
 GREET = _load("greet")
 BEGIN_SLOWLY = _load("begin_slowly")
 INSERT_JOBS = _load("insert_jobs")
@@ -115,9 +123,16 @@ REQUEUE_JOBS = _load("requeue_jobs")
 OWNED_JOBS = _load("owned_jobs")
 TAKE_OUTBOX = _load("take_outbox")
 WAITING_JOBS = _load("waiting_jobs")
-LIST_JOBS = _load("list_jobs")
-LIST_RUNNING_JOBS = _load("list_running_jobs")
-LIST_WAITING_JOBS = _load("list_waiting_jobs")
+LIST_JOBS = _load("list_jobs", columns="{listed_columns}")
+LIST_RUNNING_JOBS = _load("list_running_jobs", columns="{listed_columns}")
+LIST_WAITING_JOBS = _load("list_waiting_jobs", columns="{listed_columns}")
+SEARCH_JOBS = _load("search_jobs", columns="{listed_columns}")
+COUNT_JOBS = _count("list_jobs", "count(id) AS count")
+COUNT_RUNNING_JOBS = _count("list_running_jobs", "count(id) AS count")
+COUNT_WAITING_JOBS = _count("list_waiting_jobs", "count(id) AS count")
+COUNT_FOUND_JOBS = _count(
+    "search_jobs", "count(*) FILTER (WHERE matches) AS count, coalesce(bool_or(is_last), false) AS cut"
+)
 GET_JOB = _load("get_job")
 GET_RUNS = _load("get_runs")
 GET_ARTIFACTS = _load("get_artifacts")

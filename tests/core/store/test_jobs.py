@@ -11,8 +11,9 @@ from tests.support.wait import until
 from workqueue.core.counters import Counters
 from workqueue.core.errors import StoreBusy, StoreRefused
 from workqueue.core.job import TRANSITIONS, Artifact, JobState, RunOutcome
+from workqueue.core.job_filter import JobFilter, StatusFilter
 from workqueue.core.options import DEFAULTS, JobOptions
-from workqueue.core.store import Finish, NewJob, Requeue, sql
+from workqueue.core.store import Finish, JobPage, NewJob, Requeue, sql
 from workqueue.core.store.clean import clean
 from workqueue.core.store.jobs import ERROR_LENGTH_MAX, TRACEBACK_LENGTH_MAX, Counter
 from workqueue.core.wire import Task
@@ -313,17 +314,16 @@ async def test_pages_lose_no_row_where_a_thousand_were_made_in_one_microsecond(s
     ids = await insert(store, 1000)
     await psql("UPDATE jobs SET type = 'y' WHERE id = ANY ($1)", ids[:300])
     seen: list[UUID] = []
-    before = None
-    more = True
-    while more:
-        page, more = await store.page(Q, job_type=None, state=None, before=before, limit=170)
-        seen += [row.id for row in page]
-        before = (page[-1].created_at, page[-1].id)
+    page = JobPage([], None)
+    while not seen or page.next:
+        page = await store.lists.page(Q, JobFilter(), before=page.next, limit=170)
+        seen += [row.id for row in page.rows]
     assert seen == sorted(ids, reverse=True)
-    pending, more = await store.page(Q, job_type="y", state=JobState.PENDING, before=None, limit=500)
-    assert (len(pending), more) == (300, False)
-    assert await store.page(Q, job_type="y", state=JobState.FAILED, before=None, limit=500) == ([], False)
-    assert await store.page("other", job_type=None, state=None, before=None, limit=500) == ([], False)
+    read = partial(store.lists.page, before=None, limit=500)
+    page = await read(Q, JobFilter(type="y", status=StatusFilter.PENDING))
+    assert (len(page.rows), page.next) == (300, None)
+    assert await read(Q, JobFilter(type="y", status=StatusFilter.FAILED)) == JobPage([], None)
+    assert await read("other", JobFilter()) == JobPage([], None)
 
 
 async def test_every_state_is_found_page_by_page(store):
@@ -348,13 +348,13 @@ async def test_every_state_is_found_page_by_page(store):
 
 async def pages(store, state, job_type, *, limit) -> list[UUID]:
     seen: list[UUID] = []
-    before, more = None, True
-    while more:
-        page, more = await store.page(Q, job_type=job_type, state=state, before=before, limit=limit)
-        assert {row.state for row in page} <= {state}
-        seen += [row.id for row in page]
-        before = (page[-1].created_at, page[-1].id) if page else None
-    return seen
+    wanted, before = JobFilter(status=StatusFilter(state), type=job_type), None
+    while True:
+        page = await store.lists.page(Q, wanted, before=before, limit=limit)
+        assert {row.state for row in page.rows} <= {state}
+        seen += [row.id for row in page.rows]
+        if (before := page.next) is None:
+            return seen
 
 
 @pytest.mark.parametrize("state", ["failed", "cancelled"])
@@ -367,7 +367,15 @@ async def test_jobs_that_ended_without_a_result_are_found_without_reading_those_
     )  # fmt: skip
     await psql("ANALYZE jobs")
     text, *values = sql.LIST_JOBS.bind(
-        queue=Q, type=None, state=state, before_at=None, before_id=None, limit=50, bytes_max=1_000_000
+        queue=Q,
+        type=None,
+        state=state,
+        before_at=None,
+        before_id=None,
+        limit=50,
+        created_after=None,
+        payload_max=1,
+        error_max=1,
     )
     plan = await psql(f"EXPLAIN {text}", *values)
     assert any("jobs_failed_created" in line[0] for line in plan), plan

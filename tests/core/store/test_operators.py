@@ -13,7 +13,7 @@ from tests.support.rows import open_psql
 from tests.support.wait import until
 from workqueue.core.errors import StoreUnavailable
 from workqueue.core.job import Artifact, JobState, RunOutcome
-from workqueue.core.job_filter import ActName, JobFilter
+from workqueue.core.job_filter import ActName, JobFilter, StatusFilter
 from workqueue.core.options import DEFAULTS
 from workqueue.core.report import JobReport, LogLine, Progress
 from workqueue.core.store import Finish, JobStore, NewJob, Requeue, migrate, open_store
@@ -93,8 +93,9 @@ async def do_everything(store: JobStore) -> None:
     assert len(await store.actions.newest(Q, limit=10)) >= len(ActName)
     await store.actions.stop(Q, action_id)
     await store.actions.prune(keep_seconds=60, limit=10)
-    for state in (None, *JobState):
-        await store.page(Q, job_type=None, state=state, before=None, limit=3)
+    for status in (None, *StatusFilter):
+        await store.lists.page(Q, JobFilter(status=status), before=None, limit=3)
+        await store.lists.count(Q, JobFilter(status=status))
     await store.get_status(ids)
     await store.get(ids[0])
     await store.runs(ids[3])

@@ -20,6 +20,7 @@ from tests.worker.processes import worker_process
 from workqueue.core.counters import Counters
 from workqueue.core.errors import StoreBusy, StoreRefused
 from workqueue.core.job import JobState, RunOutcome
+from workqueue.core.job_filter import JobFilter, StatusFilter
 from workqueue.core.options import DEFAULTS, JobOptions
 from workqueue.core.steps.piggyback import Piggyback
 from workqueue.core.store import Finish, JobStore, NewJob, Requeue, migrate, open_store
@@ -76,8 +77,8 @@ async def test_many_at_once_find_their_tables_and_their_statements(pooled, psql,
             assert await pooled.finish([failed])
             again = Requeue(ids[2], token, Counter.ATTEMPTS, 5, RunOutcome.FAILED, 0.1, "no")
             assert await pooled.requeue(uuid7(), Q, [again]) == {ids[2]: JobState.PENDING}
-            await pooled.page(Q, job_type="x", state=JobState.FAILED, before=None, limit=3)
-            await pooled.page(Q, job_type=None, state=JobState.PENDING, before=None, limit=3)
+            for wanted in (JobFilter(type="x", status=StatusFilter.FAILED), JobFilter(status=StatusFilter.PENDING)):
+                await pooled.lists.page(Q, wanted, before=None, limit=3)
             assert (await pooled.get(ids[1])).error_message == "no"
             await pooled.check()
 

@@ -14,8 +14,9 @@ from tests.support.portal import Portal
 from tests.support.rows import Psql, open_psql
 from workqueue.core.counters import Counters
 from workqueue.core.job import JobState, RunOutcome
+from workqueue.core.job_filter import JobFilter, StatusFilter
 from workqueue.core.options import DEFAULTS
-from workqueue.core.store import Counter, Finish, JobStore, NewJob, Requeue, migrate
+from workqueue.core.store import Counter, Finish, JobPage, JobStore, NewJob, Requeue, migrate
 from workqueue.core.store.oldest_waiting import Floor, OldestWaiting
 from workqueue.core.store.pool import open_pool
 
@@ -68,14 +69,14 @@ class PagesMachine(RuleBasedStateMachine):
             return
         owner, job_id = data.draw(st.sampled_from(held))
         for job_type in ("x", "y", None):
-            self._turn(job_type, None, 100, 1000)
+            self._turn(job_type, None, 100)
         if how in {"stop", "die"}:
             self._recover(owner, blameless=how == "stop")
         else:
             self.tasks[owner].remove(job_id)
             self._settle(owner, job_id, how)
         for job_type in ("x", "y", None):
-            self._turn(job_type, None, 100, 1000)
+            self._turn(job_type, None, 100)
 
     def _settle(self, owner: UUID, job_id: UUID, how: str) -> None:
         if how in {"complete", "fail"}:
@@ -113,35 +114,32 @@ class PagesMachine(RuleBasedStateMachine):
         data=st.data(),
         job_type=st.sampled_from(["x", "y", None]),
         limit=st.sampled_from([1, 2, 100, 100]),
-        bytes_max=st.sampled_from([1, 15, 1000, 1000]),
         seconds=st.sampled_from([0, 10, 100]),
     )
-    def look_at_pages(
-        self, data: st.DataObject, job_type: str | None, limit: int, bytes_max: int, seconds: int
-    ) -> None:
+    def look_at_pages(self, data: st.DataObject, job_type: str | None, limit: int, seconds: int) -> None:
         """The first page or one behind any row there is, after some time, and all that are behind it."""
         self._grow_older(timedelta(seconds=seconds))
         places = self._sql("SELECT created_at, id FROM jobs WHERE queue = $1 ORDER BY created_at, id", self.queue)
         behind = st.sampled_from([(row["created_at"], row["id"]) for row in places]) if places else st.none()
-        self._turn(job_type, data.draw(st.none() | behind), limit, bytes_max)
+        self._turn(job_type, data.draw(st.none() | behind), limit)
 
-    def _turn(self, job_type: str | None, before: tuple[datetime, UUID] | None, limit: int, bytes_max: int) -> None:
+    def _turn(self, job_type: str | None, before: tuple[datetime, UUID] | None, limit: int) -> None:
         expected = [(row["created_at"], row["id"]) for row in self._waiting(job_type)]
         expected = [place for place in expected if before is None or place < before]
-        fit, more = min(limit, max(1, bytes_max // len('{"a":1}'))), True
-        while more:
-            page, more = self._page(job_type, before, limit, bytes_max)
-            assert [(row.created_at, row.id) for row in page] == expected[:fit]
-            assert {(row.state, row.queue) for row in page} <= {("pending", self.queue)}
-            assert more == (len(expected) > fit)
-            if more:
-                before, expected = (page[-1].created_at, page[-1].id), expected[fit:]
+        while True:
+            page = self._page(job_type, before, limit)
+            assert [(row.created_at, row.id) for row in page.rows] == expected[:limit]
+            assert {(row.state, row.queue) for row in page.rows} <= {("pending", self.queue)}
+            assert page.next == (expected[limit - 1] if len(expected) > limit else None)
+            if page.next is None:
+                break
+            before, expected = page.next, expected[limit:]
 
-    def _page(self, job_type, before: tuple[datetime, UUID] | None, limit: int, bytes_max: int):
-        async def call():
-            return await self.store.page(
-                self.queue, job_type=job_type, state=JobState.PENDING, before=before, limit=limit, bytes_max=bytes_max
-            )
+    def _page(self, job_type, before: tuple[datetime, UUID] | None, limit: int) -> JobPage:
+        wanted = JobFilter(status=StatusFilter.PENDING, type=job_type)
+
+        async def call() -> JobPage:
+            return await self.store.lists.page(self.queue, wanted, before=before, limit=limit)
 
         return self.portal.call(call)
 

@@ -6,11 +6,13 @@ from functools import partial
 from uuid import UUID, uuid4
 
 import pytest
+from msgspec import structs
 from uuid_utils.compat import uuid7
 
 from tests.core.store.test_jobs import OWNER, Q, claim, finish, insert, pages
 from tests.support.wait import until
 from workqueue.core.job import JobState, RunOutcome
+from workqueue.core.job_filter import JobFilter, StatusFilter
 from workqueue.core.store import Finish, Requeue, sql
 from workqueue.core.store.jobs import Counter
 from workqueue.core.store.oldest_waiting import KEPT_SECONDS, UNKNOWN, OldestWaiting
@@ -19,13 +21,17 @@ HOUR = timedelta(hours=1)
 
 
 async def listed(store, job_type="x", before=None, limit=500) -> list[UUID]:
-    page, more = await store.page(Q, job_type=job_type, state=JobState.PENDING, before=before, limit=limit)
-    assert not more
-    return [row.id for row in page]
+    page = await store.lists.page(Q, waiting(job_type), before=before, limit=limit)
+    assert page.next is None
+    return [row.id for row in page.rows]
+
+
+def waiting(job_type: str | None) -> JobFilter:
+    return JobFilter(status=StatusFilter.PENDING, type=job_type)
 
 
 def floor(store, job_type="x"):
-    return store._oldest_waiting.floor(Q, job_type).created_at
+    return store.lists._oldest_waiting.floor(Q, job_type).created_at
 
 
 async def fill(psql, count: int, state: str = "completed") -> None:
@@ -104,9 +110,13 @@ async def test_jobs_that_wait_again_and_jobs_that_wait_for_their_first_run_come_
 async def rows_looked_at(store, psql, job_type, before=None) -> int:
     """How many rows the statement throws away or returns, from wherever it takes them."""
     created_at, job_id = before or (None, None)
-    floor = store._oldest_waiting.floor(Q, job_type)
+    floor = store.lists._oldest_waiting.floor(Q, job_type)
     explain = "EXPLAIN (ANALYZE, FORMAT JSON) " + sql.LIST_WAITING_JOBS
-    plan = await psql.value(explain, Q, job_type, created_at, job_id, 50, 1_000_000, floor.created_at, floor.left)
+    _, *values = sql.LIST_WAITING_JOBS.bind(
+        queue=Q, type=job_type, before_at=created_at, before_id=job_id, created_after=None, limit=50,
+        floor=floor.created_at, left=floor.left, payload_max=1, error_max=1,
+    )  # fmt: skip
+    plan = await psql.value(explain, *values)
     nodes, looked_at = [json.loads(plan)[0]["Plan"]], 0
     while nodes:
         node = nodes.pop()
@@ -154,9 +164,9 @@ async def test_many_jobs_that_wait_again_do_not_slow_the_look_for_jobs_that_wait
     newest = "SELECT id FROM jobs ORDER BY created_at DESC LIMIT 60"
     await psql(f"UPDATE jobs SET state = 'pending', requeued = true WHERE id IN ({newest})")
     await psql("ANALYZE jobs")
-    page, more = await store.page(Q, job_type="x", state=JobState.PENDING, before=None, limit=50)
-    assert (len(page), more, floor(store)) == (50, True, UNKNOWN)
-    assert await rows_looked_at(store, psql, "x") == 51 + 51 + 50, (
+    page = await store.lists.page(Q, waiting("x"), before=None, limit=50)
+    assert (len(page.rows), page.next is not None, floor(store)) == (50, True, UNKNOWN)
+    assert await rows_looked_at(store, psql, "x") == 51 + 51 + 51, (
         "by each of the two indexes, and those that are shown"
     )
 
@@ -178,16 +188,18 @@ async def test_a_page_behind_a_cursor_teaches_up_to_there(store, psql):
 
 
 async def test_a_page_that_is_cut_teaches_nothing(store, psql, monkeypatch):
-    monkeypatch.setattr(store, "_oldest_waiting", OldestWaiting(left_max=2))
+    monkeypatch.setattr(store.lists, "_oldest_waiting", OldestWaiting(left_max=2))
     await fill(psql, 5, "pending")
     rows = await psql("SELECT id, created_at FROM jobs ORDER BY created_at DESC")
-    page = partial(store.page, Q, job_type="x", state=JobState.PENDING, before=None)
-    for cut in ({"limit": 4}, {"limit": 500, "bytes_max": 4}):
-        shown, more = await page(**cut)
-        assert (len(shown) < 5, more) == (True, True)
-        assert floor(store) == UNKNOWN
-    shown, more = await page(limit=5)
-    assert (len(shown), more) == (5, False)
+    read = partial(store.lists.page, Q, before=None)
+    page = await read(waiting("x"), limit=4)
+    assert (len(page.rows), page.next) == (4, (rows[3]["created_at"], rows[3]["id"]))
+    assert floor(store) == UNKNOWN
+    since = structs.replace(waiting("x"), created_after=rows[2]["created_at"])
+    assert len((await read(since, limit=500)).rows) == 3
+    assert floor(store) == UNKNOWN
+    page = await read(waiting("x"), limit=5)
+    assert (len(page.rows), page.next) == (5, None)
     assert floor(store) == rows[2]["created_at"], "two are left behind"
     await psql("UPDATE jobs SET requeued = true WHERE id = ANY ($1)", [row["id"] for row in rows[3:]])
     assert len(await listed(store)) == 5
@@ -209,7 +221,7 @@ async def test_an_insert_that_is_not_committed_when_a_page_is_read_is_in_the_nex
 
 async def test_what_no_floor_can_know_is_found_when_it_is_forgotten(store, psql):
     now = 0.0
-    store._oldest_waiting = OldestWaiting(lambda: now)
+    store.lists._oldest_waiting = OldestWaiting(lambda: now)
     assert await listed(store) == []
     await fill(psql, 1, "pending")  # by hand, with a created_at of its own; or the database is one of an hour ago
     while now < KEPT_SECONDS:

@@ -12,6 +12,7 @@ import trio
 from tests.support.wait import until, until_true
 from tests.worker.conftest import finished
 from tests.worker.processes import ledger_counts, worker_process
+from workqueue.core.job_filter import JobFilter
 from workqueue.services.worker.running.environment import Environment, _has_room
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="prlimit is Linux's")
@@ -80,7 +81,7 @@ async def test_a_worker_that_gets_no_threads_gives_its_jobs_back_and_says_so(
         assert worker.counts.retried == 0
         await until_true(lambda: worker.consumers.environment.fault is None)
     if rows is not None:
-        found, _ = await rows.page(worker.queue.name, job_type=None, state=None, before=None, limit=100)
+        found = (await rows.lists.page(worker.queue.name, JobFilter(), before=None, limit=100)).rows
         assert {(job.attempts, job.interruptions, job.recoveries) for job in found} == {(0, 0, 0)}
 
 

@@ -1,0 +1,23 @@
+"""The parameters of a filter of jobs, as _among.sql and _matching.sql take them."""
+
+from msgspec.structs import asdict
+
+from workqueue.core.job_filter import JobFilter, StatusFilter
+
+ENDED_BADLY = frozenset({StatusFilter.FAILED, StatusFilter.CANCELLED})
+WAIT_AGAIN = frozenset({StatusFilter.SCHEDULED, StatusFilter.RETRYING})
+
+
+def bound(wanted: JobFilter, *, ended_badly: bool = False) -> dict[str, object]:
+    """`ended_badly`: only jobs that failed or were cancelled are meant, whatever the filter says."""
+    values = asdict(wanted)
+    if wanted.error is not None:
+        values["error"] = f"%{_escaped(wanted.error)}%"
+    values["ended_badly"] = ended_badly or wanted.status in ENDED_BADLY
+    values["again"] = wanted.status in WAIT_AGAIN
+    return values
+
+
+def _escaped(text: str) -> str:
+    """As LIKE takes it literally."""
+    return text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
