@@ -158,7 +158,7 @@ async def test_jobs_are_found_by_error_payload_and_time_and_counted(client, stor
 
 
 async def test_a_search_says_how_far_it_has_looked_and_goes_on_from_there(client, store, queue, psql, monkeypatch):
-    monkeypatch.setattr(listing, "LOOK_MAX", 10)
+    monkeypatch.setattr(listing, "LOOK_INTO_MAX", 10)
     ids = [str(await enqueue(client, payload={"n": number})) for number in range(35)]
     answer = await client.get("/api/jobs?payload.n=0&count=capped")
     assert answer.json() == []

@@ -1,8 +1,6 @@
 """From rows and published descriptions to the JSON of the API, and back from a cursor to a position."""
 
 from datetime import UTC, datetime, timedelta
-from types import SimpleNamespace
-from typing import Any
 from uuid import UUID, uuid4
 
 import msgspec
@@ -21,8 +19,8 @@ from workqueue.services.published import Published, RunningJob
 
 @pytest.mark.parametrize("moment", ["1969-12-31T23:59:59.999999", "2026-11-28T12:00:00.000001", "9999-01-01T00:00:00"])
 def test_a_cursor_is_the_position_of_its_row(moment):
-    row: Any = SimpleNamespace(created_at=datetime.fromisoformat(moment).replace(tzinfo=UTC), id=uuid4())
-    assert read_cursor(write_cursor(row)) == (row.created_at, row.id)
+    place = datetime.fromisoformat(moment).replace(tzinfo=UTC), uuid4()
+    assert read_cursor(write_cursor(place)) == place
 
 
 @pytest.mark.parametrize("text", ["x", "", "\u2603", "A" * 31, "A" * 36, "f_" + "_" * 30])

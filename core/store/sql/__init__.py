@@ -129,7 +129,7 @@ LIST_WAITING_JOBS = _load("list_waiting_jobs", columns="{listed_columns}")
 SEARCH_JOBS = _load("search_jobs", columns="{listed_columns}")
 COUNT_JOBS = _count("list_jobs", "count(id) AS count")
 COUNT_RUNNING_JOBS = _count("list_running_jobs", "count(id) AS count")
-COUNT_WAITING_JOBS = _count("list_waiting_jobs", "count(id) AS count")
+LIST_WAITING_IDS = _load("list_waiting_jobs", columns="id, created_at")
 COUNT_FOUND_JOBS = _count(
     "search_jobs", "count(*) FILTER (WHERE matches) AS count, coalesce(bool_or(is_last), false) AS cut"
 )

@@ -114,8 +114,8 @@ async def check(store, psql, rows, wanted, to, limit, look, bytes_max) -> None:
         ((row["at"], job_id) for job_id, row in zip(ids, rows, strict=True) if matches(row, wanted, to)), reverse=True
     )
     store.lists._oldest_waiting = OldestWaiting()
-    kept = listing.LOOK_MAX, listing.LOOK_BYTES_MAX
-    listing.LOOK_MAX, listing.LOOK_BYTES_MAX = look, bytes_max
+    kept = listing.LOOK_MAX, listing.LOOK_INTO_MAX, listing.LOOK_BYTES_MAX
+    listing.LOOK_MAX, listing.LOOK_INTO_MAX, listing.LOOK_BYTES_MAX = look, look, bytes_max
     try:
         seen, before = [], None
         for _ in range(100):
@@ -129,7 +129,7 @@ async def check(store, psql, rows, wanted, to, limit, look, bytes_max) -> None:
         assert count.count == len(expected) if count.exact else count.count <= len(expected)
         assert count.exact or payload or wanted.error or wanted.status in {"scheduled", "retrying"}
     finally:
-        listing.LOOK_MAX, listing.LOOK_BYTES_MAX = kept
+        listing.LOOK_MAX, listing.LOOK_INTO_MAX, listing.LOOK_BYTES_MAX = kept
 
 
 def matches(row: dict[str, Any], wanted: JobFilter, to: str | None) -> bool:

@@ -133,7 +133,7 @@ export type JobFilter = {
 
 export type JobState = "cancelled" | "completed" | "failed" | "pending" | "processing";
 
-/** One row of GET /api/jobs. */
+/** A job. */
 export type JobView = {
   id: string;
   type: string;
@@ -159,6 +159,29 @@ export type JobView = {
 export type Kept = {
   completed: string;
   failed: string;
+};
+
+/** One row of GET /api/jobs. Of a long error it has the beginning. */
+export type ListedJob = {
+  id: string;
+  type: string;
+  status: JobState;
+  retries: number;
+  attempts: number;
+  /** as it came in; null: it has more than 4000 characters */
+  payload: Record<string, unknown> | null;
+  error_message: string | null;
+  created_at: string;
+  updated_at: string;
+  queue: string;
+  recoveries: number;
+  interruptions: number;
+  run_at: string | null;
+  worker: string | null;
+  started_at: string | null;
+  finished_at: string | null;
+  cancelling: boolean;
+  payload_start: string | null;
 };
 
 /** A line that a handler has logged. */

@@ -7,7 +7,7 @@ export type {
   EnqueueAnswer as Enqueued,
   JobDetails,
   JobState,
-  JobView as Job,
+  ListedJob as Job,
   LogView as LogLine,
   Metrics as WorkerMetrics,
   Overview,
@@ -17,8 +17,8 @@ export type {
   WorkerView as WorkerInfo,
 } from "./schema.gen";
 
-import type { DeadLetterView, JobState, JobView } from "./schema.gen";
+import type { DeadLetterView, JobState, ListedJob } from "./schema.gen";
 
 export type JobFilter = { status?: JobState | undefined; type?: string | undefined; cursor?: string | undefined };
 export type DeadLetterPage = { letters: DeadLetterView[]; total: number; next: string | undefined };
-export type JobPage = { jobs: JobView[]; next: string | undefined };
+export type JobPage = { jobs: ListedJob[]; next: string | undefined };

@@ -66,7 +66,7 @@ export function JobTable({ jobs, keys = false }: { jobs: Job[]; keys?: boolean }
                   {job.type}
                 </Link>
               </td>
-              <td className="wide mono">{job.error_message ?? summary(job.payload)}</td>
+              <td className="wide mono">{job.error_message ?? summary(job)}</td>
               <td className="number">{job.attempts ? `${job.attempts} of ${job.retries + 1}` : "–"}</td>
               <td className="number">{ran(job, now)}</td>
               <td className="number">
@@ -80,8 +80,8 @@ export function JobTable({ jobs, keys = false }: { jobs: Job[]; keys?: boolean }
   );
 }
 
-function summary(payload: unknown): string {
-  const text = oneLine(payload).slice(1, -1);
+function summary(job: Job): string {
+  const text = job.payload_start ?? oneLine(job.payload).slice(1, -1);
   return text.length > 200 ? `${text.slice(0, 200)}…` : text;
 }
 
