@@ -6,11 +6,11 @@ import type {
   DeadLetter,
   DeadLetterPage,
   Enqueued,
-  Job,
   JobDetails,
   JobFilter,
   JobPage,
   JobState,
+  ListedJob,
   LogLine,
   Overview,
   Retried,
@@ -36,7 +36,7 @@ export const jobsQuery = (filter: JobFilter, live: boolean, limit = 50) =>
       const search = new URLSearchParams({ limit: String(limit) });
       for (const [name, value] of Object.entries(filter)) if (value) search.set(name, value);
       const response = await request(`/api/jobs?${search}`, { signal });
-      return { jobs: parseJson(await response.text()) as Job[], next: nextCursor(response.headers.get("Link")) };
+      return { jobs: parseJson(await response.text()) as ListedJob[], next: nextCursor(response.headers.get("Link")) };
     },
     refetchInterval: live ? EVERY_MS : false,
     placeholderData: keepPreviousData, // changing the filter must not empty the page

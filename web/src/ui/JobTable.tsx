@@ -1,6 +1,6 @@
 import { Link, useNavigate } from "@tanstack/react-router";
 import { useEffect, useState } from "react";
-import type { Job } from "../api/types";
+import type { Job, ListedJob } from "../api/types";
 import { useKeys } from "../app/keys";
 import { between, duration } from "../lib/format";
 import { oneLine } from "../lib/json";
@@ -10,7 +10,7 @@ import { Ago } from "./Ago";
 import { State } from "./State";
 
 /** Rows of jobs; with `keys`, j and k select one and Enter opens it. */
-export function JobTable({ jobs, keys = false }: { jobs: Job[]; keys?: boolean }) {
+export function JobTable({ jobs, keys = false }: { jobs: ListedJob[]; keys?: boolean }) {
   const now = useNow();
   const navigate = useNavigate();
   const [selected, setSelected] = useState<string | null>(null);
@@ -80,7 +80,7 @@ export function JobTable({ jobs, keys = false }: { jobs: Job[]; keys?: boolean }
   );
 }
 
-function summary(job: Job): string {
+function summary(job: ListedJob): string {
   const text = job.payload_start ?? oneLine(job.payload).slice(1, -1);
   return text.length > 200 ? `${text.slice(0, 200)}…` : text;
 }
