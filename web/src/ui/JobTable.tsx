@@ -1,6 +1,6 @@
 import { Link, useNavigate } from "@tanstack/react-router";
 import { useEffect, useState } from "react";
-import type { Job, ListedJob } from "../api/types";
+import type { ListedJob } from "../api/types";
 import { useKeys } from "../app/keys";
 import { between, duration } from "../lib/format";
 import { oneLine } from "../lib/json";
@@ -85,7 +85,7 @@ function summary(job: ListedJob): string {
   return text.length > 200 ? `${text.slice(0, 200)}…` : text;
 }
 
-function ran(job: Job, now: number): string {
+function ran(job: ListedJob, now: number): string {
   if (job.status === "processing" && job.started_at) return duration((now - Date.parse(job.started_at)) / 1000);
   const seconds = between(job.started_at, job.finished_at);
   return seconds === null || job.status === "pending" ? "–" : duration(seconds);
