@@ -18,6 +18,7 @@ from workqueue.core.queue import Queue, open_queue
 from workqueue.core.report import JobReport
 from workqueue.core.retry import RetryPolicy
 from workqueue.core.settings import Keep, Settings
+from workqueue.core.stats import Sums
 from workqueue.core.steps.actions import Actions
 from workqueue.core.steps.acts import Acts
 from workqueue.core.steps.claim import Claim, TaskClaims
@@ -39,6 +40,7 @@ from workqueue.core.steps.retention import Retention
 from workqueue.core.steps.settle import Departures, Settle
 from workqueue.core.steps.settle_rows import RowEndings
 from workqueue.core.steps.settle_tasks import TaskEndings
+from workqueue.core.steps.stats import PruneStats, RecordStats
 from workqueue.core.steps.submit import Submit, SubmitRows, SubmitTasks
 from workqueue.core.steps.submit_once import SubmitOnce, SubmitOnceRows, SubmitOnceTasks
 from workqueue.core.steps.until_answered import UntilAnswered
@@ -46,6 +48,7 @@ from workqueue.core.store import JobStore, open_store
 
 RETENTION_SECONDS = 10.0  #: between two looks for jobs that are older than they may be
 ACTIONS_SECONDS = 1.0  #: between two looks for what a person has asked for
+STATS_SECONDS = 5.0  #: between two additions to the stored statistics
 PRUNE_SECONDS = 60.0  #: between two looks for idempotency keys that have expired
 
 
@@ -117,6 +120,10 @@ class Engine(Protocol):
     async def report(self, reports: Sequence[JobReport]) -> None:
         """Store what running jobs have told. Raises StoreUnavailable."""
 
+    def record_stats(self, take: Callable[[], Sums]) -> Callable[[], Awaitable[None]]:
+        """A step that stores what `take` returns, for each process one, to be called each STATS_SECONDS. It raises
+        StoreUnavailable."""
+
     async def rows_fault(self) -> str | None:
         """What keeps rows from being written, and what to do; None: nothing does."""
 
@@ -183,6 +190,14 @@ class TaskEngine:
 
     async def report(self, reports: Sequence[JobReport]) -> None:
         """Engine.report: only jobs with rows tell anything."""
+
+    def record_stats(self, take: Callable[[], Sums]) -> Callable[[], Awaitable[None]]:
+        """Engine.record_stats: what is taken is forgotten."""
+
+        async def forget() -> None:
+            take()
+
+        return forget
 
     async def rows_fault(self) -> str | None:
         return None
@@ -256,6 +271,10 @@ class RowEngine:
         """Engine.report."""
         await self.store.reports.write(reports)
 
+    def record_stats(self, take: Callable[[], Sums]) -> Callable[[], Awaitable[None]]:
+        """Engine.record_stats."""
+        return RecordStats(self.store.stats, self.queue.name, take).run_once
+
     async def rows_fault(self) -> str | None:
         try:
             await self.store.check()
@@ -274,6 +293,7 @@ class RowEngine:
             Upkeep("deleted jobs", PRUNE_SECONDS, PruneDeleted(self.store).run_once),
             Upkeep("actions", ACTIONS_SECONDS, Actions(self.queue, self.store, self.acts()).run_once),
             Upkeep("ended actions", PRUNE_SECONDS, PruneActions(self.store).run_once),
+            Upkeep("old statistics", PRUNE_SECONDS, PruneStats(self.store.stats).run_once),
             Upkeep("piggyback", 1.0, self.clear),
             Upkeep("loss", 1.0, RedisLoss(self.queue, self.store, self.loss).run_once),
             Upkeep("retention", RETENTION_SECONDS, Retention(self.store, self.queue.name, keep).run_once),

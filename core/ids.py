@@ -18,3 +18,8 @@ def new_ids(count: int) -> list[UUID]:
 def made_at(job_id: UUID) -> float | None:
     """When an id was made, in seconds since 1970 on the clock of who made it; None: only version 7 says so."""
     return (job_id.int >> 80) / 1000 if job_id.version == 7 else None
+
+
+def clock() -> float:
+    """The clock by which ids are made here, as `made_at` tells it of an id. It may be set back."""
+    return uuid7().timestamp / 1000

@@ -131,6 +131,7 @@ class RowClaims:
                 claimed = waiting.pop(key)
                 claimed.token = token
                 ours.append(claimed)
+                self._discards.counts.adopted[claimed.task.type] += 1
 
         try:
             await send(list(external.values()))

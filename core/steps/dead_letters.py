@@ -1,11 +1,12 @@
 """What a claim does not run leaves the flight: it is moved to the dead letters, or dropped, and counted."""
 
 import logging
+from collections import Counter
 from collections.abc import Sequence
 from functools import partial
 from uuid import UUID
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from workqueue.core.queue import Queue
 from workqueue.core.steps.dropped import Dropped
@@ -15,10 +16,11 @@ log = logging.getLogger(__name__)
 
 
 class ClaimCounts(Struct):
-    """What the claim met and did not run, counted since the start."""
+    """What the claim met, counted since the start; `adopted` since it was taken."""
 
     duplicates: int = 0  #: of jobs that run or have ended
     invalid: int = 0  #: moved to the dead letters
+    adopted: Counter[str] = field(default_factory=Counter)  #: by type: tasks of other programs that have rows now
 
 
 class Discards:

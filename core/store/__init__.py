@@ -23,6 +23,7 @@ from workqueue.core.store.pauses import PauseStore
 from workqueue.core.store.pool import open_pool
 from workqueue.core.store.reports import LogRow, ProgressRow
 from workqueue.core.store.rows import JobRow
+from workqueue.core.store.stats import FailureGroup, StatsRow, StatsStore
 
 __all__ = [
     "LISTED_ERROR_MAX",
@@ -32,6 +33,7 @@ __all__ = [
     "ArtifactHead",
     "Checkpoint",
     "Counter",
+    "FailureGroup",
     "Finish",
     "JobCount",
     "JobPage",
@@ -45,6 +47,8 @@ __all__ = [
     "Requeue",
     "RowStatus",
     "Run",
+    "StatsRow",
+    "StatsStore",
     "migrate",
     "open_store",
 ]

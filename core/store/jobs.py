@@ -26,6 +26,7 @@ from workqueue.core.store.pool import STATEMENT_SECONDS, Pool
 from workqueue.core.store.reports import ProgressRow, ReportStore
 from workqueue.core.store.rows import JobRow, job_options, job_row
 from workqueue.core.store.sql import array_text, option_arrays
+from workqueue.core.store.stats import StatsStore
 from workqueue.core.wire import Task
 
 ERROR_LENGTH_MAX = 4 * 1024
@@ -145,6 +146,7 @@ class JobStore:
         self.actions = ActionStore(pool)
         self.reports = ReportStore(pool)
         self.pauses = PauseStore(pool)
+        self.stats = StatsStore(pool)
         self.lists = JobLists(pool, oldest_waiting or OldestWaiting())
         self._unfit: str | None = None
 

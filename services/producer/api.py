@@ -23,14 +23,14 @@ from workqueue.core.steps.submit_once import KEY_LENGTH_MAX
 from workqueue.core.store import Run
 from workqueue.core.wire import TYPE_LENGTH_MAX
 from workqueue.services.http.responses import json
-from workqueue.services.producer import actions, acts, dead, errors, jobs, openapi, pauses, state
+from workqueue.services.producer import actions, acts, dead, errors, jobs, openapi, pauses, state, stats
 from workqueue.services.producer.backend import Backend
 from workqueue.services.producer.bulk import NO_KEY, TOO_MANY_REQUESTS, Bulk
 from workqueue.services.producer.dashboard import Dashboard
 from workqueue.services.producer.enqueue import fast_enqueue
 from workqueue.services.producer.errors import ERROR_RESPONSES
 from workqueue.services.producer.openapi import JSON, NDJSON, Operation, Parameter, our_version
-from workqueue.services.producer.parameters import AFTER, BEFORE, DEAD_PAGE, FILTER, WAIT
+from workqueue.services.producer.parameters import AFTER, BEFORE, DEAD_PAGE, FILTER, STATS, WAIT
 from workqueue.services.producer.routing import Fast, PageView, Role, Route, Streaming, View
 from workqueue.services.producer.views import (
     BatchAnswer,
@@ -254,6 +254,19 @@ ROUTES: tuple[Route, ...] = (
             parameters=(JOB_ID,),
         ),
         answer="none",
+    ),
+    Route(
+        "GET",
+        "/api/stats",
+        Role.READ,
+        View(stats.get_stats),
+        Operation(
+            id="get_stats",
+            summary="What happened lately, by span of time and type, and what fails",
+            shows=stats.StatsView,
+            errors={400: "a bad value, named", 404: errors.ONLY_WITH_DATABASE, 500: stats.STATS_FAILED},
+            parameters=STATS,
+        ),
     ),
     *(
         Route(

@@ -2,16 +2,16 @@
 
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
-from typing import TypeVar
+from typing import TypeVar, cast
 from uuid import UUID
 
 import trio
 
 from workqueue.core.batching import Batcher
 from workqueue.core.bridge import Bridge, open_bridge
-from workqueue.core.engine import Engine, open_engine
+from workqueue.core.engine import STATS_SECONDS, Engine, open_engine
 from workqueue.core.errors import (
     BatchFailed,
     EnqueueFailed,
@@ -20,6 +20,7 @@ from workqueue.core.errors import (
     QueueUnavailable,
     StoreUnavailable,
 )
+from workqueue.core.ids import clock, made_at
 from workqueue.core.queue import Queue
 from workqueue.core.settings import Settings, without_password
 from workqueue.core.steps.dead_acts import DeadLetters
@@ -30,6 +31,7 @@ from workqueue.core.wire import Submission
 from workqueue.services.health import Dependency, remedy
 from workqueue.services.http.responses import Refused
 from workqueue.services.migration import migrate_until_done
+from workqueue.services.producer.enqueued import Enqueued
 from workqueue.services.producer.waiters import Waiters
 
 ENTER_SECONDS = 5.0  #: how long a request waits for room in the Batcher
@@ -94,6 +96,8 @@ class Backend:
         self._dead_turns = trio.CapacityLimiter(DEAD_TURNS)
         self._last_batch_at = 0.0
         self.waiters = Waiters(self._ended)
+        self._enqueued = Enqueued()
+        self._record = engine.record_stats(self._enqueued.take)
 
     # --- its background tasks
 
@@ -114,6 +118,7 @@ class Backend:
         with trio.move_on_after(FLUSH_SECONDS):
             try:
                 await self.engine.clear()
+                await self._record()
             except StoreUnavailable as error:  # an entry that stays costs one needless push by the relay
                 log.info("outbox entries are left to the relay: %s", error)
 
@@ -130,6 +135,7 @@ class Backend:
             nursery.start_soon(postgres.watch, store.check, store.check_fitness)
             nursery.start_soon(self._watch_installation)
             nursery.start_soon(self._clear_outbox)
+            nursery.start_soon(self._record_stats)
             nursery.start_soon(self._look_for_a_loss)
             nursery.start_soon(self.waiters.run)
 
@@ -171,6 +177,13 @@ class Backend:
                     await self.engine.clear()
                 except StoreUnavailable:
                     continue  # they are kept; `watch` logs the outage
+
+    async def _record_stats(self) -> None:
+        """Store how many jobs were accepted, until cancelled."""
+        while True:
+            await trio.sleep(STATS_SECONDS)
+            with suppress(StoreUnavailable):  # the same again next time; `watch` logs the outage
+                await self._record()
 
     async def _ended(self, ids: Sequence[UUID]) -> set[UUID]:
         return await self.engine.rows().ended(ids)
@@ -219,18 +232,29 @@ class Backend:
     async def _run_batch(
         self, run_batch: Callable[[Sequence[Item]], Awaitable[list[Answer]]], items: Sequence[Item]
     ) -> list[Answer]:
-        self._last_batch_at = trio.current_time()
+        self._last_batch_at, begun = trio.current_time(), clock()
         try:
             answers = await run_batch(items)
         except Exception:
             log.exception("a batch of %d jobs met a bug", len(items))
             raise
+        self._count(items, answers, begun)
         failure = next((answer for answer in answers if isinstance(answer, PersistFailed | EnqueueFailed)), None)
         if isinstance(failure, PersistFailed) and self.postgres is not None:
             self.postgres.failed(failure)
         elif failure is not None:
             self.redis.failed(failure)
         return answers
+
+    def _count(self, items: Sequence[object], answers: Sequence[object], begun: float) -> None:
+        """Count the jobs that were accepted. Under a key the answer may be a job of long ago."""
+        accepted = [item for item, answer in zip(items, answers, strict=True) if type(answer) is UUID]
+        if accepted and isinstance(accepted[0], Keyed):
+            ids = [answer for answer in answers if type(answer) is UUID]
+            pairs = zip(cast("list[Keyed]", accepted), ids, strict=True)
+            self._enqueued.add(item.submission.type for item, job_id in pairs if (made_at(job_id) or 0.0) >= begun - 1)
+        else:
+            self._enqueued.add([item.type for item in cast("list[Submission]", accepted)])
 
     async def enqueue_many(self, submissions: Sequence[Submission]) -> list[SubmitResult | BatchFailed]:
         """Accept up to BATCH_MAX jobs that came together; the result for each, in order. Callers take turns, also those

@@ -75,6 +75,13 @@ AFTER = Parameter(
     {"anyOf": [{"type": "integer", "minimum": 0, "maximum": LOG_NUMBER_MAX}, {"const": ""}]},
     "only lines with a higher number",
 )
+#: The query of GET /api/stats: range -> seconds of a bucket, how many of them.
+RANGES = {"15m": (60, 15), "1h": (60, 60), "24h": (600, 144), "7d": (3600, 168)}
+STATS = (
+    Parameter("range", "query", {"type": "string", "enum": [*RANGES, ""], "default": "1h"}, "how far back"),
+    Parameter("type", "query", {"type": "string", "maxLength": TYPE_LENGTH_MAX}, "only this type"),
+)
+STATS_NAMES = tuple(parameter.name for parameter in STATS)
 #: The query of GET /api/jobs/<id>.
 WAIT_SECONDS_MAX = 60
 WAIT = Parameter(
@@ -147,6 +154,22 @@ def read_dead_page(query: MultiDict[str, str]) -> DeadPageWanted:
     if (position := read_dead_cursor(text)) is None:
         raise Refused(400, WRONG_CURSOR)
     return DeadPageWanted(limit, *position)
+
+
+class StatsWanted(Struct, frozen=True):
+    """Which statistics."""
+
+    range: str = "1h"
+    job_type: str | None = None
+
+
+def read_stats_query(query: MultiDict[str, str]) -> StatsWanted:
+    """By the rules of `read_filter`. Raises Refused(400)."""
+    _check_names(query, STATS_NAMES)
+    name = query.get("range", "") or "1h"
+    if name not in RANGES:
+        raise Refused(400, f"range: must be one of {', '.join(RANGES)}")
+    return StatsWanted(name, _job_type(query.get("type", "")))
 
 
 def read_run_number(query: MultiDict[str, str]) -> int | None:

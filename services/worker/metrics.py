@@ -9,9 +9,9 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.registry import Collector
 
-BUCKETS_SECONDS = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 60.0, 300.0, 1800.0)
+from workqueue.core.stats import BUCKETS_SECONDS, OTHER_TYPES, no_times
+
 STRANGE_TYPES_MAX = 20  #: types without a handler that are counted by name; all others are counted together
-OTHER_TYPES = "(other)"
 
 
 class TypeCounts(Struct):
@@ -21,7 +21,7 @@ class TypeCounts(Struct):
     failed: int = 0
     retried: int = 0
     seconds: float = 0.0
-    buckets: list[int] = field(default_factory=lambda: [0] * (len(BUCKETS_SECONDS) + 1))
+    buckets: list[int] = field(default_factory=no_times)
     strange: bool = False  #: this worker has no handler for it
     cancelled: int = 0
 
@@ -61,6 +61,11 @@ class Counts:
             else:
                 counts = self.types.setdefault(OTHER_TYPES, TypeCounts(strange=True))
         return counts
+
+    def name_of(self, job_type: str) -> str:
+        """The name under which it is counted."""
+        self.of(job_type)
+        return job_type if job_type in self.types else OTHER_TYPES
 
     @property
     def uptime_seconds(self) -> float:

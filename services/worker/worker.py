@@ -13,7 +13,7 @@ from uuid import UUID
 import msgspec
 import trio
 
-from workqueue.core.engine import Engine, WorkerParts
+from workqueue.core.engine import STATS_SECONDS, Engine, WorkerParts
 from workqueue.core.errors import NeedsOperator, QueueUnavailable, StoreUnavailable
 from workqueue.core.handlers import Registry
 from workqueue.core.job import Job
@@ -42,6 +42,7 @@ from workqueue.services.worker.running.context import WorkerContext
 from workqueue.services.worker.running.environment import Environment
 from workqueue.services.worker.running.outcomes import Outcomes
 from workqueue.services.worker.running.reports import EVERY_SECONDS, Reports
+from workqueue.services.worker.running.statistics import Statistics
 from workqueue.services.worker.upkeep import repeat
 from workqueue.services.worker.watchdog import LEASE, Watchdog
 
@@ -114,6 +115,8 @@ class Worker:
                 types,
             ]
         )
+        statistics = Statistics(self.counts, self._claim.counts.adopted)
+        self._record = self.engine.record_stats(statistics.take)
         self._reports = Reports(self._attempt_of, engine.report)
         self.consumers = Consumers(
             registry,
@@ -125,6 +128,7 @@ class Worker:
             environment,
             WorkerContext(engine.keeps_rows, self._attempt_of, self._reports),
             engine.parking,
+            statistics,
             max_interruptions=settings.max_interruptions,
             cancel_grace=settings.cancel_grace,
         )
@@ -215,6 +219,7 @@ class Worker:
             ("cancellations", self._control.look, LOOK_SECONDS),
             ("reports", self._reports.run_once, EVERY_SECONDS),
             ("pauses", self._look_at_pauses, PAUSES_SECONDS),
+            ("statistics", self._record, STATS_SECONDS),
         ]
         loops += [(step.name, step.run_once, step.every_seconds) for step in self.engine.upkeep(self.settings.keep)]
         for name, run_once, every in loops:
@@ -291,6 +296,7 @@ class Worker:
             with suppress(StoreUnavailable):  # of what was told, the last moments are lost
                 while await self._reports.run_once():
                     pass
+                await self._record()
         if flush.cancelled_caught:
             log.warning("stopped with %d outcomes that could not be stored: other workers will run these jobs again",
                         len(self._outcomes))  # fmt: skip

@@ -7,7 +7,7 @@ import pytest
 from workqueue.services.producer import openapi
 from workqueue.services.producer.api import ROUTES
 from workqueue.services.producer.routing import Fast, Role, Route, Streaming, proxied, reserved
-from workqueue.services.producer.views import JobView
+from workqueue.services.producer.views import ListedJob
 
 READING = {"GET", "HEAD"}
 
@@ -55,6 +55,7 @@ def test_the_paths_of_the_contract_are_there():
         "DELETE /api/jobs/{job_id}", "GET /api/jobs/{job_id}/logs", "POST /api/jobs/actions",
         "GET /api/actions", "GET /api/actions/{action_id}", "POST /api/actions/{action_id}/stop",
         "POST /api/types/{job_type}/pause", "POST /api/types/{job_type}/resume",
+        "GET /api/stats",
         "GET /metrics", "GET /health", "GET /ready", "GET /openapi.json",
         "GET /docs", "GET /", "GET /api/dead", "GET /api/dead/{dead_id}", "POST /api/dead/retry", "DELETE /api/dead",
     }  # fmt: skip
@@ -71,17 +72,27 @@ async def test_the_document_names_every_route_and_its_fields(redis_only, client)
     ids = [operation["operationId"] for methods in document["paths"].values() for operation in methods.values()]
     assert len(set(ids)) == len(ids)
     schemas = document["components"]["schemas"]
-    assert list(schemas["JobView"]["properties"]) == list(JobView.__struct_fields__)
+    assert list(schemas["ListedJob"]["properties"]) == list(ListedJob.__struct_fields__)
     example = document["paths"]["/enqueue"]["post"]["requestBody"]["content"]["application/json"]["example"]
     await client.post("/enqueue", json=example)
     (row,) = (await client.get("/api/jobs")).json()
-    assert set(row) == set(schemas["JobView"]["properties"])
+    assert set(row) == set(schemas["ListedJob"]["properties"])
     assert {reference.rpartition("/")[2] for reference in _references(document)} <= set(schemas)
 
 
 def test_what_we_always_send_is_required_and_what_a_client_may_leave_out_is_not():
     schemas = openapi.document(ROUTES, "1")["components"]["schemas"]
-    for name in ("JobView", "JobDetails", "Run", "ArtifactHead", "WorkerView", "RunningJob", "Overview", "Metrics"):
+    for name in (
+        "JobView",
+        "ListedJob",
+        "JobDetails",
+        "Run",
+        "ArtifactHead",
+        "WorkerView",
+        "RunningJob",
+        "Overview",
+        "Metrics",
+    ):
         assert schemas[name]["required"] == list(schemas[name]["properties"]), name
     assert schemas["EnqueueRequest"]["required"] == ["type"]
     assert schemas["EnqueueAnswer"]["required"] == ["status", "type", "retries", "queue_name"]  # job_id: with Postgres

@@ -1,5 +1,6 @@
 """The task that keeps the buffer filled: when it claims, waits and stops."""
 
+from collections import Counter
 from collections.abc import Callable
 from functools import partial
 from random import Random
@@ -23,6 +24,7 @@ from workqueue.services.worker.running.buffer import Buffer
 from workqueue.services.worker.running.consumers import Consumers
 from workqueue.services.worker.running.environment import Environment
 from workqueue.services.worker.running.outcomes import Outcomes
+from workqueue.services.worker.running.statistics import Statistics
 
 
 class Trickle(Claim):
@@ -76,6 +78,7 @@ class IdleConsumers(Consumers):
     def __init__(self, buffer: Buffer) -> None:
         self._buffer = buffer
         self._cancelled = set()
+        self._statistics = Statistics(Counts(), Counter())
         self._parking = Parking(None)  # type: ignore[arg-type]  # no claim asks it
         self.environment = Environment()
         self._types = KnownType(Registry(), NoPeers(), Random(1))

@@ -6,8 +6,8 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
+from workqueue.core.stats import BUCKETS_SECONDS
 from workqueue.services.worker.metrics import (
-    BUCKETS_SECONDS,
     STRANGE_TYPES_MAX,
     Counts,
     Gauges,

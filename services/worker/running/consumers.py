@@ -43,6 +43,7 @@ from workqueue.services.worker.running.failure_log import FailureLog
 from workqueue.services.worker.running.outcomes import Outcomes
 from workqueue.services.worker.running.runtimes import Threads
 from workqueue.services.worker.running.slot import WATCH_SECONDS, InterruptReason, Slot
+from workqueue.services.worker.running.statistics import Statistics
 
 log = logging.getLogger(__name__)
 
@@ -84,6 +85,7 @@ class Consumers:
         environment: Environment,
         context: RunContext,
         parking: Parking,
+        statistics: Statistics,
         *,
         max_interruptions: int,
         cancel_grace: float,
@@ -98,6 +100,7 @@ class Consumers:
         self._types = types
         self._context = context
         self._parking = parking
+        self._statistics = statistics
         self._max_interruptions = max_interruptions
         self._cancel_grace = cancel_grace
         self._threads = Threads(trio.CapacityLimiter(THREADS_MAX))
@@ -164,6 +167,7 @@ class Consumers:
     def claimed(self, items: Sequence[ClaimedTask]) -> None:
         """These were claimed: into the buffer, but for those that were cancelled meanwhile."""
         self._buffer.extend(items)
+        self._statistics.claimed(items)
         if self._cancelled:
             self._cancel(self._cancelled)
         if self._parking.known.types:
@@ -340,6 +344,7 @@ class Consumers:
                 self._counts.failed += 1
                 counts.failed += 1
                 self._failures.tell(logging.ERROR, "failed", claimed, verdict)
+                self._statistics.failed(claimed, verdict)
             case Cancel():
                 self._counts.cancelled += 1
                 counts.cancelled += 1
@@ -347,6 +352,7 @@ class Consumers:
                 self._counts.retried += 1
                 counts.retried += 1
                 self._failures.tell(logging.WARNING, "failed and will be retried", claimed, verdict)
+                self._statistics.failed(claimed, verdict)
         self._outcomes.put(Ending(claimed, verdict, seconds))
 
     def _judged(self, outcome: Outcome, claimed: ClaimedTask) -> Verdict:

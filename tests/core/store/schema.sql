@@ -50,6 +50,19 @@ CREATE TABLE deleted (
 );
 CREATE INDEX deleted_at ON deleted USING btree (at);
 
+CREATE TABLE failures (
+    queue text NOT NULL,
+    span integer NOT NULL,
+    at timestamp with time zone NOT NULL,
+    type text NOT NULL,
+    error text NOT NULL,
+    failed bigint NOT NULL,
+    retried bigint NOT NULL,
+    last_at timestamp with time zone NOT NULL,
+    last_job uuid NOT NULL,
+    CONSTRAINT failures_pkey PRIMARY KEY (queue, span, at, type, error)
+) WITH (fillfactor=60);
+
 CREATE TABLE idempotency (
     queue text NOT NULL,
     key_hash bytea NOT NULL,
@@ -170,3 +183,25 @@ CREATE TABLE runs (
     CONSTRAINT runs_pkey PRIMARY KEY (job_id, number),
     CONSTRAINT runs_job_id_fkey FOREIGN KEY (job_id) REFERENCES jobs(id) ON DELETE CASCADE
 );
+
+CREATE TABLE stats (
+    queue text NOT NULL,
+    span integer NOT NULL,
+    at timestamp with time zone NOT NULL,
+    type text NOT NULL,
+    enqueued bigint NOT NULL,
+    done bigint NOT NULL,
+    failed bigint NOT NULL,
+    retried bigint NOT NULL,
+    cancelled bigint NOT NULL,
+    waits bigint[] NOT NULL,
+    runs bigint[] NOT NULL,
+    CONSTRAINT stats_pkey PRIMARY KEY (queue, span, at, type)
+) WITH (fillfactor=60);
+
+CREATE TABLE stats_writers (
+    writer uuid NOT NULL,
+    number bigint NOT NULL,
+    at timestamp with time zone NOT NULL DEFAULT now(),
+    CONSTRAINT stats_writers_pkey PRIMARY KEY (writer)
+) WITH (fillfactor=60);

@@ -16,6 +16,7 @@ from workqueue.core.job import Artifact, JobState, RunOutcome
 from workqueue.core.job_filter import ActName, JobFilter, StatusFilter
 from workqueue.core.options import DEFAULTS
 from workqueue.core.report import JobReport, LogLine, Progress
+from workqueue.core.stats import FailureSums, Sums, TypeSums
 from workqueue.core.store import Finish, JobStore, NewJob, Requeue, migrate, open_store
 from workqueue.core.store.jobs import Checkpoint, Counter
 
@@ -83,6 +84,12 @@ async def do_everything(store: JobStore) -> None:
     await store.reports.logs(ids[0], after=0, limit=10)
     await store.pauses.change(Q, pause=["x"])
     await store.pauses.outrun(Q, 5)
+    failures = {("x", "E"): FailureSums(1, 1, ids[0])}
+    await store.stats.add(Q, uuid4(), 1, Sums({"x": TypeSums(1)}, failures), age_seconds=0)
+    await store.stats.read(Q, span=60, since_seconds=60, job_type=None)
+    await store.stats.failures(Q, span=60, since_seconds=60, job_type=None, limit=1)
+    await store.stats.now()
+    await store.stats.prune(limit=1)
     for act in ActName:
         await store.actions.count(Q, act, JobFilter())
         await store.actions.insert(action_id := uuid7(), Q, act, JobFilter(ids=(uuid4(),)), 0)

@@ -94,6 +94,18 @@ export type EnqueueRequest = {
   retries?: number | null;
 };
 
+/** Failures that are alike: of one type, with the same error but for numbers, names and addresses. */
+export type FailureView = {
+  type: string;
+  error: string;
+  failed: number;
+  retried: number;
+  first_at: string;
+  last_at: string;
+  last_job_id: string;
+  trend: number[];
+};
+
 /** A job with its result, artifacts and runs. */
 export type JobDetails = {
   id: string;
@@ -260,6 +272,57 @@ export type RunningJob = {
   job_id: string;
   type: string;
   seconds: number;
+};
+
+/** What happened in one span. */
+export type StatsBucket = {
+  enqueued: number;
+  done: number;
+  failed: number;
+  retried: number;
+  cancelled: number;
+  wait_p50: number | null;
+  wait_p95: number | null;
+  run_p50: number | null;
+  run_p95: number | null;
+  at: string;
+};
+
+/** Sums of a span of time; times in seconds, null where there were none. */
+export type StatsSums = {
+  enqueued: number;
+  done: number;
+  failed: number;
+  retried: number;
+  cancelled: number;
+  wait_p50: number | null;
+  wait_p95: number | null;
+  run_p50: number | null;
+  run_p95: number | null;
+};
+
+/** What happened to the jobs of one type. */
+export type StatsType = {
+  enqueued: number;
+  done: number;
+  failed: number;
+  retried: number;
+  cancelled: number;
+  wait_p50: number | null;
+  wait_p95: number | null;
+  run_p50: number | null;
+  run_p95: number | null;
+  type: string;
+};
+
+/** What happened in a range of time. The workers and producers write it down every few seconds. */
+export type StatsView = {
+  range: string;
+  seconds: number;
+  total: StatsSums;
+  buckets: StatsBucket[];
+  types: StatsType[];
+  failures: FailureView[];
 };
 
 /** A state of jobs, or a part of one. */

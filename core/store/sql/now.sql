@@ -1,0 +1,2 @@
+-- The clock of this server.
+SELECT now() AS now
