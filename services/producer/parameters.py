@@ -75,6 +75,18 @@ AFTER = Parameter(
     {"anyOf": [{"type": "integer", "minimum": 0, "maximum": LOG_NUMBER_MAX}, {"const": ""}]},
     "only lines with a higher number",
 )
+#: The query of GET /api/audit.
+AUDIT_ID_MAX = 2**53
+AUDIT_PAGE = (
+    _limit_of("acts a page"),
+    Parameter(
+        "before",
+        "query",
+        {"anyOf": [{"type": "integer", "minimum": 0, "maximum": AUDIT_ID_MAX}, {"const": ""}]},
+        "only acts with a lower id",
+    ),
+)
+AUDIT_PAGE_NAMES = tuple(parameter.name for parameter in AUDIT_PAGE)
 #: The query of GET /api/jobs/<id>.
 WAIT_SECONDS_MAX = 60
 WAIT = Parameter(
@@ -147,6 +159,28 @@ def read_dead_page(query: MultiDict[str, str]) -> DeadPageWanted:
     if (position := read_dead_cursor(text)) is None:
         raise Refused(400, WRONG_CURSOR)
     return DeadPageWanted(limit, *position)
+
+
+class AuditPageWanted(Struct, frozen=True):
+    """How many acts to list, and which of them have been listed."""
+
+    limit: int = LIMIT_DEFAULT
+    before: int | None = None
+
+    def link(self, before: int) -> str:
+        """The Link header of the next page."""
+        return f'</api/audit?{urlencode({"limit": self.limit, "before": before})}>; rel="next"'
+
+
+def read_audit_page(query: MultiDict[str, str]) -> AuditPageWanted:
+    """By the rules of `read_filter`. Raises Refused(400)."""
+    _check_names(query, AUDIT_PAGE_NAMES)
+    limit, text = _limit(query.get("limit", "")), query.get("before", "")
+    if not text:
+        return AuditPageWanted(limit)
+    if not (text.isascii() and text.isdecimal() and len(text) <= 16 and int(text) <= AUDIT_ID_MAX):
+        raise Refused(400, "before: must be the id of an act")
+    return AuditPageWanted(limit, int(text))
 
 
 def read_run_number(query: MultiDict[str, str]) -> int | None:
