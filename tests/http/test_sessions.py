@@ -53,8 +53,9 @@ def test_the_hash_of_a_token_makes_no_session():
 
 @pytest.mark.parametrize(
     "value",
-    ["", "x", ".....", "1.ops.9999999999...", "1.ops.x.AAAA.AAAA.AAAA", "1.ops.-1.AAAA.AAAA.AAAA", "1.ops.²." + "A" * 22,
-     "1.ops.9999999999.é.é.é", "1.ops.9999999999." + ".".join(["A" * 22] * 3), "1.ops.99999999999999999.A.A.A",
+    ["", "x", ".....", "1.ops.9999999999...", "1.ops.x.AAAA.AAAA.AAAA", "1.ops.-1.AAAA.AAAA.AAAA",
+     "1.ops.²." + "A" * 22, "1.ops.9999999999.é.é.é", "1.ops.9999999999." + ".".join(["A" * 22] * 3),
+     "1.ops.99999999999999999.A.A.A",
      "1.ops.9999999999.AAAAAAAAAAAAAAAAAAAAAA." + "A" * 5000 + ".AAAA"],
 )  # fmt: skip
 def test_what_is_no_cookie_of_ours_is_none(value: str):

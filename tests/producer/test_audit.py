@@ -148,7 +148,8 @@ async def test_a_session_acts_in_the_name_of_its_token(guarded):
 
 async def test_pages_are_walked_by_ids(guarded, psql, queue_name):
     await psql(
-        "INSERT INTO audit (queue, who, act, target) SELECT $1, 'x', 'cancel', '{}' FROM generate_series(1, 5)", queue_name
+        "INSERT INTO audit (queue, who, act, target) SELECT $1, 'x', 'cancel', '{}' FROM generate_series(1, 5)",
+        queue_name,
     )
     await psql("INSERT INTO audit (queue, act, target) VALUES ('of another queue', 'cancel', '{}')")
     seen, path = [], "/api/audit?limit=2"

@@ -56,13 +56,14 @@ async def test_each_route_is_open_to_exactly_the_roles_that_it_names(guarded, ca
     wrong = []
     for route in ROUTES:
         for method in (route.method, *(["HEAD"] if route.method == "GET" else [])):
-            json = {} if method in {"POST", "DELETE"} else None
+            json: object = {} if method in {"POST", "DELETE"} else None
             answer = await guarded.request(method, path_of(route), json=json, headers=CALLERS[caller])
             refused = None
             if answer.status_code in {401, 403}:
-                refused = answer.status_code, answer.text or {401: "token required", 403: "not allowed"}[
-                    answer.status_code
-                ]
+                refused = (
+                    answer.status_code,
+                    answer.text or {401: "token required", 403: "not allowed"}[answer.status_code],
+                )
                 assert ("www-authenticate" in answer.headers) == (answer.status_code == 401)
                 assert answer.headers["content-type"] == "text/plain; charset=utf-8"
             if refused != expected(route, caller):
@@ -89,8 +90,8 @@ async def test_the_files_of_the_page_are_served_and_all_else_is_not(redis_url, q
             assert (await client.head(path)).status_code == 200, path
             assert (await client.post(path)).status_code == 401, path
         assert (await client.get("/nothing.js")).status_code == 404
-        for path in ("/docs", "/docs/init.js", "/docs/index.html", "/docs/nothing", "/openapi.json", "/ready", "/metrics",
-                     "/api", "/api/", "/api/nothing", "/enqueue/", "/health/x", "/metrics/"):  # fmt: skip
+        for path in ("/docs", "/docs/init.js", "/docs/index.html", "/docs/nothing", "/openapi.json", "/ready",
+                     "/metrics", "/api", "/api/", "/api/nothing", "/enqueue/", "/health/x", "/metrics/"):  # fmt: skip
             assert (await client.get(path)).status_code == 401, path
         for path in ("/docs", "/docs/init.js", "/openapi.json"):
             assert (await client.get(path, headers=bearer("enqueue"))).status_code == 200, path

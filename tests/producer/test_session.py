@@ -78,7 +78,8 @@ async def test_a_wrong_token_opens_none(guarded, caplog):
 @pytest.mark.parametrize(
     ("body", "said"),
     [(b"", "invalid JSON body"), (b"{", "invalid JSON body"), (b"{}", 'the body must be {"token": "..."}'),
-     (b'{"token": 1}', 'the body must be {"token": "..."}'), (b'{"token": "x", "y": 1}', 'the body must be {"token": "..."}')],
+     (b'{"token": 1}', 'the body must be {"token": "..."}'),
+     (b'{"token": "x", "y": 1}', 'the body must be {"token": "..."}')],
 )  # fmt: skip
 async def test_a_wrong_body_is_said_to_be_one(guarded, body: bytes, said: str):
     answer = await guarded.post("/api/session", content=body, headers={"Content-Type": "application/json"})

@@ -1,4 +1,4 @@
-"""Rows of the audit: begun and ended, newest first, forgotten after a time. What leaves them: producer/test_audit.py."""
+"""Rows of the audit: begun and ended, newest first, forgotten after a time. Who leaves them: producer/test_audit.py."""
 
 from workqueue.core.audit import AuditEntry, all_target, ids_target
 from workqueue.core.store import JobStore
