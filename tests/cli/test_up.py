@@ -180,16 +180,18 @@ async def test_up_uses_the_servers_that_are_configured(tmp_path: Path, nursery, 
 
 
 @pytest.mark.parametrize("is_told", [True, False], ids=["with its own token", "with hashes alone"])
-async def test_up_with_tokens_starts_and_leaves_no_secret_behind(tmp_path: Path, nursery, redis_url, is_told: bool):
+async def test_up_with_tokens_starts_and_leaves_no_secret_behind(
+    tmp_path: Path, nursery, redis_url, postgres_dsn, database_schema, queue_name, is_told: bool
+):
     secret, metrics = "the-secret-of-the-operator", "the-secret-of-metrics"
     tokens = f"ops:operate:sha256={hashlib.sha256(secret.encode()).hexdigest()}"
     own = {"WORKQUEUE_TOKEN": secret} if is_told else {}
     async with running(
-        tmp_path / "home", nursery, REDIS_URL=redis_url, SMTP_URL="smtp://127.0.0.1:1", QUEUE_NAME=f"up:{os.getpid()}",
-        API_TOKENS=tokens, METRICS_TOKEN=metrics, **own,
+        tmp_path / "home", nursery, REDIS_URL=redis_url, SMTP_URL="smtp://127.0.0.1:1", QUEUE_NAME=queue_name,
+        DATABASE_URL=postgres_dsn, DATABASE_SCHEMA=database_schema, API_TOKENS=tokens, METRICS_TOKEN=metrics, **own,
     ) as up:  # fmt: skip
         assert "is not ready" not in up.said
-        assert '/enqueue -H "Authorization: Bearer $WORKQUEUE_TOKEN" -d' in up.said
+        await until_true(lambda: '/enqueue -H "Authorization: Bearer $WORKQUEUE_TOKEN" -d' in up.said)
         async with httpx.AsyncClient(timeout=10) as client:
             worker = f"http://127.0.0.1:{up.ports['WORKER_PORT']}"
             for base, token in ((up.base, secret), (worker, metrics)):
@@ -197,7 +199,7 @@ async def test_up_with_tokens_starts_and_leaves_no_secret_behind(tmp_path: Path,
                 headers = {"Authorization": f"Bearer {token}"}
                 answer = await client.get(f"{base}/ready", headers=headers)
                 assert (answer.status_code, answer.text) == (200, "ready")
-        here = {"WORKQUEUE_HOME": str(up.home)}
+        here = {"WORKQUEUE_HOME": str(up.home)}  # which says where the producer is
         refused = workqueue("dead", **here)
         assert (refused.returncode, "set WORKQUEUE_TOKEN" in refused.stderr) == (1, True)
         done = workqueue("dead", WORKQUEUE_TOKEN=secret, **here)
