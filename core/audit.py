@@ -38,6 +38,11 @@ def action_target(action_id: object) -> str:
     return _json({"action": str(action_id)})
 
 
+def type_target(job_type: str) -> str:
+    """The target of what is done to all jobs of a type, present and to come."""
+    return _json({"type": job_type})
+
+
 def all_target() -> str:
     """The target of an act on all that there are."""
     return _json({"all": True})

@@ -17,7 +17,7 @@ class AuditRow(Struct, frozen=True):
     who: str | None  #: None: there were no tokens
     act: str
     target: str  #: the JSON text of an object
-    count: int | None  #: None: it is not known, or not yet
+    count: int | None  #: None: none are counted, or its end is not known
 
 
 def bound(entry: AuditEntry | None) -> dict[str, object]:

@@ -10,9 +10,11 @@ import pytest
 from tests.producer.rows import claim, finish
 from tests.producer.serving import serving
 from tests.producer.tokens import API_TOKENS, bearer
+from workqueue.core.api_tokens import Role
 from workqueue.core.dead_letter import dead_letter, dead_letter_id
 from workqueue.core.job import JobState
 from workqueue.core.store import JobStore
+from workqueue.services.producer.api import ROUTES
 
 OPS = bearer("operate")
 
@@ -89,6 +91,24 @@ async def test_an_action_on_many_jobs_and_its_stop_leave_rows(guarded):
         ("admin-1", "stop", {"action": action_id}, 0),
         ("operate-1", "cancel", {"action": action_id, "filter": {"type": "a", "status": "pending"}}, 2),
     ]
+
+
+async def test_pausing_a_type_and_resuming_it_leave_rows(guarded):
+    for act in ("pause", "resume"):
+        assert (await guarded.post(f"/api/types/send%2Fmail/{act}", json={}, headers=OPS)).status_code == 200
+    assert [of(row) for row in await audit(guarded)] == [
+        ("operate-1", act, {"type": "send/mail"}, None) for act in ("resume", "pause")
+    ]
+
+
+def test_each_route_that_operates_is_one_of_those_here():
+    """A new act leaves a row as well, and has its test here."""
+    job, dead, action = "/api/jobs/{job_id}", "/api/dead", "/api/actions/{action_id}"
+    assert {route.key for route in ROUTES if route.role is Role.OPERATE} == {
+        ("POST", f"{job}/cancel"), ("POST", f"{job}/retry"), ("POST", f"{job}/run-now"), ("DELETE", job),
+        ("POST", "/api/jobs/actions"), ("POST", f"{action}/stop"), ("POST", f"{dead}/retry"), ("DELETE", dead),
+        ("POST", "/api/types/{job_type}/pause"), ("POST", "/api/types/{job_type}/resume"),
+    }  # fmt: skip
 
 
 async def test_acts_on_dead_letters_leave_rows(guarded, redis, queue):

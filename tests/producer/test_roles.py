@@ -35,7 +35,12 @@ async def guarded(redis_url: str, queue_name: str) -> AsyncIterator[httpx.AsyncC
 
 
 def path_of(route: Route) -> str:
-    return route.path.replace("{dead_id}", "0" * 16).replace("{job_id}", "x").replace("{action_id}", "x")
+    return (
+        route.path.replace("{dead_id}", "0" * 16)
+        .replace("{job_id}", "x")
+        .replace("{action_id}", "x")
+        .replace("{job_type}", "x/y")
+    )
 
 
 def expected(route: Route, caller: str) -> tuple[int, str] | None:

@@ -6,5 +6,5 @@ CREATE TABLE {schema}.audit (
     who    text,                -- the name of the API token; null: there were none
     act    text        NOT NULL,
     target json        NOT NULL, -- ids, a filter, an action (core/audit.py)
-    count  bigint               -- jobs or dead letters; null: it has begun, and its end is not known
+    count  bigint               -- jobs or dead letters; null: none are counted, or it has begun and its end is not known
 );

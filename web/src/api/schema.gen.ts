@@ -37,7 +37,7 @@ export type ArtifactHead = {
   bytes: number;
 };
 
-/** An act of a person. `count`: of jobs or dead letters; null: it has begun, and its end is not known. */
+/** An act of a person. `count`: of jobs or dead letters; null: none are counted, or its end is not known. */
 export type AuditView = {
   id: number;
   at: string;
