@@ -21,12 +21,13 @@ from workqueue.core.settings import Keep, Settings
 from workqueue.core.stats import Sums
 from workqueue.core.steps.actions import Actions
 from workqueue.core.steps.acts import Acts
+from workqueue.core.steps.audit import Audit
 from workqueue.core.steps.claim import Claim, TaskClaims
 from workqueue.core.steps.claim_rows import RowClaims
 from workqueue.core.steps.dead_acts import DeadLetters, RowsDecide
 from workqueue.core.steps.dead_letters import Discards
 from workqueue.core.steps.dropped import Dropped
-from workqueue.core.steps.expiry import PruneActions, PruneDeleted, PruneKeys
+from workqueue.core.steps.expiry import PruneActions, PruneAudit, PruneDeleted, PruneKeys
 from workqueue.core.steps.installation import Installation, no_database
 from workqueue.core.steps.orphans import Orphans
 from workqueue.core.steps.outbox import OutboxRelay
@@ -114,6 +115,9 @@ class Engine(Protocol):
     def pauses(self) -> Pauses:
         """Pause and resume types. Raises JobsNotStored."""
 
+    def audit(self) -> Audit:
+        """Who does what to dead letters; acts on rows leave their rows themselves."""
+
     async def cancelled(self, ids: Sequence[UUID]) -> list[ClaimedJob]:
         """The runs of these jobs that a person has cancelled. Raises StoreUnavailable."""
 
@@ -183,6 +187,9 @@ class TaskEngine:
 
     def pauses(self) -> Pauses:
         raise JobsNotStored("jobs are stored only with DATABASE_URL")
+
+    def audit(self) -> Audit:
+        return Audit(self.queue.name, None)
 
     async def cancelled(self, ids: Sequence[UUID]) -> list[ClaimedJob]:
         """Engine.cancelled: without rows no job can be."""
@@ -263,6 +270,9 @@ class RowEngine:
     def pauses(self) -> Pauses:
         return Pauses(self.queue, self.store.pauses, self.parking)
 
+    def audit(self) -> Audit:
+        return Audit(self.queue.name, self.store)
+
     async def cancelled(self, ids: Sequence[UUID]) -> list[ClaimedJob]:
         """Engine.cancelled."""
         return await self.store.cancelled(ids)
@@ -294,6 +304,7 @@ class RowEngine:
             Upkeep("actions", ACTIONS_SECONDS, Actions(self.queue, self.store, self.acts()).run_once),
             Upkeep("ended actions", PRUNE_SECONDS, PruneActions(self.store).run_once),
             Upkeep("old statistics", PRUNE_SECONDS, PruneStats(self.store.stats).run_once),
+            Upkeep("audit", PRUNE_SECONDS, PruneAudit(self.store).run_once),
             Upkeep("piggyback", 1.0, self.clear),
             Upkeep("loss", 1.0, RedisLoss(self.queue, self.store, self.loss).run_once),
             Upkeep("retention", RETENTION_SECONDS, Retention(self.store, self.queue.name, keep).run_once),

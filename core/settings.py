@@ -9,7 +9,7 @@ from urllib.parse import quote, urlsplit
 import msgspec
 from msgspec import Meta, Struct
 
-from workqueue.core import database_url, redis_url
+from workqueue.core import api_tokens, database_url, redis_url
 from workqueue.core.errors import InvalidSettings
 
 Port = Annotated[int, Meta(ge=0, le=65535)]
@@ -36,6 +36,10 @@ class Settings(Struct, frozen=True, kw_only=True):
     database_schema: Annotated[str, Meta(pattern=r"^[a-z_][a-z0-9_]{0,62}\Z")] = "workqueue"
     queue_name: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.:-]{1,128}\Z")] = "workqueue:jobs"
     allowed_origins: str | None = None
+    api_tokens: str | None = None  #: name:role:secret, separated by commas (core/api_tokens.py)
+    api_tokens_file: str | None = None  #: the same, one a line; read again when it has changed
+    require_tokens: bool = False  #: a producer without tokens does not start
+    metrics_token: str | None = None  #: that the worker's port asks for
     allowed_hosts: str | None = None  #: names by which the services may be asked for, beside addresses and loopback's
     host: Annotated[str, Meta(min_length=1)] = "127.0.0.1"
     producer_port: Port = 8080
@@ -104,12 +108,13 @@ _END = r"\\Z"
 
 #: Settings that are no fields: what REDIS_URL is made of where it is not set, and names of the parts around us.
 MORE = frozenset(
-    {"REDIS_ADDR", "REDIS_USERNAME", "REDIS_PASSWORD", "REDIS_TLS", "PORT", "WORKQUEUE_HOME", "WORKQUEUE_CHAOS_LEDGER"}
+    {"REDIS_ADDR", "REDIS_USERNAME", "REDIS_PASSWORD", "REDIS_TLS", "PORT"}
+    | {"WORKQUEUE_HOME", "WORKQUEUE_TOKEN", "WORKQUEUE_CHAOS_LEDGER"}
 )
 CLOSE = 0.85  #: of 1.0: two letters of WORKER_CONCURRENCY may be wrong
 
 #: Never shown, not even where they are wrong.
-SECRET = frozenset({"redis_url", "redis_password", "database_url", "smtp_url"})
+SECRET = frozenset({"redis_url", "redis_password", "database_url", "smtp_url", "api_tokens", "metrics_token"})
 LOG_LEVELS = ("debug", "info", "warning", "error")
 
 
@@ -168,6 +173,8 @@ def _shown(variable: str, text: str) -> str:
 def _in_words(error: msgspec.ValidationError) -> str:
     """What is allowed, without the names of our types."""
     text = str(error)
+    if text == "Expected `bool`, got `str`":
+        return "must be 1 or 0"
     if match := re.search(r"Expected `(int|float)`, got `str`", text):
         return "must be a whole number" if match[1] == "int" else "must be a number"
     if match := re.search(r"Expected `(?:int|float)` (>=|<=|>|<) ([\d.]+)", text):
@@ -181,6 +188,14 @@ def _check_more(values: dict[str, object], faults: list[str]) -> None:
     url = values.get("smtp_url")
     if isinstance(url, str) and (fault := _url_fault(url, ("smtp", "smtps"))):
         faults.append(f"SMTP_URL=***: {fault}")
+    tokens = values.get("api_tokens")
+    if isinstance(tokens, str):
+        faults += [f"API_TOKENS=***: {fault}" for fault in api_tokens.read_setting(tokens)[1]]
+        if values.get("api_tokens_file"):
+            faults.append("API_TOKENS_FILE: API_TOKENS is set as well: set one of both")
+    token = values.get("metrics_token")
+    if isinstance(token, str) and (fault := api_tokens.secret_fault(token)):
+        faults.append(f"METRICS_TOKEN=***: {fault}")
     level = values.get("log_level", "info")
     if level not in LOG_LEVELS:
         faults.append(f"LOG_LEVEL={level!r}: must be one of {', '.join(LOG_LEVELS)}")

@@ -30,9 +30,9 @@ def test_every_setting_is_in_the_readme_with_its_default():
         if field.name in NOT_OWN:
             continue
         assert field.name.upper() in rows, f"README's table lacks {field.name.upper()}"
-        default = (
-            "" if field.default is None else f"{field.default:g}" if isinstance(field.default, float) else field.default
-        )
+        default = "" if field.default is None else field.default
+        if isinstance(default, bool | float):
+            default = f"{default:g}"
         assert rows[field.name.upper()] == str(default), field.name
 
 

@@ -46,6 +46,7 @@ SCENARIOS = {
     "producer/test_idempotency.py": "one key, one job, over HTTP",
     "producer/test_installation.py": "a producer with the wrong database",
     "producer/test_logs.py": "what running jobs tell, over HTTP",
+    "producer/test_roles.py": "each route with each token",
     "producer/test_outages.py": "servers that go away under a producer",
     "worker/handlers/test_attacks.py": "payloads that ask for too much",
     "worker/handlers/test_examples.py": "the examples",

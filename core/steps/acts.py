@@ -7,6 +7,7 @@ from uuid import UUID
 import trio
 from uuid_utils.compat import uuid7
 
+from workqueue.core.audit import AuditEntry
 from workqueue.core.control import ControlMessage, write_message
 from workqueue.core.errors import QueueUnavailable
 from workqueue.core.job_filter import ActName
@@ -25,7 +26,7 @@ class Acts:
 
     Raises StoreUnavailable and StoreBusy: it is not known then whether the rows have changed, and it may be repeated.
     Redis may be away: what the rows say is carried out once it is back. Cancelled or killed after the statement: the
-    outbox entry stays, and a worker pushes the jobs.
+    outbox entry stays, and a worker pushes the jobs. `audit`: the row that the act leaves, in its own transaction.
     """
 
     def __init__(self, queue: Queue, store: JobStore, piggyback: Piggyback) -> None:
@@ -33,32 +34,35 @@ class Acts:
         self._store = store
         self._piggyback = piggyback
 
-    async def cancel(self, ids: Sequence[UUID]) -> dict[UUID, Acted]:
+    async def cancel(self, ids: Sequence[UUID], audit: AuditEntry | None = None) -> dict[UUID, Acted]:
         """End what waits. What runs is cancelled by its worker, which a message tells: `processing` in the answer.
 
         A worker that the message does not reach looks at the rows every few seconds.
         """
-        acted = await self._store.cancel(self._queue.name, ids)
+        acted = await self._store.cancel(self._queue.name, ids, audit)
         await self._tell_workers(acted)
         return acted
 
-    async def retry(self, ids: Sequence[UUID]) -> dict[UUID, Acted]:
+    async def retry(self, ids: Sequence[UUID], audit: AuditEntry | None = None) -> dict[UUID, Acted]:
         """Make failed and cancelled jobs wait again, at the tail; their counters begin anew, their runs stay."""
-        return await self._with_push(self._store.retry, ids)
+        return await self._with_push(self._store.retry, ids, audit)
 
-    async def run_now(self, ids: Sequence[UUID]) -> dict[UUID, Acted]:
+    async def run_now(self, ids: Sequence[UUID], audit: AuditEntry | None = None) -> dict[UUID, Acted]:
         """Make due what waits for a time."""
-        return await self._with_push(self._store.run_now, ids)
+        return await self._with_push(self._store.run_now, ids, audit)
 
-    async def delete(self, ids: Sequence[UUID]) -> dict[UUID, Acted]:
+    async def delete(self, ids: Sequence[UUID], audit: AuditEntry | None = None) -> dict[UUID, Acted]:
         """Delete what has ended, with its runs, artifacts and idempotency key."""
-        return await self._store.delete(self._queue.name, ids)
+        return await self._store.delete(self._queue.name, ids, audit)
 
     async def _with_push(
-        self, act: Callable[[UUID, str, Sequence[UUID]], Awaitable[dict[UUID, Acted]]], ids: Sequence[UUID]
+        self,
+        act: Callable[[UUID, str, Sequence[UUID], AuditEntry | None], Awaitable[dict[UUID, Acted]]],
+        ids: Sequence[UUID],
+        audit: AuditEntry | None,
     ) -> dict[UUID, Acted]:
         batch, inserted_at = uuid7(), trio.current_time()
-        acted = await act(batch, self._queue.name, ids)
+        acted = await act(batch, self._queue.name, ids, audit)
         await self._push(batch, acted, inserted_at=inserted_at)
         return acted
 

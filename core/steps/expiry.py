@@ -6,6 +6,7 @@ PRUNE_MAX = 500  #: rows at a time
 DELETED_SECONDS = 30 * 86_400.0  #: for so long the task of a job that a person deleted may lie in Redis
 
 ACTIONS_SECONDS = 30 * 86_400.0  #: for so long an action is shown after it was asked for
+AUDIT_SECONDS = 90 * 86_400.0  #: for so long it is known who did what
 
 
 class PruneKeys:
@@ -40,3 +41,14 @@ class PruneDeleted:
     async def run_once(self) -> bool:
         """True: a full piece was removed, there may be more. Raises StoreUnavailable."""
         return await self._store.prune_deleted(keep_seconds=self._keep_seconds, limit=PRUNE_MAX) >= PRUNE_MAX
+
+
+class PruneAudit:
+    """What a person did, in the same way; several workers at once wait for one another's rows."""
+
+    def __init__(self, store: JobStore) -> None:
+        self._store = store
+
+    async def run_once(self) -> bool:
+        """True: a full piece was removed, there may be more. Raises StoreUnavailable."""
+        return await self._store.audit.prune(keep_seconds=AUDIT_SECONDS, limit=PRUNE_MAX) >= PRUNE_MAX

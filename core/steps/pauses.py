@@ -10,6 +10,7 @@ from collections import defaultdict
 from functools import partial
 from uuid import UUID
 
+from workqueue.core.audit import AuditEntry
 from workqueue.core.control import ControlMessage, write_message
 from workqueue.core.errors import QueueUnavailable
 from workqueue.core.pauses import NOTHING, Paused
@@ -73,16 +74,16 @@ class Pauses:
         self._store = store
         self._parking = parking
 
-    async def pause(self, job_type: str) -> Paused | None:
+    async def pause(self, job_type: str, audit: AuditEntry | None = None) -> Paused | None:
         """No job of this type starts any more; those that run go on. None: too many types are paused."""
-        changed = await self._store.change(self._queue.name, pause=[job_type])
+        changed = await self._store.change(self._queue.name, pause=[job_type], audit=audit)
         if changed is not None:
             await self._tell(changed)
         return changed
 
-    async def resume(self, job_type: str) -> Paused:
+    async def resume(self, job_type: str, audit: AuditEntry | None = None) -> Paused:
         """Its jobs run again: those that were set aside come first."""
-        changed = await self._store.change(self._queue.name, resume=[job_type])
+        changed = await self._store.change(self._queue.name, resume=[job_type], audit=audit)
         assert changed is not None, "fewer types are never too many"  # noqa: S101
         await self._tell(changed)
         return changed

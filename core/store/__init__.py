@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 
 from workqueue.core.bridge import Bridge
 from workqueue.core.store.actions import Acted, Action
+from workqueue.core.store.audit import AuditRow
 from workqueue.core.store.jobs import (
     ArtifactHead,
     Checkpoint,
@@ -31,6 +32,7 @@ __all__ = [
     "Acted",
     "Action",
     "ArtifactHead",
+    "AuditRow",
     "Checkpoint",
     "Counter",
     "FailureGroup",

@@ -8,9 +8,11 @@ from uuid import UUID
 import asyncpg
 from msgspec import Struct
 
+from workqueue.core.audit import AuditEntry
 from workqueue.core.job import JobState
 from workqueue.core.job_filter import ActName, JobFilter, StatusFilter
 from workqueue.core.store import sql
+from workqueue.core.store.audit import bound as bound_audit
 from workqueue.core.store.matching import bound
 from workqueue.core.store.pool import Pool
 
@@ -57,8 +59,16 @@ class ActionStore:
         [row] = await self._pool.fetch_slowly(*statement, seconds=COUNT_SECONDS)
         return int(row["matched"])
 
-    async def insert(self, action_id: UUID, queue: str, action: ActName, wanted: JobFilter, matched: int) -> None:
-        """Ask the workers to do it. Not to be repeated with the same id."""
+    async def insert(
+        self,
+        action_id: UUID,
+        queue: str,
+        action: ActName,
+        wanted: JobFilter,
+        matched: int,
+        audit: AuditEntry | None = None,
+    ) -> None:
+        """Ask the workers to do it; with `audit` in one transaction. Not to be repeated with the same id."""
         values = _bound(action, wanted)
         statement = sql.INSERT_ACTION.bind(
             id=action_id,
@@ -66,6 +76,7 @@ class ActionStore:
             action=action,
             matched=matched,
             **values | {"error": wanted.error},
+            **bound_audit(audit),
         )
         await self._pool.fetch(*statement, refusable=True)
 
@@ -81,9 +92,9 @@ class ActionStore:
     async def newest(self, queue: str, *, limit: int) -> list[Action]:
         return [_action(row) for row in await self._pool.fetch(*sql.LIST_ACTIONS.bind(queue=queue, limit=limit))]
 
-    async def stop(self, queue: str, action_id: UUID) -> None:
-        """Stop it where it runs. May be repeated."""
-        await self._pool.fetch(*sql.STOP_ACTION.bind(id=action_id, queue=queue))
+    async def stop(self, queue: str, action_id: UUID, audit: AuditEntry | None = None) -> None:
+        """Stop it where it runs; with `audit` in one transaction. May be repeated."""
+        await self._pool.fetch(*sql.STOP_ACTION.bind(id=action_id, queue=queue, **bound_audit(audit)))
 
     async def act_on_piece(
         self, action: Action, batch: UUID, queue: str, *, look: int, limit: int

@@ -9,6 +9,7 @@ import asyncpg
 import trio
 from msgspec import Struct, structs
 
+from workqueue.core.audit import AuditEntry
 from workqueue.core.control import ClaimedJob
 from workqueue.core.counters import NEVER_RUN, Counters
 from workqueue.core.errors import StoreUnavailable
@@ -17,6 +18,7 @@ from workqueue.core.job_filter import ActName
 from workqueue.core.options import JobOptions
 from workqueue.core.store import sql
 from workqueue.core.store.actions import Acted, ActionStore, acted
+from workqueue.core.store.audit import AuditStore, bound
 from workqueue.core.store.clean import clean
 from workqueue.core.store.listing import JobLists
 from workqueue.core.store.migrate import KINDS, check_oldest
@@ -147,6 +149,7 @@ class JobStore:
         self.reports = ReportStore(pool)
         self.pauses = PauseStore(pool)
         self.stats = StatsStore(pool)
+        self.audit = AuditStore(pool)
         self.lists = JobLists(pool, oldest_waiting or OldestWaiting())
         self._unfit: str | None = None
 
@@ -422,23 +425,31 @@ class JobStore:
         """Who has claims on their way, dead or alive."""
         return {row["owner"] for row in await self._pool.fetch(*sql.GET_OWNERS.bind(queue=queue))}
 
-    # --- what a person does to jobs
+    # --- what a person does to jobs; `audit`: the row that it leaves where something has changed, in its transaction
 
-    async def cancel(self, queue: str, ids: Sequence[UUID]) -> dict[UUID, Acted]:
+    async def cancel(self, queue: str, ids: Sequence[UUID], audit: AuditEntry | None = None) -> dict[UUID, Acted]:
         """End what waits, and ask what runs to end: `processing` in the answer. May be repeated."""
-        return acted(await self._pool.fetch(*sql.ACT[ActName.CANCEL].bind(queue=queue, ids=ids)))
+        statement = sql.ACT[ActName.CANCEL].bind(queue=queue, ids=ids, **bound(audit))
+        return acted(await self._pool.fetch(*statement))
 
-    async def retry(self, batch: UUID, queue: str, ids: Sequence[UUID]) -> dict[UUID, Acted]:
+    async def retry(
+        self, batch: UUID, queue: str, ids: Sequence[UUID], audit: AuditEntry | None = None
+    ) -> dict[UUID, Acted]:
         """Make failed and cancelled jobs wait again, in the outbox under `batch`, fresh for each send."""
-        return acted(await self._pool.fetch(*sql.ACT[ActName.RETRY].bind(batch=batch, queue=queue, ids=ids)))
+        statement = sql.ACT[ActName.RETRY].bind(batch=batch, queue=queue, ids=ids, **bound(audit))
+        return acted(await self._pool.fetch(*statement))
 
-    async def run_now(self, batch: UUID, queue: str, ids: Sequence[UUID]) -> dict[UUID, Acted]:
+    async def run_now(
+        self, batch: UUID, queue: str, ids: Sequence[UUID], audit: AuditEntry | None = None
+    ) -> dict[UUID, Acted]:
         """Make due what waits for a time, in the outbox under `batch`, fresh for each send."""
-        return acted(await self._pool.fetch(*sql.ACT[ActName.RUN_NOW].bind(batch=batch, queue=queue, ids=ids)))
+        statement = sql.ACT[ActName.RUN_NOW].bind(batch=batch, queue=queue, ids=ids, **bound(audit))
+        return acted(await self._pool.fetch(*statement))
 
-    async def delete(self, queue: str, ids: Sequence[UUID]) -> dict[UUID, Acted]:
+    async def delete(self, queue: str, ids: Sequence[UUID], audit: AuditEntry | None = None) -> dict[UUID, Acted]:
         """Delete what has ended. Repeated after a lost answer, the ids that are deleted are missing."""
-        return acted(await self._pool.fetch(*sql.ACT[ActName.DELETE].bind(queue=queue, ids=ids)))
+        statement = sql.ACT[ActName.DELETE].bind(queue=queue, ids=ids, **bound(audit))
+        return acted(await self._pool.fetch(*statement))
 
     async def cancelled(self, ids: Sequence[UUID]) -> list[ClaimedJob]:
         """The runs of these jobs that a person has cancelled."""

@@ -2,8 +2,10 @@
 
 from collections.abc import Collection
 
+from workqueue.core.audit import AuditEntry
 from workqueue.core.pauses import NOTHING, PAUSED_TYPES_MAX, Paused
 from workqueue.core.store import sql
+from workqueue.core.store.audit import bound
 from workqueue.core.store.clean import clean
 from workqueue.core.store.pool import Pool
 from workqueue.core.wire import TYPE_LENGTH_MAX
@@ -21,14 +23,22 @@ class PauseStore:
             return Paused(version, frozenset(types))
         return NOTHING
 
-    async def change(self, queue: str, *, pause: Collection[str] = (), resume: Collection[str] = ()) -> Paused | None:
+    async def change(
+        self,
+        queue: str,
+        *,
+        pause: Collection[str] = (),
+        resume: Collection[str] = (),
+        audit: AuditEntry | None = None,
+    ) -> Paused | None:
         """Pause and resume types; what is paused then. None: it would be more than PAUSED_TYPES_MAX, and nothing has
-        changed. May be repeated: the version goes up each time."""
+        changed. May be repeated: the version goes up each time. `audit`: the row that it leaves, in its transaction."""
         statement = sql.CHANGE_PAUSES.bind(
             queue=queue,
             pause=[clean(each, TYPE_LENGTH_MAX) for each in pause],
             resume=[clean(each, TYPE_LENGTH_MAX) for each in resume],
             types_max=PAUSED_TYPES_MAX,
+            **bound(audit),
         )
         for version, types in await self._pool.fetch(*statement):
             return Paused(version, frozenset(types))

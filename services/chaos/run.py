@@ -238,6 +238,8 @@ class _Chaos:
             "RETRY_BASE_SECONDS": "0.2",
             "RETRY_CAP_SECONDS": "2",
             "LOG_LEVEL": "info",
+            # They listen on loopback for the length of the run, and its clients have no tokens.
+            "API_TOKENS": "", "API_TOKENS_FILE": "", "REQUIRE_TOKENS": "", "METRICS_TOKEN": "",
         }  # fmt: skip
         log_file = self._folder / f"{name.replace(' ', '-')}.log"
         kept = Kept(name, [command], environ, log_file, self._history)

@@ -6,6 +6,7 @@ import httpx
 from msgspec import Struct
 
 from workqueue.core.errors import WorkQueueError
+from workqueue.services.cli.access import for_producer_async
 
 ANSWER_SECONDS = 30.0
 
@@ -31,11 +32,13 @@ class ActResult(Struct, frozen=True):
 
 
 async def act_on(url: str, act: str, ids: Sequence[str]) -> AsyncIterator[ActResult]:
-    """Do `act` to each job, in order, at the producer at `url`. Raises NoAnswer.
+    """Do `act` to each job, in order, at the producer at `url`. Raises NoAnswer and NotAllowed.
 
     Cancelled: what was asked last may be done.
     """
-    async with httpx.AsyncClient(base_url=url.rstrip("/"), timeout=ANSWER_SECONDS, trust_env=False) as client:
+    async with httpx.AsyncClient(
+        base_url=url.rstrip("/"), timeout=ANSWER_SECONDS, trust_env=False, **for_producer_async()
+    ) as client:
         for job_id in ids:
             try:
                 response = await _send(client, act, job_id)

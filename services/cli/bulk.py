@@ -6,6 +6,7 @@ import httpx
 import msgspec
 from msgspec import Struct
 
+from workqueue.services.cli.access import NotAllowed, for_producer
 from workqueue.services.cli.enqueue import NotEnqueued
 from workqueue.services.cli.progress import Progress
 
@@ -36,7 +37,7 @@ def enqueue_lines(url: str, lines: Iterable[bytes], progress: Progress, on_refus
     lines may have been taken, and must not be sent again without a check; the lines behind them were not sent.
     """
     counts = Counts()
-    with httpx.Client(timeout=ANSWER_SECONDS, trust_env=False) as client:
+    with httpx.Client(timeout=ANSWER_SECONDS, trust_env=False, **for_producer()) as client:
         for numbers, body in _requests(lines):
             for number, answer in zip(numbers, _post(client, url, numbers, body, counts), strict=True):
                 if answer.error is None:
@@ -76,6 +77,8 @@ def _post(client: httpx.Client, url: str, numbers: list[int], body: bytes, befor
             f"{where}: no answer from the producer at {url}: {str(error) or type(error).__name__}; "
             f"some of them may have been accepted. {so_far}"
         ) from error
+    except NotAllowed as error:
+        raise NotEnqueued(f"{where}: {error}. {so_far}") from error
     if response.status_code != 200:
         said = response.text.strip()[:200]
         raise NotEnqueued(f"{where}: the producer refused them: {said} ({response.status_code}). {so_far}")

@@ -10,6 +10,7 @@ import msgspec
 import trio
 from msgspec import Struct
 
+from workqueue.services.cli.access import for_producer_async
 from workqueue.services.cli.acts import ANSWER_SECONDS, NoAnswer
 from workqueue.services.cli.progress import Progress
 
@@ -82,9 +83,11 @@ async def stop_action(url: str, action_id: str) -> ActionSeen:
 
 @asynccontextmanager
 async def _client(url: str, seconds: float = ANSWER_SECONDS) -> AsyncIterator[httpx.AsyncClient]:
-    """Its errors are NoAnswer."""
+    """Its errors are NoAnswer and NotAllowed."""
     try:
-        async with httpx.AsyncClient(base_url=url.rstrip("/"), timeout=seconds, trust_env=False) as client:
+        async with httpx.AsyncClient(
+            base_url=url.rstrip("/"), timeout=seconds, trust_env=False, **for_producer_async()
+        ) as client:
             yield client
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         raise NoAnswer(f"no answer from the producer at {url}: {str(error) or type(error).__name__}") from error

@@ -14,6 +14,7 @@ from msgspec import Raw, Struct
 
 from workqueue.core.dead_letter import is_dead_letter_id
 from workqueue.core.errors import WorkQueueError
+from workqueue.services.cli.access import for_producer
 from workqueue.services.logs import printable
 
 ANSWER_SECONDS = 30.0
@@ -144,7 +145,7 @@ def _say_what_stays(answer: Answer) -> bool:
 
 @contextmanager
 def _producer(url: str) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=url.rstrip("/"), timeout=ANSWER_SECONDS, trust_env=False) as client:
+    with httpx.Client(base_url=url.rstrip("/"), timeout=ANSWER_SECONDS, trust_env=False, **for_producer()) as client:
         try:
             yield client
         except (httpx.HTTPError, httpx.InvalidURL) as error:

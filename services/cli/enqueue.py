@@ -3,6 +3,7 @@
 import httpx
 
 from workqueue.core.errors import WorkQueueError
+from workqueue.services.cli.access import for_producer_async
 
 ANSWER_SECONDS = 30.0
 
@@ -12,14 +13,14 @@ class NotEnqueued(WorkQueueError):
 
 
 async def enqueue_job(url: str, job_type: str, payload: dict[str, object], retries: int, key: str | None = None) -> str:
-    """Post to the producer at `url`; returns the job's id, or `queued` where jobs have no rows. Raises NotEnqueued.
+    """Post to the producer at `url`; returns the job's id, or `queued` where jobs have no rows.
 
-    `key`: an idempotency key; the same command again then gives the same job.
+    `key`: an idempotency key; the same command again then gives the same job. Raises NotEnqueued and NotAllowed.
     """
     headers = {} if key is None else {"Idempotency-Key": key}
     body = {"type": job_type, "retries": retries, "payload": payload}
     try:
-        async with httpx.AsyncClient(timeout=ANSWER_SECONDS) as client:
+        async with httpx.AsyncClient(timeout=ANSWER_SECONDS, **for_producer_async()) as client:
             response = await client.post(f"{url.rstrip('/')}/enqueue", json=body, headers=headers)
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         raise NotEnqueued(

@@ -11,6 +11,7 @@ from msgspec import Struct
 
 from workqueue.core.errors import WorkQueueError
 from workqueue.core.job import TERMINAL, JobState
+from workqueue.services.cli.access import for_producer_async
 
 T = TypeVar("T")
 
@@ -38,9 +39,11 @@ class _Job(Struct, frozen=True):
 
 
 async def read_logs(url: str, job_id: str, *, follow: bool) -> AsyncIterator[Line]:
-    """The lines in order; with `follow` until the job has ended. Raises NoLogs."""
+    """The lines in order; with `follow` until the job has ended. Raises NoLogs and NotAllowed."""
     after, answered, ended_at = 0, trio.current_time(), float("inf")
-    async with httpx.AsyncClient(base_url=url.rstrip("/"), timeout=ANSWER_SECONDS, trust_env=False) as client:
+    async with httpx.AsyncClient(
+        base_url=url.rstrip("/"), timeout=ANSWER_SECONDS, trust_env=False, **for_producer_async()
+    ) as client:
         while True:
             try:
                 lines = await _get(client, f"/api/jobs/{job_id}/logs?after={after}", list[Line])

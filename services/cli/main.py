@@ -13,6 +13,7 @@ from uuid import UUID
 import click
 import msgspec
 
+from workqueue.core.api_tokens import GRANTS, read_setting
 from workqueue.core.errors import InvalidKey, InvalidSettings, WorkQueueError
 from workqueue.core.settings import Settings, load_settings, misspelt
 from workqueue.services.cli import local_installation
@@ -58,7 +59,8 @@ def main() -> None:
 
     Settings come from variables of the environment. REDIS_URL and DATABASE_URL name the servers, QUEUE_NAME the queue,
     HOST, PRODUCER_PORT and WORKER_PORT where is listened, WORKER_CONCURRENCY how many jobs run at once, WORKER_HANDLERS
-    your handlers. A wrong value is named with what is allowed. Beside a `workqueue up` that runs in the same folder
+    your handlers. WORKQUEUE_TOKEN is the token that a producer with API_TOKENS asks for. A wrong value is named with
+    what is allowed. Beside a `workqueue up` that runs in the same folder
     (or in WORKQUEUE_HOME), commands find its servers by themselves.
     """
 
@@ -453,6 +455,25 @@ def status(watch: bool, as_json: bool, no_rates: bool, url: str | None) -> None:
     arguments = url or _producer_url(settings), settings.lease_seconds
     context = click.get_current_context()
     context.exit(run_status(*arguments, watch=watch, as_json=as_json, rates=not no_rates))
+
+
+@main.command()
+@click.argument("name")
+@click.argument("role", type=click.Choice([str(role) for role in GRANTS]))
+def token(name: str, role: str) -> None:
+    """Print a new API token.
+
+    The first line is its secret, for the one who uses it; it is shown here and kept nowhere. The second is for the
+    producer, with the hash of the secret: one entry of API_TOKENS, or one line of the file in API_TOKENS_FILE.
+    """
+    from workqueue.services.cli.access import VARIABLE, new_secret
+
+    secret, written = new_secret()
+    entry = f"{name}:{role}:{written}"
+    if faults := read_setting(entry)[1]:
+        raise click.BadParameter(f"NAME: {faults[0].removeprefix('entry 1: ')}")
+    click.echo(f"{VARIABLE}={secret}")
+    click.echo(f"API_TOKENS={entry}")
 
 
 @main.command()

@@ -12,6 +12,7 @@ from msgspec import Struct
 
 from workqueue.core.errors import WorkQueueError
 from workqueue.core.settings import without_password
+from workqueue.services.cli.access import bearer, refusal
 
 ANSWER_SECONDS = 10.0
 RATE_SECONDS = 6.0  #: for so long the second look is waited for; workers publish every fifth of LEASE_SECONDS: 3 s
@@ -186,7 +187,7 @@ class Watch:
 
         Raises NoStatus.
         """
-        async with httpx.AsyncClient(timeout=ANSWER_SECONDS, trust_env=False) as client:
+        async with httpx.AsyncClient(timeout=ANSWER_SECONDS, trust_env=False, headers=bearer()) as client:
             status = self._judge(await self._look(client))
             with trio.move_on_after(RATE_SECONDS):
                 while rates and any(each.alive and each.done_per_second is None for each in status.workers or ()):
@@ -226,8 +227,10 @@ class Watch:
             is_late = isinstance(error, httpx.TimeoutException)
             reason = f"none within {ANSWER_SECONDS:g} s" if is_late else str(error) or type(error).__name__
             raise NoStatus(f"no answer from a producer at {self._shown_url}: {reason}; {remedy}") from error
+        if (why := refusal(answer.status_code)) is not None:
+            raise NoStatus(f"the producer at {self._shown_url} does not tell {path}: {why}")
         said = f"{answer.text.strip()[:200]!r} ({answer.status_code})"
-        if answer.status_code in {401, 403, 421}:
+        if answer.status_code == 421:
             raise NoStatus(f"the producer at {self._shown_url} refuses to tell {path}: {said}")
         if answer.status_code == status:
             try:

@@ -20,6 +20,7 @@ from workqueue.core.errors import WorkQueueError
 from workqueue.core.retry import Pauses
 from workqueue.core.settings import Settings, without_password
 from workqueue.services.cli import local_installation
+from workqueue.services.cli.access import METRICS_VARIABLE, VARIABLE, bearer
 from workqueue.services.cli.log_lines import for_people, log_row
 from workqueue.services.cli.screen import local_now
 from workqueue.services.cli.sources import wait_for_change
@@ -182,7 +183,8 @@ class Up:
         child = self._child(name)
         await nursery.start(self._keep, child, lambda _: self._process(name, port))
         base = f"http://{_shown_host(self._settings.host)}:{port}"
-        async with httpx.AsyncClient(timeout=2) as client:
+        headers = bearer(self._environ, {"producer": VARIABLE, "worker": METRICS_VARIABLE}[name])
+        async with httpx.AsyncClient(timeout=2, headers=headers) as client:
             with trio.move_on_after(READY_SECONDS) as patience:
                 while not (self._is_worker_broken or await _is_ready(client, f"{base}/ready")):  # noqa: ASYNC110
                     await trio.sleep(0.05)
@@ -326,7 +328,9 @@ class Up:
             console.print(f"  [bold]{name:<15}[/] {escape(text)}")
         console.print(f"\nHow it goes: {_own_command()} status --watch", markup=False)
         console.print("\nTry:")
-        console.print(f"  curl -X POST {base}/enqueue -d '{escape(payload)}'")
+        has_tokens = self._settings.api_tokens is not None or self._settings.api_tokens_file is not None
+        token = f' -H "Authorization: Bearer ${VARIABLE}"' if has_tokens else ""
+        console.print(f"  curl -X POST {base}/enqueue{token} -d '{escape(payload)}'")
         console.print(f'  {_own_command()} enqueue generate_pdf --payload \'{{"title": "Hello"}}\'', markup=False)
         if not self._settings.handler_modules:
             console.print(
@@ -379,8 +383,10 @@ async def _cancel_after(stop: Stop, scope: trio.CancelScope) -> None:
 
 
 async def _is_ready(client: httpx.AsyncClient, url: str) -> bool:
+    """Is the service ready, or does it say at least that we may not know? API_TOKENS may have hashes alone, so that we
+    have no token: then that it serves has to do."""
     try:
-        return (await client.get(url)).status_code == 200
+        return (await client.get(url)).status_code in {200, 401, 403}
     except httpx.HTTPError:
         return False
 

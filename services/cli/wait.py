@@ -7,6 +7,7 @@ from msgspec import Raw, Struct
 
 from workqueue.core.errors import WorkQueueError
 from workqueue.core.job import JobState
+from workqueue.services.cli.access import NotAllowed, for_producer_async
 from workqueue.services.cli.progress import Progress
 from workqueue.services.logs import printable
 
@@ -42,10 +43,12 @@ class Seen(Struct, frozen=True):
 async def wait_for_end(url: str, job_id: str, progress: Progress) -> Seen:
     """Wait until the job has ended, and show what it does meanwhile. Raises NotWaited."""
     begun = answered = trio.current_time()
-    async with httpx.AsyncClient(base_url=url.rstrip("/"), timeout=ANSWER_SECONDS) as client:
+    async with httpx.AsyncClient(base_url=url.rstrip("/"), timeout=ANSWER_SECONDS, **for_producer_async()) as client:
         while True:
             try:
                 response = await client.get(f"/api/jobs/{job_id}", params={"wait": LOOK_SECONDS})
+            except NotAllowed as error:  # it may enqueue, and not read
+                raise NotWaited(f"job {job_id} is enqueued, and cannot be waited for: {error}") from error
             except httpx.HTTPError as error:
                 if trio.current_time() - answered > AWAY_SECONDS:
                     raise NotWaited(f"job {job_id}: no answer from the producer at {url}: {error!r}") from error

@@ -46,13 +46,23 @@ class Access:
             return None
         return ORIGIN_NOT_ALLOWED
 
+    def is_own_page(self, scope: Scope) -> bool:
+        """Does a request that changes something, with a session, come from our own page or an allowed one?
+
+        Stricter than the rule for all: a browser sends the cookies of localhost to each port of it, so a page that
+        another program serves there would act in the name of the person. A program sends no Origin.
+        """
+        origins = [value.decode("latin-1") for value in values_of(scope, b"origin")]
+        host = next(iter(values_of(scope, b"host")), b"").decode("latin-1")
+        return all(origin in self._origins or _is_same(origin, host) for origin in origins)
+
     def _knows(self, host: str) -> bool:
         """Is it a name of ours, or a literal address, which no page can rebind? Without Host it is HTTP/1.0, which no
         browser speaks."""
         if self._any_host or not host:
             return True
         name = host_of(f"//{host}")
-        return name in self._hosts or _is_address(name) or _is_loopback(name)
+        return name in self._hosts or _is_address(name) or is_loopback(name)
 
     def _may_change(self, scope: Scope, host: str) -> bool:
         origins = values_of(scope, b"origin")
@@ -66,7 +76,7 @@ class Access:
         if origin in self._origins or _is_same(origin, host):
             return True
         server = scope.get("server") or ("",)
-        return _is_loopback(host_of(origin)) and _is_loopback(str(server[0]))
+        return is_loopback(host_of(origin)) and is_loopback(str(server[0]))
 
 
 def host_of(url: str) -> str:
@@ -95,7 +105,8 @@ def _is_address(name: str) -> bool:
     return True
 
 
-def _is_loopback(name: str) -> bool:
+def is_loopback(name: str) -> bool:
+    """Does a name or an address lead to this machine alone?"""
     if name == "localhost" or name.endswith(".localhost"):
         return True
     try:

@@ -4,7 +4,7 @@ from workqueue.services.http.messages import Headers, Scope
 
 PREFLIGHT_SECONDS = b"600"  #: how long a browser may remember the response to a preflight
 METHODS = b"GET, POST, OPTIONS"
-REQUEST_HEADERS = b"Content-Type, Idempotency-Key"
+REQUEST_HEADERS = b"Content-Type, Idempotency-Key, Authorization"
 EXPOSED_HEADERS = b"Link, X-Total-Count"
 
 

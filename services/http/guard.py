@@ -1,4 +1,4 @@
-"""The ASGI wrapper around both services: every request passes access.py, cors.py and body.py before a route sees it.
+"""The ASGI wrapper around both services: each request passes access.py, tokens.py, cors.py and body.py on its way.
 
 It lies outside of the whole app, because the response to a preflight on any path, an error of the router and a crash
 must carry the same headers as any other response.
@@ -7,6 +7,7 @@ must carry the same headers as any other response.
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
+from urllib.parse import urlsplit
 
 import trio
 from quart_trio import QuartTrio
@@ -28,6 +29,7 @@ from workqueue.services.http.connections import Budget, Connections, Limits
 from workqueue.services.http.cors import Cors
 from workqueue.services.http.messages import App, Headers, Message, Receive, Scope, Send
 from workqueue.services.http.responses import ErrorResponses, Streamed, install_error_responses, response_to
+from workqueue.services.http.tokens import Gate
 
 #: Takes the whole body and the headers, returns the JSON of a 200. Raises what the table of error responses knows.
 FastRoute = Callable[[bytes, Headers], Awaitable[bytes]]
@@ -45,6 +47,7 @@ TEXT = b"text/plain; charset=utf-8"
 JSON = b"application/json"
 NOSNIFF = (b"x-content-type-options", b"nosniff")
 RETRY_AFTER = (b"retry-after", b"1")
+CHALLENGE = (b"www-authenticate", b"Bearer")
 BODY_TOO_SLOW = b"the body took too long"
 BODY_TOO_LARGE = b"body too large"
 
@@ -59,13 +62,14 @@ def wrap(
     fast_routes: Mapping[RouteKey, FastRoute] | None = None,
     streams: Mapping[RouteKey, StreamRoute] | None = None,
     connections: int = Limits().connections,
+    gate: Gate | None = None,
 ) -> QuartTrio:
     """`app`, responding as the contract says: errors in text/plain, CORS, limits. Call it once every route is there.
 
     `fast_routes` are called without Quart, whose two tasks, contexts and routing take a third of the requests of a
     second. `streams` read their bodies while they arrive: Quart's own body buffers all that comes, however slowly it
     is read. Quart has a rule for the paths of both all the same, for the 405 of other methods. `connections`: how
-    many there may be.
+    many there may be. `gate`: checks tokens; None: everything is open.
     """
     harden_hypercorn()
     buffered = max(Limits().buffered_bytes, BUFFERED_BODIES * settings.max_body_bytes)
@@ -78,7 +82,7 @@ def wrap(
     app.config["MAX_CONTENT_LENGTH"] = None  # Guard has counted
     inner: Any = app.asgi_app
     app.asgi_app = Guard(  # type: ignore[method-assign, assignment]
-        inner, settings, errors, fast_routes=fast_routes, streams=streams, budget=shared.budget
+        inner, settings, errors, fast_routes=fast_routes, streams=streams, budget=shared.budget, gate=gate
     )
     return app
 
@@ -95,10 +99,12 @@ class Guard:
         fast_routes: Mapping[RouteKey, FastRoute] | None = None,
         streams: Mapping[RouteKey, StreamRoute] | None = None,
         budget: Budget | None = None,
+        gate: Gate | None = None,
     ) -> None:
-        """`budget`: the bytes that are buffered for all clients together."""
+        """`budget`: the bytes that are buffered for all clients together. `gate`: checks tokens."""
         self._app = app
         self._access = Access(settings)
+        self._gate = gate
         self._cors = Cors(settings.origins)
         self._budget = budget or Budget(Limits().buffered_bytes)
         self._errors = errors or {}
@@ -114,8 +120,11 @@ class Guard:
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
         extra = [NOSNIFF, *self._cors.headers(scope)]
-        if (refusal := self._access.refusal(scope)) is not None:
-            await _refuse(scope, receive, send, *refusal, extra)
+        if not scope["path"].startswith("/") or scope.get("root_path"):
+            scope = _as_quart_reads_it(scope)
+        if (refusal := self._refusal(scope)) is not None:
+            more = [*extra, CHALLENGE] if refusal[0] == 401 else extra
+            await _refuse(scope, receive, send, *refusal, more)
         elif scope["path"].startswith("//"):  # Quart would drop one of both, and find routes that are ours to call
             await _refuse(scope, receive, send, 404, b"not found", extra)
         elif stream := self._streams.get((scope["method"], scope["path"])):
@@ -126,6 +135,14 @@ class Guard:
                 await self._call_with_body(body, scope, receive, send, extra)
             finally:
                 body.release()
+
+    def _refusal(self, scope: Scope) -> tuple[int, bytes] | None:
+        """Status and message for a request that is refused, before anything of it is read."""
+        if (refusal := self._access.refusal(scope)) is not None:
+            return refusal
+        if self._gate is None or self._cors.is_preflight(scope):  # a browser sends no token with a preflight
+            return None
+        return self._gate.refusal(scope, self._access)
 
     async def _call_with_body(
         self, buffered: BufferedBody, scope: Scope, receive: Receive, send: Send, extra: Headers
@@ -194,6 +211,19 @@ class Guard:
             log.exception("%s %r failed", scope["method"], scope["path"])
             if not request.started:  # else Hypercorn closes the connection: the client sees that something is missing
                 await _respond(send, 500, b"internal error", extra)
+
+
+def _as_quart_reads_it(scope: Scope) -> Scope:
+    """The scope with the path that Quart will match, as its own: what Guard decides by must be what is called.
+
+    Quart drops the server of `GET http://host/path`, and the root path of a bare Hypercorn.
+    """
+    path, root = scope["path"], scope.get("root_path", "")
+    if not path.startswith("/"):
+        path = urlsplit(path).path
+    if root:
+        path = path.removeprefix(root) if path.startswith(root) else "//"  # which is nothing of ours
+    return {**scope, "path": path if path.startswith("/") else f"/{path}", "root_path": ""}
 
 
 class _BufferedRequest:

@@ -10,9 +10,11 @@ from msgspec import Meta, Struct
 from quart import Response, request
 from uuid_utils.compat import uuid7
 
+from workqueue.core.audit import action_target, filter_target
 from workqueue.core.job_filter import ActName, JobFilter, StatusFilter
 from workqueue.core.store import Action
 from workqueue.services.http.responses import Refused, json
+from workqueue.services.producer.audit import entry
 from workqueue.services.producer.backend import Backend
 from workqueue.services.producer.openapi import INVALID_JSON
 from workqueue.services.producer.views import read_job_id
@@ -78,7 +80,8 @@ async def ask(backend: Backend) -> Response:
         raise Refused(409, f"{matched} jobs match, and {wanted.expected:g} were expected")
     action_id = uuid7()
     async with backend.reading(backend.engine.rows(), ASK_FAILED):
-        await actions.insert(action_id, queue, wanted.action, wanted.filter, matched)
+        audit = entry(wanted.action, filter_target(action_id, wanted.filter))
+        await actions.insert(action_id, queue, wanted.action, wanted.filter, matched, audit)
     return json(ActionAccepted(action_id, matched), 202)
 
 
@@ -99,7 +102,7 @@ async def stop_action(backend: Backend, action_id: str) -> Response:
     wanted = _action_id(action_id)
     store = backend.engine.rows()
     async with backend.reading(store, STOP_FAILED):
-        await store.actions.stop(backend.settings.queue_name, wanted)
+        await store.actions.stop(backend.settings.queue_name, wanted, entry("stop", action_target(wanted)))
     return json(_view(await _get(backend, wanted)))
 
 

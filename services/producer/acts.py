@@ -5,9 +5,12 @@ from uuid import UUID
 
 from quart import Response
 
+from workqueue.core.audit import AuditEntry, ids_target
+from workqueue.core.job_filter import ActName
 from workqueue.core.steps.acts import Acts
 from workqueue.core.store import Acted
 from workqueue.services.http.responses import Refused, empty, json
+from workqueue.services.producer.audit import entry
 from workqueue.services.producer.backend import Backend
 from workqueue.services.producer.jobs import JOB_NOT_FOUND, NOT_A_JOB_ID
 from workqueue.services.producer.views import job_view, read_job_id
@@ -18,34 +21,36 @@ WAITS_FOR_NOTHING = "the job does not wait for a time"
 HAS_NOT_ENDED = "only a job that has ended can be deleted"
 ACT_FAILED = "failed to change the job: it is not known whether it was changed"
 
-Act = Callable[[Acts, Sequence[UUID]], Awaitable[dict[UUID, Acted]]]
+Act = Callable[[Acts, Sequence[UUID], AuditEntry], Awaitable[dict[UUID, Acted]]]
 
 
 async def cancel_job(backend: Backend, job_id: str) -> Response:
-    return await _change(backend, job_id, Acts.cancel, HAS_ENDED)
+    return await _change(backend, job_id, ActName.CANCEL, Acts.cancel, HAS_ENDED)
 
 
 async def retry_job(backend: Backend, job_id: str) -> Response:
-    return await _change(backend, job_id, Acts.retry, CANNOT_RETRY)
+    return await _change(backend, job_id, ActName.RETRY, Acts.retry, CANNOT_RETRY)
 
 
 async def run_job_now(backend: Backend, job_id: str) -> Response:
-    return await _change(backend, job_id, Acts.run_now, WAITS_FOR_NOTHING)
+    return await _change(backend, job_id, ActName.RUN_NOW, Acts.run_now, WAITS_FOR_NOTHING)
 
 
 async def delete_job(backend: Backend, job_id: str) -> Response:
     wanted = _job_id(job_id)
     async with backend.reading(backend.engine.rows(), ACT_FAILED):
-        _check((await backend.engine.acts().delete([wanted])).get(wanted), HAS_NOT_ENDED)
+        audit = entry(ActName.DELETE, ids_target([wanted]))
+        _check((await backend.engine.acts().delete([wanted], audit)).get(wanted), HAS_NOT_ENDED)
     return empty()
 
 
-async def _change(backend: Backend, job_id: str, act: Act, refusal: str) -> Response:
+async def _change(backend: Backend, job_id: str, name: ActName, act: Act, refusal: str) -> Response:
     """The job as it is after `act`. Raises Refused, with `refusal` where the act is none for the job's state."""
     wanted = _job_id(job_id)
     store = backend.engine.rows()
     async with backend.reading(store, ACT_FAILED):
-        _check((await act(backend.engine.acts(), [wanted])).get(wanted), refusal)
+        audit = entry(name, ids_target([wanted]))
+        _check((await act(backend.engine.acts(), [wanted], audit)).get(wanted), refusal)
         row = await store.get(wanted)
     if row is None:  # deleted since
         raise Refused(404, JOB_NOT_FOUND)

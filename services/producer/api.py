@@ -9,6 +9,7 @@ from typing import Annotated
 from msgspec import Meta
 from quart import Response
 
+from workqueue.core.api_tokens import Role
 from workqueue.core.dead_letter import ID_LENGTH
 from workqueue.core.errors import (
     EnqueueFailed,
@@ -23,15 +24,27 @@ from workqueue.core.steps.submit_once import KEY_LENGTH_MAX
 from workqueue.core.store import Run
 from workqueue.core.wire import TYPE_LENGTH_MAX
 from workqueue.services.http.responses import json
-from workqueue.services.producer import actions, acts, dead, errors, jobs, openapi, pauses, state, stats
+from workqueue.services.producer import (
+    actions,
+    acts,
+    audit,
+    dead,
+    errors,
+    jobs,
+    openapi,
+    pauses,
+    session,
+    state,
+    stats,
+)
 from workqueue.services.producer.backend import Backend
 from workqueue.services.producer.bulk import NO_KEY, TOO_MANY_REQUESTS, Bulk
 from workqueue.services.producer.dashboard import Dashboard
 from workqueue.services.producer.enqueue import fast_enqueue
 from workqueue.services.producer.errors import ERROR_RESPONSES
 from workqueue.services.producer.openapi import JSON, NDJSON, Operation, Parameter, our_version
-from workqueue.services.producer.parameters import AFTER, BEFORE, DEAD_PAGE, FILTER, STATS, WAIT
-from workqueue.services.producer.routing import Fast, PageView, Role, Route, Streaming, View
+from workqueue.services.producer.parameters import AFTER, AUDIT_PAGE, BEFORE, DEAD_PAGE, FILTER, STATS, WAIT
+from workqueue.services.producer.routing import Fast, PageView, Route, Streaming, View
 from workqueue.services.producer.views import (
     BatchAnswer,
     DeadLetterChoice,
@@ -264,7 +277,11 @@ ROUTES: tuple[Route, ...] = (
             id="get_stats",
             summary="What happened lately, by span of time and type, and what fails",
             shows=stats.StatsView,
-            errors={400: "a bad value, named", 404: errors.ONLY_WITH_DATABASE, 500: stats.STATS_FAILED},
+            errors={
+                400: "names the parameter and what is allowed",
+                404: errors.ONLY_WITH_DATABASE,
+                500: stats.STATS_FAILED,
+            },
             parameters=STATS,
         ),
     ),
@@ -414,6 +431,53 @@ ROUTES: tuple[Route, ...] = (
     ),
     Route(
         "GET",
+        "/api/audit",
+        Role.ADMIN,
+        View(audit.list_audit),
+        Operation(
+            id="list_audit",
+            summary="What people have done to jobs and dead letters, newest first, for 90 days",
+            shows=list[audit.AuditView],
+            link='rel="next": the next page',
+            errors={
+                400: "names the parameter and what is allowed",
+                404: errors.ONLY_WITH_DATABASE,
+                500: audit.AUDIT_FAILED,
+            },
+            parameters=AUDIT_PAGE,
+        ),
+    ),
+    Route(
+        "POST",
+        "/api/session",
+        Role.PUBLIC,  # the token is in its body
+        View(session.open_session),
+        Operation(
+            id="open_session",
+            summary="Exchange a token for the cookie of a session, as the page does",
+            takes=session.SessionRequest,
+            shows=session.SessionView,
+            errors={400: session.BAD_BODY, 404: session.NO_TOKENS},
+        ),
+        body="whole",
+    ),
+    Route(
+        "GET",
+        "/api/session",
+        Role.ANY,
+        View(session.get_session),
+        Operation(id="get_session", summary="Whose token or session this is", shows=session.SessionView),
+    ),
+    Route(
+        "DELETE",
+        "/api/session",
+        Role.ANY,
+        View(session.close_session),
+        Operation(id="close_session", summary="Take the cookie away", description="it is taken away"),
+        answer="none",
+    ),
+    Route(
+        "GET",
         "/health",
         Role.PUBLIC,
         View(state.health),
@@ -423,7 +487,7 @@ ROUTES: tuple[Route, ...] = (
     Route(
         "GET",
         "/ready",
-        Role.PUBLIC,
+        Role.ANY,
         View(state.ready),
         Operation(
             id="ready",
@@ -433,7 +497,7 @@ ROUTES: tuple[Route, ...] = (
         ),
         answer="text",
     ),
-    Route("GET", "/openapi.json", Role.PUBLIC, View(_openapi_json), None),
-    Route("GET", "/docs", Role.PUBLIC, PageView(Dashboard.docs), None, answer="text"),
+    Route("GET", "/openapi.json", Role.ANY, View(_openapi_json), None),
+    Route("GET", "/docs", Role.ANY, PageView(Dashboard.docs), None, answer="text"),
     Route("GET", "/", Role.PUBLIC, PageView(Dashboard.index), None, answer="text"),
 )

@@ -4,6 +4,8 @@ import logging
 import multiprocessing
 import os
 import sys
+from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -18,12 +20,14 @@ from workqueue.services.early import end_after
 from workqueue.services.http.guard import wrap
 from workqueue.services.http.messages import Message, Receive, Scope, Send
 from workqueue.services.http.responses import Refused, text
+from workqueue.services.http.token_file import load_tokens
+from workqueue.services.http.tokens import EXTENSION, Gate
 from workqueue.services.logs import configure_logging
 from workqueue.services.producer.api import ROUTES
 from workqueue.services.producer.backend import Backend, open_backend
 from workqueue.services.producer.dashboard import FOLDER, Dashboard
 from workqueue.services.producer.errors import ERROR_RESPONSES
-from workqueue.services.producer.routing import add_rules, fast_routes, reserved, streams
+from workqueue.services.producer.routing import add_rules, fast_routes, required_role, reserved, streams
 
 COMMAND = "hypercorn -k trio workqueue.services.producer:app"
 WRONG_START = 2  #: exit status
@@ -35,10 +39,13 @@ log = logging.getLogger(__name__)
 def create_app(settings: Settings, *, static: Path = FOLDER) -> QuartTrio:
     """The producer as an ASGI app for Hypercorn's trio worker. Opens nothing before its lifespan begins.
 
-    `static` is the folder of the built dashboard. Raises InvalidSettings for a REDIS_URL that redis-py cannot read.
+    `static` is the folder of the built dashboard. Raises InvalidSettings for a REDIS_URL that redis-py cannot read, and
+    for tokens that cannot be read.
     """
     app = QuartTrio(__name__, static_folder=None)
-    service = _BackendService(settings)
+    tokens, file = load_tokens(settings)
+    watch = None if tokens is None or file is None else partial(file.watch, tokens)
+    service = _BackendService(settings, watch)
     dashboard = Dashboard(static, reserved(ROUTES))
     add_rules(app, ROUTES, service.get_backend, dashboard)
 
@@ -63,12 +70,14 @@ def create_app(settings: Settings, *, static: Path = FOLDER) -> QuartTrio:
         await app.nursery.start(service.run)
 
     app.after_serving(service.stop)  # Hypercorn calls it when the requests under way have their responses
+    app.extensions[EXTENSION] = tokens
     wrap(
         app,
         settings,
         ERROR_RESPONSES,
         fast_routes=fast_routes(ROUTES, service.get_backend),
         streams=streams(ROUTES, service.get_backend),
+        gate=None if tokens is None else Gate(tokens, required_role(app, ROUTES)),
     )
     inner: Any = app.asgi_app
     app.asgi_app = _Lifespan(inner)  # type: ignore[method-assign, assignment]
@@ -78,8 +87,10 @@ def create_app(settings: Settings, *, static: Path = FOLDER) -> QuartTrio:
 class _BackendService:
     """The backend of one app, open during its lifespan. Mutable state: the backend, set before `run` has started."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, beside: Callable[[], Awaitable[None]] | None = None) -> None:
+        """`beside`: runs as long as the backend is open."""
         self._settings = settings
+        self._beside = beside
         self._backend: Backend | None = None
         self._stopping = trio.Event()
         self._ended = trio.Event()
@@ -91,9 +102,12 @@ class _BackendService:
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Keep the backend open until `stop`."""
         try:
-            async with open_backend(self._settings) as self._backend:
+            async with open_backend(self._settings) as self._backend, trio.open_nursery() as nursery:
+                if self._beside is not None:
+                    nursery.start_soon(self._beside)
                 task_status.started()
                 await self._stopping.wait()
+                nursery.cancel_scope.cancel()
         finally:
             self._ended.set()
 

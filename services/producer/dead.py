@@ -3,8 +3,10 @@
 import msgspec
 from quart import Response, request
 
+from workqueue.core.audit import AuditEntry, all_target, ids_target
 from workqueue.core.dead_letter import is_dead_letter_id
 from workqueue.services.http.responses import Refused, json
+from workqueue.services.producer.audit import entry
 from workqueue.services.producer.backend import Backend
 from workqueue.services.producer.openapi import INVALID_JSON
 from workqueue.services.producer.parameters import read_dead_page
@@ -51,17 +53,26 @@ async def retry_dead_letters(backend: Backend) -> Response:
     ids = await _choice()
     if (failure := await backend.known_failure()) is not None:  # what it pushes, workers must be able to take
         raise Refused(500, DEAD_ACT_FAILED) from failure
-    async with backend.dead_letters(DEAD_ACT_FAILED) as letters:
+    async with backend.dead_letters(DEAD_ACT_FAILED) as letters, backend.engine.audit().of(_entry("retry", ids)) as act:
         done = await (letters.retry_all() if ids is None else letters.retry(ids))
+        act.count = done.retried
     reasons = [StaysView(each.id, each.why) for each in done.reasons]
     return json(RetriedView(done.retried, done.kept, reasons, done.missing, done.left))
 
 
 async def delete_dead_letters(backend: Backend) -> Response:
     ids = await _choice()
-    async with backend.dead_letters(DEAD_ACT_FAILED) as letters:
+    async with (
+        backend.dead_letters(DEAD_ACT_FAILED) as letters,
+        backend.engine.audit().of(_entry("delete", ids)) as act,
+    ):
         done = await (letters.delete_all() if ids is None else letters.delete(ids))
+        act.count = done.deleted
     return json(DeletedView(done.deleted, done.missing, done.left))
+
+
+def _entry(act: str, ids: list[str] | None) -> AuditEntry:
+    return entry(f"dead {act}", all_target() if ids is None else ids_target(ids))
 
 
 async def _choice() -> list[str] | None:

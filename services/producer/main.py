@@ -13,11 +13,15 @@ from typing import Any
 import trio
 
 from workqueue.core.settings import Settings
+from workqueue.services.http.access import is_loopback
 from workqueue.services.http.listener import open_listener
+from workqueue.services.http.token_file import load_tokens
 from workqueue.services.signals import Stop
 from workqueue.services.systemd import Notifier
 
 GRACE_SECONDS = 10.0  #: for requests under way
+
+log = logging.getLogger(__name__)
 
 
 async def main(settings: Settings, notifier: Notifier | None = None) -> None:
@@ -29,6 +33,7 @@ async def main(settings: Settings, notifier: Notifier | None = None) -> None:
 
     from workqueue.services.producer.app import create_app
 
+    _check_tokens(settings)
     notifier = notifier or Notifier(None)
     listener = open_listener(settings.host, settings.producer_port, "PRODUCER_PORT")
     app: Any = create_app(settings)
@@ -55,10 +60,11 @@ def run_processes(settings: Settings, count: int) -> int:
     """Serve with several processes, each with connections of its own, under Hypercorn's parent; returns its status.
 
     The first signal ends them as it ends `main`, the second at once. The processes read the settings from the
-    environment, as we did. Raises PortTaken.
+    environment, as we did. Raises PortTaken and InvalidSettings.
     """
     from hypercorn.run import run
 
+    _check_tokens(settings)
     open_listener(
         settings.host, settings.producer_port, "PRODUCER_PORT"
     ).close()  # Hypercorn's own would be a traceback
@@ -104,6 +110,16 @@ def _children_end_at_a_second_signal() -> Iterator[threading.Event]:
         writing.close()
         listener.join()
         reading.close()
+
+
+def _check_tokens(settings: Settings) -> None:
+    """Raise InvalidSettings for tokens that cannot be read, and say once where everything is open to other machines."""
+    tokens, _ = load_tokens(settings)
+    if tokens is None and not is_loopback(settings.host):
+        log.warning(
+            "HOST=%s and no API_TOKENS: every client that reaches port %d may enqueue, read and change jobs",
+            settings.host, settings.producer_port,
+        )  # fmt: skip
 
 
 def _config(bind: str) -> Any:

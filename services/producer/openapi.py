@@ -15,6 +15,7 @@ from msgspec import Struct
 from workqueue.services.http.access import ORIGIN_NOT_ALLOWED, READING, UNKNOWN_HOST
 from workqueue.services.http.connection import NO_ROOM, TOO_MANY_CLIENTS
 from workqueue.services.http.guard import BODY_TOO_LARGE, BODY_TOO_SLOW
+from workqueue.services.http.tokens import COOKIE, NOT_ALLOWED, TOKEN_REQUIRED
 
 if TYPE_CHECKING:
     from workqueue.services.producer.routing import Route
@@ -25,6 +26,8 @@ JSON, NDJSON, TEXT = "application/json", "application/x-ndjson", "text/plain"
 
 #: Of every route: what services/http may say before the route is called.
 ANYWHERE = {
+    401: TOKEN_REQUIRED[1].decode(),
+    403: NOT_ALLOWED[1].decode(),
     408: BODY_TOO_SLOW.decode(),
     413: BODY_TOO_LARGE.decode(),
     421: UNKNOWN_HOST[1].decode(),
@@ -32,8 +35,17 @@ ANYWHERE = {
 }
 NO_JSON = "Content-Type must be application/json"
 INVALID_JSON = "invalid JSON body"
-OPERATING = {415: NO_JSON}  #: of every route that operates (routing.py)
-CHANGING = {403: ORIGIN_NOT_ALLOWED[1].decode()}  #: the same, of every route that changes something
+ACTING = {415: NO_JSON}  #: of every route that acts (routing.py)
+CHANGING = {
+    403: f"{ANYWHERE[403]} | {ORIGIN_NOT_ALLOWED[1].decode()}"
+}  #: the same, of every route that changes something
+
+
+#: Where API_TOKENS is set.
+SECURITY: dict[str, Json] = {
+    "token": {"type": "http", "scheme": "bearer"},
+    "session": {"type": "apiKey", "in": "cookie", "name": COOKIE},
+}
 
 
 class Parameter(Struct, frozen=True):
@@ -80,7 +92,8 @@ def document(routes: Iterable["Route"], version: str) -> Json:
         "openapi": "3.1.0",
         "info": {"title": "WorkQueue", "version": version, "description": "Errors are text/plain: one sentence."},
         "paths": paths,
-        "components": {"schemas": schemas.components},
+        "security": [{}, *({name: []} for name in SECURITY)],  # nothing: where no tokens are set
+        "components": {"schemas": schemas.components, "securitySchemes": SECURITY},
     }
 
 
@@ -122,8 +135,8 @@ def _operation(route: "Route", operation: Operation, schemas: _Schemas) -> Json:
         total = {"description": operation.total, "required": True, "schema": {"type": "integer", "minimum": 0}}
         success.setdefault("headers", {})["X-Total-Count"] = total
     errors = ANYWHERE | ({} if route.method in READING else CHANGING) | dict(operation.errors)
-    if route.role == "operate":
-        errors |= OPERATING
+    if route.acts:
+        errors |= ACTING
         errors[400] = " | ".join(filter(None, (errors.get(400), INVALID_JSON)))
     responses = {"204" if route.answer == "none" else "200": success} | {
         str(status): _text(message) for status, message in sorted(errors.items())
@@ -138,7 +151,7 @@ def _operation(route: "Route", operation: Operation, schemas: _Schemas) -> Json:
         result["parameters"] = [_parameter(parameter) for parameter in operation.parameters]
     if route.body != "none":
         result["requestBody"] = _request(route, operation, schemas)
-    elif route.role == "operate":  # its Content-Type is what counts
+    elif route.acts:  # its Content-Type is what counts
         result["requestBody"] = {"required": True, "content": {JSON: {"schema": {"type": "object"}, "example": {}}}}
     return result
 

@@ -82,6 +82,18 @@ STATS = (
     Parameter("type", "query", {"type": "string", "maxLength": TYPE_LENGTH_MAX}, "only this type"),
 )
 STATS_NAMES = tuple(parameter.name for parameter in STATS)
+#: The query of GET /api/audit.
+AUDIT_ID_MAX = 2**53
+AUDIT_PAGE = (
+    _limit_of("acts a page"),
+    Parameter(
+        "before",
+        "query",
+        {"anyOf": [{"type": "integer", "minimum": 0, "maximum": AUDIT_ID_MAX}, {"const": ""}]},
+        "only acts with a lower id",
+    ),
+)
+AUDIT_PAGE_NAMES = tuple(parameter.name for parameter in AUDIT_PAGE)
 #: The query of GET /api/jobs/<id>.
 WAIT_SECONDS_MAX = 60
 WAIT = Parameter(
@@ -170,6 +182,28 @@ def read_stats_query(query: MultiDict[str, str]) -> StatsWanted:
     if name not in RANGES:
         raise Refused(400, f"range: must be one of {', '.join(RANGES)}")
     return StatsWanted(name, _job_type(query.get("type", "")))
+
+
+class AuditPageWanted(Struct, frozen=True):
+    """How many acts to list, and which of them have been listed."""
+
+    limit: int = LIMIT_DEFAULT
+    before: int | None = None
+
+    def link(self, before: int) -> str:
+        """The Link header of the next page."""
+        return f'</api/audit?{urlencode({"limit": self.limit, "before": before})}>; rel="next"'
+
+
+def read_audit_page(query: MultiDict[str, str]) -> AuditPageWanted:
+    """By the rules of `read_filter`. Raises Refused(400)."""
+    _check_names(query, AUDIT_PAGE_NAMES)
+    limit, text = _limit(query.get("limit", "")), query.get("before", "")
+    if not text:
+        return AuditPageWanted(limit)
+    if not (text.isascii() and text.isdecimal() and len(text) <= 16 and int(text) <= AUDIT_ID_MAX):
+        raise Refused(400, "before: must be the id of an act")
+    return AuditPageWanted(limit, int(text))
 
 
 def read_run_number(query: MultiDict[str, str]) -> int | None:

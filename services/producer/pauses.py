@@ -2,10 +2,12 @@
 
 from quart import Response
 
+from workqueue.core.audit import type_target
 from workqueue.core.errors import QueueUnavailable
 from workqueue.core.pauses import PAUSED_TYPES_MAX, Paused
 from workqueue.core.wire import TYPE_LENGTH_MAX
 from workqueue.services.http.responses import Refused, json
+from workqueue.services.producer.audit import entry
 from workqueue.services.producer.backend import Backend
 from workqueue.services.producer.views import TypeView
 
@@ -17,7 +19,7 @@ PAUSE_FAILED = "failed to change what is paused: it is not known whether it was 
 async def pause_type(backend: Backend, job_type: str) -> Response:
     _check(job_type)
     async with backend.reading(backend.engine.rows(), PAUSE_FAILED):
-        paused = await backend.engine.pauses().pause(job_type)
+        paused = await backend.engine.pauses().pause(job_type, entry("pause", type_target(job_type)))
     if paused is None:
         raise Refused(409, TOO_MANY_PAUSED)
     return await _answer(backend, job_type, paused)
@@ -26,7 +28,7 @@ async def pause_type(backend: Backend, job_type: str) -> Response:
 async def resume_type(backend: Backend, job_type: str) -> Response:
     _check(job_type)
     async with backend.reading(backend.engine.rows(), PAUSE_FAILED):
-        paused = await backend.engine.pauses().resume(job_type)
+        paused = await backend.engine.pauses().resume(job_type, entry("resume", type_target(job_type)))
     return await _answer(backend, job_type, paused)
 
 

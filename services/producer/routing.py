@@ -6,37 +6,29 @@ dashboard and the dev proxy get the paths that are not pages. openapi.py makes t
 
 import re
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from enum import StrEnum
 from typing import Any, Concatenate, Literal
 
 import msgspec
 from msgspec import Raw, Struct
 from quart import Response, request
 from quart_trio import QuartTrio
+from werkzeug.exceptions import HTTPException, NotFound
 from werkzeug.routing import BaseConverter, Map
 
+from workqueue.core.api_tokens import Role
+from workqueue.services.http.access import READING
 from workqueue.services.http.body import Body
 from workqueue.services.http.guard import FastRoute, RouteKey, StreamRoute
 from workqueue.services.http.messages import Headers
 from workqueue.services.http.responses import Refused, Streamed
+from workqueue.services.http.tokens import RequiredRole
 from workqueue.services.producer.backend import Backend
 from workqueue.services.producer.dashboard import Dashboard
 from workqueue.services.producer.openapi import INVALID_JSON, JSON, NO_JSON, Operation
 
 #: Parameters of paths that may have slashes inside: %2F is one before a route sees it. Something must follow them.
 MANY_SEGMENTS = frozenset({"job_type"})
-
-
-class Role(StrEnum):
-    """What a caller must be allowed to do. Nothing checks it yet: it is where tokens will be checked.
-
-    What operates takes JSON alone: a hostile page can send a form or a text without a preflight, and no JSON.
-    """
-
-    PUBLIC = "public"  #: nothing
-    ENQUEUE = "enqueue"  #: accept jobs
-    READ = "read"  #: see jobs, payloads included
-    OPERATE = "operate"  #: change what happens to jobs, queues and workers
+PAGE_METHODS = frozenset({"GET", "HEAD"})
 
 
 class View(Struct, frozen=True):
@@ -71,7 +63,7 @@ class Route(Struct, frozen=True):
 
     method: str
     path: str  #: as OpenAPI writes it: /api/jobs/{job_id}; a parameter is one whole segment, or several (MANY_SEGMENTS)
-    role: Role
+    role: Role  #: of the caller (services/http/tokens.py)
     handler: View | PageView | Fast | Streaming
     operation: Operation | None  #: None: not in the API's document
     body: Literal["none", "whole", "stream"] = "none"
@@ -81,6 +73,12 @@ class Route(Struct, frozen=True):
     @property
     def key(self) -> RouteKey:
         return self.method, self.path
+
+    @property
+    def acts(self) -> bool:
+        """Does it change what happens to jobs, or who may? Then it takes JSON alone: a hostile page can send a form or
+        a text without a preflight, and no JSON. What enqueues is left to the rule about origins (access.py)."""
+        return self.method not in READING and self.role is not Role.ENQUEUE
 
     @property
     def segments(self) -> list[str]:
@@ -98,11 +96,41 @@ def add_rules(
         match route.handler:
             case View(call):
                 view = _view(call, get_backend)
-                if route.role is Role.OPERATE:
+                if route.acts:
                     view = _json_only(view, has_body=route.body != "none")
             case PageView(call):
                 view = _page_view(call, dashboard)
-        app.add_url_rule(_rule(route, routes), f"{number} {route.path}", view, methods=[route.method])
+        app.add_url_rule(_rule(route, routes), _endpoint(number, route), view, methods=[route.method])
+
+
+def required_role(app: QuartTrio, routes: Sequence[Route]) -> RequiredRole:
+    """What a caller of a method and path must be allowed to do, by the rules that `add_rules` has made.
+
+    Asked of the very map that Quart asks, so that no path can be one route here and another one there. What is no route
+    needs a token, whichever: 404 and 405 are no one's affair without one. Only pages need none: the files of the
+    dashboard have no data, and the page that asks for a token must be there before it.
+    """
+    roles = {_endpoint(number, route): route.role for number, route in enumerate(routes)}
+    called_by_guard = {route.key: route.role for route in routes if isinstance(route.handler, Fast | Streaming)}
+    taken, adapter = reserved(routes), app.url_map.bind("")
+
+    def required(method: str, path: str) -> Role:
+        if (role := called_by_guard.get((method, path))) is not None:
+            return role
+        try:
+            endpoint, _ = adapter.match(path, method=method)
+        except NotFound:
+            is_page = method in PAGE_METHODS and not path.startswith("//") and path.split("/")[1] not in taken
+            return Role.PUBLIC if is_page else Role.ANY
+        except HTTPException:
+            return Role.ANY
+        return roles[endpoint]
+
+    return required
+
+
+def _endpoint(number: int, route: Route) -> str:
+    return f"{number} {route.path}"
 
 
 def fast_routes(routes: Iterable[Route], get_backend: Callable[[], Backend]) -> dict[RouteKey, FastRoute]:

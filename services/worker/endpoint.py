@@ -6,6 +6,7 @@ from typing import Any, Protocol
 import msgspec
 import trio
 
+from workqueue.core.api_tokens import ApiToken, Role, digest_of
 from workqueue.core.errors import QueueUnavailable
 from workqueue.core.settings import Settings
 from workqueue.services.forks import not_for_children
@@ -53,6 +54,7 @@ def create_app(source: Source, settings: Settings) -> Any:
     from quart_trio import QuartTrio
 
     from workqueue.services.http.guard import wrap
+    from workqueue.services.http.tokens import Gate, Tokens
 
     app = QuartTrio(__name__)
     text = "text/plain; charset=utf-8"
@@ -96,4 +98,13 @@ def create_app(source: Source, settings: Settings) -> Any:
         }
         return Response(msgspec.json.encode(answer), content_type="application/json")
 
-    return wrap(app, settings, connections=CONNECTIONS_MAX)
+    gate = None
+    if settings.metrics_token is not None:
+        token = ApiToken("metrics", Role.READ, digest_of(settings.metrics_token.encode()))
+        gate = Gate(Tokens([token]), _required_role)
+    return wrap(app, settings, connections=CONNECTIONS_MAX, gate=gate)
+
+
+def _required_role(method: str, path: str) -> Role:
+    """With METRICS_TOKEN all needs it, but for the question whether the process serves."""
+    return Role.PUBLIC if method in {"GET", "HEAD"} and path == "/health" else Role.READ

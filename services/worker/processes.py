@@ -182,7 +182,9 @@ async def run_processes(
     """
     notifier = notifier or Notifier(None)
     listener = open_listener(settings.host, settings.worker_port, "WORKER_PORT")
-    handed_on = {name: value for name, value in environ.items() if name not in {"NOTIFY_SOCKET", "WATCHDOG_USEC"}}
+    # Our own port asks for METRICS_TOKEN; the children are asked by us alone, in a folder that no other user may enter.
+    kept_back = {"NOTIFY_SOCKET", "WATCHDOG_USEC", "METRICS_TOKEN"}
+    handed_on = {name: value for name, value in environ.items() if name not in kept_back}
     stop = Stop()
     with _folder_for_sockets() as folder:
         children = [

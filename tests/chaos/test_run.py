@@ -22,6 +22,8 @@ async def test_no_job_is_lost_or_runs_twice_without_need(postgres, seconds):
         seed=SEED, seconds=seconds, jobs=50 * seconds, workers=2, embedded=True, postgres=postgres, concurrency=10
     )
     environ = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR") if name in os.environ}
+    # Of services that a person runs beside it: those of the run have no tokens.
+    environ |= {"API_TOKENS": "ops:operate:the-secret-of-ops", "METRICS_TOKEN": "the-secret-of-metrics"}
     outcome = await run(options, load_settings({}), environ, print)
     for name, value in summary(outcome):
         print(f"{name:<28}{value:>12}")

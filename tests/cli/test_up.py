@@ -1,5 +1,6 @@
 """`workqueue up` as a newcomer runs it: everything starts, three jobs run, Ctrl-C leaves nothing behind."""
 
+import hashlib
 import json
 import os
 import pwd
@@ -176,6 +177,35 @@ async def test_up_uses_the_servers_that_are_configured(tmp_path: Path, nursery, 
         assert redis_url.split(":")[2].split("@")[0] not in up.said, "a password of the user's was shown"
         async with httpx.AsyncClient(base_url=up.base, timeout=10) as client:
             assert (await client.get("/ready")).text == "ready"
+
+
+@pytest.mark.parametrize("is_told", [True, False], ids=["with its own token", "with hashes alone"])
+async def test_up_with_tokens_starts_and_leaves_no_secret_behind(
+    tmp_path: Path, nursery, redis_url, postgres_dsn, database_schema, queue_name, is_told: bool
+):
+    secret, metrics = "the-secret-of-the-operator", "the-secret-of-metrics"
+    tokens = f"ops:operate:sha256={hashlib.sha256(secret.encode()).hexdigest()}"
+    own = {"WORKQUEUE_TOKEN": secret} if is_told else {}
+    async with running(
+        tmp_path / "home", nursery, REDIS_URL=redis_url, SMTP_URL="smtp://127.0.0.1:1", QUEUE_NAME=queue_name,
+        DATABASE_URL=postgres_dsn, DATABASE_SCHEMA=database_schema, API_TOKENS=tokens, METRICS_TOKEN=metrics, **own,
+    ) as up:  # fmt: skip
+        assert "is not ready" not in up.said
+        await until_true(lambda: '/enqueue -H "Authorization: Bearer $WORKQUEUE_TOKEN" -d' in up.said)
+        async with httpx.AsyncClient(timeout=10) as client:
+            worker = f"http://127.0.0.1:{up.ports['WORKER_PORT']}"
+            for base, token in ((up.base, secret), (worker, metrics)):
+                assert (await client.get(f"{base}/ready")).status_code == 401
+                headers = {"Authorization": f"Bearer {token}"}
+                answer = await client.get(f"{base}/ready", headers=headers)
+                assert (answer.status_code, answer.text) == (200, "ready")
+        here = {"WORKQUEUE_HOME": str(up.home)}  # which says where the producer is
+        refused = workqueue("dead", **here)
+        assert (refused.returncode, "set WORKQUEUE_TOKEN" in refused.stderr) == (1, True)
+        done = workqueue("dead", WORKQUEUE_TOKEN=secret, **here)
+        assert (done.returncode, done.stderr) == (0, "")
+        written = (up.home / "environment.json").read_text() + up.said
+        assert not [text for text in (secret, metrics, tokens) if text in written]
 
 
 @pytest.mark.parametrize("no_color", [{}, {"NO_COLOR": "1"}], ids=["colour", "no colour"])

@@ -93,7 +93,17 @@ async def test_orphans_are_owners_without_a_lease(engine, queue, redis, lease):
 
 async def test_rows_ask_for_upkeep_and_tasks_for_none(engine, rows):
     upkeep = engine.upkeep(Keep(completed=60, failed=None))
-    names = {"outbox", "idempotency keys", "piggyback", "loss", "retention", "deleted jobs", "actions", "ended actions"}
+    names = {
+        "outbox",
+        "idempotency keys",
+        "piggyback",
+        "loss",
+        "retention",
+        "deleted jobs",
+        "actions",
+        "ended actions",
+        "audit",
+    }
     assert {each.name for each in upkeep} == (set() if rows is None else names)
     for each in upkeep:
         assert not await each.run_once(), f"{each.name}: there is nothing to do"

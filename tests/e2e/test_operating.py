@@ -13,6 +13,7 @@ import trio
 
 from tests.producer.rows import enqueue
 from tests.producer.serving import serving
+from tests.producer.tokens import API_TOKENS, SECRETS, bearer
 from workqueue.core.dead_letter import dead_letter, dead_letter_id
 from workqueue.core.steps.actions import Actions
 from workqueue.core.steps.acts import Acts
@@ -47,7 +48,7 @@ async def url(store, redis_url, postgres_dsn, queue_name, database_schema):
 
 
 def test_each_block_is_known_to_a_test():
-    assert {name for name, _ in BLOCKS if name} == {*ACTS, "many", *DEAD}
+    assert {name for name, _ in BLOCKS if name} == {*ACTS, "many", *DEAD, "tokens", "audit"}
     assert [name for name, _ in BLOCKS].count("") == 1
 
 
@@ -97,6 +98,23 @@ async def test_the_lines_for_many_jobs_count_and_do_it(url, queue, store, psql, 
         assert (done.returncode, "curl: (" in done.stderr) == (0, False), done.stderr
         assert "1" in done.stdout
     assert await psql("SELECT DISTINCT done, state FROM actions") == [(1, "done")]
+
+
+@pytest.mark.parametrize(("name", "said"), [("tokens", "admin-1"), ("audit", "cancel")])
+async def test_the_lines_about_tokens_show_whose_they_are_and_who_did_what(
+    name: str, said: str, store, redis_url, postgres_dsn, queue_name, database_schema, tmp_path: Path
+):
+    environ = {"REDIS_URL": redis_url, "DATABASE_URL": postgres_dsn, "DATABASE_SCHEMA": database_schema}
+    [block] = [text for each, text in BLOCKS if each == name]
+    async with serving(environ | {"QUEUE_NAME": queue_name, "API_TOKENS": API_TOKENS}) as client:
+        client.headers.update(bearer("admin"))
+        job_id = await enqueue(client)
+        await client.post(f"/api/jobs/{job_id}/cancel", json={})
+        for line in block.splitlines():
+            url = str(client.base_url).rstrip("/")
+            done = await paste(line, url, tmp_path, WORKQUEUE_TOKEN=SECRETS["admin"])
+            assert (done.returncode, "curl: (" in done.stderr) == (0, False), done.stderr
+            assert (said if line.startswith("curl") else "API_TOKENS=ci:enqueue:sha256=") in done.stdout
 
 
 async def test_the_lines_that_look_show_the_job(url, tmp_path: Path):

@@ -37,7 +37,7 @@ async def test_every_answer_carries_the_headers(two_origins, method, path, statu
         assert answer.status_code == status
         assert answer.headers["access-control-allow-origin"] == origin
         assert answer.headers["access-control-allow-methods"] == "GET, POST, OPTIONS"
-        assert answer.headers["access-control-allow-headers"] == "Content-Type, Idempotency-Key"
+        assert answer.headers["access-control-allow-headers"] == "Content-Type, Idempotency-Key, Authorization"
         assert answer.headers["access-control-expose-headers"] == "Link, X-Total-Count"
         assert answer.headers["vary"] == "Origin"
         assert answer.headers["x-content-type-options"] == "nosniff"
@@ -92,7 +92,7 @@ async def test_a_preflight_passes_on_any_path(two_origins, path):
     answer = await two_origins.options(path, headers=asked)
     assert (answer.status_code, answer.content) == (204, b"")
     assert answer.headers["access-control-allow-origin"] == ONE
-    assert answer.headers["access-control-allow-headers"] == "Content-Type, Idempotency-Key"
+    assert answer.headers["access-control-allow-headers"] == "Content-Type, Idempotency-Key, Authorization"
     assert (await two_origins.get("/health")).text == "ok"
 
 

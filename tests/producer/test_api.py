@@ -4,9 +4,10 @@ import json
 
 import pytest
 
+from workqueue.core.api_tokens import Role
 from workqueue.services.producer import openapi
 from workqueue.services.producer.api import ROUTES
-from workqueue.services.producer.routing import Fast, Role, Route, Streaming, proxied, reserved
+from workqueue.services.producer.routing import Fast, Route, Streaming, proxied, reserved
 from workqueue.services.producer.views import ListedJob
 
 READING = {"GET", "HEAD"}
@@ -23,7 +24,9 @@ def test_no_two_rows_are_of_one_path_and_method():
 @pytest.mark.parametrize("route", ROUTES, ids=of)
 def test_each_route_has_a_role_that_fits_its_method(route: Route):
     assert isinstance(route.role, Role)
-    assert (route.role in {Role.PUBLIC, Role.READ}) == (route.method in READING)
+    reading = {Role.PUBLIC, Role.ANY, Role.READ, Role.ADMIN}
+    assert (route.role in reading) == (route.method in READING) or route.path == "/api/session"
+    assert route.acts == (route.method not in READING and route.path not in {"/enqueue", "/api/jobs/batch"})
 
 
 @pytest.mark.parametrize("route", ROUTES, ids=of)
@@ -58,6 +61,7 @@ def test_the_paths_of_the_contract_are_there():
         "GET /api/stats",
         "GET /metrics", "GET /health", "GET /ready", "GET /openapi.json",
         "GET /docs", "GET /", "GET /api/dead", "GET /api/dead/{dead_id}", "POST /api/dead/retry", "DELETE /api/dead",
+        "GET /api/audit", "POST /api/session", "GET /api/session", "DELETE /api/session",
     }  # fmt: skip
     assert reserved(ROUTES) == {"api", "docs", "enqueue", "health", "metrics", "openapi.json", "ready"}
     assert proxied(ROUTES) == ["/api", "/enqueue", "/health", "/metrics", "/openapi.json", "/ready"]

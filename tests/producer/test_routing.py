@@ -5,6 +5,7 @@ import pytest
 from quart import Response, request
 from quart_trio import QuartTrio
 
+from workqueue.core.api_tokens import Role
 from workqueue.core.settings import Settings
 from workqueue.services.http.body import Body
 from workqueue.services.http.guard import wrap
@@ -15,7 +16,6 @@ from workqueue.services.producer.dashboard import Dashboard
 from workqueue.services.producer.routing import (
     Fast,
     PageView,
-    Role,
     Route,
     Streaming,
     View,

@@ -434,6 +434,70 @@ def a_hostile_page_enqueues_nothing_and_reads_nothing(base: str, port: str) -> N
     server.shutdown()
 
 
+def a_person_logs_in_acts_and_logs_out(base: str, operator: str, reader: str) -> None:
+    """`base` asks for tokens: of these two, named ops and wall."""
+    with browser() as opened:
+        faults = []
+        for scheme in SCHEMES:
+            for width, height in SIZES:
+                with closing(
+                    opened.new_page(viewport={"width": width, "height": height}, color_scheme=scheme, bypass_csp=True)
+                ) as another:
+                    another.goto(f"{base}/")
+                    expect(another.get_by_label("Token")).to_be_visible()
+                    faults += accessibility_faults(another, f"login {scheme} {width}")
+        assert not faults, "\n".join(faults)
+
+        page = opened.new_page()
+        page.set_default_timeout(15_000)
+        said: list[str] = []
+        page.on("console", lambda message: said.append(message.text) if message.type in {"error", "warning"} else None)
+        page.on("pageerror", lambda error: said.append(str(error)))
+        page.goto(f"{base}/jobs?type=send_email")
+        token = page.get_by_label("Token")
+        token.fill(f"{operator}x")
+        token.press("Enter")
+        expect(page.get_by_role("alert")).to_contain_text("There is no such token.")
+        token.fill(operator)
+        page.get_by_role("button", name="Log in").click()
+        expect(page.get_by_role("heading", level=1)).to_contain_text("Jobs")
+        expect(page).to_have_url(f"{base}/jobs?type=send_email")
+        expect(page.locator(".who")).to_contain_text("ops (operate)")
+        [cookie] = page.context.cookies()
+        assert (cookie["httpOnly"], cookie["sameSite"], cookie["secure"]) == (True, "Strict", False), cookie
+        assert operator not in cookie["value"]
+        stored = "JSON.stringify([document.cookie, {...localStorage}, {...sessionStorage}])"
+        assert cookie["value"] not in page.evaluate(stored)
+        assert operator not in page.evaluate(stored)
+
+        page.reload()
+        expect(page.locator(".who")).to_contain_text("ops (operate)")
+        page.goto(f"{base}/new")
+        page.locator("form button[type=submit]").click()
+        page.locator("output.outcome").get_by_role("link").click()
+        page.get_by_role("button", name="Cancel").click()
+        page.get_by_role("button", name="Cancel it?").click()
+        expect(page.get_by_role("heading", level=1)).to_contain_text("cancelled")
+        job = page.url
+        page.goto(f"{base}/docs")
+        expect(page.get_by_text("Accept a job")).to_be_visible()
+
+        page.goto(f"{base}/")
+        page.get_by_role("button", name="Log out").click()
+        expect(page.get_by_label("Token")).to_be_visible()
+        assert page.context.cookies() == []
+        answer = page.request.get(f"{base}/docs")
+        assert (answer.status, answer.text()) == (401, "token required")
+
+        page.goto(job)
+        token.fill(reader)
+        token.press("Enter")
+        expect(page.locator(".who")).to_contain_text("wall (read)")
+        page.get_by_role("button", name="Retry").click()
+        expect(page.get_by_role("alert")).to_contain_text("not allowed (403)")
+        assert not [text for text in said if "status of 401" not in text and "status of 403" not in text], said
+
+
 SCENARIOS: dict[str, Callable[..., None]] = {
     function.__name__: function
     for function in (
@@ -449,6 +513,7 @@ SCENARIOS: dict[str, Callable[..., None]] = {
         other_sites_may_ask_exactly_where_they_are_allowed,
         stored_script_is_shown_and_does_not_run,
         a_hostile_page_enqueues_nothing_and_reads_nothing,
+        a_person_logs_in_acts_and_logs_out,
     )
 }
 

@@ -24,6 +24,10 @@ pytestmark = [
 ]
 
 
+OPERATOR, READER = "the-secret-of-the-operator", "the-secret-of-the-wall"
+API_TOKENS = f"ops:operate:{OPERATOR},wall:read:{READER}"
+
+
 class System:
     """Where everything is."""
 
@@ -32,8 +36,10 @@ class System:
         self.queue_name = f"page:{uuid4().hex}"
         self.producer_port = free_port()
         self.worker_port = free_port()
+        self.guarded_port = free_port()
         self.other_sites = [free_port() for _ in range(3)]
         self.base = f"http://127.0.0.1:{self.producer_port}"
+        self.guarded = f"http://127.0.0.1:{self.guarded_port}"  # a producer that asks for tokens
         self.worker = f"http://127.0.0.1:{self.worker_port}"
 
 
@@ -51,13 +57,18 @@ def system(valkey, postgres, portal, tmp_path_factory: pytest.TempPathFactory) -
         with (folder / "log").open("wb") as log:
             processes = [
                 subprocess.Popen(
-                    [sys.executable, "-m", "workqueue.services.cli", name], env=variables, stdout=log, stderr=log
+                    [sys.executable, "-m", "workqueue.services.cli", name], env=variables | more, stdout=log, stderr=log
                 )
-                for name in ("producer", "worker")
-            ]
+                for name, more in (
+                    ("producer", {}),
+                    ("producer", {"PRODUCER_PORT": str(found.guarded_port), "API_TOKENS": API_TOKENS,
+                                  "QUEUE_NAME": f"{found.queue_name}:guarded"}),
+                    ("worker", {}),
+                )
+            ]  # fmt: skip
         try:
             deadline = time.monotonic() + 30
-            for url in (f"{found.base}/ready", f"{found.worker}/ready"):
+            for url in (f"{found.base}/ready", f"{found.worker}/ready", f"{found.guarded}/health"):
                 while not _is_ready(url):
                     assert time.monotonic() < deadline, (folder / "log").read_text()
                     time.sleep(0.05)
@@ -78,15 +89,18 @@ def _is_ready(url: str) -> bool:
 
 @pytest.mark.parametrize("name", SCENARIOS)
 def test_a_person_sees_that(name: str, system: System):
+    base = system.base
     more: list[str] = []
     if name.startswith("other_sites"):
         more = [system.worker, *map(str, system.other_sites)]
     elif name.startswith("a_hostile_page"):
         more = [str(free_port())]
+    elif name.startswith("a_person_logs_in"):
+        base, more = system.guarded, [OPERATOR, READER]
     elif name.startswith("dead_letters"):
         more = [system.redis_url, system.queue_name]
     done = subprocess.run(
-        [sys.executable, "-m", "tests.web.scenarios", name, system.base, *more],
+        [sys.executable, "-m", "tests.web.scenarios", name, base, *more],
         capture_output=True,
         text=True,
         timeout=150,

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 import httpx
 import msgspec
+import pytest
 from redis import Redis
 
 from tests.support.rows import open_psql
@@ -82,6 +83,20 @@ async def test_while_redis_is_away_there_are_no_numbers():
 async def test_a_snapshot_is_read_by_the_parent_as_it_was_taken():
     _, _, text = await asked(Source(), "/snapshot")
     assert msgspec.json.decode(text, type=Snapshot) == await Source().snapshot()
+
+
+@pytest.mark.parametrize("path", ["/metrics", "/ready", "/snapshot", "/nothing"])
+async def test_with_a_token_only_health_is_answered_without_it(path: str):
+    token = "the-token-of-metrics"
+    client = create_app(Source(), Settings(metrics_token=token)).test_client()
+    for headers in ({}, {"Authorization": f"Bearer {token}x"}, {"Authorization": f"Basic {token}"}, {"Cookie": token}):
+        answer = await client.get(path, headers=headers)
+        assert (answer.status_code, await answer.get_data(as_text=True)) == (401, "token required")
+        assert answer.headers["WWW-Authenticate"] == "Bearer"
+        assert (await client.get("/health", headers=headers)).status_code == 200
+        assert (await client.post("/health", headers=headers)).status_code == 401
+    answer = await client.get(path, headers={"Authorization": f"Bearer {token}"})
+    assert answer.status_code == (404 if path == "/nothing" else 200)
 
 
 async def test_what_is_away_is_named_with_what_to_check(bridge, queue_name):

@@ -76,6 +76,27 @@ async def test_one_endpoint_sums_one_death_is_mended_and_one_signal_ends_all(nur
     assert max(starts.values()) == 1
 
 
+async def test_with_a_token_the_parents_port_asks_for_it_and_the_children_are_asked_all_the_same(
+    nursery, variables, tmp_path
+):
+    token = "the-token-of-metrics"
+    async with worker_process(
+        nursery, tmp_path / "ledger", wait=False, processes=2, METRICS_TOKEN=token, **variables
+    ) as worker:
+        await until_true(lambda: len(children(worker)) == 2, seconds=30)
+
+        async def is_ready() -> bool:
+            return (await ask(worker, "/ready", Authorization=f"Bearer {token}")).text == "ready"
+
+        await until(is_ready, seconds=30)
+        answer = await ask(worker, "/metrics", Authorization=f"Bearer {token}")
+        assert answer.json()["worker_concurrency"] == 6
+        assert (await ask(worker, "/metrics")).status_code == 401
+        assert (await ask(worker, "/health")).text == "ok"
+        assert token not in worker.said
+        await worker.terminate()
+
+
 class CountedChild(processes.Child):
     """Counts how often its parent had an answer from it."""
 

@@ -9,11 +9,13 @@ import "./styles/job.css";
 import "./styles/dead.css";
 import "./styles/overview.css";
 import "./styles/enqueue.css";
+import "./styles/login.css";
 import "./styles/narrow.css";
 import { QueryClient, QueryClientProvider } from "@tanstack/react-query";
 import { RouterProvider } from "@tanstack/react-router";
 import { StrictMode } from "react";
 import { createRoot } from "react-dom/client";
+import { Access } from "./app/access";
 import { HistoryProvider } from "./app/history";
 import { LiveProvider } from "./app/live";
 import { router } from "./app/router";
@@ -25,11 +27,13 @@ const client = new QueryClient({
 createRoot(document.getElementById("root") as HTMLElement).render(
   <StrictMode>
     <QueryClientProvider client={client}>
-      <LiveProvider>
-        <HistoryProvider>
-          <RouterProvider router={router} />
-        </HistoryProvider>
-      </LiveProvider>
+      <Access>
+        <LiveProvider>
+          <HistoryProvider>
+            <RouterProvider router={router} />
+          </HistoryProvider>
+        </LiveProvider>
+      </Access>
     </QueryClientProvider>
   </StrictMode>,
 );

@@ -155,10 +155,7 @@ _ACTS = {
     ActName.DELETE: ("delete_jobs", "state IN ('completed', 'failed', 'cancelled')"),
 }
 #: Act -> its statement for jobs that are named.
-ACT = {
-    act: _load(name, chosen=_part("_ids"), done="\nSELECT id, state, changed, token FROM acted")
-    for act, (name, _) in _ACTS.items()
-}
+ACT = {act: _load(name, chosen=_part("_ids"), done=_part("_audited")) for act, (name, _) in _ACTS.items()}
 #: Act -> its statement for the next piece of an action.
 ACT_ON_PIECE = {
     act: _load(name, chosen=_part("_piece"), done=_part("_advance"), applies=applies)
@@ -185,3 +182,7 @@ GET_STATS = _load("get_stats")
 GET_FAILURES = _load("get_failures")
 PRUNE_STATS = _load("prune_stats")
 NOW = _load("now")
+BEGIN_AUDIT = _load("begin_audit")
+END_AUDIT = _load("end_audit")
+LIST_AUDIT = _load("list_audit")
+PRUNE_AUDIT = _load("prune_audit")

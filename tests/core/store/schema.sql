@@ -33,6 +33,17 @@ CREATE TABLE artifacts (
     CONSTRAINT artifacts_job_id_fkey FOREIGN KEY (job_id) REFERENCES jobs(id) ON DELETE CASCADE
 );
 
+CREATE TABLE audit (
+    id bigint NOT NULL,
+    queue text NOT NULL,
+    at timestamp with time zone NOT NULL DEFAULT now(),
+    who text,
+    act text NOT NULL,
+    target json NOT NULL,
+    count bigint,
+    CONSTRAINT audit_pkey PRIMARY KEY (id)
+);
+
 CREATE TABLE claimed (
     token uuid NOT NULL,
     queue text NOT NULL,

@@ -11,6 +11,7 @@ from uuid_utils.compat import uuid7
 
 from tests.support.rows import open_psql
 from tests.support.wait import until
+from workqueue.core.audit import AuditEntry, all_target
 from workqueue.core.errors import StoreUnavailable
 from workqueue.core.job import Artifact, JobState, RunOutcome
 from workqueue.core.job_filter import ActName, JobFilter, StatusFilter
@@ -100,6 +101,10 @@ async def do_everything(store: JobStore) -> None:
     assert len(await store.actions.newest(Q, limit=10)) >= len(ActName)
     await store.actions.stop(Q, action_id)
     await store.actions.prune(keep_seconds=60, limit=10)
+    audit = await store.audit.begin(Q, AuditEntry("ops", "dead delete", all_target()))
+    await store.audit.end(audit, 1)
+    assert [(row.act, row.count) for row in await store.audit.page(Q, before=None, limit=1)] == [("dead delete", 1)]
+    await store.audit.prune(keep_seconds=60, limit=10)
     for status in (None, *StatusFilter):
         await store.lists.page(Q, JobFilter(status=status), before=None, limit=3)
         await store.lists.count(Q, JobFilter(status=status))

@@ -14,6 +14,7 @@ import type {
   LogLine,
   Overview,
   Retried,
+  Session,
   WorkerInfo,
   WorkerMetrics,
 } from "./types";
@@ -28,6 +29,13 @@ export const overviewQuery = (live: boolean) =>
     queryFn: ({ signal }) => getJson<Overview>("/api/overview", signal),
     refetchInterval: live ? EVERY_MS : false,
   });
+
+/** Whose session this is; it ends with the page, or by logging out. */
+export const sessionQuery = queryOptions({
+  queryKey: ["session"],
+  queryFn: ({ signal }) => getJson<Session>("/api/session", signal),
+  staleTime: Number.POSITIVE_INFINITY,
+});
 
 export const jobsQuery = (filter: JobFilter, live: boolean, limit = 50) =>
   queryOptions({

@@ -37,6 +37,17 @@ export type ArtifactHead = {
   bytes: number;
 };
 
+/** An act of a person. `count`: of jobs or dead letters; null: none are counted, or its end is not known. */
+export type AuditView = {
+  id: number;
+  at: string;
+  who: string | null;
+  act: string;
+  /** on what */
+  target: Record<string, unknown>;
+  count: number | null;
+};
+
 /** The result of one job of a batch: an error, or its id (without DATABASE_URL: its status). */
 export type BatchAnswer = {
   index: number;
@@ -272,6 +283,18 @@ export type RunningJob = {
   job_id: string;
   type: string;
   seconds: number;
+};
+
+/** What POST /api/session takes. */
+export type SessionRequest = {
+  token: string;
+};
+
+/** Who asks. `name` is null, and the role is admin, where no tokens are set. */
+export type SessionView = {
+  name: string | null;
+  role: "admin" | "enqueue" | "operate" | "read";
+  ends_at: string | null;
 };
 
 /** What happened in one span. */

@@ -15,6 +15,7 @@ export type {
   ProgressRow as Progress,
   RetriedView as Retried,
   Run,
+  SessionView as Session,
   WorkerView as WorkerInfo,
 } from "./schema.gen";
 

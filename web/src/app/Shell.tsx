@@ -1,7 +1,8 @@
-import { useQuery } from "@tanstack/react-query";
+import { useMutation, useQuery } from "@tanstack/react-query";
 import { Link, Outlet, useNavigate } from "@tanstack/react-router";
 import { useRef } from "react";
-import { overviewQuery } from "../api/queries";
+import { logOut } from "../api/client";
+import { overviewQuery, sessionQuery } from "../api/queries";
 import { ago, count } from "../lib/format";
 import { useNow } from "../lib/now";
 import { Icon, type IconName } from "../ui/Icon";
@@ -75,6 +76,7 @@ export function Shell() {
         </p>
       </nav>
       <header className="top">
+        <Who />
         <Following updatedAt={overview.dataUpdatedAt} failed={overview.isError} />
         <Link to="/new" className="button primary desktop-only">
           <Icon name="plus" />
@@ -102,6 +104,21 @@ export function Shell() {
         </button>
       </dialog>
     </div>
+  );
+}
+
+/** Whose session this is, where the producer has tokens. */
+function Who() {
+  const { data } = useQuery(sessionQuery);
+  const leave = useMutation({ mutationFn: logOut });
+  if (!data?.name) return null;
+  return (
+    <p className="who">
+      {data.name} ({data.role})
+      <button type="button" className="quiet" onClick={() => leave.mutate()} disabled={leave.isPending}>
+        Log out
+      </button>
+    </p>
   );
 }
 
