@@ -18,6 +18,7 @@ from workqueue.core.errors import InvalidKey, InvalidSettings, WorkQueueError
 from workqueue.core.settings import Settings, load_settings, misspelt
 from workqueue.services.cli import local_installation
 from workqueue.services.cli.act_commands import add_act_commands
+from workqueue.services.cli.pauses import add_pause_commands
 from workqueue.services.early import end_at_signals, ignore_signals
 from workqueue.services.logs import printable
 
@@ -371,6 +372,7 @@ def logs(job_id: UUID, follow: bool, url: str | None) -> None:
 
 
 add_act_commands(main, lambda: _producer_url(_settings()))
+add_pause_commands(main, lambda: _producer_url(_settings()))
 
 
 @main.group(invoke_without_command=True)

@@ -5,7 +5,7 @@ from workqueue.services.http.messages import Headers, Scope
 PREFLIGHT_SECONDS = b"600"  #: how long a browser may remember the response to a preflight
 METHODS = b"GET, POST, OPTIONS"
 REQUEST_HEADERS = b"Content-Type, Idempotency-Key, Authorization"
-EXPOSED_HEADERS = b"Link, X-Total-Count"
+EXPOSED_HEADERS = b"Link, X-Total-Count, X-Looked-Until"
 
 
 class Cors:

@@ -19,8 +19,17 @@ from workqueue.core.steps.actions import Actions
 from workqueue.core.steps.acts import Acts
 from workqueue.core.steps.piggyback import Piggyback
 
-TEXT = (Path(__file__).parents[2] / "docs/operating.md").read_text("utf-8")
-BLOCKS = re.findall(r"^```sh ?([a-z-]*)\n(.*?)^```$", TEXT, re.DOTALL | re.MULTILINE)
+DOCS = Path(__file__).parents[2] / "docs"
+
+
+def blocks_of(name: str) -> list[tuple[str, str]]:
+    """(name, lines) of each block of shell."""
+    return re.findall(r"^```sh ?([a-z-]*)\n(.*?)^```$", (DOCS / name).read_text("utf-8"), re.DOTALL | re.MULTILINE)
+
+
+BLOCKS = blocks_of("operating.md")
+#: Blocks of operating.md whose lines show something, whatever there is.
+LOOKS = frozenset({"find", "stats", "pause"})
 
 #: Block -> the state of a job that each of its lines is run on, and the state after it (None: there is no row).
 ACTS = {
@@ -48,7 +57,7 @@ async def url(store, redis_url, postgres_dsn, queue_name, database_schema):
 
 
 def test_each_block_is_known_to_a_test():
-    assert {name for name, _ in BLOCKS if name} == {*ACTS, "many", *DEAD, "tokens", "audit"}
+    assert {name for name, _ in BLOCKS if name} == {*ACTS, "many", *DEAD, *LOOKS, "tokens", "audit"}
     assert [name for name, _ in BLOCKS].count("") == 1
 
 
@@ -124,6 +133,31 @@ async def test_the_lines_that_look_show_the_job(url, tmp_path: Path):
         done = await paste(line, str(url.base_url).rstrip("/"), tmp_path, ID=job_id)
         assert done.returncode == 0
         assert done.stdout.startswith(("{", "["))
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        line
+        for name, text in [*blocks_of("runbook.md"), *((name, text) for name, text in BLOCKS if name in LOOKS)]
+        for line in text.splitlines()
+    ],
+)
+async def test_each_line_that_looks_around_says_something(line: str, url, psql, tmp_path: Path):
+    job_id = await enqueue(url)
+    await psql("UPDATE jobs SET state = 'failed', failed_at = now(), error_message = 'timeout' WHERE id = $1", job_id)
+    done = await paste(line, str(url.base_url).rstrip("/"), tmp_path)
+    assert "curl: (" not in done.stderr
+    if "workqueue status" in line:  # no worker is there, which it says by its status
+        assert "Traceback" not in done.stderr
+        return
+    assert done.returncode == 0, done.stderr
+    if line.startswith("curl -i"):
+        assert "X-Total-Count: 0" in done.stdout or "x-total-count: 0" in done.stdout
+    elif line.startswith("curl") and "/ready" not in line:
+        assert isinstance(json.loads(done.stdout), dict | list), done.stdout
+    else:
+        assert done.stdout or "no type is paused" in done.stderr
 
 
 @pytest.mark.parametrize(
