@@ -9,6 +9,7 @@ TESTS = ROOT / "tests"
 NONE_NEEDED = {
     "core/pauses.py": "a struct of two fields; core/steps/test_pauses.py",
     "core/protocol.py": "two numbers; e2e/test_rolling_deploy.py shows what they mean",
+    "services/chaos/person.py": "chaos/test_run.py lets one act, chaos/test_verdict.py judges what follows",
     "services/cli/__main__.py": "one call; every test in cli/ goes through it",
     "services/local/errors.py": "one exception without logic",
     "services/http/messages.py": "names of types; every test of http/ goes through them",

@@ -72,7 +72,7 @@ class Aftermath:
             for found in piece:
                 row = Row(
                     found["n"], str(found["id"]), found["state"], found["attempts"], found["recoveries"],
-                    found["interruptions"], found["retries"], found["error_message"],
+                    found["interruptions"], found["retries"], found["error_message"], found["earlier_runs"],
                 )  # fmt: skip
                 rows.setdefault(row.n, []).append(row)
             after = piece[-1]["id"]

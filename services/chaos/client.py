@@ -25,14 +25,22 @@ class Client:
         self._stream: trio.SocketStream | None = None
 
     async def post(self, path: str, body: bytes, *, seconds: float, hang_up: bool = False) -> tuple[int, bytes]:
+        """`request`, with POST."""
+        return await self.request("POST", path, body, seconds=seconds, hang_up=hang_up)
+
+    async def request(
+        self, method: str, path: str, body: bytes, *, seconds: float, hang_up: bool = False, content_type: str = ""
+    ) -> tuple[int, bytes]:
         """Status and body of the answer. Raises NotSent, NoAnswer. `hang_up`: send, do not wait, and raise NoAnswer."""
         answered = False
         try:
             with trio.fail_after(seconds):
                 if self._stream is None:
                     self._stream = await self._connect()
-                head = b"POST %b HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: %d\r\n\r\n" % (path.encode(), len(body))
-                await self._stream.send_all(head + body)
+                head = f"{method} {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {len(body)}\r\n"
+                if content_type:
+                    head += f"Content-Type: {content_type}\r\n"
+                await self._stream.send_all(head.encode() + b"\r\n" + body)
                 if hang_up:
                     raise NoAnswer("we hung up")
                 status, content, keep = await self._answer(self._stream)

@@ -14,7 +14,7 @@ Fetch = Callable[..., Awaitable[list[Any]]]
 
 
 async def tasks_in_redis(queue: Queue) -> set[UUID]:
-    """The ids of all tasks that are in the ready list, the front list, the scheduled set or a flight."""
+    """The ids of all tasks that are in the ready list, the front list, a parked list, the scheduled set or a flight."""
     ids: set[UUID] = set()
     async for tasks in queue.tasks():
         for line in tasks:
@@ -48,5 +48,5 @@ async def left_over(queue: Queue, *, dead: bool = False) -> set[str]:
     """Keys of this queue that exist though no job waits and no worker is alive. The keys about Postgres may stay, and,
     where they are the only trace of a job (`dead`), the dead letters.
     """
-    kept = {queue.keys.checkpoint, queue.keys.rows} | ({queue.keys.dead} if dead else set())
+    kept = {queue.keys.checkpoint, queue.keys.rows, queue.keys.pauses} | ({queue.keys.dead} if dead else set())
     return await queue.key_names() - kept

@@ -1,6 +1,8 @@
 """The clients of a chaos run, over HTTP, and an external program that uses RPUSH. They record each answer."""
 
+import re
 import time
+from collections import deque
 from random import Random
 from uuid import UUID
 
@@ -12,6 +14,8 @@ from uuid_utils.compat import uuid7
 from workqueue.core.errors import QueueUnavailable
 from workqueue.core.queue import Queue
 from workqueue.services.chaos.client import Client, NoAnswer, NotSent
+
+_ID = re.compile(rb'"job_id":"([0-9a-f-]{36})"')
 
 ANSWER_SECONDS = 20.0
 CLIENTS = 24
@@ -36,7 +40,7 @@ class Told(Struct):
 class Load:
     """Enqueues until `jobs` jobs were accepted, at an even pace over `seconds`; what was refused is made up for.
 
-    Mutable state: the next number, how many are under way, and what was told.
+    Mutable state: the next number, how many are under way, what was told, and the jobs of the last moments.
     """
 
     def __init__(self, ports: dict[str, int], *, jobs: int, seconds: float, seed: int) -> None:
@@ -48,6 +52,7 @@ class Load:
         self._next = 0
         self._under_way = 0
         self.accepted = 0
+        self.recent: deque[tuple[int, str]] = deque(maxlen=1000)  #: number and id of the jobs that were accepted last
         self.told: dict[int, Told] = {}
         self.violations: list[str] = []
 
@@ -94,6 +99,8 @@ class Load:
         self.told[n] = Told(answer, name, sent, time.monotonic())
         if status == 200:
             self.accepted += 1
+            if (found := _ID.search(body)) is not None:  # there is none without Postgres
+                self.recent.append((n, found[1].decode()))
         elif status != 500 or answer not in {"failed to enqueue task", "failed to persist job"}:
             self.violations.append(f"job {n} was answered {status} {answer[:100]!r} by {name}")
         return status == 200
@@ -129,11 +136,20 @@ class Foreign:
             await trio.sleep(FOREIGN_SECONDS)
 
 
+def type_of(seed: int, n: int) -> str:
+    """The type of the job of this number."""
+    return f"chaos.{_kind(Random(f'{seed} job {n}'))}"  # noqa: S311 - to be repeatable
+
+
+def _kind(random: Random) -> str:
+    return random.choices(["quick", "naps", "fails", "thread"], [65, 22, 10, 3])[0]
+
+
 def task(seed: int, n: int, job_id: UUID | None = None) -> bytes:
     """The job of this number: mostly quick, some nap (few for long), some fail a few times or for good, some take a
     thread."""
     random = Random(f"{seed} job {n}")  # noqa: S311 - to be repeatable
-    kind = random.choices(["quick", "naps", "fails", "thread"], [65, 22, 10, 3])[0]
+    kind = _kind(random)
     payload: dict[str, object] = {"n": n}
     if kind in {"naps", "thread"}:
         is_long = kind == "naps" and random.random() < LONG_SHARE

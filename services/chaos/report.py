@@ -31,6 +31,7 @@ def summary(outcome: Outcome) -> list[tuple[str, str]]:
         ("stops", struck("stop")),
         ("restarts", struck("restart")),
         ("cuts, delays, lost answers", struck("cut", "swallow", "black", "delay", "refuse")),
+        *((f"{act} by a person", f"{count:,}") for act, count in sorted(outcome.evidence.acted.items())),
         ("losses of Redis", struck("flush", "replace")),
         ("lost", f"{verdict.count(Kind.LOST):,}"),
         ("  by RPUSH, with Redis", f"{verdict.foreign_lost:,}"),
@@ -54,6 +55,7 @@ def complaints(outcome: Outcome) -> Iterator[str]:
         told = evidence.told.get(n) or evidence.foreign.get(n)
         if told is not None:
             yield f"    told {told.answer!r} by {told.producer or 'Redis'}, {told.sent:.3f} to {told.answered:.3f}"
+        yield from (f"    {act}" for act in evidence.acts.get(n, []))
         yield from (f"    {row}" for row in (evidence.rows or {}).get(n, []))
         yield from (f"    {run}" for run in evidence.ledger.runs.get(n, []))
     more = len(outcome.verdict.faults) + len(outcome.verdict.violations) - 2 * SHOWN_MAX

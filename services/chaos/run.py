@@ -24,8 +24,9 @@ from workqueue.services.chaos.aftermath import Aftermath
 from workqueue.services.chaos.faults import Faults, Link, Servers
 from workqueue.services.chaos.history import History
 from workqueue.services.chaos.ledger import read_ledger
-from workqueue.services.chaos.load import Foreign, Load
+from workqueue.services.chaos.load import Foreign, Load, type_of
 from workqueue.services.chaos.logs import bugs
+from workqueue.services.chaos.person import Person
 from workqueue.services.chaos.plan import (
     LINK_FAULTS,
     LOSSES,
@@ -153,7 +154,8 @@ class _Chaos:
         begun = time.monotonic()
         load = Load(self._ports, jobs=options.jobs, seconds=options.seconds * LOAD_SHARE, seed=options.seed)
         foreign = Foreign(queue, jobs=options.jobs, seconds=options.seconds * LOAD_SHARE, seed=options.seed)
-        violations = await self._make_trouble(load, foreign)
+        person = Person(load, self._ports, seed=options.seed) if pool is not None else None
+        violations = await self._make_trouble(load, foreign, person)
         self._say(f"peace after {time.monotonic() - begun:.0f} s: {load.accepted:,} accepted")
         violations += await self._drain(after)
         seconds = time.monotonic() - begun
@@ -163,7 +165,7 @@ class _Chaos:
         violations += self._check_processes()
         rows = await after.rows()
         dead, strange = await after.dead()
-        violations += [*load.violations, *strange]
+        violations += [*load.violations, *strange, *(person.violations if person else ())]
         text = await trio.Path(self._folder / "ledger").read_text("ascii")
         evidence = Evidence(
             told=load.told,
@@ -174,6 +176,13 @@ class _Chaos:
             rows=rows,
             dead=dead,
             violations=violations,
+            acts=person.acts if person else {},
+            types={n: type_of(options.seed, n) for n in (*load.told, *foreign.told)}
+            if person and person.pauses
+            else {},
+            pauses=person.pauses if person else [],
+            retried_many=person.retried_many if person else [],
+            acted=person.counts if person else {},
         )
         verdict = judge(evidence)
         if not verdict.is_good:
@@ -259,7 +268,7 @@ class _Chaos:
 
     # --- trouble, and peace
 
-    async def _make_trouble(self, load: Load, foreign: Foreign) -> list[str]:
+    async def _make_trouble(self, load: Load, foreign: Foreign, person: Person | None) -> list[str]:
         """Faults for as long as the load lasts, and for the seconds that were asked for."""
         options = self._options
         kinds = [WORKER_FAULTS, PRODUCER_FAULTS, LINK_FAULTS]
@@ -270,6 +279,8 @@ class _Chaos:
         async with trio.open_nursery() as beside:
             beside.start_soon(foreign.run)
             beside.start_soon(self._show, load)
+            if person is not None:
+                beside.start_soon(person.run)
             async with trio.open_nursery() as trouble:
                 trouble.start_soon(faults.run, plan(options.seed, kinds, options.pause))
                 with trio.move_on_after(LOAD_LIMIT * options.seconds) as patience:
@@ -277,6 +288,9 @@ class _Chaos:
                 await trio.sleep_until(begun + options.seconds)
                 faults.end()
             beside.cancel_scope.cancel()
+        if person is not None:
+            with trio.move_on_after(DRAIN_SECONDS):
+                await person.resume_at_last()
         if patience.cancelled_caught:  # a slow machine, or too much trouble: no job was harmed
             self._say(f"only {load.accepted:,} of {options.jobs:,} jobs were accepted")
         return [] if load.accepted else ["no job was accepted"]

@@ -19,7 +19,11 @@ What is demanded, job by job:
    "While it had the job" is from a term before the run began (the fault that costs a lease begins earlier) until the
    next run, but not longer than SETTLE_SECONDS after the run's end, plus what outages of its servers lasted just then.
    A job that failed because its worker died too often wants such a cause for its last run as well.
-5. An enqueue refused with `failed to enqueue task` did not run, unless (README.md) the server that could tell failed
+5. Acts of a person explain more: a job that a person cancelled may end `cancelled`, though it ran; one that was deleted
+   has no row; one that was retried runs again. After the answer to a cancellation or a deletion no run of the job
+   begins, unless a person retried it since. Where the answer said that the job was claimed already, and for paused
+   types, a worker may need HEARD_SECONDS to hear of it, and longer while it is kept from hearing.
+6. An enqueue refused with `failed to enqueue task` did not run, unless (README.md) the server that could tell failed
    just then as well: with Postgres, Postgres, without it, Redis; or the producer itself stood still. Its row, if there
    is one, is cancelled. `failed to persist job` may have run; its row, if there is one, has an end as all others.
 """
@@ -33,10 +37,12 @@ from msgspec import Struct
 from workqueue.services.chaos.history import History, Stretch, joined
 from workqueue.services.chaos.ledger import Ledger, Run
 from workqueue.services.chaos.load import LONG_SECONDS, Told
+from workqueue.services.chaos.person import BULK_TYPE, PAUSED_TYPE, Act, Pause
 
 SETTLE_SECONDS = 5.0
 LEASE_SHARE = 0.5  #: of a term: what may cost a lease
 GAP_SHARE = 0.25  #: of a term: no renewal fits into a shorter gap for certain
+HEARD_SECONDS = 4.0  #: two looks of a worker that a message did not reach
 RUN_SECONDS = LONG_SECONDS + 0.5  #: a run without an end may have lasted so long
 
 
@@ -51,6 +57,7 @@ class Row(Struct, frozen=True):
     interruptions: int
     retries: int
     error: str | None = None
+    earlier_runs: int = 0  #: before the last retry by hand, and cancelled ones
 
 
 class Kind(StrEnum):
@@ -78,6 +85,11 @@ class Evidence(Struct):
     rows: dict[int, list[Row]] | None  #: None: without Postgres
     dead: dict[int, int] = {}  #: without Postgres: job -> how often it lies in the dead letters
     violations: list[str] = []  #: what concerns no single job
+    acts: dict[int, list[Act]] = {}  #: what a person did to jobs
+    pauses: list[Pause] = []
+    retried_many: list[float] = []  #: when a person asked for all failed jobs of BULK_TYPE to be retried
+    types: dict[int, str] = {}
+    acted: dict[str, int] = {}  #: act -> how often it was done
 
 
 class Verdict(Struct):
@@ -120,6 +132,7 @@ class _Judge:
             ran = runs.get(n, [])
             self._verdict.runs += len(ran)
             self._judge_runs(n, ran)
+            self._judge_acts(n, ran)
             if evidence.rows is None:
                 self._judge_in_redis(n, ran)
             else:
@@ -138,6 +151,9 @@ class _Judge:
         told = self._told(n)
         if len(rows) > 1:
             self._fault(n, Kind.LIE, f"it has {len(rows)} rows")
+        cancelled = any(act.kind == "cancel" and act.may_have_happened for act in self._acts(n))
+        if not rows and any(act.kind == "delete" and act.may_have_happened for act in self._acts(n)):
+            return
         if not rows:
             if told.answer == "accepted" and not (n in self._evidence.foreign and self._lost_with_redis(told, ran)):
                 self._fault(n, Kind.LOST, "it was accepted and has no row")
@@ -145,7 +161,7 @@ class _Judge:
                 self._fault(n, Kind.LIE, "it ran and has no row")
             return
         row = rows[0]
-        counted = row.attempts + row.recoveries + row.interruptions + (row.state == "completed")
+        counted = row.attempts + row.recoveries + row.interruptions + row.earlier_runs + (row.state == "completed")
         if len(ran) > counted:
             self._fault(n, Kind.LIE, f"it ran {len(ran)} times, and its row counts {counted}")
         died = (row.error or "").startswith("its worker died")
@@ -153,9 +169,9 @@ class _Judge:
             case "pending" | "processing":
                 self._fault(n, Kind.LOST, f"it is {row.state} at the end")
             case "cancelled":
-                if told.answer == "accepted":
+                if told.answer == "accepted" and not cancelled:
                     self._fault(n, Kind.LOST, "it was accepted and is cancelled")
-                if ran:
+                if ran and not cancelled:
                     self._fault(n, Kind.LIE, "it is cancelled, and ran")
             case "completed":
                 if not any(run.how == "end" for run in ran):
@@ -200,19 +216,72 @@ class _Judge:
         ]
         return any(stretch.touches(told.sent, told.answered) for stretch in stretches)
 
+    # --- acts of a person
+
+    def _acts(self, n: int) -> list[Act]:
+        return self._evidence.acts.get(n, [])
+
+    def _judge_acts(self, n: int, ran: list[Run]) -> None:
+        acts = self._acts(n)
+        for act in acts:
+            if not act.happened or act.kind not in {"cancel", "delete"}:
+                continue
+            again = min((each.sent for each in acts if self._retries(each) and each.sent > act.sent), default=None)
+            for run in ran:
+                if run.begun <= act.answered or (again is not None and run.begun >= again):
+                    continue
+                if act.was == "processing" and (
+                    run.begun < act.answered + HEARD_SECONDS or self._is_kept_from_hearing(run)
+                ):
+                    continue  # it was claimed and had not started: its worker is told, or looks at the row
+                self._fault(n, Kind.LIE, f"run {run.number} began after it was answered {act.status} to {act.kind}")
+        for run in ran:
+            if self._is_paused(n, run) and not self._is_kept_from_hearing(run):
+                self._fault(n, Kind.LIE, f"run {run.number} began while its type was paused")
+
+    @staticmethod
+    def _retries(act: Act) -> bool:
+        return act.kind == "retry" and act.may_have_happened
+
+    def _is_paused(self, n: int, run: Run) -> bool:
+        is_paused = any(pause.begun + HEARD_SECONDS < run.begun < pause.ended for pause in self._evidence.pauses)
+        return is_paused and self._evidence.types.get(n) == PAUSED_TYPE
+
+    def _is_kept_from_hearing(self, run: Run) -> bool:
+        """Something kept its worker from messages and looks just before it began."""
+        life = self._history.life(run.pid, run.begun)
+        stretches = [*self._stillness(run.pid)]
+        if life is not None:
+            stretches += [*self._troubles(life.name, "Redis"), *self._troubles(life.name, "Postgres")]
+        return any(stretch.touches(run.begun - 2 * HEARD_SECONDS, run.begun) for stretch in stretches)
+
     # --- its runs
 
     def _judge_runs(self, n: int, ran: list[Run]) -> None:
-        numbers = [run.number for run in ran]
-        if len(set(numbers)) < len(numbers):
-            self._fault(n, Kind.LIE, f"two of its runs have the same number: {numbers}")
+        known: set[int] = set()  # of the numbers since a person retried it
+        twice = False
+        for before, run in zip([None, *ran], ran, strict=False):
+            if before is not None and self._retried(n, before, run):
+                known.clear()
+            twice = twice or run.number in known
+            known.add(run.number)
+        if twice:
+            self._fault(n, Kind.LIE, f"two of its runs have the same number: {[run.number for run in ran]}")
         for before, after in pairwise(ran):
             if before.how == "fail" and after.number > before.number:
                 continue  # a retry
-            if cause := self._cause(before, after.begun):
+            if cause := self._cause(before, after.begun) or self._retried(n, before, after):
                 self._verdict.explained[cause] = self._verdict.explained.get(cause, 0) + 1
             else:
                 self._fault(n, Kind.DUPLICATE, f"run {after.number} after run {before.number}, which did not fail")
+
+    def _retried(self, n: int, before: Run, after: Run) -> str | None:
+        """A person did, between the beginnings of these runs; the numbers begin anew then."""
+        retries = [act for act in self._acts(n) if self._retries(act)]
+        if any(before.begun < act.answered and act.sent < after.begun for act in retries):
+            return "retried by hand"
+        of_many = self._evidence.types.get(n) == BULK_TYPE and before.how == "fail" and after.number == 1
+        return "retried with many" if of_many and any(at < after.begun for at in self._evidence.retried_many) else None
 
     def _judge_deaths(self, n: int, ran: list[Run]) -> None:
         """It failed because its worker died too often."""

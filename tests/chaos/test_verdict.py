@@ -1,10 +1,13 @@
 """The verdict itself: what a sound history looks like, and that each kind of unsoundness is seen."""
 
+from typing import Any
+
 import pytest
 
 from tests.chaos.support import PID, evidence, ran, row
 from workqueue.services.chaos.history import Life, Stop, Trouble
 from workqueue.services.chaos.load import FOREIGN_FIRST, Told
+from workqueue.services.chaos.person import BULK_TYPE, PAUSED_TYPE, Act, Pause
 from workqueue.services.chaos.verdict import Evidence, Kind, judge
 
 
@@ -181,3 +184,63 @@ def test_an_external_task_may_be_lost_with_redis_before_a_worker_has_taken_it():
 def test_what_concerns_no_single_job_spoils_the_verdict_too():
     assert not judge(evidence(ONCE, violations=["a key is left"])).is_good
     assert not judge(evidence(f"{ONCE}\nnonsense")).is_good
+
+
+def act(kind: str, sent: float, status: int | None = 200, was: str = "", answered: float | None = None) -> Act:
+    return Act(kind, sent, sent + 0.1 if answered is None else answered, status, was)
+
+
+def texts_of(lines: str, acts: list[Act], **more: Any) -> list[str]:
+    return [fault.text for fault in judge(evidence(lines, acts={1: acts}, **more)).faults]
+
+
+def test_a_job_that_a_person_cancelled_in_time_does_not_run():
+    cancelled = act("cancel", 100.0, was="cancelled")
+    assert texts_of("", [cancelled], rows=[row("cancelled")]) == []
+    [text] = texts_of(ran((1, 101, "end")), [cancelled], rows=[row()])
+    assert text == "run 1 began after it was answered 200 to cancel"
+    [text] = texts_of("", [act("cancel", 100.0, 409)], rows=[row("cancelled")])
+    assert text == "it was accepted and is cancelled"
+
+
+def test_what_was_claimed_when_it_was_cancelled_is_heard_of_within_seconds():
+    cancelled = act("cancel", 100.0, was="processing")
+    assert texts_of(ran((1, 101, "cut")), [cancelled], rows=[row("cancelled", earlier_runs=1)]) == []
+    assert texts_of(ran((1, 110, "end")), [cancelled], rows=[row()]) != []
+    history = evidence().history
+    history.troubles.append(Trouble(95.0, 109.0, "black hole", "Redis", "worker 1"))
+    assert texts_of(ran((1, 110, "end")), [cancelled], rows=[row()], history=history) == []
+
+
+@pytest.mark.parametrize("status", [200, None, 500])
+def test_a_retry_by_hand_explains_runs_whose_numbers_begin_anew(status: int | None):
+    acts = [act("cancel", 100.0, was="cancelled"), act("retry", 101.0, status)]
+    assert texts_of(ran((1, 102, "end")), acts, rows=[row()]) == []
+    lines = ran((1, 100.05, "cut"), (1, 102, "end"))
+    assert texts_of(lines, acts, rows=[row(earlier_runs=1)]) == []
+    assert texts_of(lines, acts[:1], rows=[row(earlier_runs=1)]) != []
+    assert texts_of(ran((1, 102, "end"), (1, 103, "end")), acts, rows=[row(recoveries=1)]) != []
+
+
+def test_a_deleted_job_has_no_row_and_does_not_run():
+    acts = [act("cancel", 100.0, was="cancelled"), act("delete", 101.0, 204)]
+    assert texts_of("", acts, rows=[]) == []
+    assert texts_of(ran((1, 103, "end")), acts, rows=[]) != []
+    assert texts_of("", [act("delete", 101.0, 409)], rows=[]) == ["it was accepted and has no row"]
+
+
+def test_a_paused_type_does_not_start():
+    paused = {"pauses": [Pause(100.0, 110.0)], "types": {1: PAUSED_TYPE}}
+    assert texts_of(ran((1, 105, "end")), [], rows=[row()], **paused) == ["run 1 began while its type was paused"]
+    for at in (99.0, 102.0, 111.0):
+        assert texts_of(ran((1, at, "end")), [], rows=[row()], **paused) == []
+    paused["types"] = {1: "chaos.naps"}
+    assert texts_of(ran((1, 105, "end")), [], rows=[row()], **paused) == []
+
+
+def test_a_retry_of_many_explains_that_a_failed_job_begins_anew():
+    lines = ran(*((number, 100.0 + number, "fail") for number in range(1, 5)), (1, 110, "fail"))
+    failed = row("failed", attempts=4, earlier_runs=1)
+    many = {"retried_many": [106.0], "types": {1: BULK_TYPE}}
+    assert texts_of(lines, [], rows=[failed], **many) == []
+    assert texts_of(lines, [], rows=[failed], retried_many=[111.0], types={1: BULK_TYPE}) != []

@@ -38,7 +38,7 @@ async def test_every_answer_carries_the_headers(two_origins, method, path, statu
         assert answer.headers["access-control-allow-origin"] == origin
         assert answer.headers["access-control-allow-methods"] == "GET, POST, OPTIONS"
         assert answer.headers["access-control-allow-headers"] == "Content-Type, Idempotency-Key, Authorization"
-        assert answer.headers["access-control-expose-headers"] == "Link, X-Total-Count"
+        assert answer.headers["access-control-expose-headers"] == "Link, X-Total-Count, X-Looked-Until"
         assert answer.headers["vary"] == "Origin"
         assert answer.headers["x-content-type-options"] == "nosniff"
 
