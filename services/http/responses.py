@@ -54,7 +54,7 @@ def install_error_responses(app: QuartTrio, errors: ErrorResponses) -> None:
     @app.errorhandler(Exception)
     async def respond(error: Exception) -> Response:
         if isinstance(error, HTTPException):
-            return _http_error(error)
+            return http_error(error)
         return text(*response_to(error, errors))
 
 
@@ -69,7 +69,8 @@ def response_to(error: Exception, errors: ErrorResponses) -> tuple[int, str]:
     return 500, "internal error"
 
 
-def _http_error(error: HTTPException) -> Response:
+def http_error(error: HTTPException) -> Response:
+    """For an error of the router."""
     response = text(error.code or 500, error.name.lower())
     if isinstance(error, MethodNotAllowed):
         response.headers["Allow"] = ", ".join(sorted(error.valid_methods or ()))

@@ -7,19 +7,20 @@ import sys
 from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 
 import sniffio
 import trio
 from quart import Response, request
 from quart_trio import QuartTrio
+from werkzeug.exceptions import HTTPException
 
 from workqueue.core.errors import InvalidSettings
 from workqueue.core.settings import Settings, load_settings
 from workqueue.services.early import end_after
 from workqueue.services.http.guard import wrap
 from workqueue.services.http.messages import Message, Receive, Scope, Send
-from workqueue.services.http.responses import Refused, text
+from workqueue.services.http.responses import Refused, http_error, text
 from workqueue.services.http.token_file import load_tokens
 from workqueue.services.http.tokens import EXTENSION, Gate
 from workqueue.services.logs import configure_logging
@@ -29,6 +30,7 @@ from workqueue.services.producer.dashboard import FOLDER, Dashboard
 from workqueue.services.producer.errors import ERROR_RESPONSES
 from workqueue.services.producer.routing import add_rules, fast_routes, required_role, reserved, streams
 
+FORM = "/new"  #: the page's own path
 COMMAND = "hypercorn -k trio workqueue.services.producer:app"
 WRONG_START = 2  #: exit status
 STOP_SECONDS = 15.0  #: of one of several processes; Hypercorn gives requests its graceful_timeout, at most 10 s
@@ -58,6 +60,14 @@ def create_app(settings: Settings, *, static: Path = FOLDER) -> QuartTrio:
             except Refused as refused:
                 return text(refused.status, refused.message)
         return text(404, "not found")
+
+    @app.errorhandler(405)
+    async def wrong_method(error: Exception) -> Response:
+        """A person who opens the address of the API in a browser means the form."""
+        opens = request.method == "GET" and "text/html" in request.headers.get("Accept", "")
+        if opens and request.path == "/enqueue":
+            return Response(b"", 303, {"Location": FORM})
+        return http_error(cast("HTTPException", error))
 
     @app.before_serving
     async def start() -> None:

@@ -124,3 +124,12 @@ async def test_a_page_built_meanwhile_is_served(not_built, folder):
 
 def test_the_folder_is_the_one_that_the_wheel_brings():
     assert FOLDER.parts[-3:] == ("services", "producer", "static")
+
+
+async def test_the_address_of_the_api_leads_a_browser_to_the_form(client):
+    answer = await client.get("/enqueue", headers={"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"})
+    assert (answer.status_code, answer.headers["location"]) == (303, "/new")
+    for accept in ("*/*", "application/json"):
+        answer = await client.get("/enqueue", headers={"Accept": accept})
+        assert (answer.status_code, answer.text, answer.headers["allow"]) == (405, "method not allowed", "POST")
+    assert (await client.get("/api/jobs/actions", headers={"Accept": "text/html"})).status_code in {400, 405}
