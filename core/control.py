@@ -1,7 +1,8 @@
 """Control messages: what the producers and the command line tell every worker of a queue, over a channel of Redis.
 
 A message is the fast way, never the only one: Redis keeps none, and one that is lost costs seconds. What it says stands
-in a row, too, where the worker looks from time to time.
+in a row, too, where the worker looks from time to time. A question is asked by a message alone: without an answer the
+person who asks is told so.
 """
 
 import logging
@@ -16,6 +17,7 @@ log = logging.getLogger(__name__)
 
 
 ClaimedJob = tuple[UUID, UUID]  #: claim token and job: together they name one run
+TreeRequest = tuple[UUID, UUID, UUID]  #: where the answer goes (Keys.answer), then claim token and job
 
 
 class ControlMessage(Struct, frozen=True, omit_defaults=True):
@@ -23,6 +25,7 @@ class ControlMessage(Struct, frozen=True, omit_defaults=True):
 
     cancel: list[ClaimedJob] = []  #: runs that are to be cancelled, and not the job: it may run anew when this comes
     paused: Paused | None = None  #: what is paused now
+    tree: list[TreeRequest] = []  #: runs whose tasks are to be shown (services/job_tree.py)
 
 
 _encode = msgspec.json.Encoder().encode

@@ -382,6 +382,16 @@ class Queue:
             with trio.move_on_after(2, shield=True):
                 await self._bridge.run(pubsub.aclose)
 
+    async def answer(self, request: UUID, text: bytes, *, keep_seconds: float) -> None:
+        """Keep the answer to a question for so long."""
+        await self._command("SET", self.keys.answer(request), text, "PX", int(keep_seconds * 1000))
+
+    async def answers(self, requests: Sequence[UUID]) -> dict[UUID, bytes]:
+        """Those of the answers that are there, in one trip."""
+        commands = [["GET", self.keys.answer(request)] for request in requests]
+        found = await self._run(partial(together, self._commands, commands), self._command_seconds, "GET")
+        return {request: text for request, text in zip(requests, found, strict=True) if text is not None}
+
     # --- looking
 
     async def ready_length(self) -> int:

@@ -24,6 +24,7 @@ from workqueue.core.steps.submit_once import KEY_LENGTH_MAX
 from workqueue.core.store import Run
 from workqueue.core.wire import TYPE_LENGTH_MAX
 from workqueue.services.http.responses import json
+from workqueue.services.job_tree import JobTree
 from workqueue.services.producer import (
     actions,
     acts,
@@ -36,6 +37,7 @@ from workqueue.services.producer import (
     session,
     state,
     stats,
+    trees,
 )
 from workqueue.services.producer.backend import Backend
 from workqueue.services.producer.bulk import NO_KEY, TOO_MANY_REQUESTS, Bulk
@@ -215,6 +217,25 @@ ROUTES: tuple[Route, ...] = (
             errors=NO_JOB
             | {400: f"{NO_JOB[400]} | after: must be the number of a line, given once", 500: jobs.READ_FAILED},
             parameters=(JOB_ID, AFTER),
+        ),
+    ),
+    Route(
+        "GET",
+        "/api/jobs/{job_id}/tree",
+        Role.READ,
+        View(trees.get_tree),
+        Operation(
+            id="get_tree",
+            summary="Inside a running job: its Trio tasks, where each waits, their nurseries and scopes, and threads",
+            shows=JobTree,
+            errors=NO_JOB
+            | {
+                409: trees.NOT_RUNNING,
+                429: trees.TOO_MANY_ASK,
+                500: f"{jobs.READ_FAILED} | {trees.ASK_FAILED}",
+                504: trees.NO_ANSWER,
+            },
+            parameters=(JOB_ID,),
         ),
     ),
     Route(

@@ -8,6 +8,7 @@ from workqueue.core.control import read_message
 from workqueue.core.engine import Engine
 from workqueue.core.errors import NeedsOperator, QueueUnavailable
 from workqueue.services.worker.heartbeats import Heartbeats
+from workqueue.services.worker.inspecting import Inspecting
 from workqueue.services.worker.running.consumers import Consumers
 
 log = logging.getLogger(__name__)
@@ -21,11 +22,12 @@ RECEIVE_SECONDS = 10.0  #: one wait for a message takes less, or the loop is stu
 class Control:
     """One for each worker. Mutable state: the refusal that was logged last."""
 
-    def __init__(self, engine: Engine, consumers: Consumers, heartbeats: Heartbeats) -> None:
+    def __init__(self, engine: Engine, consumers: Consumers, inspecting: Inspecting, heartbeats: Heartbeats) -> None:
         self._queue = engine.queue
         self._cancelled = engine.cancelled
         self._parking = engine.parking
         self._consumers = consumers
+        self._inspecting = inspecting
         self._heartbeats = heartbeats
         self._logged = ""
 
@@ -59,6 +61,8 @@ class Control:
         if message.paused is not None:
             self._parking.learn(message.paused)
             self._consumers.give_back_paused()
+        if message.tree:
+            self._inspecting.ask(message.tree)
 
     def _log_once(self, error: NeedsOperator) -> None:
         if (said := str(error)) != self._logged:

@@ -30,6 +30,7 @@ from workqueue.services.published import Published
 from workqueue.services.worker.claiming import Claiming
 from workqueue.services.worker.control import LOOK_SECONDS, Control
 from workqueue.services.worker.heartbeats import Heartbeats
+from workqueue.services.worker.inspecting import Inspecting
 from workqueue.services.worker.lease_thread import RENEWALS_PER_TERM, LeaseThread
 from workqueue.services.worker.leases import Leases
 from workqueue.services.worker.metrics import Counts, Gauges, Snapshot
@@ -132,7 +133,8 @@ class Worker:
             max_interruptions=settings.max_interruptions,
             cancel_grace=settings.cancel_grace,
         )
-        self._control = Control(engine, self.consumers, self.heartbeats)
+        self._inspecting = Inspecting(queue, partial(self.consumers.tree, worker=self.name), self._lease)
+        self._control = Control(engine, self.consumers, self._inspecting, self.heartbeats)
         self._claiming = Claiming(
             self._claim,
             self.leases,
@@ -228,6 +230,7 @@ class Worker:
         look = partial(repeat, self._look_whose_rows, every_seconds=INSTALLATION_SECONDS)
         await upkeep.start(partial(look, name="installation", heartbeats=self.heartbeats))
         await upkeep.start(self._watch_slots)
+        upkeep.start_soon(self._inspecting.run)
         await upkeep.start(self._control.listen)
 
     def _may_work(self) -> bool:
@@ -320,6 +323,9 @@ class Worker:
             log.warning("could not release the lease, another worker will recover it: no answer in time")
 
     # --- leases, ours and those of others
+
+    def _lease(self) -> Lease | None:
+        return self.leases.current
 
     def _lease_id(self) -> UUID | None:
         return None if self.leases.current is None else self.leases.current.id

@@ -156,6 +156,18 @@ export type JobFilter = {
 
 export type JobState = "cancelled" | "completed" | "failed" | "pending" | "processing";
 
+/** A running job at one moment. */
+export type JobTree = {
+  job_id: string;
+  type: string;
+  run: number;
+  worker: string;
+  seconds: number;
+  deadline: number | null;
+  cancelling: boolean;
+  task: TreeTask;
+};
+
 /** A job. */
 export type JobView = {
   id: string;
@@ -355,6 +367,38 @@ export type StatusFilter = "cancelled" | "completed" | "failed" | "pending" | "p
 export type StaysView = {
   id: string;
   why: string;
+};
+
+/** One line of a stack. */
+export type TreeFrame = {
+  file: string;
+  line: number;
+  function: string;
+  source: string;
+};
+
+/** A nursery with the tasks that run in it. */
+export type TreeNursery = {
+  scope: TreeScope;
+  tasks: TreeTask[];
+  tasks_left_out: number;
+};
+
+/** A cancel scope that a task is in. */
+export type TreeScope = {
+  deadline: number | null;
+  cancelled: boolean;
+  shield: boolean;
+};
+
+/** A Trio task. */
+export type TreeTask = {
+  name: string;
+  frames: TreeFrame[];
+  frames_left_out: number;
+  scopes: TreeScope[];
+  thread: TreeFrame[];
+  nurseries: TreeNursery[];
 };
 
 /** A type of jobs that is paused, or was. */
