@@ -6,8 +6,9 @@ from uuid import UUID, uuid4
 import httpx
 import pytest
 import trio
+from uuid_utils.compat import uuid7
 
-from tests.producer.rows import claim, enqueue, finish
+from tests.producer.rows import claim, enqueue, failed, finish
 from tests.services.test_job_tree import TREE
 from workqueue.core.control import read_message
 from workqueue.core.job import JobState
@@ -83,6 +84,21 @@ async def test_no_answer_is_said_and_one_that_has_ended_meanwhile_is_not_running
     monkeypatch.setattr(trees, "ANSWER_SECONDS", 2.0)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(finish, store, job_id, token, JobState.COMPLETED)
+        assert await get(client, job_id) == (409, "the job is not running")
+
+
+async def test_a_run_that_was_followed_by_another_is_not_said_to_block_its_worker(client, queue, store, monkeypatch):
+    monkeypatch.setattr(trees, "ANSWER_SECONDS", 2.0)
+    job_id = await enqueue(client)
+    token = await claim(store, queue, job_id)
+
+    async def run_anew() -> None:
+        await trio.sleep(0.5)
+        await store.requeue(uuid7(), queue.name, [failed(job_id, token, "E", "")])
+        await claim(store, queue, job_id)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(run_anew)
         assert await get(client, job_id) == (409, "the job is not running")
 
 
