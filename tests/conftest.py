@@ -26,8 +26,8 @@ from workqueue.services.local.valkey import Server, run_valkey
 #: Every key of a queue, by its name (core/queue/keys.py); those with an expiry: EXPIRING (support/invariants.py).
 KNOWN_KEY = re.compile(
     r"(\{)?[A-Za-z0-9_.:-]+(?(1)\}:("
-    r"front|leases|workers|scheduled|dead|checkpoint|rows|pauses|parked(:.+)?|"
-    r"(flight|suspect_starts|answer):[0-9a-f-]{36}|idem:[0-9a-f]+))"
+    r"front|leases|workers|scheduled|dead|checkpoint|rows|gone|pauses|parked(:.+)?|"
+    r"(flight|suspect_starts|answer|asked):[0-9a-f-]{36}|idem:[0-9a-f]+))"
 )
 
 #: Run under nohup, or in the background of a script, we ignore them, and what is started here would, too.
@@ -68,7 +68,8 @@ def strange_keys(url: str) -> list[str]:
         names = {bytes(key).decode(): key for key in redis.scan_iter(count=1000)}
         unknown = [name for name in names if not KNOWN_KEY.fullmatch(name)]
         kept = [name for name, key in names.items() if EXPIRING.search(name) and redis.ttl(key) == -1]
-        return unknown + [name for name in kept if redis.type(names[name]) == b"string"]
+        usual = {name: b"list" if name.endswith(":gone") else b"string" for name in kept}
+        return unknown + [name for name in kept if redis.type(names[name]) == usual[name]]
 
 
 @pytest.fixture(scope="session")

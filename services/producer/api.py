@@ -38,6 +38,7 @@ from workqueue.services.producer import (
     state,
     stats,
     trees,
+    workers,
 )
 from workqueue.services.producer.backend import Backend
 from workqueue.services.producer.bulk import NO_KEY, TOO_MANY_REQUESTS, Bulk
@@ -75,6 +76,7 @@ async def _openapi_json(_: Backend) -> Response:
 
 
 JOB_ID = Parameter("job_id", "path", {"type": "string", "format": "uuid"}, "a job's id")
+WORKER_ID = Parameter("worker_id", "path", {"type": "string", "format": "uuid"}, "a worker's id")
 NO_JOB = {400: jobs.NOT_A_JOB_ID, 404: f"{jobs.JOB_NOT_FOUND} | {errors.ONLY_WITH_DATABASE}"}
 JOB_TYPE = Parameter(
     "job_type", "path", {"type": "string", "minLength": 1, "maxLength": TYPE_LENGTH_MAX}, "a type of jobs"
@@ -423,13 +425,33 @@ ROUTES: tuple[Route, ...] = (
         "GET",
         "/api/workers",
         Role.READ,
-        View(state.list_workers),
+        View(workers.list_workers),
         Operation(
             id="list_workers",
-            summary="The workers that are alive now",
+            summary="The workers that are alive, and those that ended within the last hour",
             shows=list[WorkerView],
-            errors={500: state.WORKERS_FAILED},
+            errors={500: workers.WORKERS_FAILED},
         ),
+    ),
+    *(
+        Route(
+            "POST",
+            f"/api/workers/{{worker_id}}/{name}",
+            Role.OPERATE,
+            View(view),
+            Operation(
+                id=f"{name}_worker",
+                summary=summary,
+                shows=WorkerView,
+                errors={404: workers.WORKER_NOT_FOUND, 500: f"{workers.WORKERS_FAILED} | {workers.ASK_FAILED}"},
+                parameters=(WORKER_ID,),
+            ),
+        )
+        for name, view, summary in (
+            ("quiet", workers.quiet_worker, "A worker claims no more, gives back what waits in it, finishes what runs"),
+            ("resume", workers.resume_worker, "A quiet worker claims again"),
+            ("stop", workers.stop_worker, "A worker stops, as by SIGTERM"),
+        )
     ),
     Route(
         "GET",

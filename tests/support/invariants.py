@@ -10,7 +10,7 @@ from workqueue.services.chaos import invariants
 from workqueue.services.chaos.invariants import tasks_in_redis
 
 #: In the names of keys that Redis removes by itself.
-EXPIRING = re.compile(r":(idem|answer):")
+EXPIRING = re.compile(r":(idem|answer|asked):|:gone$")
 
 __all__ = ["EXPIRING", "check_nothing_left", "check_rows", "tasks_in_redis"]
 

@@ -22,6 +22,7 @@ from workqueue.core.outcome import (
     Complete,
     Fail,
     Failed,
+    GiveBack,
     Interrupted,
     NotStarted,
     Outcome,
@@ -356,6 +357,8 @@ class Consumers:
             case Cancel():
                 self._counts.cancelled += 1
                 counts.cancelled += 1
+            case GiveBack(interrupted=True):
+                self._counts.interrupted += 1
             case Retry():
                 self._counts.retried += 1
                 counts.retried += 1

@@ -37,7 +37,7 @@ export type ArtifactHead = {
   bytes: number;
 };
 
-/** An act of a person. `count`: of jobs or dead letters; null: none are counted, or its end is not known. */
+/** An act of a person. `count`: of jobs, dead letters, workers; null: none are counted, or its end is not known. */
 export type AuditView = {
   id: number;
   at: string;
@@ -54,6 +54,13 @@ export type BatchAnswer = {
   job_id?: string;
   status?: "queued";
   error?: string;
+};
+
+/** What became of the jobs that a worker had when it ended. After an outage amid a recovery some may be missing. */
+export type Became = {
+  given_back: number;
+  failed: number;
+  cancelled: number;
 };
 
 /** Which dead letters: these, or with `all` every one. */
@@ -408,7 +415,7 @@ export type TypeView = {
   parked: number | null;
 };
 
-/** A worker that is alive now. */
+/** A worker that is alive, or was within the last hour. */
 export type WorkerView = {
   id: string;
   name: string;
@@ -422,4 +429,8 @@ export type WorkerView = {
   jobs_failed: number;
   uptime_seconds: number;
   seen_seconds_ago: number;
+  state: "gone" | "quiet" | "silent" | "stopped" | "stopping" | "working";
+  asked: "quiet" | "resume" | "stop" | null;
+  ended_at: string | null;
+  became: Became | null;
 };
