@@ -20,6 +20,7 @@ from workqueue.core.settings import Settings, load_settings, misspelt
 from workqueue.services.cli import local_installation
 from workqueue.services.cli.act_commands import add_act_commands
 from workqueue.services.cli.pauses import add_pause_commands
+from workqueue.services.cli.worker_commands import add_worker_commands
 from workqueue.services.early import end_at_signals, ignore_signals
 from workqueue.services.logs import printable
 
@@ -407,6 +408,7 @@ def inspect(context: click.Context, ids: tuple[UUID, ...], as_json: bool, url: s
 
 add_act_commands(main, lambda: _producer_url(_settings()))
 add_pause_commands(main, lambda: _producer_url(_settings()))
+add_worker_commands(main, lambda: _producer_url(_settings()))
 
 
 @main.group(invoke_without_command=True)
