@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import trio
 
+from tests.producer.published import publish
 from tests.producer.rows import claim, enqueue
 from tests.producer.serving import serving
 from tests.producer.test_trees import play_worker, says
@@ -50,6 +51,8 @@ DEAD = {
     "dead-retry": (False, True),
     "dead-delete": (False, False),
 }
+#: Block about workers -> what the worker is asked by each of its lines.
+WORKERS = {"worker-list": None, "worker-quiet": "quiet", "worker-resume": "resume", "worker-stop": "stop"}
 
 
 @pytest.fixture
@@ -60,7 +63,16 @@ async def url(store, redis_url, postgres_dsn, queue_name, database_schema):
 
 
 def test_each_block_is_known_to_a_test():
-    assert {name for name, _ in BLOCKS if name} == {*ACTS, "inspect", "many", *DEAD, *LOOKS, "tokens", "audit"}
+    assert {name for name, _ in BLOCKS if name} == {
+        *ACTS,
+        "inspect",
+        "many",
+        *DEAD,
+        *LOOKS,
+        *WORKERS,
+        "tokens",
+        "audit",
+    }
     assert [name for name, _ in BLOCKS].count("") == 1
 
 
@@ -188,3 +200,15 @@ async def test_each_line_about_dead_letters_does_it(name: str, line: str, url, r
     assert [json.loads(task)["attempts"] for task in await redis.list(queue.name)] == [0] * waits
     if stays:
         assert dead_letter_id(entry) in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("name", "line"), [(name, line) for name, text in BLOCKS if name in WORKERS for line in text.splitlines()]
+)
+async def test_each_line_about_workers_does_it(name: str, line: str, url, queue, tmp_path: Path):
+    lease = await publish(queue, b'{"name":"host.1"}')
+    done = await paste(line, str(url.base_url).rstrip("/"), tmp_path, WORKER=lease)
+    assert (done.returncode, "curl: (" in done.stderr) == (0, False), done.stderr
+    assert str(lease)[:8] in done.stdout
+    asked = await queue.asked([lease])
+    assert asked == ({} if WORKERS[name] is None else {lease: WORKERS[name]})
