@@ -10,6 +10,8 @@ from workqueue.core.job_filter import JobFilter
 
 IDS_MAX = 100  #: of the jobs or dead letters that were named, so many are kept; all are counted
 
+NAME_LENGTH_MAX = 200
+
 
 class AuditEntry(Struct, frozen=True):
     """An act that is about to be done."""
@@ -41,6 +43,11 @@ def action_target(action_id: object) -> str:
 def type_target(job_type: str) -> str:
     """The target of what is done to all jobs of a type, present and to come."""
     return _json({"type": job_type})
+
+
+def worker_target(worker_id: object, name: str) -> str:
+    """The target of what a worker is asked: its id, which soon says nothing to a person, and its name."""
+    return _json({"worker": str(worker_id), "name": name[:NAME_LENGTH_MAX]})
 
 
 def all_target() -> str:

@@ -1,5 +1,6 @@
 """The description that a worker writes with each renewal of its lease. Any program may write there: read with care."""
 
+from enum import StrEnum
 from typing import Annotated
 
 import msgspec
@@ -10,6 +11,14 @@ COUNT_MAX = 2**53  #: browsers can still add numbers up to here
 
 Count = Annotated[int, Meta(ge=0, le=COUNT_MAX)]
 Seconds = Annotated[float, Meta(ge=0, le=1e12)]
+
+
+class WorkerState(StrEnum):
+    """What a worker is about, as it says itself."""
+
+    WORKING = "working"
+    QUIET = "quiet"  #: claims no more, and finishes what runs
+    STOPPING = "stopping"
 
 
 class RunningJob(Struct, frozen=True):
@@ -35,6 +44,8 @@ class Published(Struct, frozen=True):
     jobs_done: Count = 0
     jobs_failed: Count = 0
     uptime_seconds: Seconds = 0.0
+    state: str = WorkerState.WORKING  #: another version may have more states
+    lease_seconds: Seconds = 0.0  #: silent for longer, it has lost its lease or soon will; 0: it did not say
 
 
 _decoder = msgspec.json.Decoder(Published, strict=False)

@@ -11,6 +11,7 @@ from uuid import uuid4
 import pytest
 from redis import Redis
 
+from tests.support.invariants import EXPIRING
 from tests.support.portal import Portal, open_portal
 from tests.support.redis_cli import RedisCli, open_redis_cli
 from tests.support.redis_sets import SETS, RedisSet
@@ -22,11 +23,11 @@ from workqueue.core.store import JobStore, migrate, open_store
 from workqueue.services.local.postgres import run_postgres
 from workqueue.services.local.valkey import Server, run_valkey
 
-#: Every key of a queue, by its name (core/queue/keys.py); `idem` has an expiry, whatever else there is does not.
+#: Every key of a queue, by its name (core/queue/keys.py); those with an expiry: EXPIRING (support/invariants.py).
 KNOWN_KEY = re.compile(
     r"(\{)?[A-Za-z0-9_.:-]+(?(1)\}:("
-    r"front|leases|workers|scheduled|dead|checkpoint|rows|pauses|parked(:.+)?|"
-    r"(flight|suspect_starts):[0-9a-f-]{36}|idem:[0-9a-f]+))"
+    r"front|leases|workers|scheduled|dead|checkpoint|rows|gone|pauses|parked(:.+)?|"
+    r"(flight|suspect_starts|answer|asked):[0-9a-f-]{36}|idem:[0-9a-f]+))"
 )
 
 #: Run under nohup, or in the background of a script, we ignore them, and what is started here would, too.
@@ -62,12 +63,13 @@ def valkey(portal: Portal, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 
 
 def strange_keys(url: str) -> list[str]:
-    """Keys with unknown names, and idempotency keys that would stay for ever."""
+    """Keys with unknown names, and such that would stay for ever and should not."""
     with Redis.from_url(url) as redis:
         names = {bytes(key).decode(): key for key in redis.scan_iter(count=1000)}
         unknown = [name for name in names if not KNOWN_KEY.fullmatch(name)]
-        kept = [name for name, key in names.items() if ":idem:" in name and redis.ttl(key) == -1]
-        return unknown + [name for name in kept if redis.type(names[name]) == b"string"]
+        kept = [name for name, key in names.items() if EXPIRING.search(name) and redis.ttl(key) == -1]
+        usual = {name: b"list" if name.endswith(":gone") else b"string" for name in kept}
+        return unknown + [name for name in kept if redis.type(names[name]) == usual[name]]
 
 
 @pytest.fixture(scope="session")

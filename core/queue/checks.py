@@ -39,7 +39,7 @@ def kinds(keys: Keys, lease: UUID | None) -> dict[str, str]:
     """Key -> the type that it has where it is there."""
     types = {
         keys.ready: "list", keys.front: "list", keys.leases: "zset", keys.workers: "hash", keys.scheduled: "zset",
-        keys.dead: "list", keys.checkpoint: "string", keys.rows: "string", keys.pauses: "hash",
+        keys.dead: "list", keys.gone: "list", keys.checkpoint: "string", keys.rows: "string", keys.pauses: "hash",
         keys.parked_counts: "hash",
     }  # fmt: skip
     if lease is not None:

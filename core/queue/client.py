@@ -15,6 +15,7 @@ from redis.exceptions import MovedError, NoScriptError
 
 from workqueue.core.bridge import Bridge
 from workqueue.core.errors import LeaseLost, QueueUnavailable, Refused, UnknownReply
+from workqueue.core.gone import ENTRIES_MAX, KEEP_SECONDS
 from workqueue.core.pauses import NOTHING, Paused
 from workqueue.core.queue import checks, scripts
 from workqueue.core.queue.keys import Keys
@@ -70,6 +71,7 @@ class Inspection(Struct, frozen=True):
     numbers: set[int]  #: of the tasks in its flight
     suspect_starts: set[int]  #: numbers of suspects whose start was recorded
     odd: list[bytes] = []  #: fields of its flight that are no numbers: another program wrote them
+    published: bytes = b""  #: what its worker said of itself last
 
 
 class Queue:
@@ -259,10 +261,21 @@ class Queue:
         """End a lease clean: no worker is blamed for what is left of it. May be repeated."""
         await self._script(scripts.END, [self.keys.leases], [str(lease)])
 
-    async def retire(self, lease: UUID) -> bool:
-        """Remove a lease that does not live and holds nothing; False: it lives or holds tasks. May be repeated."""
+    async def retire(self, lease: UUID, note: bytes = b"") -> bool:
+        """Remove a lease that does not live and holds nothing; False: it lives or holds tasks. May be repeated.
+
+        `note`: what is noted of its worker, once (core/gone.py).
+        """
         keys = [self.keys.leases, self.keys.workers, self.keys.flight(lease), self.keys.suspect_starts(lease)]
-        return bool(await self._script(scripts.RETIRE, keys, [str(lease)]))
+        arguments = [str(lease), note, ENTRIES_MAX, int(KEEP_SECONDS * 1000)]
+        return bool(await self._script(scripts.RETIRE, [*keys, self.keys.gone], arguments))
+
+    async def gone(self) -> tuple[list[bytes], float]:
+        """What was noted of workers that are gone, the newest first, and Redis's clock in seconds since 1970."""
+        entries, (seconds, microseconds) = await self._transaction(
+            ["LRANGE", self.keys.gone, 0, ENTRIES_MAX - 1], ["TIME"]
+        )
+        return entries, int(seconds) + int(microseconds) / 1e6
 
     async def lease_scores(self) -> dict[UUID, float]:
         """Lease -> its score (Keys.leases says what it means)."""
@@ -292,14 +305,15 @@ class Queue:
 
     async def inspect(self, lease: UUID) -> Inspection:
         """What is there of a lease, all of it at one moment."""
-        score, fields, recorded = await self._transaction(
+        score, published, fields, recorded = await self._transaction(
             ["ZSCORE", self.keys.leases, str(lease)],
+            ["HGET", self.keys.workers, str(lease)],
             ["HKEYS", self.keys.flight(lease)],
             ["SMEMBERS", self.keys.suspect_starts(lease)],
         )
         numbers, odd = self._numbers(lease, fields)
         started, _ = self._odd.split(self.keys.suspect_starts(lease), recorded, read_number)
-        return Inspection(None if score is None else float(score), numbers, set(started), odd)
+        return Inspection(None if score is None else float(score), numbers, set(started), odd, published or b"")
 
     async def odd_tasks(self, lease: UUID, fields: Sequence[bytes]) -> dict[bytes, bytes]:
         """Field -> what stands there, of fields of a flight that are no numbers. Ask for few at a time."""
@@ -381,6 +395,31 @@ class Queue:
         finally:
             with trio.move_on_after(2, shield=True):
                 await self._bridge.run(pubsub.aclose)
+
+    async def ask_worker(self, lease: UUID, wish: str) -> None:
+        """Keep for an hour what a person asks of a worker: each renewal of its lease looks there."""
+        await self._command("SET", self.keys.asked(lease), wish, "PX", int(KEEP_SECONDS * 1000))
+
+    async def asked(self, leases: Sequence[UUID]) -> dict[UUID, str]:
+        """Lease -> what was asked of its worker last, of those of whom anything was. One trip."""
+        return {
+            lease: text.decode("utf-8", "replace") for lease, text in (await self._texts(leases, Keys.asked)).items()
+        }
+
+    async def answer(self, request: UUID, text: bytes, *, keep_seconds: float) -> None:
+        """Keep the answer to a question for so long."""
+        await self._command("SET", self.keys.answer(request), text, "PX", int(keep_seconds * 1000))
+
+    async def answers(self, requests: Sequence[UUID]) -> dict[UUID, bytes]:
+        """Those of the answers that are there, in one trip."""
+        return await self._texts(requests, Keys.answer)
+
+    async def _texts(self, ids: Sequence[UUID], key: Callable[[Keys, UUID], str]) -> dict[UUID, bytes]:
+        if not ids:
+            return {}
+        commands = [["GET", key(self.keys, each)] for each in ids]
+        found = await self._run(partial(together, self._commands, commands), self._command_seconds, "GET")
+        return {each: text for each, text in zip(ids, found, strict=True) if text is not None}
 
     # --- looking
 

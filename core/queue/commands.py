@@ -9,7 +9,8 @@ from workqueue.core.queue.scripts import Script
 
 #: What producers send, and what their scripts do.
 PRODUCER_DIRECT = frozenset({
-    "DISCARD", "EVAL", "EVALSHA", "EXEC", "GET", "HGETALL", "LLEN", "LTRIM", "MULTI", "PING", "PUBLISH", "RPUSH",
+    "DISCARD", "EVAL", "EVALSHA", "EXEC", "GET", "HGETALL", "LLEN", "LRANGE", "LTRIM",
+    "MULTI", "PING", "PUBLISH", "RPUSH",
     "SELECT", "SET", "TIME", "TYPE", "ZCARD", "ZRANGE",
 })  # fmt: skip
 PRODUCER_SCRIPTS: tuple[Script, ...] = (
@@ -19,7 +20,7 @@ PRODUCER_SCRIPTS: tuple[Script, ...] = (
 
 #: What workers and `workqueue reconcile` send besides.
 WORKER_DIRECT = frozenset({
-    "BLMOVE", "HKEYS", "HMGET", "LRANGE", "SMEMBERS", "SUBSCRIBE", "UNSUBSCRIBE", "ZSCORE",
+    "BLMOVE", "HGET", "HKEYS", "HMGET", "LRANGE", "SMEMBERS", "SUBSCRIBE", "UNSUBSCRIBE", "ZSCORE",
 })  # fmt: skip
 
 #: What is done without where it is refused; docs/deployment.md says what is lost then.
@@ -38,7 +39,8 @@ _ARGUMENTS = {
     "BLMOVE": "KEY KEY LEFT RIGHT 0.01", "DEL": "KEY", "EVAL": "return KEY 1 KEY", "EVALSHA": "0 1 KEY", "GET": "KEY",
     "HDEL": "KEY f", "HEXISTS": "KEY f", "HGET": "KEY f", "HGETALL": "KEY", "HKEYS": "KEY", "HLEN": "KEY",
     "HMGET": "KEY f", "HSET": "KEY f v", "LLEN": "KEY", "LPUSH": "KEY v", "LRANGE": "KEY 0 0", "LREM": "KEY 0 v",
-    "LTRIM": "KEY 0 -1", "PERSIST": "KEY", "RPUSH": "KEY v", "SADD": "KEY v", "SET": "KEY v", "SMEMBERS": "KEY",
+    "LTRIM": "KEY 0 -1", "PERSIST": "KEY", "PEXPIRE": "KEY 1000",
+    "RPUSH": "KEY v", "SADD": "KEY v", "SET": "KEY v", "SMEMBERS": "KEY",
     "TIME": "", "ZADD": "KEY 1 v", "ZCARD": "KEY", "ZRANGE": "KEY 0 0", "ZRANGEBYSCORE": "KEY 0 0", "ZREM": "KEY v",
     "ZREMRANGEBYRANK": "KEY 1 0", "ZSCORE": "KEY v",
 }  # fmt: skip

@@ -75,6 +75,19 @@ class Keys(Struct, frozen=True):
         """String with a TTL: SHA-256 of the body that came with this idempotency key. With Postgres a table has it."""
         return f"{{{self.ready}}}:idem:{key_hash.hex()}"
 
+    @property
+    def gone(self) -> str:
+        """List with a TTL of an hour: workers that are gone, the newest first (core/gone.py)."""
+        return f"{{{self.ready}}}:gone"
+
+    def asked(self, lease: UUID) -> str:
+        """String with a TTL of an hour: what a person has asked of this worker last (core.control.Wish)."""
+        return f"{{{self.ready}}}:asked:{lease}"
+
+    def answer(self, request: UUID) -> str:
+        """String with a TTL of seconds: what a worker answers to a question (core/control.py)."""
+        return f"{{{self.ready}}}:answer:{request}"
+
     def flight(self, lease: UUID) -> str:
         """Hash: number -> task that this lease has claimed; `at` = start of its last claim."""
         return f"{{{self.ready}}}:flight:{lease}"

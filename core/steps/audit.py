@@ -1,4 +1,4 @@
-"""Audit of acts that are no statement of Postgres: what a person does to dead letters, which lie in Redis.
+"""Audit of acts that are no statement of Postgres: what a person does to dead letters and workers, which are in Redis.
 
 With rows, the row is there before the act and gets its number after it: no act is done without a row, and where the
 process dies in between, the row says that it has begun. The other order would lose the rows of exactly those acts.

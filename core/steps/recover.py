@@ -2,14 +2,17 @@
 
 import logging
 from collections.abc import Awaitable, Callable, Sequence
+from copy import copy
 from functools import partial
 from typing import Protocol, TypeVar
 from uuid import UUID
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from workqueue.core.dead_letter import dead_letter
 from workqueue.core.errors import KeyOfAnotherType
+from workqueue.core.gone import Became, Gone, said, write_gone
 from workqueue.core.queue import Inspection, Queue
 from workqueue.core.steps.dropped import Dropped
 from workqueue.core.steps.until_answered import UntilAnswered
@@ -27,6 +30,18 @@ class Recoveries(Struct):
     leases: int = 0
     jobs: int = 0  #: that wait again
     failed: int = 0  #: whose worker died too often
+    cancelled: int = 0  #: that a person had cancelled
+
+    def since(self, before: "Recoveries") -> Became:
+        """What has been added."""
+        return Became(self.jobs - before.jobs, self.failed - before.failed, self.cancelled - before.cancelled)
+
+
+class Farewell(Struct, frozen=True):
+    """What a worker that stops says last."""
+
+    published: bytes  #: of itself, as with each renewal
+    given_back: int  #: jobs, while it stopped
 
 
 class Flight:
@@ -82,38 +97,49 @@ class Recover:
         self._named: set[UUID] = set()
         self.counts = flight.counts
 
-    async def run_once(self, lease: UUID) -> None:
+    async def run_once(self, lease: UUID, farewell: Farewell | None = None) -> None:
         """Recover one lease; nothing is done to one that lives. Lasts as long as an outage does.
 
-        A lease one of whose keys holds another type is named once and left as it is: the others wait behind it.
+        Its worker is noted as gone, with what became of its jobs; `farewell`: it is our own, and we stop. A lease with
+        a key of another type is named once and left as it is: the others wait behind it.
         """
         try:
-            await self._run_once(lease)
+            await self._run_once(lease, farewell)
         except KeyOfAnotherType as error:
             if lease not in self._named:
                 self._named.add(lease)
                 log.error("the jobs of lease %s cannot be given to others yet: %s (look at %s)",
                           lease, error, self._queue.keys.flight(lease))  # fmt: skip
 
-    async def _run_once(self, lease: UUID) -> None:
+    async def _run_once(self, lease: UUID, farewell: Farewell | None) -> None:
         found = await self._flight.ask(partial(self._queue.inspect, lease))
         if found.score is not None and found.score > 0:
             return
         # Ended clean: it stopped by itself. Absent: Redis lost it, and no worker is to blame.
         blameless = found.score is None or found.score == -1
-        before = self.counts.jobs
+        before = copy(self.counts)
         await self._recovery.empty(lease, found, blameless=blameless)
         await self._flight.bury_odd(lease, found.odd)
-        await self._flight.ask(partial(self._queue.retire, lease))
+        became = self.counts.since(before)
+        note = write_gone(_gone(lease, found, became, farewell))
+        await self._flight.ask(partial(self._queue.retire, lease, note))
         self.counts.leases += 1
-        if (jobs := self.counts.jobs - before) or found.numbers:
-            log.warning("recovered %d jobs of the lease %s, which %s", jobs, lease, _end(found.score))
+        if became.given_back or found.numbers:
+            log.warning("recovered %d jobs of the lease %s, which %s", became.given_back, lease, _end(found.score))
 
 
 def pieces(numbers: set[int]) -> list[list[int]]:
     """The highest first: each piece goes to the head of the list, so that the order is kept."""
     ordered = sorted(numbers, reverse=True)
     return [ordered[begin : begin + PIECE_MAX] for begin in range(0, len(ordered), PIECE_MAX)]
+
+
+def _gone(lease: UUID, found: Inspection, became: Became, farewell: Farewell | None) -> Gone:
+    published = found.published
+    if farewell is not None:
+        published = farewell.published
+        became = replace(became, given_back=became.given_back + farewell.given_back)
+    return Gone(lease, found.score == -1, became, said(published))
 
 
 def _end(score: float | None) -> str:

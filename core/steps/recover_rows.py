@@ -50,6 +50,7 @@ class RowRecovery:
             if state is JobState.FAILED:
                 log.error("job %s failed: its worker died too often while it ran", job_id)
                 self._flight.counts.failed += 1
+        self._flight.counts.cancelled += sum(state is JobState.CANCELLED for state in states.values())
         waiting = {job_id for job_id, state in states.items() if state is JobState.PENDING}
         self._flight.counts.jobs += len(waiting)
         missing = waiting - await self._give_flight_back(lease, found)

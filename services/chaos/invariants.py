@@ -45,8 +45,9 @@ async def check_rows(queue: Queue, fetch: Fetch, *, taken_by_others: Collection[
 
 
 async def left_over(queue: Queue, *, dead: bool = False) -> set[str]:
-    """Keys of this queue that exist though no job waits and no worker is alive. The keys about Postgres may stay, and,
-    where they are the only trace of a job (`dead`), the dead letters.
+    """Keys of this queue that exist though no job waits and no worker is alive. The keys about Postgres, and workers
+    that are gone, may stay, and, where they are the only trace of a job (`dead`), the dead letters.
     """
-    kept = {queue.keys.checkpoint, queue.keys.rows, queue.keys.pauses} | ({queue.keys.dead} if dead else set())
+    about = {queue.keys.checkpoint, queue.keys.rows, queue.keys.pauses, queue.keys.gone}
+    kept = about | ({queue.keys.dead} if dead else set())
     return await queue.key_names() - kept

@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import shutil
 import sys
 from collections.abc import Mapping
 from functools import partial
@@ -19,6 +20,7 @@ from workqueue.core.settings import Settings, load_settings, misspelt
 from workqueue.services.cli import local_installation
 from workqueue.services.cli.act_commands import add_act_commands
 from workqueue.services.cli.pauses import add_pause_commands
+from workqueue.services.cli.worker_commands import add_worker_commands
 from workqueue.services.early import end_at_signals, ignore_signals
 from workqueue.services.logs import printable
 
@@ -371,8 +373,42 @@ def logs(job_id: UUID, follow: bool, url: str | None) -> None:
     trio.run(show)
 
 
+@main.command()
+@click.argument("ids", metavar="ID...", nargs=-1, required=True, type=click.UUID)
+@click.option("--json", "as_json", is_flag=True, help="The answer of the producer, one JSON object a line.")
+@click.option("--url", metavar="URL", help="The producer.  [default: http://127.0.0.1 and PRODUCER_PORT]")
+@click.pass_context
+def inspect(context: click.Context, ids: tuple[UUID, ...], as_json: bool, url: str | None) -> None:
+    """Look inside of running jobs.
+
+    Their Trio tasks with the line that each waits at, nurseries, cancel scopes with their deadlines, and the stacks of
+    threads. No values of variables. The job is not disturbed; its worker stops for some milliseconds to look.
+    """
+    end_at_signals()
+    import trio
+
+    from workqueue.services.cli.inspect_jobs import inspect_jobs, lines_of
+
+    at = url or _producer_url(_settings())
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+
+    async def show() -> bool:
+        all_shown = True
+        async for inspected in inspect_jobs(at, [str(job_id) for job_id in ids]):
+            if inspected.tree is None:
+                all_shown = False
+                click.echo(printable(f"{inspected.job_id}  {inspected.text}"), err=True)
+                continue
+            for line in [inspected.text] if as_json else lines_of(inspected.tree, width):
+                click.echo(line)
+        return all_shown
+
+    context.exit(0 if trio.run(show) else 1)
+
+
 add_act_commands(main, lambda: _producer_url(_settings()))
 add_pause_commands(main, lambda: _producer_url(_settings()))
+add_worker_commands(main, lambda: _producer_url(_settings()))
 
 
 @main.group(invoke_without_command=True)

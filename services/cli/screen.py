@@ -9,7 +9,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from workqueue.services.cli.status import Failure, Health, Status, WorkerStatus
+from workqueue.services.cli.status import CLAIM_NOTHING, Failure, Health, Status, WorkerStatus
 from workqueue.services.logs import printable
 
 UNKNOWN = "?"
@@ -119,7 +119,7 @@ def _workers(workers: list[WorkerStatus], shown_max: int | None) -> Group:
     in_order = sorted(workers, key=lambda worker: worker.alive)  # the lost ones first
     for worker in in_order[:shown_max]:
         table.add_row(
-            _text(worker.name),
+            _text(worker.name if worker.state not in CLAIM_NOTHING else f"{worker.name} {worker.state}"),
             f"{_count(worker.running)}/{worker.concurrency:,}",
             f"{worker.jobs_done:,}",
             _per_second(worker.done_per_second),

@@ -21,6 +21,9 @@ WINDOW_SECONDS = 15.0  #: of a worker's own time; over less a rate would jump wi
 FAILURES_SHOWN = 3
 RUNNING_TOLD_MAX = 100  #: a worker with more running jobs tells so many
 
+GONE = {"stopped", "gone"}  #: states of workers that have ended
+CLAIM_NOTHING = {"quiet", "stopping"}
+
 T = TypeVar("T")
 
 
@@ -64,6 +67,7 @@ class Worker(Struct, frozen=True, kw_only=True):
     jobs_failed: int = 0
     uptime_seconds: float = 0.0
     seen_seconds_ago: float = 0.0
+    state: str | None = None
 
 
 class Failure(Struct, frozen=True, kw_only=True):
@@ -107,6 +111,7 @@ class WorkerStatus(Struct, frozen=True, kw_only=True):
     failed_per_second: float | None
     uptime_seconds: float
     seen_seconds_ago: float
+    state: str | None = None  #: null: the producer is of a release that does not say
 
 
 class Status(Struct, frozen=True, kw_only=True):
@@ -269,7 +274,10 @@ class Watch:
     def _workers(self, workers: Sequence[Worker]) -> list[WorkerStatus]:
         found = []
         for worker in workers:
-            alive = worker.seen_seconds_ago <= self._lease_seconds
+            if worker.state in GONE:
+                continue
+            is_silent = worker.seen_seconds_ago > self._lease_seconds
+            alive = not is_silent if worker.state is None else worker.state != "silent"
             rate = self._rates.of(worker.id) if alive else None
             running = len(worker.running)
             found.append(
@@ -286,6 +294,7 @@ class Watch:
                     failed_per_second=None if rate is None else round(rate.failed, 3),
                     uptime_seconds=worker.uptime_seconds,
                     seen_seconds_ago=worker.seen_seconds_ago,
+                    state=worker.state,
                 )
             )
         return found
@@ -305,8 +314,13 @@ class Watch:
                     f"worker {worker.name} has been silent for {worker.seen_seconds_ago:.0f} s: its process is dead or "
                     "stands still; a worker that is alive takes over its jobs"
                 )
-        if not any(worker.alive for worker in workers):
+        alive = [worker.state for worker in workers if worker.alive]
+        if not alive:
             faults.append("no worker is alive, so no job runs: start one with `workqueue worker`")
+        elif "quiet" in alive and set(alive) <= CLAIM_NOTHING:
+            faults.append(
+                "every worker is quiet, so no job is claimed: `workqueue workers resume ID`, or start another"
+            )
         return faults
 
 

@@ -24,6 +24,7 @@ from workqueue.core.steps.submit_once import KEY_LENGTH_MAX
 from workqueue.core.store import Run
 from workqueue.core.wire import TYPE_LENGTH_MAX
 from workqueue.services.http.responses import json
+from workqueue.services.job_tree import JobTree
 from workqueue.services.producer import (
     actions,
     acts,
@@ -36,6 +37,8 @@ from workqueue.services.producer import (
     session,
     state,
     stats,
+    trees,
+    workers,
 )
 from workqueue.services.producer.backend import Backend
 from workqueue.services.producer.bulk import NO_KEY, TOO_MANY_REQUESTS, Bulk
@@ -73,6 +76,7 @@ async def _openapi_json(_: Backend) -> Response:
 
 
 JOB_ID = Parameter("job_id", "path", {"type": "string", "format": "uuid"}, "a job's id")
+WORKER_ID = Parameter("worker_id", "path", {"type": "string", "format": "uuid"}, "a worker's id")
 NO_JOB = {400: jobs.NOT_A_JOB_ID, 404: f"{jobs.JOB_NOT_FOUND} | {errors.ONLY_WITH_DATABASE}"}
 JOB_TYPE = Parameter(
     "job_type", "path", {"type": "string", "minLength": 1, "maxLength": TYPE_LENGTH_MAX}, "a type of jobs"
@@ -215,6 +219,25 @@ ROUTES: tuple[Route, ...] = (
             errors=NO_JOB
             | {400: f"{NO_JOB[400]} | after: must be the number of a line, given once", 500: jobs.READ_FAILED},
             parameters=(JOB_ID, AFTER),
+        ),
+    ),
+    Route(
+        "GET",
+        "/api/jobs/{job_id}/tree",
+        Role.READ,
+        View(trees.get_tree),
+        Operation(
+            id="get_tree",
+            summary="Inside a running job: its Trio tasks, where each waits, their nurseries and scopes, and threads",
+            shows=JobTree,
+            errors=NO_JOB
+            | {
+                409: trees.NOT_RUNNING,
+                429: trees.TOO_MANY_ASK,
+                500: f"{jobs.READ_FAILED} | {trees.ASK_FAILED}",
+                504: trees.NO_ANSWER,
+            },
+            parameters=(JOB_ID,),
         ),
     ),
     Route(
@@ -402,13 +425,33 @@ ROUTES: tuple[Route, ...] = (
         "GET",
         "/api/workers",
         Role.READ,
-        View(state.list_workers),
+        View(workers.list_workers),
         Operation(
             id="list_workers",
-            summary="The workers that are alive now",
+            summary="The workers that are alive, and those that ended within the last hour",
             shows=list[WorkerView],
-            errors={500: state.WORKERS_FAILED},
+            errors={500: workers.WORKERS_FAILED},
         ),
+    ),
+    *(
+        Route(
+            "POST",
+            f"/api/workers/{{worker_id}}/{name}",
+            Role.OPERATE,
+            View(view),
+            Operation(
+                id=f"{name}_worker",
+                summary=summary,
+                shows=WorkerView,
+                errors={404: workers.WORKER_NOT_FOUND, 500: f"{workers.WORKERS_FAILED} | {workers.ASK_FAILED}"},
+                parameters=(WORKER_ID,),
+            ),
+        )
+        for name, view, summary in (
+            ("quiet", workers.quiet_worker, "A worker claims no more, gives back what waits in it, finishes what runs"),
+            ("resume", workers.resume_worker, "A quiet worker claims again"),
+            ("stop", workers.stop_worker, "A worker stops, as by SIGTERM"),
+        )
     ),
     Route(
         "GET",

@@ -17,7 +17,7 @@ AUDIT_FAILED = "failed to read the audit"
 
 
 class AuditView(Struct, frozen=True):
-    """An act of a person. `count`: of jobs or dead letters; null: none are counted, or its end is not known."""
+    """An act of a person. `count`: of jobs, dead letters, workers; null: none are counted, or its end is not known."""
 
     id: int
     at: datetime

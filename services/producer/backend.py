@@ -31,6 +31,7 @@ from workqueue.core.wire import Submission
 from workqueue.services.health import Dependency, remedy
 from workqueue.services.http.responses import Refused
 from workqueue.services.migration import migrate_until_done
+from workqueue.services.producer.answers import Answers
 from workqueue.services.producer.enqueued import Enqueued
 from workqueue.services.producer.waiters import Waiters
 
@@ -98,6 +99,7 @@ class Backend:
         self.waiters = Waiters(self._ended)
         self._enqueued = Enqueued()
         self._record = engine.record_stats(self._enqueued.take)
+        self.answers = Answers(self.queue.answers)
 
     # --- its background tasks
 
@@ -138,6 +140,7 @@ class Backend:
             nursery.start_soon(self._record_stats)
             nursery.start_soon(self._look_for_a_loss)
             nursery.start_soon(self.waiters.run)
+            nursery.start_soon(self.answers.run)
 
     async def _watch_installation(self) -> None:
         """Check whether our database is the one of the queue, beside the requests: none makes a trip for it."""

@@ -1,4 +1,4 @@
-"""The state of the system: workers, overview, metrics, health and readiness."""
+"""The state of the system: overview, metrics, health and readiness."""
 
 import msgspec
 from quart import Response
@@ -11,23 +11,17 @@ from workqueue.services.producer.views import (
     Metrics,
     Overview,
     RedisView,
-    WorkerView,
     age_of,
     redis_view,
-    worker_view,
 )
+from workqueue.services.producer.workers import live_workers
 
-WORKERS_FAILED = "failed to read workers"
 METRICS_FAILED = "failed to read queue length"
-
-
-async def list_workers(backend: Backend) -> Response:
-    return json(await _live_workers(backend, WORKERS_FAILED))
 
 
 async def overview(backend: Backend) -> Response:
     try:
-        workers = await _live_workers(backend, "")
+        workers = await live_workers(backend, "")
         async with backend.asking("") as queue:
             depths = await queue.depths()
             oldest_seconds = age_of(*await queue.next_task()) if depths.ready else None
@@ -50,7 +44,7 @@ async def overview(backend: Backend) -> Response:
 
 
 async def metrics(backend: Backend) -> Response:
-    workers = await _live_workers(backend, METRICS_FAILED)
+    workers = await live_workers(backend, METRICS_FAILED)
     async with backend.asking(METRICS_FAILED) as queue:
         ready = await queue.ready_length()
     return json(
@@ -74,11 +68,3 @@ async def ready(backend: Backend) -> Response:
     if not faults and (failure := backend.failure()) is not None:
         faults["postgres"] = str(failure)
     return json(faults, 503) if faults else text(200, "ready")
-
-
-async def _live_workers(backend: Backend, message: str) -> list[WorkerView]:
-    """Sorted by name. Raises Refused(500, `message`) where Redis does not answer."""
-    async with backend.asking(message) as queue:
-        workers = await queue.workers()
-    views = [worker_view(lease, published, seen) for lease, (published, seen) in workers.items()]
-    return sorted(views, key=lambda worker: (worker.name, worker.id))

@@ -11,6 +11,7 @@ from msgspec import UNSET, Meta, Raw, Struct, UnsetType, structs
 
 from workqueue.core.dead_letter import ID_LENGTH, dead_letter_id, describe_task, read_dead_letter
 from workqueue.core.errors import InvalidTask
+from workqueue.core.gone import KEEP_SECONDS, Became, Gone
 from workqueue.core.ids import made_at
 from workqueue.core.job import JobState, RunOutcome
 from workqueue.core.options import RETRIES_MAX
@@ -26,7 +27,7 @@ from workqueue.core.store import (
 )
 from workqueue.core.wire import TYPE_LENGTH_MAX, decode_task
 from workqueue.services.health import DependencyHealth
-from workqueue.services.published import Published, RunningJob, read_published
+from workqueue.services.published import Published, RunningJob, WorkerState, read_published
 
 RUNNING_MAX = 100
 START_MAX = 500  #: characters of a long payload in a list
@@ -114,7 +115,7 @@ class JobDetails(JobView, frozen=True, kw_only=True):
 
 
 class WorkerView(Struct, frozen=True):
-    """A worker that is alive now."""
+    """A worker that is alive, or was within the last hour."""
 
     id: UUID
     name: str
@@ -127,7 +128,13 @@ class WorkerView(Struct, frozen=True):
     jobs_done: int
     jobs_failed: int
     uptime_seconds: float
-    seen_seconds_ago: float
+    seen_seconds_ago: float  #: its lease was renewed last, or it ended
+    #: silent: its lease was not renewed in time, and its jobs were not given to others yet; stopped: by itself; gone:
+    #: it died, or was cut off, and its jobs were given to others
+    state: Literal["working", "quiet", "stopping", "silent", "stopped", "gone"]
+    asked: Literal["quiet", "resume", "stop"] | None = None  #: by a person; null: nothing, or it does so
+    ended_at: datetime | None = None
+    became: Became | None = None  #: the jobs that it had when it ended
 
 
 class Metrics(Struct, frozen=True):
@@ -304,12 +311,42 @@ def _own_run(row: JobRow, runs: Sequence[Run]) -> list[Run]:
     return [Run(number, row.worker, row.started_at, row.finished_at, outcome, error)]
 
 
-def worker_view(lease: UUID, published: bytes, seen_seconds_ago: float) -> WorkerView:
-    """A worker as it has published itself; members that cannot be read have their defaults."""
+def worker_view(lease: UUID, published: bytes, seen_seconds_ago: float, *, lease_seconds: float) -> WorkerView:
+    """A worker as it has published itself; members that cannot be read have their defaults.
+
+    `lease_seconds`: of a worker that does not say how long its lease lasts.
+    """
     worker = read_published(published) or Published()
+    state = worker.state if worker.state in set(WorkerState) else "working"
+    if seen_seconds_ago > (worker.lease_seconds or lease_seconds):
+        state = "silent"
+    return _worker(lease, worker, seen_seconds_ago, state=state, running=worker.running[:RUNNING_MAX])
+
+
+def gone_view(ended_at: datetime, gone: Gone, now: float) -> WorkerView | None:
+    """A worker that has ended, seen at `now` (since 1970); None: that was too long ago to be shown."""
+    seconds_ago = max(0.0, now - ended_at.timestamp())
+    if seconds_ago > KEEP_SECONDS:
+        return None
+    worker = read_published(gone.published.encode()) or Published()
+    state = "stopped" if gone.is_clean else "gone"
+    return _worker(gone.lease, worker, seconds_ago, state=state, running=[], ended_at=ended_at, became=gone.became)
+
+
+def with_asked(worker: WorkerView, wish: str | None) -> WorkerView:
+    """With what a person has asked of it last, unless it says that it does so."""
+    is_done = {
+        "quiet": worker.state in {"quiet", "stopping"},
+        "resume": worker.state != "quiet",
+        "stop": worker.state == "stopping",
+    }
+    return worker if is_done.get(wish or "", True) else structs.replace(worker, asked=wish)
+
+
+def _worker(lease: UUID, worker: Published, seen_seconds_ago: float, **more: Any) -> WorkerView:
     values = {name: getattr(worker, name) for name in WorkerView.__struct_fields__ if hasattr(worker, name)}
-    values |= {"running": worker.running[:RUNNING_MAX], "types": worker.types[:TYPES_MAX]}
-    return WorkerView(lease, **values, seen_seconds_ago=round(seen_seconds_ago, 3))
+    values |= {"id": lease, "types": worker.types[:TYPES_MAX], "seen_seconds_ago": round(seen_seconds_ago, 3)}
+    return WorkerView(**values | more)
 
 
 def redis_view(depths: Depths, oldest_seconds: float | None, workers: Sequence[WorkerView]) -> RedisView:

@@ -24,6 +24,7 @@ UNKNOWN_TYPE_PAUSE_SECONDS = 0.1
 GIVE_BACK_SECONDS = 1.0
 LACKING_SECONDS = 0.5
 PAUSE_SECONDS = 0.5  #: between two checks whether it may claim
+QUIET_SECONDS = 0.1  #: between two looks whether it is quiet still
 STOP_SECONDS = 1.0  #: for a claim that is under way at a stop
 
 
@@ -45,10 +46,13 @@ class Claiming:
         heartbeats: Heartbeats,
         random: Random,
         may_claim: Callable[[], bool] = lambda: True,
+        is_quiet: Callable[[], bool] = lambda: False,
     ) -> None:
-        """`may_claim`: while it returns False, no job is claimed."""
+        """`may_claim`: while it returns False, no job is claimed. `is_quiet`: a person has asked for that, so what was
+        claimed and has not started goes back."""
         self._claim = claim
         self._may_claim = may_claim
+        self._is_quiet = is_quiet
         self._leases = leases
         self._buffer = buffer
         self._consumers = consumers
@@ -77,7 +81,7 @@ class Claiming:
                 # A claim is shielded and `wait` returns at once: under load there is no other checkpoint for a stop.
                 await trio.lowlevel.checkpoint_if_cancelled()
                 try:
-                    await self._run_once(lease)
+                    await (self._be_quiet(lease) if self._is_quiet() else self._run_once(lease))
                 except LeaseLost:
                     self._leases.lose(lease)
                 except (QueueUnavailable, StoreUnavailable):
@@ -87,11 +91,20 @@ class Claiming:
         """At a stop: bound the claim that is under way by STOP_SECONDS."""
         self._under_way.deadline = trio.current_time() + STOP_SECONDS
 
-    async def _run_once(self, lease: Lease) -> None:
+    async def _be_quiet(self, lease: Lease) -> None:
+        """Claim nothing. The answer of a claim may have been lost before: the audit gives back what it took."""
+        self._consumers.give_back(self._buffer.drain())
+        await self._audit(lease)
+        await trio.sleep(QUIET_SECONDS)
+
+    async def _audit(self, lease: Lease) -> None:
         if trio.current_time() - self._audited_at > AUDIT_SECONDS:
             self._audited_at = trio.current_time()
             if given := await self._claim.audit(lease):
                 log.info("gave back %d jobs of claims whose answers were lost", given)
+
+    async def _run_once(self, lease: Lease) -> None:
+        await self._audit(lease)
         if self._consumers.environment.fault is not None:  # another machine may have what this one lacks
             self._consumers.give_back(self._buffer.drain())
             await trio.sleep(LACKING_SECONDS)
@@ -128,7 +141,10 @@ class Claiming:
                 self._under_way.shield, began = True, trio.current_time()
 
             claimed = await self._claim.run_once(lease, count, on_task_available if self._is_empty else None)
-            self._consumers.claimed(claimed)
+            if self._is_quiet():  # since this claim began: none of it starts
+                self._consumers.give_back(claimed)
+            else:
+                self._consumers.claimed(claimed)
             self._is_empty = len(claimed) < count
             self._prefetch.claimed(trio.current_time() - began)
             return claimed

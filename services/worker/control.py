@@ -1,6 +1,8 @@
 """Control: carries out what the workers of a queue are told (core/control.py), and what stands in the rows instead."""
 
 import logging
+from collections.abc import Callable
+from uuid import UUID
 
 import trio
 
@@ -8,6 +10,7 @@ from workqueue.core.control import read_message
 from workqueue.core.engine import Engine
 from workqueue.core.errors import NeedsOperator, QueueUnavailable
 from workqueue.services.worker.heartbeats import Heartbeats
+from workqueue.services.worker.inspecting import Inspecting
 from workqueue.services.worker.running.consumers import Consumers
 
 log = logging.getLogger(__name__)
@@ -21,12 +24,25 @@ RECEIVE_SECONDS = 10.0  #: one wait for a message takes less, or the loop is stu
 class Control:
     """One for each worker. Mutable state: the refusal that was logged last."""
 
-    def __init__(self, engine: Engine, consumers: Consumers, heartbeats: Heartbeats) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        consumers: Consumers,
+        inspecting: Inspecting,
+        heartbeats: Heartbeats,
+        *,
+        asked: Callable[[str], None],
+        lease_id: Callable[[], UUID | None],
+    ) -> None:
+        """`asked` gets what a person asks of the worker of this lease."""
         self._queue = engine.queue
         self._cancelled = engine.cancelled
         self._parking = engine.parking
         self._consumers = consumers
+        self._inspecting = inspecting
         self._heartbeats = heartbeats
+        self._asked = asked
+        self._lease_id = lease_id
         self._logged = ""
 
     async def listen(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -59,6 +75,11 @@ class Control:
         if message.paused is not None:
             self._parking.learn(message.paused)
             self._consumers.give_back_paused()
+        for lease, wish in message.workers:
+            if lease == self._lease_id():
+                self._asked(wish)
+        if message.tree:
+            self._inspecting.ask(message.tree)
 
     def _log_once(self, error: NeedsOperator) -> None:
         if (said := str(error)) != self._logged:

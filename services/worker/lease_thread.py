@@ -21,6 +21,10 @@ GAP_TERMS = 2 / RENEWALS_PER_TERM  #: between two renewals that succeeded; longe
 LOOK_SECONDS = 1.0
 
 
+def ignore_wish(wish: str) -> None:
+    """For callers of whom a person can ask nothing."""
+
+
 class LeaseThread:
     """Takes a lease, renews it five times a term, and takes a new one when Redis says that it is lost.
 
@@ -37,11 +41,13 @@ class LeaseThread:
         took: Callable[[Lease], None],
         lost: Callable[[Lease], None],
         look: Callable[[], None],
+        asked: Callable[[str], None] = ignore_wish,
         on_failure: OnFailure = ignore_failure,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """`took` and `lost` are called on the Trio thread; `look` on this one, about each second: a worker that makes
-        no progress must not keep its lease for ever. `on_failure` gets trips that go on failing, on the Trio thread.
+        no progress must not keep its lease for ever. `asked` gets what a person has asked of this worker, each time
+        that it changes, and `on_failure` trips that go on failing, both on the Trio thread.
         """
         self._connect = connect
         self._term = term_seconds
@@ -49,19 +55,26 @@ class LeaseThread:
         self._took = took
         self._lost = lost
         self._look = look
+        self._asked = asked
         self._on_failure = on_failure
         self._failing_since: float | None = None
         self.error: QueueUnavailable | None = None  #: why the last trip failed; None: it did not
-        self._stop = threading.Event()
+        self._wake = threading.Event()
+        self._is_stopped = False
+        self._renew_now = False
+        self._told = ""  # what was asked last
         self._renewed: tuple[Lease | None, float] = None, float("-inf")  # which lease, and when it was sent
         self._succeeded_at = float("-inf")
         self._steady_since = float("inf")
         self._published = b"{}"
         self._ended = trio.Event()
 
-    def publish(self, published: bytes) -> None:
-        """Set the description of this worker that each renewal writes."""
+    def publish(self, published: bytes, *, at_once: bool = False) -> None:
+        """Set the description of this worker that each renewal writes; `at_once`: renew now, and not in its time."""
         self._published = published
+        if at_once:
+            self._renew_now = True
+            self._wake.set()
 
     def is_fresh(self, lease: Lease) -> bool:
         """May a job be started? A worker that wakes from a freeze must not start jobs that were given to another.
@@ -95,23 +108,32 @@ class LeaseThread:
                 self._keep, token, heartbeat, abandon_on_cancel=True, limiter=trio.CapacityLimiter(1)
             )
         finally:
-            self._stop.set()
+            self._end()
             self._ended.set()
 
     async def stop(self) -> None:
         """End the thread and wait for it: from here on no lease is taken or renewed."""
-        self._stop.set()
+        self._end()
         await self._ended.wait()
+
+    def _end(self) -> None:
+        self._is_stopped = True
+        self._wake.set()
 
     def _keep(self, token: trio.lowlevel.TrioToken, heartbeat: Heartbeat) -> None:
         connection = self._connect()
         lease: Lease | None = None
         next_at = self._clock()
         try:
-            while not self._stop.wait(max(0.0, min(next_at - self._clock(), LOOK_SECONDS))):
+            while True:
+                self._wake.wait(max(0.0, min(next_at - self._clock(), LOOK_SECONDS)))
+                self._wake.clear()
+                if self._is_stopped:
+                    break
                 heartbeat(self._term + 2 * LOOK_SECONDS)
                 self._look()
-                if self._clock() >= next_at or (lease is not None and lease.lost):
+                if self._clock() >= next_at or self._renew_now or (lease is not None and lease.lost):
+                    self._renew_now = False  # before what is published is read: a later one is renewed once more
                     lease, pause = self._trip(connection, lease, token)
                     next_at = self._clock() + pause
         except trio.RunFinishedError:
@@ -136,6 +158,9 @@ class LeaseThread:
                 self._renewed = None, float("-inf")
                 token.run_sync_soon(self._lost, lease)
                 return None, 0.0
+            if connection.asked != self._told:
+                self._told = connection.asked
+                token.run_sync_soon(self._asked, self._told)
         except QueueUnavailable as error:
             self.error = error
             if self._failing_since is None:

@@ -68,7 +68,7 @@ async def main(settings: Settings, notifier: Notifier | None = None, *, parents_
             def on_failure(error: QueueUnavailable | StoreUnavailable) -> None:
                 (redis if isinstance(error, QueueUnavailable) else postgres).failed(error, "still trying")
 
-            worker = Worker(settings, engine, registry, on_failure)
+            worker = Worker(settings, engine, registry, on_failure, stop.first.set)
             async with trio.open_nursery() as serving:
                 serving.start_soon(serve, worker, settings, listener)
                 serving.start_soon(redis.watch, engine.queue.depths, worker.check_redis)

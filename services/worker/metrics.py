@@ -46,7 +46,8 @@ class Counts:
         self.failed = 0
         self.retried = 0
         self.cancelled = 0
-        self.given_back = 0
+        self.given_back = 0  #: before they had started
+        self.interrupted = 0  #: runs that went back
         self.finished = 0  #: runs that ended in any way, and failures without a run
         self.types: dict[str, TypeCounts] = {}
 

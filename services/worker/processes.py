@@ -1,5 +1,8 @@
 """Several worker processes under one parent: one metrics endpoint, one SIGTERM, and a child that dies is replaced.
 
+A child that was stopped, by a person or with a SIGTERM of its own, ends with status 0 and is not replaced. The parent
+ends with the last of them.
+
 A process uses one core: Python runs a loop and its handlers on no more. Each child is a whole worker with a lease of
 its own, so the death of one does not affect the others.
 """
@@ -31,7 +34,7 @@ ANSWER_SECONDS = 2.0
 LOOK_SECONDS = 3.0  #: between two looks at a child; more than it gets to answer
 SILENCE_MARGIN_SECONDS = 15.0  #: added to STALL_LIMIT, as in WatchdogSec: a child ends itself first, where it can
 END_MARGIN_SECONDS = 25.0  #: added to the grace: for a worker to give back its jobs and release its lease
-WRONG_SETTING = 2
+STOPPED, WRONG_SETTING = 0, 2  #: statuses of a child
 PARENT_LENGTH_MAX = 75  #: of a folder's path: a socket's has at most 107 bytes, and the names of ours need some 30
 
 _snapshots = msgspec.json.Decoder(Snapshot)
@@ -67,6 +70,9 @@ class Child:
 
     async def _run_once(self) -> str:
         status = await self._live()
+        if status == STOPPED and not self._ending.is_set():
+            log.info("worker process %d was stopped, and is not started again", self._number)
+            self._ending.set()
         if status == WRONG_SETTING and not self._ending.is_set():
             raise InvalidSettings([f"worker process {self._number} cannot start: its own lines above say why"])
         return f"has ended by itself (status {status})"
@@ -124,6 +130,11 @@ class Child:
         if self._process is not None and self._process.poll() is None:
             self._process.send_signal(number)
 
+    @property
+    def has_ended(self) -> bool:
+        """For good: nothing starts it again."""
+        return self._ending.is_set() and (self._process is None or self._process.poll() is not None)
+
     def end(self) -> None:
         """Ask it to end, for good; `run` returns when it has."""
         self._ending.set()
@@ -153,8 +164,10 @@ class Children:
         return total([_snapshots.decode(answer.content) for answer in answers])
 
     async def faults(self) -> dict[str, str]:
-        """Those of the first process that is not ready: every one has to be."""
+        """Those of the first process that is not ready: every one has to be, but for those that were stopped."""
         for number, answer in enumerate(await self._ask("/ready"), 1):
+            if answer is None and self._children[number - 1].has_ended:
+                continue
             if answer is None:
                 return {"process": f"worker process {number} does not answer: it starts, or ends"}
             if answer.status_code != 200:

@@ -25,11 +25,13 @@ from workqueue.core.steps.dropped import Dropped
 from workqueue.core.steps.fencing import Fencing
 from workqueue.core.steps.lease import Lease
 from workqueue.core.steps.promote import Promote
+from workqueue.core.steps.recover import Farewell
 from workqueue.core.steps.until_answered import OnFailure, UntilAnswered, ignore_failure
-from workqueue.services.published import Published
+from workqueue.services.published import Published, WorkerState
 from workqueue.services.worker.claiming import Claiming
 from workqueue.services.worker.control import LOOK_SECONDS, Control
 from workqueue.services.worker.heartbeats import Heartbeats
+from workqueue.services.worker.inspecting import Inspecting
 from workqueue.services.worker.lease_thread import RENEWALS_PER_TERM, LeaseThread
 from workqueue.services.worker.leases import Leases
 from workqueue.services.worker.metrics import Counts, Gauges, Snapshot
@@ -45,6 +47,7 @@ from workqueue.services.worker.running.reports import EVERY_SECONDS, Reports
 from workqueue.services.worker.running.statistics import Statistics
 from workqueue.services.worker.upkeep import repeat
 from workqueue.services.worker.watchdog import LEASE, Watchdog
+from workqueue.services.worker.wishes import QUIET, Wishes
 
 log = logging.getLogger(__name__)
 
@@ -65,8 +68,10 @@ class Worker:
         engine: Engine,
         registry: Registry,
         on_failure: OnFailure = ignore_failure,
+        on_stop: Callable[[], None] = lambda: None,
     ) -> None:
-        """`on_failure` gets trips that go on failing, though Redis and Postgres answer the watch."""
+        """`on_failure` gets trips that go on failing, though Redis and Postgres answer the watch. `on_stop` is called
+        where a person asks this worker to stop: it should make the `stop` of `run` return."""
         self._until_answered = UntilAnswered(on_failure)
         self.settings = settings
         self.queue = queue = engine.queue
@@ -79,8 +84,10 @@ class Worker:
         self.incompatible: str | None = None  #: a worker of an incompatible release that keeps this one from starting
         self.heartbeats = Heartbeats()
         self.leases = Leases(self._lost)
+        self.wishes = Wishes(self._wish_heard, on_stop)
         random = Random()  # noqa: S311 - jitter, no secret
         self._buffer = Buffer()
+        self._at_stop = 0  # how many jobs had gone back when the stop began
         self._dropped = Dropped()
         policy = RetryPolicy(settings.retry_base_seconds, settings.retry_cap_seconds)
         parts = WorkerParts(self.name, policy, random, self._dropped)
@@ -103,6 +110,7 @@ class Worker:
             took=self.leases.take,
             lost=self.leases.lose,
             look=self.watchdog.look,
+            asked=self.wishes.hear,
             on_failure=on_failure,
         )
         environment = Environment()
@@ -132,7 +140,15 @@ class Worker:
             max_interruptions=settings.max_interruptions,
             cancel_grace=settings.cancel_grace,
         )
-        self._control = Control(engine, self.consumers, self.heartbeats)
+        self._inspecting = Inspecting(queue, partial(self.consumers.tree, worker=self.name), self._lease)
+        self._control = Control(
+            engine,
+            self.consumers,
+            self._inspecting,
+            self.heartbeats,
+            asked=self.wishes.hear,
+            lease_id=self._lease_id,
+        )
         self._claiming = Claiming(
             self._claim,
             self.leases,
@@ -143,6 +159,7 @@ class Worker:
             self.heartbeats,
             random,
             may_claim=self._may_work,
+            is_quiet=lambda: self.wishes.state is WorkerState.QUIET,
         )
         self._observe = Fencing(
             queue, term_seconds=term, mine=self._lease_id, steady_since=self._lease_thread.steady_since
@@ -228,6 +245,7 @@ class Worker:
         look = partial(repeat, self._look_whose_rows, every_seconds=INSTALLATION_SECONDS)
         await upkeep.start(partial(look, name="installation", heartbeats=self.heartbeats))
         await upkeep.start(self._watch_slots)
+        upkeep.start_soon(self._inspecting.run)
         await upkeep.start(self._control.listen)
 
     def _may_work(self) -> bool:
@@ -265,6 +283,8 @@ class Worker:
                     self.consumers.start(running, self.settings.worker_concurrency)
                     claims.start_soon(self._claiming.run)
                     await stop()
+                    self._at_stop = self._went_back
+                    self.wishes.stopping()
                     self._claiming.end_soon()
                     claims.cancel_scope.cancel()
                 log.info(
@@ -315,11 +335,20 @@ class Worker:
             except (QueueUnavailable, StoreUnavailable) as error:
                 log.warning("could not release the lease, another worker will recover it: %s", error)
             else:
-                await self.recover.run_once(lease.id)
+                farewell = Farewell(self._description(), self._went_back - self._at_stop)
+                await self.recover.run_once(lease.id, farewell)
         if leaving.cancelled_caught:
             log.warning("could not release the lease, another worker will recover it: no answer in time")
 
+    @property
+    def _went_back(self) -> int:
+        """Jobs that this worker has given back so far, started or not."""
+        return self.counts.given_back + self.counts.interrupted
+
     # --- leases, ours and those of others
+
+    def _lease(self) -> Lease | None:
+        return self.leases.current
 
     def _lease_id(self) -> UUID | None:
         return None if self.leases.current is None else self.leases.current.id
@@ -367,6 +396,8 @@ class Worker:
             faults.setdefault("postgres", self.installation.refusal)
         if (lacking := self.consumers.environment.fault) is not None:
             faults["machine"] = lacking
+        if self.wishes.state is WorkerState.QUIET:
+            faults["worker"] = QUIET
         if not faults and self.incompatible is not None:
             faults["workers"] = self.incompatible
         elif not faults and not self.can_claim:
@@ -413,7 +444,15 @@ class Worker:
         self._publish()
         self._dropped.tell()
 
+    def _wish_heard(self) -> None:
+        if self.wishes.state is WorkerState.QUIET:
+            self.consumers.give_back(self._buffer.drain())
+        self._lease_thread.publish(self._description(), at_once=True)
+
     def _publish(self) -> None:
+        self._lease_thread.publish(self._description())
+
+    def _description(self) -> bytes:
         published = Published(
             name=self.name,
             host=socket.gethostname(),
@@ -427,8 +466,10 @@ class Worker:
             jobs_done=self.counts.done,
             jobs_failed=self.jobs_failed,
             uptime_seconds=round(self.counts.uptime_seconds, 1),
+            state=self.wishes.state,
+            lease_seconds=self.settings.lease_seconds,
         )
-        self._lease_thread.publish(msgspec.json.encode(published))
+        return msgspec.json.encode(published)
 
 
 async def _cancel_after(wait: Callable[[], Awaitable[None]], scope: trio.CancelScope) -> None:

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from functools import partial
 from pathlib import Path
+from uuid import UUID
 
 import httpx
 import pytest
@@ -12,6 +13,7 @@ import trio
 
 from tests.cli.support import environ as environment
 from tests.cli.support import workqueue
+from tests.producer.published import publish
 from tests.producer.serving import serving
 from tests.producer.tokens import API_TOKENS, SECRETS, bearer
 from tests.support.wait import until_true
@@ -22,6 +24,7 @@ from workqueue.services.cli import access
 from workqueue.services.local.process import free_port
 
 ENTRY = dead_letter(b"no task", "no valid task")
+WORKER = UUID(int=7)  #: it is silent
 
 
 def test_the_token_of_the_environment_is_sent():
@@ -69,6 +72,7 @@ def test_a_new_token_is_one_of_a_producer():
 @pytest.fixture
 async def url(store, environ: dict[str, str], redis, queue):
     await redis("RPUSH", queue.keys.dead, ENTRY)
+    await publish(queue, b"{}", seconds_ago=60, lease=WORKER)
     async with serving(environ | {"API_TOKENS": API_TOKENS}) as client:
         yield str(client.base_url).rstrip("/")
 
@@ -84,6 +88,7 @@ COMMANDS: dict[str, tuple[str, int]] = {
     "enqueue a": ("enqueue", 0),
     "enqueue --from -": ("enqueue", 0),
     "logs ID": ("read", 0),
+    "inspect ID": ("read", 1),  # it does not run
     "cancel ID": ("operate", 0),
     "cancel --all --dry-run": ("operate", 0),
     "actions": ("read", 0),
@@ -92,12 +97,15 @@ COMMANDS: dict[str, tuple[str, int]] = {
     "dead retry DEAD": ("operate", 1),  # it is no task, and stays
     "dead delete DEAD": ("operate", 0),
     "delete ID": ("operate", 0),
-    "status --no-rates": ("read", 1),  # there is no worker
+    "workers": ("read", 0),
+    "workers quiet WORKER": ("operate", 0),
+    "status --no-rates": ("read", 1),  # no worker is alive
 }
 
 
 async def run(line: str, url: str, job_id: str, **variables: str):
-    words = [{"ID": job_id, "DEAD": dead_letter_id(ENTRY)}.get(word, word) for word in line.split()]
+    named = {"ID": job_id, "DEAD": dead_letter_id(ENTRY), "WORKER": str(WORKER)}
+    words = [named.get(word, word) for word in line.split()]
     stdin = '{"type":"a"}\n' if "--from" in line else ""
     return await trio.to_thread.run_sync(partial(workqueue, *words, "--url", url, stdin=stdin, **variables))
 

@@ -77,7 +77,7 @@ async def test_own_handlers_run_in_up_are_reloaded_and_join_it_from_beside(nurse
             )
 
             async def has_joined() -> bool:
-                return len((await client.get("/api/workers")).json()) == 2
+                return [each["state"] for each in (await client.get("/api/workers")).json()].count("working") == 2
 
             try:
                 await until(has_joined, seconds=30)

@@ -15,8 +15,9 @@ from tests.cli.support import workqueue
 from tests.producer.serving import serving
 from tests.support.wait import until
 from tests.worker.processes import worker_process
+from workqueue.core.gone import Became, Gone, write_gone
 from workqueue.services.cli import local_installation
-from workqueue.services.cli.status import Health, Look, Overview, Rate, Rates, Worker
+from workqueue.services.cli.status import Health, Look, Overview, Rate, Rates, Watch, Worker
 from workqueue.services.local.process import free_port
 
 NO_WORKER = "no worker is alive, so no job runs: start one with `workqueue worker`"
@@ -87,15 +88,35 @@ async def test_without_a_worker_it_is_not_well_and_says_how_long_the_oldest_wait
 
 async def test_a_worker_that_is_silent_for_longer_than_a_lease_is_lost_and_counts_nowhere(url, queue):
     await publish(queue, name="here", concurrency=3, jobs_done=5, uptime_seconds=60)
-    await publish(queue, silent_seconds=3600, name="gone", concurrency=4, jobs_done=7, uptime_seconds=60)
+    await publish(queue, silent_seconds=3000, name="gone", concurrency=4, jobs_done=7, uptime_seconds=60)
     done, found = await document("--url", url, "--no-rates")
     assert done.returncode == 1
     assert [(worker["name"], worker["alive"]) for worker in found["workers"]] == [("gone", False), ("here", True)]
     assert (found["concurrency"], found["jobs_done"], found["done_per_second"]) == (3, 5, None)
     (fault,) = found["faults"]
-    assert fault.startswith("worker gone has been silent for 36")
-    done, found = await document("--url", url, "--no-rates", LEASE_SECONDS="3600")
-    assert [worker["alive"] for worker in found["workers"]] == [False, True]
+    assert fault.startswith("worker gone has been silent for 30")
+
+
+async def test_workers_that_are_gone_are_no_fault_and_one_that_is_quiet_is_where_no_other_works(url, queue):
+    for state in ("quiet", "stopping"):
+        await publish(queue, name=state, concurrency=3, state=state)
+    ended = uuid4()
+    await queue._command("HSET", queue.keys.workers, str(ended), "{}")
+    await queue.retire(ended, write_gone(Gone(ended, False, Became(3))))
+    done, found = await document("--url", url, "--no-rates")
+    assert [(worker["state"], worker["alive"]) for worker in found["workers"]] == [("quiet", True), ("stopping", True)]
+    assert (done.returncode, found["faults"]) == (
+        1,
+        ["every worker is quiet, so no job is claimed: `workqueue workers resume ID`, or start another"],
+    )
+    await publish(queue, name="works", concurrency=3)
+    shown = await status("--url", url, "--no-rates")
+    assert (shown.returncode, "quiet quiet" in shown.stdout) == (0, True)
+
+
+def test_of_a_producer_that_names_no_states_the_lease_says_who_is_alive():
+    workers = [Worker(id="a", seen_seconds_ago=16), Worker(id="b", seen_seconds_ago=14)]
+    assert [worker.alive for worker in Watch("http://127.0.0.1", 15)._workers(workers)] == [False, True]
 
 
 async def test_how_much_runs_is_not_known_where_a_worker_does_not_tell_all(url, queue):

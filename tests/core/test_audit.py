@@ -3,7 +3,15 @@
 import json
 from uuid import UUID, uuid4
 
-from workqueue.core.audit import IDS_MAX, action_target, all_target, filter_target, ids_target, type_target
+from workqueue.core.audit import (
+    IDS_MAX,
+    action_target,
+    all_target,
+    filter_target,
+    ids_target,
+    type_target,
+    worker_target,
+)
 from workqueue.core.job_filter import IDS_MAX as FILTER_IDS_MAX
 from workqueue.core.job_filter import JobFilter, StatusFilter
 
@@ -29,4 +37,5 @@ def test_a_filter_is_kept_as_far_as_it_was_given():
 def test_the_others():
     assert json.loads(all_target()) == {"all": True}
     assert json.loads(type_target("a/b")) == {"type": "a/b"}
+    assert json.loads(worker_target(UUID(int=2), "x" * 300)) == {"worker": str(UUID(int=2)), "name": "x" * 200}
     assert json.loads(action_target(UUID(int=2))) == {"action": str(UUID(int=2))}

@@ -10,7 +10,8 @@ RUN = UUID(int=1), UUID("01a224af-fb7f-738a-925f-ea8b9947bd5a")
 
 
 def test_a_message_is_read_as_it_was_written():
-    assert read_message(write_message(ControlMessage(cancel=[RUN]))) == ControlMessage(cancel=[RUN])
+    message = ControlMessage(cancel=[RUN], tree=[(UUID(int=2), *RUN)], workers=[(UUID(int=3), "quiet")])
+    assert read_message(write_message(message)) == message
 
 
 def test_members_of_another_version_are_passed_over():

@@ -11,13 +11,17 @@ from pathlib import Path
 import pytest
 import trio
 
-from tests.producer.rows import enqueue
+from tests.producer.published import publish
+from tests.producer.rows import claim, enqueue
 from tests.producer.serving import serving
+from tests.producer.test_trees import play_worker, says
 from tests.producer.tokens import API_TOKENS, SECRETS, bearer
+from tests.services.test_job_tree import TREE
 from workqueue.core.dead_letter import dead_letter, dead_letter_id
 from workqueue.core.steps.actions import Actions
 from workqueue.core.steps.acts import Acts
 from workqueue.core.steps.piggyback import Piggyback
+from workqueue.services.job_tree import TreeAnswer, write_answer
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -47,6 +51,8 @@ DEAD = {
     "dead-retry": (False, True),
     "dead-delete": (False, False),
 }
+#: Block about workers -> what the worker is asked by each of its lines.
+WORKERS = {"worker-list": None, "worker-quiet": "quiet", "worker-resume": "resume", "worker-stop": "stop"}
 
 
 @pytest.fixture
@@ -57,7 +63,16 @@ async def url(store, redis_url, postgres_dsn, queue_name, database_schema):
 
 
 def test_each_block_is_known_to_a_test():
-    assert {name for name, _ in BLOCKS if name} == {*ACTS, "many", *DEAD, *LOOKS, "tokens", "audit"}
+    assert {name for name, _ in BLOCKS if name} == {
+        *ACTS,
+        "inspect",
+        "many",
+        *DEAD,
+        *LOOKS,
+        *WORKERS,
+        "tokens",
+        "audit",
+    }
     assert [name for name, _ in BLOCKS].count("") == 1
 
 
@@ -88,6 +103,18 @@ async def test_each_line_of_an_act_does_it(name: str, line: str, url, psql, tmp_
     assert await psql.value("SELECT max(state) FROM jobs WHERE id = $1", job_id) == after, done.stdout
     if name == "run-now":
         assert await psql.value("SELECT run_at FROM jobs WHERE id = $1", job_id) is None
+
+
+async def test_the_lines_that_inspect_show_what_the_worker_answers(url, queue, store, nursery, tmp_path: Path):
+    text = write_answer(TreeAnswer(TREE))
+    await nursery.start(lambda task_status: play_worker(queue, says(queue, text), task_status=task_status))
+    job_id = await enqueue(url)
+    await claim(store, queue, job_id)
+    [block] = [text for name, text in BLOCKS if name == "inspect"]
+    for line in block.splitlines():
+        done = await paste(line, str(url.base_url).rstrip("/"), tmp_path, ID=job_id)
+        assert (done.returncode, "curl: (" in done.stderr) == (0, False), done.stderr
+        assert "await x" in done.stdout
 
 
 async def test_the_lines_for_many_jobs_count_and_do_it(url, queue, store, psql, nursery, tmp_path: Path):
@@ -173,3 +200,15 @@ async def test_each_line_about_dead_letters_does_it(name: str, line: str, url, r
     assert [json.loads(task)["attempts"] for task in await redis.list(queue.name)] == [0] * waits
     if stays:
         assert dead_letter_id(entry) in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("name", "line"), [(name, line) for name, text in BLOCKS if name in WORKERS for line in text.splitlines()]
+)
+async def test_each_line_about_workers_does_it(name: str, line: str, url, queue, tmp_path: Path):
+    lease = await publish(queue, b'{"name":"host.1"}')
+    done = await paste(line, str(url.base_url).rstrip("/"), tmp_path, WORKER=lease)
+    assert (done.returncode, "curl: (" in done.stderr) == (0, False), done.stderr
+    assert str(lease)[:8] in done.stdout
+    asked = await queue.asked([lease])
+    assert asked == ({} if WORKERS[name] is None else {lease: WORKERS[name]})

@@ -54,8 +54,11 @@ def test_the_paths_of_the_contract_are_there():
     assert {of(route) for route in ROUTES} == {
         "POST /enqueue", "POST /api/jobs/batch", "GET /api/jobs", "GET /api/jobs/{job_id}",
         "GET /api/jobs/{job_id}/runs", "GET /api/jobs/{job_id}/artifact", "GET /api/workers", "GET /api/overview",
+        "POST /api/workers/{worker_id}/quiet", "POST /api/workers/{worker_id}/resume",
+        "POST /api/workers/{worker_id}/stop",
         "POST /api/jobs/{job_id}/cancel", "POST /api/jobs/{job_id}/retry", "POST /api/jobs/{job_id}/run-now",
-        "DELETE /api/jobs/{job_id}", "GET /api/jobs/{job_id}/logs", "POST /api/jobs/actions",
+        "DELETE /api/jobs/{job_id}", "GET /api/jobs/{job_id}/logs", "GET /api/jobs/{job_id}/tree",
+        "POST /api/jobs/actions",
         "GET /api/actions", "GET /api/actions/{action_id}", "POST /api/actions/{action_id}/stop",
         "POST /api/types/{job_type}/pause", "POST /api/types/{job_type}/resume",
         "GET /api/stats",

@@ -7,6 +7,7 @@ from uuid import UUID
 import httpx
 import pytest
 
+from tests.producer.published import publish
 from tests.producer.rows import claim, finish
 from tests.producer.serving import serving
 from tests.producer.tokens import API_TOKENS, bearer
@@ -108,6 +109,7 @@ def test_each_route_that_operates_is_one_of_those_here():
         ("POST", f"{job}/cancel"), ("POST", f"{job}/retry"), ("POST", f"{job}/run-now"), ("DELETE", job),
         ("POST", "/api/jobs/actions"), ("POST", f"{action}/stop"), ("POST", f"{dead}/retry"), ("DELETE", dead),
         ("POST", "/api/types/{job_type}/pause"), ("POST", "/api/types/{job_type}/resume"),
+        *(("POST", f"/api/workers/{{worker_id}}/{act}") for act in ("quiet", "resume", "stop")),
     }  # fmt: skip
 
 
@@ -130,6 +132,22 @@ async def test_acts_on_dead_letters_leave_rows(guarded, redis, queue):
     ]
 
 
+async def test_what_a_worker_is_asked_leaves_its_row_and_without_one_it_is_not_asked(guarded, queue, psql):
+    worker = await publish(queue, b'{"name":"host.1"}')
+    for act in ("quiet", "resume", "stop"):
+        assert (await guarded.post(f"/api/workers/{worker}/{act}", json={}, headers=OPS)).status_code == 200
+    assert (await guarded.post(f"/api/workers/{UUID(int=1)}/stop", json={}, headers=OPS)).status_code == 404
+    assert (await guarded.post(f"/api/workers/{worker}/quiet", json={}, headers=bearer("read"))).status_code == 403
+    assert [of(row) for row in await audit(guarded)] == [
+        ("operate-1", f"worker {act}", {"worker": str(worker), "name": "host.1"}, 1)
+        for act in ("stop", "resume", "quiet")
+    ]
+    await psql("ALTER TABLE audit ADD CONSTRAINT none CHECK (act = 'never') NOT VALID")
+    answer = await guarded.post(f"/api/workers/{worker}/quiet", json={}, headers=OPS)
+    assert (answer.status_code, answer.text) == (500, "failed to ask the worker: it is not known whether it was asked")
+    assert await queue.asked([worker]) == {worker: "stop"}
+
+
 async def test_a_dead_letter_that_is_retried_by_its_row_is_one_act(guarded, redis, queue, psql):
     job_id = await enqueue(guarded)
     await psql("UPDATE jobs SET state = 'failed', failed_at = now()")
@@ -139,14 +157,17 @@ async def test_a_dead_letter_that_is_retried_by_its_row_is_one_act(guarded, redi
     assert [of(row) for row in await audit(guarded)] == [("operate-1", "dead retry", {"all": True}, 1)]
 
 
-async def test_without_rows_acts_on_dead_letters_are_logged(redis_url, queue_name, queue, redis, caplog):
+async def test_without_rows_acts_on_dead_letters_and_workers_are_logged(redis_url, queue_name, queue, redis, caplog):
     entry = dead_letter(b'{"type":"a"}', "E: x")
     await redis("RPUSH", queue.keys.dead, entry)
     environ = {"REDIS_URL": redis_url, "QUEUE_NAME": queue_name, "API_TOKENS": API_TOKENS}
     async with serving(environ) as client:
         with caplog.at_level("INFO"):
             assert (await client.request("DELETE", "/api/dead", json={"all": True}, headers=OPS)).status_code == 200
+            worker = await publish(queue, b'{"name":"host.1"}')
+            assert (await client.post(f"/api/workers/{worker}/quiet", json={}, headers=OPS)).status_code == 200
         assert 'dead delete by token operate-1: 1 of {"all":true}' in caplog.text
+        assert f'worker quiet by token operate-1: 1 of {{"worker":"{worker}","name":"host.1"}}' in caplog.text
         answer = await client.get("/api/audit", headers=bearer("admin"))
         assert (answer.status_code, answer.text) == (404, "jobs are stored only with DATABASE_URL")
 

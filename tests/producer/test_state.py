@@ -1,40 +1,15 @@
-"""/health, /ready, /metrics, /api/workers and /api/overview, with workers as they publish themselves."""
+"""/health, /ready, /metrics and /api/overview, with workers as they publish themselves."""
 
 import json
 from uuid import UUID, uuid4
 
 import pytest
 
+from tests.producer.published import PUBLISHED, publish
 from tests.support.wait import until
+from workqueue.core.gone import Gone, write_gone
 from workqueue.core.ids import new_ids
 from workqueue.core.queue.client import SHOWN_BYTES_MAX
-
-PUBLISHED = {
-    "name": "host.7",
-    "host": "host",
-    "pid": 7,
-    "version": "1.2.3",
-    "concurrency": 4,
-    "types": ["a", "b"],
-    "running": [{"job_id": str(uuid4()), "type": "a", "seconds": 1.25}],
-    "jobs_done": 10,
-    "jobs_failed": 3,
-    "uptime_seconds": 60.5,
-}
-
-
-@pytest.fixture
-def publish(queue):
-    """Register a lease with what its worker says of itself; returns the lease."""
-
-    async def register(said: bytes) -> str:
-        lease = str(uuid4())
-        seconds, _ = await queue._command("TIME")
-        await queue._command("ZADD", queue.keys.leases, int(seconds) * 1000, lease)
-        await queue._command("HSET", queue.keys.workers, lease, said)
-        return lease
-
-    return register
 
 
 async def is_ready(client) -> bool:
@@ -52,9 +27,9 @@ async def test_ready_once_both_answered(client):
     assert (await client.get("/ready")).text == "ready"
 
 
-async def test_metrics_are_the_five_fields_summed_over_living_workers(redis_only, publish, queue, queue_name):
-    await publish(json.dumps(PUBLISHED).encode())
-    await publish(json.dumps(PUBLISHED | {"jobs_done": 5, "concurrency": 2}).encode())
+async def test_metrics_are_the_five_fields_summed_over_living_workers(redis_only, queue, queue_name):
+    await publish(queue, json.dumps(PUBLISHED).encode())
+    await publish(queue, json.dumps(PUBLISHED | {"jobs_done": 5, "concurrency": 2}).encode())
     for _ in range(3):
         await redis_only.post("/enqueue", json={"type": "a"})
     answer = await redis_only.get("/metrics")
@@ -70,41 +45,9 @@ async def test_what_waits_in_the_front_list_is_ready_too(redis_only, queue):
     assert (await redis_only.get("/metrics")).json()["total_jobs_in_queue"] == 1
 
 
-async def test_workers_are_shown_as_they_publish_themselves(redis_only, publish):
-    lease = await publish(json.dumps(PUBLISHED).encode())
-    (worker,) = (await redis_only.get("/api/workers")).json()
-    assert list(worker) == ["id", *PUBLISHED, "seen_seconds_ago"]
-    assert 0 <= worker.pop("seen_seconds_ago") < 30
-    assert worker == {"id": lease, **PUBLISHED}
-
-
-@pytest.mark.parametrize(
-    "said", [b"{}", b"", b"no json", b"[1]", b'{"concurrency":"many"}', b"\xff\xfe", b'{"more":1}', b"[" * 100_000]
-)
-async def test_a_worker_that_says_less_or_nonsense_is_shown_all_the_same(redis_only, publish, said):
-    lease = await publish(said)
-    (worker,) = (await redis_only.get("/api/workers")).json()
-    assert (worker["id"], worker["concurrency"], worker["running"]) == (lease, 0, [])
-    assert (await redis_only.get("/api/overview")).json()["workers"] == 1
-    assert (await redis_only.get("/metrics")).status_code == 200
-
-
-async def test_at_most_a_hundred_running_jobs_are_shown(redis_only, publish):
-    running = [{"job_id": str(number), "type": "a", "seconds": 1} for number in range(300)]
-    await publish(json.dumps({"running": running}).encode())
-    (worker,) = (await redis_only.get("/api/workers")).json()
-    assert len(worker["running"]) == 100
-
-
-async def test_a_worker_whose_lease_ended_is_not_shown(redis_only, publish, queue):
-    lease = await publish(json.dumps(PUBLISHED).encode())
-    await queue._command("ZADD", queue.keys.leases, -1, lease)
-    assert (await redis_only.get("/api/workers")).json() == []
-
-
-async def test_the_overview_tells_everything_at_once(client, publish, queue, queue_name):
+async def test_the_overview_tells_everything_at_once(client, queue, queue_name):
     await until(lambda: is_ready(client))
-    await publish(json.dumps(PUBLISHED).encode())
+    await publish(queue, json.dumps(PUBLISHED).encode())
     await client.post("/enqueue", json={"type": "a"})
     await queue.schedule([(60_000, b"x"), (60_000, b"y")])
     await queue._command("RPUSH", queue.keys.dead, b"z")
@@ -166,4 +109,16 @@ async def test_a_key_of_another_type_is_told(redis_only, queue):
     answer = await redis_only.post("/enqueue", json={"type": "a"})
     assert (answer.status_code, answer.text) == (500, "failed to enqueue task")
     await queue._command("DEL", queue.name)
+    await until(lambda: is_ready(redis_only))
+
+
+async def test_workers_that_are_silent_or_gone_count_nowhere(redis_only, queue):
+    said = json.dumps(PUBLISHED).encode()
+    await publish(queue, said, seconds_ago=16)
+    ended = await publish(queue, said)
+    await queue.end(ended)
+    await queue.retire(ended, write_gone(Gone(ended, True, published=said.decode())))
+    answer = (await redis_only.get("/api/overview")).json()
+    assert (answer["workers"], answer["concurrency"], answer["running"], answer["jobs_done"]) == (0, 0, 0, 0)
+    assert (await redis_only.get("/metrics")).json()["worker_concurrency"] == 0
     await until(lambda: is_ready(redis_only))

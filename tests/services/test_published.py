@@ -7,7 +7,7 @@ from workqueue.services.published import BYTES_MAX, Published, read_published
 
 
 def test_what_is_published_can_be_read():
-    published = Published(name="w", protocol=2, oldest=2, types=["a"], jobs_done=3)
+    published = Published(name="w", protocol=2, oldest=2, types=["a"], jobs_done=3, state="quiet", lease_seconds=2)
     assert read_published(msgspec.json.encode(published)) == published
 
 

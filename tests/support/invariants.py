@@ -1,5 +1,6 @@
 """The check at a quiet moment, as `workqueue chaos` makes it: nothing is lost, nothing lies about, nothing is left."""
 
+import re
 from collections.abc import Collection
 from uuid import UUID
 
@@ -8,7 +9,10 @@ from workqueue.core.queue import Queue
 from workqueue.services.chaos import invariants
 from workqueue.services.chaos.invariants import tasks_in_redis
 
-__all__ = ["check_nothing_left", "check_rows", "tasks_in_redis"]
+#: In the names of keys that Redis removes by itself.
+EXPIRING = re.compile(r":(idem|answer|asked):|:gone$")
+
+__all__ = ["EXPIRING", "check_nothing_left", "check_rows", "tasks_in_redis"]
 
 
 async def check_rows(queue: Queue, psql: Psql, *, taken_by_others: Collection[UUID] = ()) -> None:
@@ -26,7 +30,9 @@ async def check_nothing_left(queue: Queue, psql: Psql | None = None, *, dead: bo
     keys = queue.keys
     kept = {keys.checkpoint, keys.rows} | ({keys.dead} if dead else set())
     left = await queue.key_names()
-    kept |= {name for name in left if ":idem:" in name}  # they expire: the session's last look at its server checks it
+    kept |= {
+        name for name in left if EXPIRING.search(name)
+    }  # the session's last look at its server checks that they do
     if psql is not None:
         # An outbox entry of jobs that have ended may wait for the next relay as well.
         marked = "SELECT 1 FROM outbox JOIN jobs ON jobs.id = ANY (outbox.ids) WHERE jobs.state = 'pending'"

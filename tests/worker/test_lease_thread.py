@@ -98,3 +98,38 @@ async def test_a_renewal_counts_from_its_sending_and_a_slow_one_not_at_all():
     thread._trip(connection, lease, token)
     assert thread.is_fresh(lease)
     assert thread.steady_since() > steady, "this worker was away: it watches the others from now on"
+
+
+async def test_what_is_asked_is_told_each_time_that_it_changes():
+    told: list[str] = []
+    thread = LeaseThread(Connection, term_seconds=10, took=print, lost=print, look=no_look, asked=told.append)
+    connection, token = Connection(), trio.lowlevel.current_trio_token()
+    lease, _ = thread._trip(connection, None, token)
+    connection.renewals = [True] * 6
+    for asked in ("", "quiet", "quiet", "resume", "", "quiet"):
+        connection.asked = asked
+        thread._trip(connection, lease, token)
+    await until_true(lambda: told == ["quiet", "resume", "", "quiet"])
+
+
+async def test_what_must_not_wait_is_published_at_once(nursery):
+    published: list[bytes] = []
+
+    class Noted(Connection):
+        def renew(self, lease: UUID, published_now: bytes) -> bool:
+            published.append(published_now)
+            return True
+
+        def close(self) -> None: ...
+
+    took: list[Lease] = []
+    thread = LeaseThread(Noted, term_seconds=500, took=took.append, lost=print, look=no_look)
+    await nursery.start(thread.run)
+    await until_true(lambda: bool(took))
+    began = trio.current_time()
+    thread.publish(b"in its time")
+    thread.publish(b"now", at_once=True)
+    await until_true(lambda: published == [b"now"], seconds=1)
+    assert trio.current_time() - began < 1
+    with trio.fail_after(5):
+        await thread.stop()

@@ -14,7 +14,9 @@ import trio.testing
 from tests.cli.support import environ
 from tests.support.wait import until, until_true
 from tests.worker.processes import WorkerProcess, ledger_counts, worker_process
+from workqueue.core.control import Wish
 from workqueue.core.errors import InvalidSettings
+from workqueue.core.steps.worker_acts import ask_worker
 from workqueue.services.worker import processes
 
 
@@ -95,6 +97,34 @@ async def test_with_a_token_the_parents_port_asks_for_it_and_the_children_are_as
         assert (await ask(worker, "/health")).text == "ok"
         assert token not in worker.said
         await worker.terminate()
+
+
+async def test_a_child_that_is_stopped_stays_ended_and_the_parent_ends_with_the_last(
+    nursery, variables, tmp_path, queue
+):
+    async with worker_process(nursery, tmp_path / "ledger", processes=2, **variables) as worker:
+        first, second = await queue.workers()
+        await ask_worker(queue, first, Wish.STOP)
+        await until_true(lambda: "was stopped, and is not started again" in worker.said, seconds=30)
+
+        async def is_ready() -> bool:
+            return (await ask(worker, "/ready")).status_code == 200
+
+        await until(is_ready)
+        assert (await ask(worker, "/metrics")).json()["worker_concurrency"] == 3
+        await trio.sleep(1.5)  # a death would be mended by now
+        assert list(await queue.workers()) == [second]
+        assert len(children(worker)) == 2
+        await ask_worker(queue, second, Wish.QUIET)
+
+        async def is_quiet() -> bool:
+            answer = await ask(worker, "/ready")
+            return answer.status_code == 503 and list(answer.json()) == ["worker"]
+
+        await until(is_quiet)
+        await ask_worker(queue, second, Wish.STOP)
+        await until_true(lambda: worker.process.poll() is not None, seconds=30)
+        assert worker.process.returncode == 0, worker.said
 
 
 class CountedChild(processes.Child):

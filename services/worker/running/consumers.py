@@ -22,6 +22,7 @@ from workqueue.core.outcome import (
     Complete,
     Fail,
     Failed,
+    GiveBack,
     Interrupted,
     NotStarted,
     Outcome,
@@ -33,6 +34,7 @@ from workqueue.core.steps.lease import ClaimedTask, Lease
 from workqueue.core.steps.pauses import Parking
 from workqueue.core.steps.settle import Ending
 from workqueue.core.wire import decode_payload
+from workqueue.services.job_tree import JobTree
 from workqueue.services.published import RunningJob
 from workqueue.services.worker.metrics import Counts
 from workqueue.services.worker.running.admission import Admission, KnownType
@@ -215,6 +217,13 @@ class Consumers:
         running = islice(self._running(), RUNNING_SHOWN_MAX)
         return [RunningJob(str(claimed.job_id), claimed.task.type, round(slot.seconds, 1)) for slot, claimed in running]
 
+    def tree(self, run: ClaimedJob, worker: str) -> JobTree | None:
+        """What goes on inside this run; None: it does not run here now. `worker`: our name, for people."""
+        for slot, claimed in self._running():
+            if (claimed.token, claimed.job_id) == run:
+                return slot.tree(worker)
+        return None
+
     def described(self) -> str:
         """Some of the jobs that run now, in words. May be called from any thread."""
         shown = [f"job {claimed.job_id} ({claimed.task.type})" for _, claimed in islice(self._running(), 5)]
@@ -246,12 +255,12 @@ class Consumers:
                 yield slot, attempt.claimed
 
     async def _consume(self, slot: Slot, nursery: trio.Nursery, context: contextvars.Context) -> None:
-        slot.frame = inspect.currentframe()
+        slot.frame, slot.task = inspect.currentframe(), trio.lowlevel.current_task()
         try:
             if await slot.serve():  # a job left context variables: another task goes on, in a context without them
                 context.copy().run(nursery.start_soon, self._consume, slot, nursery, context)
         finally:
-            slot.frame = None
+            slot.frame = slot.task = None
 
     # --- before a job starts
 
@@ -348,6 +357,8 @@ class Consumers:
             case Cancel():
                 self._counts.cancelled += 1
                 counts.cancelled += 1
+            case GiveBack(interrupted=True):
+                self._counts.interrupted += 1
             case Retry():
                 self._counts.retried += 1
                 counts.retried += 1

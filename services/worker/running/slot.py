@@ -16,8 +16,10 @@ import trio
 
 from workqueue.core.errors import CannotStart
 from workqueue.core.outcome import Cancelled, Failed, Interrupted, NotStarted, Outcome, TimedOut
+from workqueue.services.job_tree import JobTree
 from workqueue.services.worker.running.attempt import Attempt, failed, succeeded
 from workqueue.services.worker.running.runtimes import NotGiven, Runtime
+from workqueue.services.worker.running.tree import job_tree
 
 log = logging.getLogger(__name__)
 
@@ -44,12 +46,12 @@ class Slot:
     """Runs what `take` returns.
 
     Mutable state: the attempt that runs now, the scope around it, whether that scope has a deadline or is cancelled
-    already, and whether it was cancelled by `interrupt`; and the frame of its consumer. The task, `watch` and
+    already, and whether it was cancelled by `interrupt`; and the consumer's task and frame. The task, `watch` and
     `interrupt` run on one thread, so the attempt cannot change between a look at it and the cancellation.
     """
 
     __slots__ = ("_context", "_ended", "_interrupted", "_left_nursery", "_now", "_outlived", "_runtime", "_scope",
-                 "_take", "_take_at_once", "_used_up", "_yielded_at", "attempt", "frame")  # fmt: skip
+                 "_take", "_take_at_once", "_used_up", "_yielded_at", "attempt", "frame", "task")  # fmt: skip
 
     def __init__(
         self,
@@ -80,6 +82,7 @@ class Slot:
         self._context = contextvars.copy_context()
         self.attempt: Attempt | None = None
         self.frame: FrameType | None = None  #: of the consumer that runs `serve`, so that the watchdog can find its job
+        self.task: trio.lowlevel.Task | None = None  #: the consumer's
 
     @property
     def seconds(self) -> float:
@@ -117,6 +120,12 @@ class Slot:
                 self._scope.deadline = max(self._scope.deadline, deadline)
             elif deadline < self._now() + ARM_SECONDS:
                 self._arm(deadline)
+
+    def tree(self, worker: str) -> JobTree | None:
+        """What goes on inside the attempt that runs now; None: none does. `worker`: its name, for people."""
+        if self.attempt is None or self.task is None:
+            return None
+        return job_tree(self.task, self._scope, self.attempt, worker)
 
     @property
     def is_overdue(self) -> bool:

@@ -640,6 +640,14 @@ async def _answers(queue) -> bool:
     return True
 
 
+async def test_answers_are_read_together_and_expire(queue, redis):
+    first, second, none = uuid4(), uuid4(), uuid4()
+    await queue.answer(first, b"1", keep_seconds=5)
+    await queue.answer(second, b"2", keep_seconds=5)
+    assert await queue.answers([none, second, first]) == {second: b"2", first: b"1"}
+    assert 0 < await redis("PTTL", queue.keys.answer(first)) <= 5000
+
+
 async def test_an_idle_wait_ends_by_itself(queue, lease):
     begun = trio.current_time()
     with trio.fail_after(30):

@@ -71,6 +71,21 @@ async def test_a_lease_lives_until_it_ends_and_is_retired_only_when_empty(redis,
     assert await redis("KEYS", f"{{{queue.name}}}*") == []
 
 
+async def test_a_renewal_brings_what_was_asked_of_this_worker(redis, queue, connection, lease):
+    assert connection.renew(lease, b"{}")
+    assert connection.asked == ""
+    await queue.ask_worker(uuid4(), "stop")
+    await queue.ask_worker(lease, "quiet")
+    assert connection.renew(lease, b"{}")
+    assert connection.asked == "quiet"
+    await redis("DEL", queue.keys.asked(lease))
+    assert connection.renew(lease, b"{}")
+    assert connection.asked == ""
+    await queue.ask_worker(lease, "quiet")
+    await queue.end(lease)
+    assert not connection.renew(lease, b"{}"), "a lease that is lost is lost, whatever was asked"
+
+
 async def test_scripts_that_a_server_has_forgotten_are_sent_again(redis, queue, lease, connection):
     await queue.push([b"1"])
     await redis("SCRIPT", "FLUSH")

@@ -17,10 +17,15 @@ from workqueue.services.local.valkey import run_valkey
 #: Script -> its keys, by their names in Keys, and arguments (LEASE: one that lives, or has ended; it holds task 1).
 CALLS: dict[str, tuple[Script, list[str], list[object], bool]] = {
     "register": (scripts.REGISTER, ["leases", "workers"], ["another", "{}"], True),
-    "renew": (scripts.RENEW, ["leases", "workers"], ["LEASE", '{"new":1}'], True),
+    "renew": (scripts.RENEW, ["leases", "workers", "asked"], ["LEASE", '{"new":1}'], True),
     "fence": (scripts.FENCE, ["leases"], ["LEASE", "SCORE"], True),
     "end": (scripts.END, ["leases"], ["LEASE"], True),
-    "retire": (scripts.RETIRE, ["leases", "workers", "flight", "started"], ["LEASE"], False),
+    "retire": (
+        scripts.RETIRE,
+        ["leases", "workers", "flight", "started", "gone"],
+        ["LEASE", '{"new":1}', 2, 60_000],
+        False,
+    ),
     "claim": (scripts.CLAIM, ["ready", "front", "leases", "flight", "pauses"], ["LEASE", 5, 1000, 7], True),
     "assign_ids": (scripts.ASSIGN_IDS, ["leases", "flight"], ["LEASE", 1, "named"], True),
     "ack": (scripts.ACK, ["flight"], [1, 2], True),
@@ -62,6 +67,7 @@ class Keyspace:
             "ready": keys.ready, "front": keys.front, "leases": keys.leases, "workers": keys.workers,
             "scheduled": keys.scheduled, "dead": keys.dead, "flight": keys.flight(lease),
             "started": keys.suspect_starts(lease), "idem": keys.idempotency(b"k"), "checkpoint": keys.checkpoint,
+            "asked": keys.asked(lease), "gone": keys.gone,
             "pauses": keys.pauses, "parked": keys.parked("y"), "counts": keys.parked_counts,
         }  # fmt: skip
 
@@ -77,6 +83,9 @@ class Keyspace:
         await self("RPUSH", self.keys["dead"], "d1")
         await self("SADD", self.keys["started"], 1)
         await self("SET", self.keys["checkpoint"], 1000)
+        await self("SET", self.keys["asked"], "quiet", "PX", 600_000)
+        await self("RPUSH", self.keys["gone"], "g1", "g2")
+        await self("PEXPIRE", self.keys["gone"], 600_000)
         await self("HSET", self.keys["pauses"], "v", 3, "t:x", 1)
         await self("RPUSH", self.keys["parked"], "p1", "p2")
         await self("HSET", self.keys["counts"], "y", 2)
@@ -116,10 +125,10 @@ def keyspace(redis, queue) -> Keyspace:
 CHANGES: dict[str, tuple[object, dict[str, object]]] = {
     "register": (1, {"leases": [b"LEASE", b"1700000000000", b"another", b"NOW"],
                      "workers": {b"LEASE": b"{}", b"another": b"{}"}}),
-    "renew": (1, {"leases": [b"LEASE", b"NOW"], "workers": {b"LEASE": b'{"new":1}'}}),
+    "renew": (b"quiet", {"leases": [b"LEASE", b"NOW"], "workers": {b"LEASE": b'{"new":1}'}}),
     "fence": (1, {"leases": [b"LEASE", b"0"]}),
     "end": (1, {"leases": [b"LEASE", b"-1"]}),
-    "retire": (1, {"leases": 0, "workers": 0, "flight": 0, "started": 0}),
+    "retire": (1, {"leases": 0, "workers": 0, "flight": 0, "started": 0, "gone": [b'NOW {"new":1}', b"g1"]}),
     "claim": ([[b"v", b"3", b"t:x", b"1"], b"f1", b"r1", b"r2"],
               {"ready": 0, "front": 0,
                "flight": {b"at": b"7", b"1": b"t1", b"2": b"t2", b"7": b"f1", b"8": b"r1", b"9": b"r2"}}),
@@ -147,12 +156,14 @@ PAUSES = [b"v", b"3", b"t:x", b"1"]
 #: Script and the one key that is missing -> its answer, and which keys it has changed.
 WITHOUT: dict[tuple[str, str], tuple[object, set[str]]] = {
     ("register", "leases"): (1, {"leases", "workers"}), ("register", "workers"): (1, {"leases", "workers"}),
-    ("renew", "leases"): (0, set()), ("renew", "workers"): (1, {"leases", "workers"}),
+    ("renew", "leases"): (0, set()), ("renew", "workers"): (b"quiet", {"leases", "workers"}),
+    ("renew", "asked"): (1, {"leases", "workers"}),
     ("fence", "leases"): (0, set()), ("end", "leases"): (0, set()),
-    ("retire", "leases"): (1, {"workers", "flight", "started"}),
-    ("retire", "workers"): (1, {"leases", "flight", "started"}),
-    ("retire", "flight"): (1, {"leases", "workers", "started"}),
-    ("retire", "started"): (1, {"leases", "workers", "flight"}),
+    ("retire", "leases"): (1, {"workers", "flight", "started", "gone"}),
+    ("retire", "workers"): (1, {"leases", "flight", "started"}),  # it was noted before
+    ("retire", "flight"): (1, {"leases", "workers", "started", "gone"}),
+    ("retire", "started"): (1, {"leases", "workers", "flight", "gone"}),
+    ("retire", "gone"): (1, {"leases", "workers", "flight", "started", "gone"}),
     ("claim", "ready"): ([PAUSES, b"f1"], {"front", "flight"}),
     ("claim", "front"): ([PAUSES, b"r1", b"r2"], {"ready", "flight"}), ("claim", "leases"): ([-1], set()),
     ("claim", "flight"): ([PAUSES, b"f1", b"r1", b"r2"], {"ready", "front", "flight"}),
@@ -194,6 +205,8 @@ def shown(value: object, lease: UUID) -> object:
             return b"NOW"
         case bytes() if re.fullmatch(rb"[0-9a-f]{40}", value):
             return b"RUN"
+        case bytes() if re.match(rb"17\d{11} {", value):
+            return b"NOW " + value.partition(b" ")[2]
     return value
 
 
@@ -230,13 +243,18 @@ async def test_one_key_that_is_missing_is_no_error_and_the_others_change_as_they
 
 
 ONLY_DELETED = ("retire", "started")
+GONE_WITHOUT = {("renew", "asked"), ("retire", "gone")}  #: no lease may be lost, or stay, for what people are told
 HARMS_ITS_OWN_TASK_ALONE = ("submit_once", "idem")
 NOT_READ_AS_A_STRING = [("tick", "checkpoint"), ("set_checkpoint", "checkpoint")]  # a string is what they want
 
 
 @pytest.mark.parametrize(
     ("name", "key"),
-    [each for each in EACH_KEY if each not in {ONLY_DELETED, HARMS_ITS_OWN_TASK_ALONE, *NOT_READ_AS_A_STRING}],
+    [
+        each
+        for each in EACH_KEY
+        if each not in GONE_WITHOUT | {ONLY_DELETED, HARMS_ITS_OWN_TASK_ALONE, *NOT_READ_AS_A_STRING}
+    ],
 )
 async def test_a_key_of_another_type_stops_a_script_before_it_has_done_anything(keyspace, name, key):
     # Redis does not roll back: what a script had written before it failed would stay.
@@ -254,6 +272,28 @@ async def test_a_checkpoint_that_is_no_string_is_an_error_too(keyspace, name, ke
     await keyspace("RPUSH", keyspace.keys[key], "of another type")
     with pytest.raises(KeyOfAnotherType):
         await keyspace.run(name)
+
+
+@pytest.mark.parametrize(("name", "key"), sorted(GONE_WITHOUT))
+async def test_what_a_script_goes_without_may_be_of_another_type(keyspace, name, key):
+    await keyspace.fill(lives=CALLS[name][3])
+    await keyspace("DEL", keyspace.keys[key])
+    await keyspace("HSET", keyspace.keys[key], "of another", "type")
+    before = await keyspace.everything()
+    answer = await keyspace.run(name)
+    after = await keyspace.everything()
+    assert (answer, {each for each in before if before[each] != after[each]}) == (1, set(CALLS[name][1]) - {key})
+
+
+async def test_a_worker_is_noted_once_and_the_note_goes_after_its_time(keyspace):
+    await keyspace.fill(lives=False)
+    for _ in range(2):
+        assert await keyspace.run("retire") == 1
+    assert [entry.partition(b" ")[2] for entry in await keyspace.redis.list(keyspace.keys["gone"])] == [
+        b'{"new":1}',
+        b"",
+    ]
+    assert 0 < await keyspace("PTTL", keyspace.keys["gone"]) <= 60_000
 
 
 async def test_under_out_of_memory_every_script_does_all_of_its_work_or_nothing(bridge, tmp_path):

@@ -12,11 +12,12 @@ from tests.support.mortal import Killed, mortal
 from tests.support.proxy import Proxy
 from tests.support.replaced import held_up
 from tests.support.steps import Steps, make_recover
+from workqueue.core.gone import ENTRIES_MAX, Became, Gone, read_gone
 from workqueue.core.job import RunOutcome
 from workqueue.core.outcome import Complete, GiveBack, Retry
 from workqueue.core.queue import Queue
 from workqueue.core.steps.lease import ClaimedTask, Lease
-from workqueue.core.steps.recover import Recover
+from workqueue.core.steps.recover import Farewell, Recover
 from workqueue.core.steps.settle import Ending
 
 
@@ -59,6 +60,41 @@ async def test_no_job_is_blamed_where_a_lease_ended_clean_or_redis_lost_it(
     assert [(held.counters.recoveries, held.counters.interruptions) for held in again] == [(0, 1)] * 3
 
 
+async def noted(queue: Queue) -> Gone:
+    """What was noted of the worker that ended last."""
+    (entry, *_), now = await queue.gone()
+    ended_at, gone = read_gone(entry) or pytest.fail("it cannot be read")
+    assert abs(ended_at.timestamp() - now) < 30
+    return gone
+
+
+async def test_a_worker_that_died_is_noted_once_with_what_became_of_its_jobs(parts, recover, queue, lease):
+    await submitted(parts, 5)
+    await parts.claim.run_once(lease, 3)
+    await fence(queue, lease)
+    for _ in range(2):
+        await recover.run_once(lease.id)
+    assert await noted(queue) == Gone(lease.id, False, Became(given_back=3), "{}")
+    assert len((await queue.gone())[0]) == 1
+
+
+async def test_a_worker_that_stopped_says_itself_what_became_of_its_jobs(parts, recover, queue, lease):
+    await submitted(parts, 3)
+    await parts.claim.run_once(lease, 2)
+    await queue.end(lease.id)
+    await recover.run_once(lease.id, Farewell(b'{"name":"w"}', given_back=4))
+    assert await noted(queue) == Gone(lease.id, True, Became(given_back=4 + 2), '{"name":"w"}')
+
+
+async def test_two_hundred_of_them_are_kept(redis, recover, queue, registered_lease):
+    leases = [registered_lease() for _ in range(ENTRIES_MAX + 5)]
+    for lease in leases:
+        await queue.end(lease.id)
+        await recover.run_once(lease.id)
+    assert (await noted(queue)).lease == leases[-1].id
+    assert await redis("LLEN", queue.keys.gone) == ENTRIES_MAX
+
+
 async def die(parts: Steps, recover: Recover, queue: Queue, lease: Lease, *, starting: set[UUID]) -> None:
     """A worker claims everything there is, starts these, and dies."""
     held = await parts.claim.run_once(lease, 100)
@@ -78,6 +114,7 @@ async def test_a_killer_ends_after_three_deaths_and_its_neighbours_are_not_blame
     held = await parts.claim.run_once(registered_lease(), 100)
     assert sorted(ids_of(held)) == neighbours
     assert {item.counters.recoveries for item in held} == {1}, "they were beside it once, and then only waited"
+    assert (await noted(queue)).became == Became(given_back=99, failed=1)
     assert recover.counts.failed == 1
     if rows is None:
         [entry] = [json.loads(text) for text in await redis.list(queue.keys.dead)]

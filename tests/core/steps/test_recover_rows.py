@@ -36,8 +36,10 @@ async def test_a_job_that_a_person_wanted_to_end_ends(store, steps, queue, lease
     await steps.claim.run_once(lease, 1)
     await psql("UPDATE jobs SET cancel_at = now()")
     await fence(queue, lease)
-    await make_recover(queue, store, max_recoveries=MAX).run_once(lease.id)
+    recover = make_recover(queue, store, max_recoveries=MAX)
+    await recover.run_once(lease.id)
     assert (await store.get(job_id)).state == "cancelled"
+    assert recover.counts.cancelled == 1
 
 
 async def test_a_job_that_is_in_no_flight_is_pushed_once(redis, store, steps, queue, lease, other, psql):

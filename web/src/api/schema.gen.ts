@@ -37,7 +37,7 @@ export type ArtifactHead = {
   bytes: number;
 };
 
-/** An act of a person. `count`: of jobs or dead letters; null: none are counted, or its end is not known. */
+/** An act of a person. `count`: of jobs, dead letters, workers; null: none are counted, or its end is not known. */
 export type AuditView = {
   id: number;
   at: string;
@@ -54,6 +54,13 @@ export type BatchAnswer = {
   job_id?: string;
   status?: "queued";
   error?: string;
+};
+
+/** What became of the jobs that a worker had when it ended. After an outage amid a recovery some may be missing. */
+export type Became = {
+  given_back: number;
+  failed: number;
+  cancelled: number;
 };
 
 /** Which dead letters: these, or with `all` every one. */
@@ -155,6 +162,18 @@ export type JobFilter = {
 };
 
 export type JobState = "cancelled" | "completed" | "failed" | "pending" | "processing";
+
+/** A running job at one moment. */
+export type JobTree = {
+  job_id: string;
+  type: string;
+  run: number;
+  worker: string;
+  seconds: number;
+  deadline: number | null;
+  cancelling: boolean;
+  task: TreeTask;
+};
 
 /** A job. */
 export type JobView = {
@@ -357,6 +376,38 @@ export type StaysView = {
   why: string;
 };
 
+/** One line of a stack. */
+export type TreeFrame = {
+  file: string;
+  line: number;
+  function: string;
+  source: string;
+};
+
+/** A nursery with the tasks that run in it. */
+export type TreeNursery = {
+  scope: TreeScope;
+  tasks: TreeTask[];
+  tasks_left_out: number;
+};
+
+/** A cancel scope that a task is in. */
+export type TreeScope = {
+  deadline: number | null;
+  cancelled: boolean;
+  shield: boolean;
+};
+
+/** A Trio task. */
+export type TreeTask = {
+  name: string;
+  frames: TreeFrame[];
+  frames_left_out: number;
+  scopes: TreeScope[];
+  thread: TreeFrame[];
+  nurseries: TreeNursery[];
+};
+
 /** A type of jobs that is paused, or was. */
 export type TypeView = {
   type: string;
@@ -364,7 +415,7 @@ export type TypeView = {
   parked: number | null;
 };
 
-/** A worker that is alive now. */
+/** A worker that is alive, or was within the last hour. */
 export type WorkerView = {
   id: string;
   name: string;
@@ -378,4 +429,8 @@ export type WorkerView = {
   jobs_failed: number;
   uptime_seconds: number;
   seen_seconds_ago: number;
+  state: "gone" | "quiet" | "silent" | "stopped" | "stopping" | "working";
+  asked: "quiet" | "resume" | "stop" | null;
+  ended_at: string | null;
+  became: Became | null;
 };

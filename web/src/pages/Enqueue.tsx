@@ -9,6 +9,7 @@ import { useLive } from "../app/live";
 import { count } from "../lib/format";
 import { useNow } from "../lib/now";
 import { shownState } from "../lib/state";
+import { isAlive } from "../lib/workers";
 import { Card } from "../ui/Card";
 import { Copy } from "../ui/Copy";
 import { ErrorBox } from "../ui/ErrorBox";
@@ -69,7 +70,9 @@ export function EnqueuePage() {
     payload: payloadFault(payload),
     retries: retriesFault(retries),
   };
-  const types = [...new Set([...Object.keys(EXAMPLES), ...(workers.data?.flatMap((worker) => worker.types) ?? [])])];
+  const types = [
+    ...new Set([...Object.keys(EXAMPLES), ...(workers.data?.filter(isAlive).flatMap((worker) => worker.types) ?? [])]),
+  ];
   const choose = (chosen: string) => {
     // Replace the example of another type, but nothing that the user wrote.
     if (Object.keys(EXAMPLES).some((known) => payload === exampleOf(known)) || payload.trim() === "{}")

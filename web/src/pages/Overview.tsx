@@ -8,6 +8,7 @@ import { useHistory } from "../app/history";
 import { useLive } from "../app/live";
 import { count } from "../lib/format";
 import { rates } from "../lib/rates";
+import { isGone } from "../lib/workers";
 import { Card } from "../ui/Card";
 import { Chart } from "../ui/Chart";
 import { Icon } from "../ui/Icon";
@@ -65,8 +66,8 @@ export function OverviewPage() {
         </div>
         <div>
           <Card title="Workers" aside={<Link to="/workers">All workers</Link>}>
-            <Loaded query={workers} empty={<NoWorkers />} rows={3} quiet>
-              {(found) => <WorkerTable workers={found.slice(0, 8)} short />}
+            <Loaded query={workers} isEmpty={(found) => found.every(isGone)} empty={<NoWorkers />} rows={3} quiet>
+              {(found) => <WorkerTable workers={found.filter((worker) => !isGone(worker)).slice(0, 8)} short />}
             </Loaded>
           </Card>
           {WORKER && <OneWorker />}

@@ -1,6 +1,7 @@
 import { useQuery } from "@tanstack/react-query";
 import { workersQuery } from "../api/queries";
 import { useLive } from "../app/live";
+import { isAlive, isGone } from "../lib/workers";
 import { Loaded } from "../ui/Loaded";
 import { NoWorkers, WorkerTable } from "../ui/WorkerTable";
 
@@ -8,8 +9,9 @@ export function WorkersPage() {
   const { live } = useLive();
   const workers = useQuery(workersQuery(live));
   const { data } = workers;
-  const slots = data?.reduce((sum, worker) => sum + worker.concurrency, 0) ?? 0;
-  const busy = data?.reduce((sum, worker) => sum + worker.running.length, 0) ?? 0;
+  const alive = data?.filter(isAlive) ?? [];
+  const slots = alive.reduce((sum, worker) => sum + worker.concurrency, 0);
+  const busy = alive.reduce((sum, worker) => sum + worker.running.length, 0);
   return (
     <div className="page">
       <div className="title">
@@ -22,7 +24,12 @@ export function WorkersPage() {
       </div>
       <div className="card">
         <Loaded query={workers} empty={<NoWorkers />}>
-          {(found) => <WorkerTable workers={found} />}
+          {(found) => (
+            <>
+              {found.every(isGone) && <NoWorkers />}
+              <WorkerTable workers={found} />
+            </>
+          )}
         </Loaded>
       </div>
     </div>

@@ -170,6 +170,66 @@ test("a wrong payload cannot be sent, a right one is sent as it was typed", asyn
   expect(await screen.findByText("completed")).toBeTruthy();
 });
 
+const WORKER = {
+  id: "0199c2f4-7d1e-4b52-8c0a-4f1d22aa9e31",
+  name: "host.1",
+  host: "host",
+  pid: 1,
+  version: "1.2.3",
+  concurrency: 4,
+  types: ["of_the_living"],
+  running: [{ job_id: JOB.id, type: "send_email", seconds: 2 }],
+  jobs_done: 3,
+  jobs_failed: 0,
+  uptime_seconds: 60,
+  seen_seconds_ago: 1,
+  state: "working",
+  asked: null,
+  ended_at: null,
+  became: null,
+};
+const GONE = {
+  ...WORKER,
+  id: "gone",
+  name: "host.2",
+  types: ["of_the_gone"],
+  running: [],
+  state: "gone",
+  ended_at: "2026-11-24T12:00:00Z",
+  became: { given_back: 3, failed: 1, cancelled: 0 },
+};
+
+test("workers that are gone are muted below the others, with what became of their jobs", async () => {
+  const quiet = { ...WORKER, id: "quiet", name: "host.3", state: "quiet", asked: "stop", running: [] };
+  const silent = { ...WORKER, id: "silent", name: "host.4", state: "silent" };
+  show("/workers", { "/api/workers": () => Response.json([GONE, WORKER, quiet, silent]) });
+  const rows = (await screen.findAllByRole("row")).slice(1);
+  expect(rows.map((row) => row.querySelector("strong")?.textContent)).toEqual(["host.1", "host.3", "host.4", "host.2"]);
+  expect(rows.map((row) => row.className)).toEqual(["", "", "", "stale"]);
+  expect(rows[0]?.querySelector(".condition")).toBeNull();
+  expect(rows[1]?.textContent).toContain("quiet, asked to stop");
+  expect(rows[3]?.textContent).toContain("Its jobs: 3 given back, 1 failed");
+  expect(rows[3]?.querySelector(".slots")).toBeNull();
+  expect(screen.getByText("1 of 8 slots in use")).toBeTruthy();
+});
+
+test("where all workers are gone none is alive", async () => {
+  const stopped = { ...GONE, state: "stopped", became: { given_back: 0, failed: 0, cancelled: 0 } };
+  show("/workers", { "/api/workers": () => Response.json([stopped]) });
+  expect(await screen.findByText("No workers alive")).toBeTruthy();
+  expect(screen.getByText("It had no jobs left")).toBeTruthy();
+  cleanup();
+  show("/", { "/api/workers": () => Response.json([stopped]) });
+  expect(await screen.findByText("No workers alive")).toBeTruthy();
+  expect(screen.queryByText("host.2")).toBeNull();
+});
+
+test("types of workers that are gone are not offered", async () => {
+  show("/new", { "/api/workers": () => Response.json([WORKER, GONE]) });
+  await vi.waitFor(() => expect(document.querySelector('option[value="of_the_living"]')).toBeTruthy());
+  expect(document.querySelector('option[value="of_the_gone"]')).toBeNull();
+});
+
 test("p pauses and shows the age of the data", async () => {
   show("/workers", {});
   expect(await screen.findByText("No workers alive")).toBeTruthy();

@@ -1,6 +1,7 @@
 import { Link } from "@tanstack/react-router";
 import type { WorkerInfo } from "../api/types";
 import { count, duration } from "../lib/format";
+import { condition, fate, isGone } from "../lib/workers";
 import { Empty } from "./Empty";
 
 const SQUARES = 48;
@@ -15,7 +16,9 @@ export function NoWorkers() {
   );
 }
 
+/** Those that are gone come below the others. */
 export function WorkerTable({ workers, short = false }: { workers: WorkerInfo[]; short?: boolean }) {
+  const inOrder = [...workers.filter((worker) => !isGone(worker)), ...workers.filter(isGone)];
   return (
     // biome-ignore lint/a11y/noNoninteractiveTabindex: what scrolls must be reachable by keyboard
     <section className="table-scroll" aria-label="Workers and their slots" tabIndex={0}>
@@ -43,29 +46,48 @@ export function WorkerTable({ workers, short = false }: { workers: WorkerInfo[];
           </tr>
         </thead>
         <tbody>
-          {workers.map((worker) => (
-            <tr key={worker.id}>
-              <td>
-                <strong>{worker.name}</strong> <span className="faint">{worker.version}</span>
-                {!short && <div className="faint">{worker.types.join(", ")}</div>}
-              </td>
-              <td>
-                <Slots worker={worker} />
-                {!short && <Running worker={worker} />}
-              </td>
-              <td className="number">{count(worker.jobs_done)}</td>
-              <td className="number">{count(worker.jobs_failed)}</td>
-              {!short && (
-                <>
-                  <td className="number">{duration(worker.uptime_seconds)}</td>
-                  <td className="number">{duration(worker.seen_seconds_ago)} ago</td>
-                </>
-              )}
-            </tr>
+          {inOrder.map((worker) => (
+            <Row worker={worker} short={short} key={worker.id} />
           ))}
         </tbody>
       </table>
     </section>
+  );
+}
+
+function Row({ worker, short }: { worker: WorkerInfo; short: boolean }) {
+  const says = condition(worker);
+  return (
+    <tr className={isGone(worker) ? "stale" : undefined}>
+      <td>
+        <strong>{worker.name}</strong> <span className="faint">{worker.version}</span>
+        {says && (
+          <>
+            {" "}
+            <span className="condition">{says}</span>
+          </>
+        )}
+        {!short && <div className="faint">{worker.types.join(", ")}</div>}
+      </td>
+      <td>
+        {isGone(worker) ? (
+          <span className="faint">{fate(worker.became)}</span>
+        ) : (
+          <>
+            <Slots worker={worker} />
+            {!short && <Running worker={worker} />}
+          </>
+        )}
+      </td>
+      <td className="number">{count(worker.jobs_done)}</td>
+      <td className="number">{count(worker.jobs_failed)}</td>
+      {!short && (
+        <>
+          <td className="number">{duration(worker.uptime_seconds)}</td>
+          <td className="number">{duration(worker.seen_seconds_ago)} ago</td>
+        </>
+      )}
+    </tr>
   );
 }
 
