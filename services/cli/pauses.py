@@ -63,7 +63,7 @@ def add_pause_commands(main: click.Group, default_url: Callable[[], str]) -> Non
     @main.command()
     @URL
     def paused(url: str | None) -> None:
-        """Show which types are paused, and how many of their tasks were set aside."""
+        """Show which types are paused."""
         overview = _ask(url or default_url(), "GET", "/api/overview", _Overview)
         for each in overview.paused or []:
             click.echo(printable(f"{each.type}  {_waiting(each)}"))
