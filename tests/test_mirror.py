@@ -23,6 +23,9 @@ NONE_NEEDED = {
     "core/store/matching.py": "one function; core/store/test_listing.py and test_actions.py",
     "core/store/rows.py": "core/store/test_listing.py and test_jobs.py read rows through it",
     "services/cli/bulk_acts.py": "cli/test_act_commands.py runs each of its functions against a producer",
+    "core/queue/trips.py": "core/queue/test_client.py: Queue is made of them",
+    "services/cli/dead_commands.py": "cli/test_dead.py runs each of them",
+    "services/cli/producer.py": "cli/test_dead.py, test_workers.py and test_pauses.py ask through it",
     "services/local/mail_catcher.py": "a process of its own: local/test_mail.py runs it",
 }
 

@@ -11,24 +11,23 @@ from uuid import UUID
 import trio
 from msgspec import Struct
 from redis.asyncio import Redis
-from redis.exceptions import MovedError, NoScriptError
+from redis.exceptions import NoScriptError
 
 from workqueue.core.bridge import Bridge
-from workqueue.core.errors import LeaseLost, QueueUnavailable, Refused, UnknownReply
+from workqueue.core.errors import LeaseLost
 from workqueue.core.gone import ENTRIES_MAX, KEEP_SECONDS
 from workqueue.core.pauses import NOTHING, Paused
 from workqueue.core.queue import checks, scripts
 from workqueue.core.queue.keys import Keys
 from workqueue.core.queue.odd import Odd, parse_checkpoint, read_lease, read_number
-from workqueue.core.queue.outages import Unforeseen, outage
-from workqueue.core.queue.packets import Command, together, transaction
+from workqueue.core.queue.packets import together
+from workqueue.core.queue.trips import COMMAND_SECONDS, Trips
 from workqueue.core.queue.urls import client, target
 
 T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
-COMMAND_SECONDS = 5.0  #: a command that has no answer by then has failed; it is not known whether it took effect
 WAIT_SECONDS = 0.25  #: of one blocking wait: an asyncio cancellation may get lost, then this bounds a shutdown
 LISTEN_SECONDS = 1.0  #: of one wait for a control message
 CLAIM_BYTES_MAX = 8 * 1024 * 1024
@@ -74,12 +73,11 @@ class Inspection(Struct, frozen=True):
     published: bytes = b""  #: what its worker said of itself last
 
 
-class Queue:
+class Queue(Trips):
     """One queue. Cancelling any method leaves the command's effect unknown, unless it says more.
 
     What another program has put into our keys is passed over, and named once in the log.
-    Mutable state: what was named and told, which questions were refused when they were asked last, and what was paused
-    when Redis said so last.
+    Mutable state: what was named and told, what was paused when Redis said so last, and that of the trips.
     """
 
     def __init__(
@@ -92,16 +90,12 @@ class Queue:
         *,
         command_seconds: float = COMMAND_SECONDS,
     ) -> None:
+        super().__init__(bridge, commands, command_seconds=command_seconds)
         self.keys = keys
         self.paused = NOTHING  #: at the last claim
-        self._command_seconds = command_seconds
-        self._bridge = bridge
-        self._commands = commands
         self._blocking = blocking
         self._listening = listening
         self._odd = Odd()
-        self._unforeseen = Unforeseen()
-        self._refused: dict[str, tuple[QueueUnavailable, float]] = {}  #: what was asked -> why in vain, and when
         self._goes_without: set[str] = set()
 
     @property
@@ -572,25 +566,7 @@ class Queue:
                         "its checkpoint alone", missing)  # fmt: skip
         self._goes_without = set() if missing is None else {missing}
 
-    # --- how a command travels
-
-    async def _command(self, *parts: Any) -> Any:
-        return await self._run(partial(self._commands.execute_command, *parts), self._command_seconds, parts[0])
-
-    async def _transaction(self, *commands: Command) -> list[Any]:
-        """The answers of all of them, at one moment."""
-        asked = ", ".join(dict.fromkeys(["MULTI", *(str(command[0]) for command in commands), "EXEC"]))
-        return await self._run(partial(transaction, self._commands, commands), self._command_seconds, asked)
-
-    async def _script(self, script: scripts.Script, keys: Sequence[str], arguments: Sequence[Any]) -> Any:
-        async def unit() -> Any:
-            run: Any = self._commands.execute_command
-            try:
-                return await run("EVALSHA", script.digest, len(keys), *keys, *arguments)
-            except NoScriptError:  # a new server, or its scripts were flushed: nothing was done
-                return await run("EVAL", script.text, len(keys), *keys, *arguments)
-
-        return await self._run(unit, self._command_seconds, script.shown)
+    # --- a wait, and what follows it
 
     async def _script_once_there_is_a_task(
         self,
@@ -623,28 +599,6 @@ class Queue:
                 await pool.release(connection)
 
         return await self._run(unit, WAIT_SECONDS + self._command_seconds, f"BLMOVE or {script.shown}")
-
-    async def _run(self, unit: Callable[[], Awaitable[T]], seconds: float, asked: str) -> T:
-        async def redirected() -> T:
-            try:
-                return await unit()
-            except MovedError:  # our slot is on another node by now; this one has done nothing
-                return await unit()
-
-        with trio.move_on_after(seconds):
-            try:
-                answer = await self._bridge.run(redirected)
-            except Exception as error:
-                if (failure := outage(error, asked)) is None:
-                    raise
-                if isinstance(failure, Refused | UnknownReply):
-                    self._unforeseen.log(failure)
-                    self._refused[asked] = failure, trio.current_time()
-                raise failure from error
-            if self._refused:
-                self._refused.pop(asked, None)
-            return answer
-        raise QueueUnavailable(f"Redis: no answer within {seconds:g} s")
 
 
 def ranges_of(numbers: Sequence[int]) -> list[tuple[int, int]]:

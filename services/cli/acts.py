@@ -5,10 +5,8 @@ from collections.abc import AsyncIterator, Sequence
 import httpx
 from msgspec import Struct
 
-from workqueue.core.errors import WorkQueueError
 from workqueue.services.cli.access import for_producer_async
-
-ANSWER_SECONDS = 30.0
+from workqueue.services.cli.producer import ANSWER_SECONDS, NoAnswer, no_answer, refusal
 
 #: Act -> what a job is afterwards, in words.
 DONE = {
@@ -17,10 +15,6 @@ DONE = {
     "run-now": "is due",
     "delete": "deleted",
 }
-
-
-class NoAnswer(WorkQueueError):
-    """The producer did not answer, so that it is not known what has become of the job."""
 
 
 class ActResult(Struct, frozen=True):
@@ -43,12 +37,12 @@ async def act_on(url: str, act: str, ids: Sequence[str]) -> AsyncIterator[ActRes
             try:
                 response = await _send(client, act, job_id)
             except (httpx.HTTPError, httpx.InvalidURL) as error:
-                raise NoAnswer(f"no answer from the producer at {url}: {str(error) or type(error).__name__}") from error
+                raise NoAnswer(no_answer(url, error)) from error
             if response.is_success:
                 cancelling = response.content != b"" and response.json().get("cancelling")
                 yield ActResult(job_id, True, "is being cancelled" if cancelling else DONE[act])
             else:
-                yield ActResult(job_id, False, f"{response.text.strip()[:200]} ({response.status_code})")
+                yield ActResult(job_id, False, refusal(response))
 
 
 async def _send(client: httpx.AsyncClient, act: str, job_id: str) -> httpx.Response:

@@ -11,7 +11,7 @@ import trio
 from msgspec import Struct
 
 from workqueue.services.cli.access import for_producer_async
-from workqueue.services.cli.acts import ANSWER_SECONDS, NoAnswer
+from workqueue.services.cli.producer import ANSWER_SECONDS, NoAnswer, no_answer
 from workqueue.services.cli.progress import Progress
 
 COUNT_SECONDS = 60.0  #: of a dry run, which may look at every row that there is
@@ -90,7 +90,7 @@ async def _client(url: str, seconds: float = ANSWER_SECONDS) -> AsyncIterator[ht
         ) as client:
             yield client
     except (httpx.HTTPError, httpx.InvalidURL) as error:
-        raise NoAnswer(f"no answer from the producer at {url}: {str(error) or type(error).__name__}") from error
+        raise NoAnswer(no_answer(url, error)) from error
 
 
 async def _get(client: httpx.AsyncClient, path: str) -> ActionSeen:

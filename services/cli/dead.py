@@ -3,7 +3,6 @@
 import shutil
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
@@ -13,11 +12,9 @@ import msgspec
 from msgspec import Raw, Struct
 
 from workqueue.core.dead_letter import is_dead_letter_id
-from workqueue.core.errors import WorkQueueError
-from workqueue.services.cli.access import for_producer
+from workqueue.services.cli.producer import ask, open_producer
 from workqueue.services.logs import printable
 
-ANSWER_SECONDS = 30.0
 PAGE_MAX = 500  #: of GET /api/dead
 IDS_MAX = 100  #: of one request: of so many each that stays is named
 ID_WIDTH, AT_WIDTH, TYPE_WIDTH = 16, 20, 20
@@ -27,10 +24,6 @@ ACTS: Mapping[str, tuple[str, str, str]] = {
     "retry": ("POST", "/api/dead/retry", "retried"),
     "delete": ("DELETE", "/api/dead", "deleted"),
 }
-
-
-class NoAnswer(WorkQueueError):
-    """The producer did not answer, or refused; the text says which, and what is known of what was done."""
 
 
 class Listed(Struct, frozen=True):
@@ -70,10 +63,10 @@ def check_ids(ids: Sequence[str]) -> None:
 def list_dead_letters(url: str, limit: int, *, as_json: bool) -> None:
     """Print the newest `limit`: a table, or each as one line of JSON. Raises NoAnswer."""
     shown, total = 0, 0
-    with _producer(url) as client:
+    with open_producer(url) as client:
         path = f"/api/dead?limit={min(limit, PAGE_MAX)}"
         while path and shown < limit:
-            response = _ask(client, "GET", path)
+            response = ask(client, "GET", path)
             total = int(response.headers.get("X-Total-Count", 0))
             entries = msgspec.json.decode(response.content, type=list[Raw])[: limit - shown]
             for line in map(_json_line, entries) if as_json else _table(entries, with_head=not shown):
@@ -88,8 +81,8 @@ def list_dead_letters(url: str, limit: int, *, as_json: bool) -> None:
 
 def show_dead_letter(url: str, dead_id: str) -> None:
     """Print one with its whole task, as JSON. Raises NoAnswer, also where there is none with this id."""
-    with _producer(url) as client:
-        response = _ask(client, "GET", f"/api/dead/{dead_id}", named=dead_id)
+    with open_producer(url) as client:
+        response = ask(client, "GET", f"/api/dead/{dead_id}", named=dead_id)
     click.echo(msgspec.json.format(response.content, indent=2).decode())
 
 
@@ -99,7 +92,7 @@ def act_on_ids(url: str, act: str, ids: Sequence[str]) -> bool:
     Interrupted: what was asked last may be done.
     """
     all_done = True
-    with _producer(url) as client:
+    with open_producer(url) as client:
         for begin in range(0, len(ids), IDS_MAX):
             some = list(dict.fromkeys(ids[begin : begin + IDS_MAX]))
             answer = _act(client, act, {"ids": some})
@@ -111,14 +104,14 @@ def act_on_ids(url: str, act: str, ids: Sequence[str]) -> bool:
     return all_done
 
 
-def act_on_all(url: str, act: str, *, ask: bool) -> bool:
+def act_on_all(url: str, act: str, *, asks: bool) -> bool:
     """Do `act` to every one and say to how many it was done; True: to all. Raises NoAnswer.
 
-    `ask`: name how many there are and ask first; click.Abort is raised where the answer is no.
+    `asks`: name how many there are and ask first; click.Abort is raised where the answer is no.
     """
-    with _producer(url) as client:
-        if ask:
-            total = int(_ask(client, "GET", "/api/dead?limit=1").headers.get("X-Total-Count", 0))
+    with open_producer(url) as client:
+        if asks:
+            total = int(ask(client, "GET", "/api/dead?limit=1").headers.get("X-Total-Count", 0))
             click.confirm(f"{act.capitalize()} {total:,} dead letters?", abort=True)
         answer = _act(client, act, {"all": True})
     click.echo(f"{answer.retried + answer.deleted:,} {ACTS[act][2]}")
@@ -127,7 +120,7 @@ def act_on_all(url: str, act: str, *, ask: bool) -> bool:
 
 def _act(client: httpx.Client, act: str, choice: dict[str, Any]) -> Answer:
     method, path, _ = ACTS[act]
-    return msgspec.json.decode(_ask(client, method, path, json=choice).content, type=Answer)
+    return msgspec.json.decode(ask(client, method, path, json=choice).content, type=Answer)
 
 
 def _say_what_stays(answer: Answer) -> bool:
@@ -141,25 +134,6 @@ def _say_what_stays(answer: Answer) -> bool:
     for fault in faults:
         click.echo(printable(fault), err=True)
     return not faults
-
-
-@contextmanager
-def _producer(url: str) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=url.rstrip("/"), timeout=ANSWER_SECONDS, trust_env=False, **for_producer()) as client:
-        try:
-            yield client
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
-            raise NoAnswer(f"no answer from the producer at {url}: {str(error) or type(error).__name__}") from error
-        except msgspec.DecodeError as error:
-            raise NoAnswer(f"what answers at {url} is no producer of WorkQueue: {error}") from error
-
-
-def _ask(client: httpx.Client, method: str, path: str, *, named: str = "", json: Any = None) -> httpx.Response:
-    """Raises NoAnswer where it is no success, and httpx's errors."""
-    response = client.request(method, path, json=json)
-    if not response.is_success:
-        raise NoAnswer(f"{named + '  ' if named else ''}{response.text.strip()[:200]} ({response.status_code})")
-    return response
 
 
 def _json_line(entry: Raw) -> str:

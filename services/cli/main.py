@@ -19,6 +19,7 @@ from workqueue.core.errors import InvalidKey, InvalidSettings, WorkQueueError
 from workqueue.core.settings import Settings, load_settings, misspelt
 from workqueue.services.cli import local_installation
 from workqueue.services.cli.act_commands import add_act_commands
+from workqueue.services.cli.dead_commands import add_dead_commands
 from workqueue.services.cli.pauses import add_pause_commands
 from workqueue.services.cli.worker_commands import add_worker_commands
 from workqueue.services.early import end_at_signals, ignore_signals
@@ -411,63 +412,7 @@ add_pause_commands(main, lambda: _producer_url(_settings()))
 add_worker_commands(main, lambda: _producer_url(_settings()))
 
 
-@main.group(invoke_without_command=True)
-@click.option("--limit", type=click.IntRange(1, 10_000), default=50, show_default=True, help="The newest so many.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object a line, with the beginning of the task.")
-@click.option("--url", metavar="URL", help="The producer.  [default: http://127.0.0.1 and PRODUCER_PORT]")
-@click.pass_context
-def dead(context: click.Context, limit: int, as_json: bool, url: str | None) -> None:
-    """List, retry or delete dead letters.
-
-    Those are tasks that cannot run: what is no task, and without DATABASE_URL each job that has failed for good. The
-    list is newest first: id, when, type and why.
-    """
-    context.obj = url
-    if context.invoked_subcommand is not None:
-        return
-    from workqueue.services.cli.dead import list_dead_letters
-
-    list_dead_letters(url or _producer_url(_settings()), limit, as_json=as_json)
-
-
-@dead.command("show")
-@click.argument("dead_id", metavar="ID")
-@click.option("--url", metavar="URL", help="The producer.  [default: http://127.0.0.1 and PRODUCER_PORT]")
-@click.pass_obj
-def dead_show(group_url: str | None, dead_id: str, url: str | None) -> None:
-    """Print one dead letter with its whole task, as JSON."""
-    from workqueue.services.cli.dead import check_ids, show_dead_letter
-
-    check_ids([dead_id])
-    show_dead_letter(url or group_url or _producer_url(_settings()), dead_id)
-
-
-def _acting_on_the_dead(name: str, text: str) -> None:
-    """Add the command `name` to `workqueue dead`."""
-
-    @dead.command(name, help=text)
-    @click.argument("ids", metavar="[ID...]", nargs=-1)
-    @click.option("--all", "everything", is_flag=True, help="All that there are.")
-    @click.option("--yes", is_flag=True, help="Do not ask whether all are meant.")
-    @click.option("--url", metavar="URL", help="The producer.  [default: http://127.0.0.1 and PRODUCER_PORT]")
-    @click.pass_context
-    def act(context: click.Context, ids: tuple[str, ...], everything: bool, yes: bool, url: str | None) -> None:
-        from workqueue.services.cli.dead import act_on_all, act_on_ids, check_ids
-
-        check_ids(ids)
-        if everything == bool(ids):
-            raise click.UsageError("Name one ID or more, or --all.")
-        if everything and not yes and not sys.stdin.isatty():
-            raise click.UsageError("--all asks whether all are meant: where there is no terminal, say --yes.")
-        at = url or context.obj or _producer_url(_settings())
-        all_done = act_on_all(at, name, ask=not yes) if everything else act_on_ids(at, name, ids)
-        context.exit(0 if all_done else 1)
-
-
-_acting_on_the_dead(
-    "retry", "Enqueue the tasks of dead letters again.\n\nWith all of their retries. What is no task stays."
-)
-_acting_on_the_dead("delete", "Delete dead letters for good.")
+add_dead_commands(main, lambda: _producer_url(_settings()))
 
 
 @main.command()

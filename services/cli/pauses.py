@@ -5,23 +5,15 @@ from typing import TypeVar
 from urllib.parse import quote
 
 import click
-import httpx
 import msgspec
 from msgspec import Struct
 
-from workqueue.core.errors import WorkQueueError
-from workqueue.services.cli.access import for_producer
+from workqueue.services.cli.producer import ask, open_producer
 from workqueue.services.logs import printable
 
 T = TypeVar("T")
 
-ANSWER_SECONDS = 30.0
-
 URL = click.option("--url", metavar="URL", help="The producer.  [default: http://127.0.0.1 and PRODUCER_PORT]")
-
-
-class NoAnswer(WorkQueueError):
-    """The producer did not answer, or refused; the text says which."""
 
 
 class TypeAnswer(Struct, frozen=True):
@@ -94,14 +86,6 @@ def _waiting(answer: TypeAnswer) -> str:
 
 def _ask(url: str, method: str, path: str, kind: type[T]) -> T:
     """What a success says. Raises NoAnswer, and NotAllowed."""
-    with httpx.Client(base_url=url.rstrip("/"), timeout=ANSWER_SECONDS, trust_env=False, **for_producer()) as client:
-        try:
-            response = client.request(method, path, json={} if method == "POST" else None)
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
-            raise NoAnswer(f"no answer from the producer at {url}: {str(error) or type(error).__name__}") from error
-    if not response.is_success:
-        raise NoAnswer(f"{response.text.strip()[:200]} ({response.status_code})")
-    try:
-        return msgspec.json.decode(response.content, type=kind)
-    except msgspec.DecodeError as error:
-        raise NoAnswer(f"what answers at {url} is no producer of WorkQueue: {error}") from error
+    with open_producer(url) as client:
+        answer = ask(client, method, path, json={} if method == "POST" else None)
+        return msgspec.json.decode(answer.content, type=kind)

@@ -3,28 +3,20 @@
 import shutil
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from typing import Any
 
 import click
-import httpx
 import msgspec
 from msgspec import Raw, Struct
 
-from workqueue.core.errors import WorkQueueError
-from workqueue.services.cli.access import for_producer
+from workqueue.services.cli.producer import ask, open_producer, refusal
 from workqueue.services.logs import printable
 
-ANSWER_SECONDS = 30.0
 ID_LENGTH_MIN = 8  #: characters of an id that are shown
 NAME_WIDTH_MAX = 30
 
 #: Act -> what a worker is asked to do, and its own word for it once it does.
 ACTS = {"quiet": ("be quiet", "quiet"), "resume": ("resume", "working"), "stop": ("stop", "stopping")}
-
-
-class NoAnswer(WorkQueueError):
-    """The producer did not answer, or refused, or there is no such worker; the text says which."""
 
 
 class Became(Struct, frozen=True):
@@ -53,8 +45,8 @@ class Worker(Struct, frozen=True, kw_only=True):
 
 def list_workers(url: str, *, as_json: bool) -> None:
     """Print them: a table, or each as one line of JSON. Raises NoAnswer and NotAllowed."""
-    with _producer(url) as client:
-        answer = _ask(client, "GET", "/api/workers")
+    with open_producer(url) as client:
+        answer = ask(client, "GET", "/api/workers")
         if as_json:
             for each in msgspec.json.decode(answer.content, type=list[Raw]):
                 click.echo(bytes(each).decode())
@@ -72,8 +64,8 @@ def ask_workers(url: str, act: str, prefixes: Sequence[str]) -> bool:
     Interrupted: what was asked last may be done.
     """
     all_asked = True
-    with _producer(url) as client:
-        workers = msgspec.json.decode(_ask(client, "GET", "/api/workers").content, type=list[Worker])
+    with open_producer(url) as client:
+        workers = msgspec.json.decode(ask(client, "GET", "/api/workers").content, type=list[Worker])
         for prefix in prefixes:
             found = [each for each in workers if each.became is None and each.id.startswith(prefix.lower())]
             if len(found) != 1 or not prefix:
@@ -89,7 +81,7 @@ def ask_workers(url: str, act: str, prefixes: Sequence[str]) -> bool:
                 click.echo(printable(f"{worker.id}  {worker.name}  {said}"))
             else:
                 all_asked = False
-                click.echo(printable(f"{found[0].id}  {_refusal(answer)}"), err=True)
+                click.echo(printable(f"{found[0].id}  {refusal(answer)}"), err=True)
     return all_asked
 
 
@@ -137,26 +129,3 @@ def _news(worker: Worker) -> str:
         return f"asked to {ACTS[worker.asked][0]}" if worker.asked in ACTS else ""
     counts = ((became.given_back, "given back"), (became.failed, "failed"), (became.cancelled, "cancelled"))
     return ", ".join(f"{count:,} {word}" for count, word in counts if count) or "had no jobs left"
-
-
-@contextmanager
-def _producer(url: str) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=url.rstrip("/"), timeout=ANSWER_SECONDS, trust_env=False, **for_producer()) as client:
-        try:
-            yield client
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
-            raise NoAnswer(f"no answer from the producer at {url}: {str(error) or type(error).__name__}") from error
-        except msgspec.DecodeError as error:
-            raise NoAnswer(f"what answers at {url} is no producer of WorkQueue: {error}") from error
-
-
-def _ask(client: httpx.Client, method: str, path: str) -> httpx.Response:
-    """Raises NoAnswer where it is no success, and httpx's errors."""
-    response = client.request(method, path)
-    if not response.is_success:
-        raise NoAnswer(_refusal(response))
-    return response
-
-
-def _refusal(response: httpx.Response) -> str:
-    return f"{response.text.strip()[:200]} ({response.status_code})"
