@@ -12,7 +12,8 @@ from msgspec import Struct
 from workqueue.services.chaos.client import Client, NoAnswer, NotSent
 from workqueue.services.chaos.load import Load
 
-ACT_SECONDS = 0.05  #: between two acts
+HANDS = 4  #: acts at once
+ACT_SECONDS = 0.1  #: between two acts of one hand
 ANSWER_SECONDS = 20.0
 RECENT_MAX = 200  #: of the jobs that were accepted last: these are cancelled
 PAUSED_TYPE = "chaos.quick"
@@ -73,7 +74,8 @@ class Person:
     async def run(self) -> None:
         """Until cancelled."""
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._act_on_jobs)
+            for _ in range(HANDS):
+                nursery.start_soon(self._act_on_jobs)
             nursery.start_soon(self._pause_and_resume)
             nursery.start_soon(self._retry_many)
 
