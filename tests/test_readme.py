@@ -27,7 +27,7 @@ from workqueue.services.local.process import free_port, is_free
 
 OWN_PROJECT = "In a project of your own"
 BATCH = """printf '%s\\n' '{"type": "generate_pdf", "payload": {"title": "One"}}' '{"type": "generate_pdf", "payload": {"title": "Two"}}' |"""  # noqa: E501
-KINDS = {"sh", "python", "diff", "json", "text"}  #: text: pictures, which nobody types
+KINDS = {"sh", "python", "diff", "json", "text"}  #: text: pictures, which are not typed
 
 
 def steps(*, of_own_project: bool) -> list[Block]:
@@ -189,4 +189,4 @@ def test_every_block_is_fenced_and_of_a_kind_that_these_tests_do():
     assert {block.kind for block in blocks()} <= KINDS
     assert len(steps(of_own_project=False)) + len(steps(of_own_project=True)) > 12
     outside = re.sub(r"(?ms)^```.*?^```$", "", (ROOT / "README.md").read_text("utf-8"))
-    assert not re.findall(r"(?m)^\n {4,}\S.*", outside), "an indented block is run by nobody"
+    assert not re.findall(r"(?m)^\n {4,}\S.*", outside), "an indented block is run by no test"

@@ -32,7 +32,7 @@ def value_of(name: str, environ: Mapping[str, str]) -> str:
 
 
 def _values(environ: Mapping[str, str]) -> dict[str, str]:
-    """What our own commands use; empty: nothing, or a server that is only the default and nobody's word."""
+    """What our own commands use; empty: nothing, or a server that is only the default, which no setting names."""
     settings = load_settings(environ)
     values = {name: environ.get(name, "") for name in TAKEN_OVER}
     if environ.get("REDIS_URL") or environ.get("REDIS_ADDR"):

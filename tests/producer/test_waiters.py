@@ -125,7 +125,7 @@ async def test_a_thousand_waiters_cost_one_statement_a_look(autojump_clock: Mock
     ours = Waiters(rows.ended)
     nursery.start_soon(ours.run)
     await trio.sleep(10)
-    assert rows.asked == [], "nobody waits"
+    assert rows.asked == [], "no request waits"
     ids = [uuid4() for _ in range(1000)]
     told: list[float] = []
 

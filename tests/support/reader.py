@@ -84,7 +84,7 @@ class Running:
 
 
 class Reader:
-    """Goes through blocks, one call each; a block that nobody asks for, or another one than expected, fails.
+    """Goes through blocks, one call each; a block that no step asks for, or another one than expected, fails.
 
     One rule changes a text: each port that README names becomes a free one of this reader's, so that two of them and
     whatever else runs on the machine do not meet. `make up`, which names none, gets the same by its environment.
@@ -200,7 +200,7 @@ async def reading(to_read: Sequence[Block], folder: Path, environ: dict[str, str
 
 
 def newcomers_environ(folder: Path) -> dict[str, str]:
-    """Of somebody who has nothing of ours: an empty home and no `workqueue` on PATH.
+    """Of a person who has nothing of ours: an empty home and no `workqueue` on PATH.
 
     curl fails where the answer is an error, which a reader would see. pip downloads nothing: see `dependencies`.
     """

@@ -27,7 +27,7 @@ MODE = os.environ.get("PEER_MODE", "")
 class Meter:
     """What the handlers call. It reports chunks of jobs done, so that a job costs no system call.
 
-    A peer that runs jobs in several processes gets chunks of one job: each line is one write, whole whoever writes
+    A peer that runs jobs in several processes gets chunks of one job: each line is one write, whole however many write
     beside us.
     """
 
