@@ -280,7 +280,7 @@ class _Judge:
         retries = [act for act in self._acts(n) if self._retries(act)]
         if any(before.begun < act.answered and act.sent < after.begun for act in retries):
             return "retried by hand"
-        of_many = self._evidence.types.get(n) == BULK_TYPE and before.how == "fail" and after.number == 1
+        of_many = self._evidence.types.get(n) == BULK_TYPE and before.how == "fail" and after.number <= before.number
         return "retried with many" if of_many and any(at < after.begun for at in self._evidence.retried_many) else None
 
     def _judge_deaths(self, n: int, ran: list[Run]) -> None:

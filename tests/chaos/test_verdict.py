@@ -244,3 +244,10 @@ def test_a_retry_of_many_explains_that_a_failed_job_begins_anew():
     many = {"retried_many": [106.0], "types": {1: BULK_TYPE}}
     assert texts_of(lines, [], rows=[failed], **many) == []
     assert texts_of(lines, [], rows=[failed], retried_many=[111.0], types={1: BULK_TYPE}) != []
+
+
+def test_the_first_run_after_a_retry_of_many_may_have_been_cut_short_before_it_began():
+    lines = ran(*((number, 100.0 + number, "fail") for number in range(1, 5)), (2, 110, "end"))
+    row_ = row(attempts=0, interruptions=1, earlier_runs=4)
+    assert texts_of(lines, [], rows=[row_], retried_many=[106.0], types={1: BULK_TYPE}) == []
+    assert texts_of(lines, [], rows=[row_]) != []
