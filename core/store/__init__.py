@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from workqueue.core.bridge import Bridge
 from workqueue.core.store.actions import Acted, Action
 from workqueue.core.store.audit import AuditRow
+from workqueue.core.store.changes import ChangedRow, Changes, ChangeStore, WatchedRow
 from workqueue.core.store.jobs import (
     ArtifactHead,
     Checkpoint,
@@ -33,6 +34,9 @@ __all__ = [
     "Action",
     "ArtifactHead",
     "AuditRow",
+    "ChangeStore",
+    "ChangedRow",
+    "Changes",
     "Checkpoint",
     "Counter",
     "FailureGroup",
@@ -51,6 +55,7 @@ __all__ = [
     "Run",
     "StatsRow",
     "StatsStore",
+    "WatchedRow",
     "migrate",
     "open_store",
 ]
