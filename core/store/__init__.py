@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from workqueue.core.bridge import Bridge
 from workqueue.core.store.actions import Acted, Action
 from workqueue.core.store.audit import AuditRow
-from workqueue.core.store.changes import ChangedRow, Changes, ChangeStore, WatchedRow
+from workqueue.core.store.changes import OVERLAP_SECONDS, ChangedRow, Changes, ChangeStore, WatchedRow
 from workqueue.core.store.jobs import (
     ArtifactHead,
     Checkpoint,
@@ -30,6 +30,7 @@ from workqueue.core.store.stats import FailureGroup, StatsRow, StatsStore
 __all__ = [
     "LISTED_ERROR_MAX",
     "LISTED_PAYLOAD_MAX",
+    "OVERLAP_SECONDS",
     "Acted",
     "Action",
     "ArtifactHead",

@@ -1,57 +1,28 @@
 """The state of the system: workers, overview, metrics, health and readiness."""
 
-import msgspec
 from quart import Response
 
-from workqueue.services.http.responses import Refused, json, text
+from workqueue.services.http.responses import json, text
 from workqueue.services.producer.backend import Backend
-from workqueue.services.producer.openapi import our_version
-from workqueue.services.producer.views import (
-    Kept,
-    Metrics,
-    Overview,
-    RedisView,
-    WorkerView,
-    age_of,
-    redis_view,
-    worker_view,
-)
+from workqueue.services.producer.overview import live_workers
+from workqueue.services.producer.views import Metrics
 
 WORKERS_FAILED = "failed to read workers"
 METRICS_FAILED = "failed to read queue length"
 
 
 async def list_workers(backend: Backend) -> Response:
-    return json(await _live_workers(backend, WORKERS_FAILED))
+    async with backend.asking(WORKERS_FAILED) as queue:
+        return json(await live_workers(queue))
 
 
 async def overview(backend: Backend) -> Response:
-    try:
-        workers = await _live_workers(backend, "")
-        async with backend.asking("") as queue:
-            depths = await queue.depths()
-            oldest_seconds = age_of(*await queue.next_task()) if depths.ready else None
-    except Refused:  # the response itself says what is wrong with Redis
-        known = RedisView()
-    else:
-        known = redis_view(depths, oldest_seconds, workers)
-    settings = backend.settings
-    kept = Kept(settings.keep_completed, settings.keep_failed) if backend.engine.keeps_rows else None
-    return json(
-        Overview(
-            queue_name=backend.settings.queue_name,
-            version=our_version(),
-            kept=kept,
-            redis=backend.redis.health,
-            postgres=None if backend.postgres is None else backend.postgres.health,
-            **msgspec.structs.asdict(known),
-        )
-    )
+    return json(await backend.overview())
 
 
 async def metrics(backend: Backend) -> Response:
-    workers = await _live_workers(backend, METRICS_FAILED)
     async with backend.asking(METRICS_FAILED) as queue:
+        workers = await live_workers(queue)
         ready = await queue.ready_length()
     return json(
         Metrics(
@@ -74,11 +45,3 @@ async def ready(backend: Backend) -> Response:
     if not faults and (failure := backend.failure()) is not None:
         faults["postgres"] = str(failure)
     return json(faults, 503) if faults else text(200, "ready")
-
-
-async def _live_workers(backend: Backend, message: str) -> list[WorkerView]:
-    """Sorted by name. Raises Refused(500, `message`) where Redis does not answer."""
-    async with backend.asking(message) as queue:
-        workers = await queue.workers()
-    views = [worker_view(lease, published, seen) for lease, (published, seen) in workers.items()]
-    return sorted(views, key=lambda worker: (worker.name, worker.id))

@@ -56,6 +56,19 @@ export type BatchAnswer = {
   error?: string;
 };
 
+/** A job that has changed. A person has deleted it: its type and status are null. */
+export type ChangedJob = {
+  id: string;
+  type: string | null;
+  status: JobState | null;
+};
+
+/** Jobs that have changed since the last event, or since the position that the client came back with. */
+export type ChangedJobs = {
+  changed: ChangedJob[];
+  more: boolean;
+};
+
 /** Which dead letters: these, or with `all` every one. */
 export type DeadLetterChoice = {
   ids?: string[];
@@ -362,6 +375,17 @@ export type TypeView = {
   type: string;
   paused: boolean;
   parked: number | null;
+};
+
+/** How a job is that is watched. Of one that is missing all else is null. */
+export type WatchedJob = {
+  id: string;
+  status: JobState | null;
+  attempts: number | null;
+  cancelling: boolean | null;
+  run_at: string | null;
+  progress: ProgressRow | null;
+  missing: boolean;
 };
 
 /** A worker that is alive now. */
