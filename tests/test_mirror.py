@@ -14,6 +14,7 @@ NONE_NEEDED = {
     "services/local/errors.py": "one exception without logic",
     "services/http/messages.py": "names of types; every test of http/ goes through them",
     "services/producer/app.py": "the whole producer: every test in producer/ and e2e/ goes through it",
+    "services/producer/overview.py": "producer/test_state.py and test_event_stream.py read it over HTTP",
     "services/producer/main.py": "a process: e2e/test_producer_process.py starts it",
     "services/worker/__main__.py": "a process: worker/test_main.py starts it",
     "services/worker/handlers/child.py": "a process of its own: worker/handlers/test_children.py runs it",

@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from workqueue.core.bridge import Bridge
 from workqueue.core.store.actions import Acted, Action
 from workqueue.core.store.audit import AuditRow
+from workqueue.core.store.changes import OVERLAP_SECONDS, ChangedRow, Changes, ChangeStore, WatchedRow
 from workqueue.core.store.jobs import (
     ArtifactHead,
     Checkpoint,
@@ -29,10 +30,14 @@ from workqueue.core.store.stats import FailureGroup, StatsRow, StatsStore
 __all__ = [
     "LISTED_ERROR_MAX",
     "LISTED_PAYLOAD_MAX",
+    "OVERLAP_SECONDS",
     "Acted",
     "Action",
     "ArtifactHead",
     "AuditRow",
+    "ChangeStore",
+    "ChangedRow",
+    "Changes",
     "Checkpoint",
     "Counter",
     "FailureGroup",
@@ -51,6 +56,7 @@ __all__ = [
     "Run",
     "StatsRow",
     "StatsStore",
+    "WatchedRow",
     "migrate",
     "open_store",
 ]

@@ -19,6 +19,7 @@ from workqueue.core.options import JobOptions
 from workqueue.core.store import sql
 from workqueue.core.store.actions import Acted, ActionStore, acted
 from workqueue.core.store.audit import AuditStore, bound
+from workqueue.core.store.changes import ChangeStore
 from workqueue.core.store.clean import clean
 from workqueue.core.store.listing import JobLists
 from workqueue.core.store.migrate import KINDS, check_oldest
@@ -150,6 +151,7 @@ class JobStore:
         self.pauses = PauseStore(pool)
         self.stats = StatsStore(pool)
         self.audit = AuditStore(pool)
+        self.changes = ChangeStore(pool)
         self.lists = JobLists(pool, oldest_waiting or OldestWaiting())
         self._unfit: str | None = None
 

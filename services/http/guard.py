@@ -25,8 +25,9 @@ from workqueue.services.http.body import (
     drop_all,
 )
 from workqueue.services.http.connection import EXTENSION, NO_ROOM, harden_hypercorn
-from workqueue.services.http.connections import Budget, Connections, Limits
+from workqueue.services.http.connections import Connections, Limits
 from workqueue.services.http.cors import Cors
+from workqueue.services.http.live import LiveResponse, LiveRoute, run_until_gone
 from workqueue.services.http.messages import App, Headers, Message, Receive, Scope, Send
 from workqueue.services.http.responses import ErrorResponses, Streamed, install_error_responses, response_to
 from workqueue.services.http.tokens import Gate
@@ -45,6 +46,12 @@ HALF_CLOSED_SECONDS = 1.0  #: for the response to a client that has closed its s
 
 TEXT = b"text/plain; charset=utf-8"
 JSON = b"application/json"
+#: Of what goes on: a proxy must not keep it back, and nothing may keep it.
+LIVE_HEADERS = [
+    (b"content-type", b"text/event-stream"),
+    (b"cache-control", b"no-store"),
+    (b"x-accel-buffering", b"no"),
+]
 NOSNIFF = (b"x-content-type-options", b"nosniff")
 RETRY_AFTER = (b"retry-after", b"1")
 CHALLENGE = (b"www-authenticate", b"Bearer")
@@ -61,6 +68,7 @@ def wrap(
     *,
     fast_routes: Mapping[RouteKey, FastRoute] | None = None,
     streams: Mapping[RouteKey, StreamRoute] | None = None,
+    live_routes: Mapping[RouteKey, LiveRoute] | None = None,
     connections: int = Limits().connections,
     gate: Gate | None = None,
 ) -> QuartTrio:
@@ -68,8 +76,9 @@ def wrap(
 
     `fast_routes` are called without Quart, whose two tasks, contexts and routing take a third of the requests of a
     second. `streams` read their bodies while they arrive: Quart's own body buffers all that comes, however slowly it
-    is read. Quart has a rule for the paths of both all the same, for the 405 of other methods. `connections`: how
-    many there may be. `gate`: checks tokens; None: everything is open.
+    is read. `live_routes` respond as long as their clients listen (live.py). Quart has a rule for the paths of all of
+    them all the same, for the 405 of other methods. `connections`: how many there may be. `gate`: checks tokens; None:
+    everything is open.
     """
     harden_hypercorn()
     buffered = max(Limits().buffered_bytes, BUFFERED_BODIES * settings.max_body_bytes)
@@ -82,7 +91,14 @@ def wrap(
     app.config["MAX_CONTENT_LENGTH"] = None  # Guard has counted
     inner: Any = app.asgi_app
     app.asgi_app = Guard(  # type: ignore[method-assign, assignment]
-        inner, settings, errors, fast_routes=fast_routes, streams=streams, budget=shared.budget, gate=gate
+        inner,
+        settings,
+        errors,
+        fast_routes=fast_routes,
+        streams=streams,
+        live_routes=live_routes,
+        connections=shared,
+        gate=gate,
     )
     return app
 
@@ -98,18 +114,20 @@ class Guard:
         *,
         fast_routes: Mapping[RouteKey, FastRoute] | None = None,
         streams: Mapping[RouteKey, StreamRoute] | None = None,
-        budget: Budget | None = None,
+        live_routes: Mapping[RouteKey, LiveRoute] | None = None,
+        connections: Connections | None = None,
         gate: Gate | None = None,
     ) -> None:
-        """`budget`: the bytes that are buffered for all clients together. `gate`: checks tokens."""
+        """`connections`: those of this server, with the bytes that are buffered for all. `gate`: checks tokens."""
         self._app = app
         self._access = Access(settings)
         self._gate = gate
         self._cors = Cors(settings.origins)
-        self._budget = budget or Budget(Limits().buffered_bytes)
+        self._connections = Connections() if connections is None else connections
         self._errors = errors or {}
         self._fast_routes = fast_routes or {}
         self._streams = streams or {}
+        self._live_routes = live_routes or {}
         self._body_bytes_max = settings.max_body_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -129,8 +147,10 @@ class Guard:
             await _refuse(scope, receive, send, 404, b"not found", extra)
         elif stream := self._streams.get((scope["method"], scope["path"])):
             await self._call_stream(stream, scope, receive, send, extra)
+        elif live_route := self._live_routes.get((scope["method"], scope["path"])):
+            await self._call_live_route(live_route, scope, receive, send, extra)
         else:
-            body = BufferedBody(self._budget)
+            body = BufferedBody(self._connections.budget)
             try:
                 await self._call_with_body(body, scope, receive, send, extra)
             finally:
@@ -202,6 +222,24 @@ class Guard:
                 await _refuse(scope, receive, send, status, message.encode(), more)
             return
         await _respond_streamed(receive, send, response, extra, is_whole=body.ended)
+
+    async def _call_live_route(
+        self, live_route: LiveRoute, scope: Scope, receive: Receive, send: Send, extra: Headers
+    ) -> None:
+        if not await drain(receive, DRAIN_BYTES_MAX):
+            await _respond_early(scope, receive, send, 413, BODY_TOO_LARGE, extra)
+            return
+
+        def is_allowed() -> bool:
+            return self._refusal(scope) is None
+
+        response = LiveResponse(scope, send, [*LIVE_HEADERS, *extra], self._connections, is_allowed)
+        try:
+            await run_until_gone(live_route, scope, receive, response)
+        except Exception as error:  # noqa: BLE001 - response_to logs a bug
+            status, message = response_to(error, self._errors)
+            if not response.begun:  # else Hypercorn closes the connection: the client sees that something is missing
+                await _respond(send, status, message.encode(), extra if status != 503 else [*extra, RETRY_AFTER])
 
     async def _call_app(self, scope: Scope, receive: Receive, send: Send, body: bytes, extra: Headers) -> None:
         request = _BufferedRequest(receive, send, body, extra)

@@ -31,6 +31,7 @@ from workqueue.services.producer import (
     audit,
     dead,
     errors,
+    event_stream,
     jobs,
     openapi,
     pauses,
@@ -45,9 +46,10 @@ from workqueue.services.producer.bulk import NO_KEY, TOO_MANY_REQUESTS, Bulk
 from workqueue.services.producer.dashboard import Dashboard
 from workqueue.services.producer.enqueue import fast_enqueue
 from workqueue.services.producer.errors import ERROR_RESPONSES
+from workqueue.services.producer.events import ChangedJobs, WatchedJob
 from workqueue.services.producer.openapi import JSON, NDJSON, Operation, Parameter, our_version
-from workqueue.services.producer.parameters import AFTER, AUDIT_PAGE, BEFORE, DEAD_PAGE, FILTER, STATS, WAIT
-from workqueue.services.producer.routing import Fast, PageView, Route, Streaming, View
+from workqueue.services.producer.parameters import AFTER, AUDIT_PAGE, BEFORE, DEAD_PAGE, EVENTS, FILTER, STATS, WAIT
+from workqueue.services.producer.routing import Fast, Live, PageView, Route, Streaming, View
 from workqueue.services.producer.views import (
     BatchAnswer,
     DeadLetterChoice,
@@ -459,6 +461,24 @@ ROUTES: tuple[Route, ...] = (
         Role.READ,
         View(state.overview),
         Operation(id="overview", summary="The system at a glance", shows=Overview),
+    ),
+    Route(
+        "GET",
+        "/api/events",
+        Role.READ,
+        Live(event_stream.stream_events),
+        Operation(
+            id="watch_events",
+            summary="What happens now, as Server-Sent Events, until the client goes or the producer ends",
+            events={"counts": Overview, "jobs": ChangedJobs, "job": WatchedJob},
+            errors={
+                400: "names the parameter and what is allowed",
+                404: errors.ONLY_WITH_DATABASE,
+                503: f"{openapi.ANYWHERE[503]} | {event_stream.TOO_MANY_STREAMS}",
+            },
+            parameters=EVENTS,
+        ),
+        answer="events",
     ),
     Route(
         "GET",

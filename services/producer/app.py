@@ -28,7 +28,7 @@ from workqueue.services.producer.api import ROUTES
 from workqueue.services.producer.backend import Backend, open_backend
 from workqueue.services.producer.dashboard import FOLDER, Dashboard
 from workqueue.services.producer.errors import ERROR_RESPONSES
-from workqueue.services.producer.routing import add_rules, fast_routes, required_role, reserved, streams
+from workqueue.services.producer.routing import add_rules, fast_routes, live_routes, required_role, reserved, streams
 
 FORM = "/new"  #: the page's own path
 COMMAND = "hypercorn -k trio workqueue.services.producer:app"
@@ -87,6 +87,7 @@ def create_app(settings: Settings, *, static: Path = FOLDER) -> QuartTrio:
         ERROR_RESPONSES,
         fast_routes=fast_routes(ROUTES, service.get_backend),
         streams=streams(ROUTES, service.get_backend),
+        live_routes=live_routes(ROUTES, service.get_backend),
         gate=None if tokens is None else Gate(tokens, required_role(app, ROUTES)),
     )
     inner: Any = app.asgi_app

@@ -33,6 +33,9 @@ from workqueue.services.http.responses import Refused
 from workqueue.services.migration import migrate_until_done
 from workqueue.services.producer.answers import Answers
 from workqueue.services.producer.enqueued import Enqueued
+from workqueue.services.producer.events import Events
+from workqueue.services.producer.overview import read_overview
+from workqueue.services.producer.views import Overview
 from workqueue.services.producer.waiters import Waiters
 
 ENTER_SECONDS = 5.0  #: how long a request waits for room in the Batcher
@@ -97,6 +100,10 @@ class Backend:
         self._dead_turns = trio.CapacityLimiter(DEAD_TURNS)
         self._last_batch_at = 0.0
         self.waiters = Waiters(self._ended)
+        self.events: Events | None = None
+        if engine.keeps_rows:
+            changes = engine.rows().changes
+            self.events = Events(self.overview, partial(changes.since, settings.queue_name), changes.watched)
         self._enqueued = Enqueued()
         self._record = engine.record_stats(self._enqueued.take)
         self.answers = Answers(self.queue.answers)
@@ -111,6 +118,8 @@ class Backend:
             nursery.start_soon(self.redis.watch, self.queue.depths, partial(self.queue.check, room=True))
             if self.postgres is not None:
                 nursery.start_soon(self._keep_store, bridge, self.engine.rows(), self.postgres)
+                if self.events is not None:
+                    nursery.start_soon(self.events.run)
             else:
                 nursery.start_soon(self._watch_installation)
             task_status.started()
@@ -192,6 +201,10 @@ class Backend:
         return await self.engine.rows().ended(ids)
 
     # --- for the routes
+
+    async def overview(self) -> Overview:
+        """The system at a glance. Raises nothing: it says what is wrong."""
+        return await read_overview(self.settings, self.asking, self.redis, self.postgres)
 
     async def enqueue(self, item: Submission | Keyed) -> UUID:
         """Accept a job, in one batch with the others that arrive now; returns its id.

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 Json = dict[str, Any]
 
 JSON, NDJSON, TEXT = "application/json", "application/x-ndjson", "text/plain"
+EVENTS = "text/event-stream"
 
 #: Of every route: what services/http may say before the route is called.
 ANYWHERE = {
@@ -65,6 +66,7 @@ class Operation(Struct, frozen=True, kw_only=True):
     takes: Any = None  #: the type of the body; of a stream, of one job in it
     examples: Mapping[str, Any] = {}  #: of the body, by content type
     shows: Any = None  #: the type of the JSON in a 200; of a stream, of one answer in it
+    events: Mapping[str, Any] = {}  #: name of an event -> the type of the JSON in it
     description: str = "OK"  #: of the 200
     link: str = ""  #: what the Link header of a 200 leads to
     total: str = ""  #: what the X-Total-Count header of a 200 counts
@@ -163,6 +165,9 @@ def _content(route: "Route", operation: Operation, schemas: _Schemas) -> Json:
         case "stream":  # in the form of the request: a line for a line, or an array
             one = schemas.of_response(operation.shows)
             return {NDJSON: {"schema": one}, JSON: {"schema": {"type": "array", "items": one}}}
+        case "events":  # of events OpenAPI 3.1 knows nothing: what they are stands in a member of our own
+            data = {name: schemas.of_response(kind) for name, kind in operation.events.items()}
+            return {EVENTS: {"schema": {"type": "string"}, "x-events": data}}
         case "bytes":
             return {"*/*": {}}
         case _:

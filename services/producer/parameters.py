@@ -12,7 +12,7 @@ from workqueue.core.job_filter import ERROR_LENGTH_MAX, JobFilter, PayloadMatch,
 from workqueue.core.wire import TYPE_LENGTH_MAX
 from workqueue.services.http.responses import Refused
 from workqueue.services.producer.openapi import Parameter
-from workqueue.services.producer.views import read_cursor, read_dead_cursor
+from workqueue.services.producer.views import read_cursor, read_dead_cursor, read_job_id
 
 LIMIT_DEFAULT, LIMIT_MAX = 50, 500
 WRONG_CURSOR = "cursor: must be one from the Link header of an answer"
@@ -94,6 +94,20 @@ AUDIT_PAGE = (
     ),
 )
 AUDIT_PAGE_NAMES = tuple(parameter.name for parameter in AUDIT_PAGE)
+#: The query of GET /api/events.
+EVENT_JOBS_MAX = 20
+EVENT_ID_MAX = 2**53
+_EVENT_ID = {"anyOf": [{"type": "integer", "minimum": 0, "maximum": EVENT_ID_MAX}, {"const": ""}]}
+EVENTS = (
+    Parameter(
+        "job",
+        "query",
+        {"type": "array", "items": {"type": "string", "format": "uuid"}, "maxItems": EVENT_JOBS_MAX},
+        "a job's id: its state comes too, whenever it changes",
+    ),
+    Parameter("last_event_id", "query", _EVENT_ID, "as the header, for programs that cannot send it"),
+    Parameter("Last-Event-ID", "header", _EVENT_ID, "the id of the last event that came: what has changed since"),
+)
 #: The query of GET /api/jobs/<id>.
 WAIT_SECONDS_MAX = 60
 WAIT = Parameter(
@@ -229,6 +243,31 @@ def read_log_number(query: MultiDict[str, str]) -> int:
     if len(texts) > 1 or not (text.isascii() and text.isdecimal() and len(text) <= 16 and int(text) <= LOG_NUMBER_MAX):
         raise Refused(400, "after: must be the number of a line, given once")
     return int(text)
+
+
+class EventsWanted(Struct, frozen=True):
+    """Which jobs to tell the state of, and since when the changes of all."""
+
+    job_ids: frozenset[UUID] = frozenset()
+    since: int | None = None
+
+
+def read_events_query(query: MultiDict[str, str], last_event_ids: Sequence[str]) -> EventsWanted:
+    """`last_event_ids`: the values of the header. A browser that comes back sends it beside the query of the first
+    time, so it counts before that. An empty value counts as absent. Raises Refused(400)."""
+    for name in query:
+        if name not in {"job", "last_event_id"}:
+            raise Refused(400, f"{name[:50]}: unknown parameter; allowed are job, last_event_id")
+    job_ids = {read_job_id(text) for text in query.getlist("job")}
+    if len(query.getlist("job")) > EVENT_JOBS_MAX or None in job_ids:
+        raise Refused(400, f"job: must be the id of a job, given at most {EVENT_JOBS_MAX} times")
+    texts = list(last_event_ids) if any(last_event_ids) else query.getlist("last_event_id")
+    if texts in ([], [""]):
+        return EventsWanted(frozenset(filter(None, job_ids)))
+    text = texts[0]
+    if len(texts) > 1 or not (text.isascii() and text.isdecimal() and len(text) <= 16 and int(text) <= EVENT_ID_MAX):
+        raise Refused(400, "Last-Event-ID, last_event_id: must be the id of an event, given once")
+    return EventsWanted(frozenset(filter(None, job_ids)), int(text))
 
 
 def read_wait(query: MultiDict[str, str]) -> int:

@@ -19,7 +19,8 @@ from workqueue.core.api_tokens import Role
 from workqueue.services.http.access import READING
 from workqueue.services.http.body import Body
 from workqueue.services.http.guard import FastRoute, RouteKey, StreamRoute
-from workqueue.services.http.messages import Headers
+from workqueue.services.http.live import LiveResponse, LiveRoute
+from workqueue.services.http.messages import Headers, Scope
 from workqueue.services.http.responses import Refused, Streamed
 from workqueue.services.http.tokens import RequiredRole
 from workqueue.services.producer.backend import Backend
@@ -58,17 +59,24 @@ class Streaming(Struct, frozen=True):
     new: Callable[[], Callable[[Backend, Body, Headers], Awaitable[Streamed]]]
 
 
+class Live(Struct, frozen=True):
+    """Called by Guard, also for HEAD, and sends events until its client has gone (live.LiveRoute). Its path has no
+    parameters."""
+
+    call: Callable[[Backend, Scope, LiveResponse], Awaitable[None]]
+
+
 class Route(Struct, frozen=True):
     """One row of the table."""
 
     method: str
     path: str  #: as OpenAPI writes it: /api/jobs/{job_id}; a parameter is one whole segment, or several (MANY_SEGMENTS)
     role: Role  #: of the caller (services/http/tokens.py)
-    handler: View | PageView | Fast | Streaming
+    handler: View | PageView | Fast | Streaming | Live
     operation: Operation | None  #: None: not in the API's document
     body: Literal["none", "whole", "stream"] = "none"
-    #: stream: of any length, in the form of the body; none: 204
-    answer: Literal["json", "text", "bytes", "stream", "none"] = "json"
+    #: stream: of any length, in the form of the body; events: Server-Sent Events; none: 204
+    answer: Literal["json", "text", "bytes", "stream", "events", "none"] = "json"
 
     @property
     def key(self) -> RouteKey:
@@ -111,7 +119,7 @@ def required_role(app: QuartTrio, routes: Sequence[Route]) -> RequiredRole:
     dashboard have no data, and the page that asks for a token must be there before it.
     """
     roles = {_endpoint(number, route): route.role for number, route in enumerate(routes)}
-    called_by_guard = {route.key: route.role for route in routes if isinstance(route.handler, Fast | Streaming)}
+    called_by_guard = {route.key: route.role for route in routes if isinstance(route.handler, Fast | Streaming | Live)}
     taken, adapter = reserved(routes), app.url_map.bind("")
 
     def required(method: str, path: str) -> Role:
@@ -147,6 +155,16 @@ def streams(routes: Iterable[Route], get_backend: Callable[[], Backend]) -> dict
         for route in routes
         if isinstance(route.handler, Streaming)
     }
+
+
+def live_routes(routes: Iterable[Route], get_backend: Callable[[], Backend]) -> dict[RouteKey, LiveRoute]:
+    """What Guard calls as long as a client listens."""
+    found: dict[RouteKey, LiveRoute] = {}
+    for route in routes:
+        if isinstance(route.handler, Live):
+            live_route = _live_route(route.handler.call, get_backend)
+            found |= {route.key: live_route, ("HEAD", route.path): live_route}
+    return found
 
 
 def reserved(routes: Iterable[Route]) -> frozenset[str]:
@@ -206,6 +224,15 @@ def _stream_route(
         return await call(get_backend(), body, headers)
 
     return stream_route
+
+
+def _live_route(
+    call: Callable[[Backend, Scope, LiveResponse], Awaitable[None]], get_backend: Callable[[], Backend]
+) -> LiveRoute:
+    async def live_route(scope: Scope, response: LiveResponse) -> None:
+        await call(get_backend(), scope, response)
+
+    return live_route
 
 
 def _rule(route: Route, routes: Sequence[Route]) -> str:

@@ -5,13 +5,13 @@ from quart import Response
 from workqueue.core.audit import worker_target
 from workqueue.core.control import Wish
 from workqueue.core.errors import StoreUnavailable
-from workqueue.core.gone import KEEP_SECONDS, read_gone
-from workqueue.core.queue import Queue
+from workqueue.core.gone import read_gone
 from workqueue.core.steps.worker_acts import ask_worker
 from workqueue.services.http.responses import Refused, json
 from workqueue.services.producer.audit import entry
 from workqueue.services.producer.backend import Backend
-from workqueue.services.producer.views import WorkerView, gone_view, read_job_id, with_asked, worker_view
+from workqueue.services.producer.overview import worker_views
+from workqueue.services.producer.views import gone_view, read_job_id, with_asked
 
 WORKERS_FAILED = "failed to read workers"
 WORKER_NOT_FOUND = "worker not found"
@@ -20,17 +20,11 @@ ASK_FAILED = "failed to ask the worker: it is not known whether it was asked"
 
 async def list_workers(backend: Backend) -> Response:
     async with backend.asking(WORKERS_FAILED) as queue:
-        views = await _views(backend, queue)
+        views = await worker_views(queue, backend.settings)
         asked = await queue.asked([view.id for view in views])
         entries, now = await queue.gone()
     gone = (gone_view(*found, now) for entry in entries if (found := read_gone(entry)) is not None)
     return json([*(with_asked(view, asked.get(view.id)) for view in views), *(view for view in gone if view)])
-
-
-async def live_workers(backend: Backend, message: str) -> list[WorkerView]:
-    """Those that renew their leases, sorted by name. Raises Refused(500, `message`) where Redis does not answer."""
-    async with backend.asking(message) as queue:
-        return [view for view in await _views(backend, queue) if view.state != "silent"]
 
 
 async def quiet_worker(backend: Backend, worker_id: str) -> Response:
@@ -49,7 +43,7 @@ async def _ask(backend: Backend, worker_id: str, wish: Wish) -> Response:
     """The worker as it is, with what it was asked. Raises Refused."""
     wanted = read_job_id(worker_id)
     async with backend.asking(WORKERS_FAILED) as queue:
-        found = next((view for view in await _views(backend, queue) if view.id == wanted), None)
+        found = next((view for view in await worker_views(queue, backend.settings) if view.id == wanted), None)
     if found is None:
         raise Refused(404, WORKER_NOT_FOUND)
     audit = entry(f"worker {wish}", worker_target(found.id, found.name))
@@ -62,13 +56,3 @@ async def _ask(backend: Backend, worker_id: str, wish: Wish) -> Response:
             backend.postgres.failed(error)
         raise Refused(500, ASK_FAILED) from error
     return json(with_asked(found, wish))
-
-
-async def _views(backend: Backend, queue: Queue) -> list[WorkerView]:
-    """Workers whose leases were not given up, sorted by name; silent ones for an hour. Raises QueueUnavailable."""
-    views = [
-        worker_view(lease, published, seen, lease_seconds=backend.settings.lease_seconds)
-        for lease, (published, seen) in (await queue.workers()).items()
-        if seen <= KEEP_SECONDS
-    ]
-    return sorted(views, key=lambda worker: (worker.name, worker.id))

@@ -7,7 +7,7 @@ import pytest
 from workqueue.core.api_tokens import Role
 from workqueue.services.producer import openapi
 from workqueue.services.producer.api import ROUTES
-from workqueue.services.producer.routing import Fast, Route, Streaming, proxied, reserved
+from workqueue.services.producer.routing import Fast, Live, Route, Streaming, proxied, reserved
 from workqueue.services.producer.views import ListedJob
 
 READING = {"GET", "HEAD"}
@@ -34,7 +34,8 @@ def test_a_row_agrees_with_its_handler(route: Route):
     assert (route.body == "stream") == (route.answer == "stream") == isinstance(route.handler, Streaming)
     if isinstance(route.handler, Fast):
         assert (route.body, route.answer) == ("whole", "json")
-    if isinstance(route.handler, Fast | Streaming):
+    assert (route.answer == "events") == isinstance(route.handler, Live)
+    if isinstance(route.handler, Fast | Streaming | Live):
         assert "{" not in route.path, "Guard looks for whole paths"
     if route.method in READING:
         assert route.body == "none"
@@ -48,6 +49,7 @@ def test_an_operation_fits_its_row(route: Route):
     assert in_path == {segment.strip("{}") for segment in route.segments if segment.startswith("{")}
     assert (operation.takes is not None) == (route.body != "none")
     assert (operation.shows is not None) == (route.answer in {"json", "stream"})
+    assert bool(operation.events) == (route.answer == "events")
 
 
 def test_the_paths_of_the_contract_are_there():
@@ -61,7 +63,7 @@ def test_the_paths_of_the_contract_are_there():
         "POST /api/jobs/actions",
         "GET /api/actions", "GET /api/actions/{action_id}", "POST /api/actions/{action_id}/stop",
         "POST /api/types/{job_type}/pause", "POST /api/types/{job_type}/resume",
-        "GET /api/stats",
+        "GET /api/stats", "GET /api/events",
         "GET /metrics", "GET /health", "GET /ready", "GET /openapi.json",
         "GET /docs", "GET /", "GET /api/dead", "GET /api/dead/{dead_id}", "POST /api/dead/retry", "DELETE /api/dead",
         "GET /api/audit", "POST /api/session", "GET /api/session", "DELETE /api/session",

@@ -9,7 +9,8 @@ from msgspec import structs
 from werkzeug.datastructures import MultiDict
 
 from workqueue.core.job_filter import JobFilter, PayloadMatch
-from workqueue.services.producer.parameters import Filter, read_filter
+from workqueue.services.http.responses import Refused
+from workqueue.services.producer.parameters import EVENT_ID_MAX, EventsWanted, Filter, read_events_query, read_filter
 
 STATUS = "status: must be one of pending, scheduled, retrying, processing, completed, failed, cancelled"
 MOMENT = "must be a time with its offset, as 2026-01-31T12:00:00Z"
@@ -96,3 +97,37 @@ def test_the_link_to_the_next_page_keeps_the_filter():
     query = MultiDict(parse_qsl(link[link.index("?") + 1 : link.index(">")]))
     del query["cursor"]
     assert read_filter(query) == structs.replace(given, before=None, counts=False)
+
+
+def events_wanted(query: str, *header: str) -> EventsWanted:
+    return read_events_query(MultiDict(parse_qsl(query, keep_blank_values=True)), header)
+
+
+def test_of_the_position_of_a_client_that_comes_back_the_header_counts():
+    """A browser sends it, and the query as it was the first time."""
+    assert events_wanted("last_event_id=1", "2").since == 2
+    assert events_wanted("last_event_id=1").since == 1
+    assert events_wanted("last_event_id=1", "").since == 1
+    assert events_wanted("last_event_id=", "").since is None
+    assert events_wanted("").since is None
+    assert events_wanted("", str(EVENT_ID_MAX)).since == EVENT_ID_MAX
+
+
+def test_jobs_to_watch_are_given_one_by_one():
+    ids = [uuid4() for _ in range(20)]
+    query = "&".join(f"job={job_id}" for job_id in ids)
+    assert events_wanted(query).job_ids == set(ids)
+    with pytest.raises(Refused, match="at most 20 times"):
+        events_wanted(f"{query}&job={uuid4()}")
+
+
+@pytest.mark.parametrize(
+    ("query", "header"),
+    [("job=", ()), ("job=x", ()), ("job=01a2268b", ()), ("jobs=1", ()), ("last_event_id=-1", ()),
+     ("last_event_id=1&last_event_id=2", ()), ("last_event_id=1.5", ()), ("last_event_id=9007199254740993", ()),
+     ("last_event_id=\u0663", ()), ("", ("x",)), ("", ("1", "2")), ("last_event_id=1", ("x",)), ("", ("9" * 5000,))],
+)  # fmt: skip
+def test_what_is_no_job_and_no_position_is_refused(query, header):
+    with pytest.raises(Refused, match=r"^(job|jobs|Last-Event-ID, last_event_id): ") as refused:
+        events_wanted(query, *header)
+    assert refused.value.status == 400

@@ -6,6 +6,7 @@ In the files, `:name` is a parameter, and these are put in place when they are l
     {listed_columns}  what a list shows of it (_listed_columns.sql)
     {among}           a filter of jobs, the part that an index serves (_among.sql)
     {matching}        the rest of it (_matching.sql)
+    {since}           a moment (_since.sql)
     {option_arrays}   one parameter for each of them, an array that `option_arrays` makes
 `{schema}` stands for the schema of the tables, and is put in its place by the pool.
 """
@@ -173,6 +174,8 @@ STOP_ACTION = _load("stop_action")
 PRUNE_ACTIONS = _load("prune_actions")
 CANCELLED_JOBS = _load("cancelled_jobs")
 ENDED_JOBS = _load("ended_jobs")
+CHANGED_JOBS = _load("changed_jobs", since=_part("_since"))
+WATCHED_JOBS = _load("watched_jobs")
 PRUNE_DELETED = _load("prune_deleted")
 GET_PAUSES = _load("get_pauses")
 CHANGE_PAUSES = _load("change_pauses")

@@ -132,7 +132,7 @@ CREATE INDEX jobs_failed_type ON jobs USING btree (type, created_at, id) WHERE (
 CREATE INDEX jobs_requeued_created ON jobs USING btree (created_at, id) WHERE requeued;
 CREATE INDEX jobs_requeued_type ON jobs USING btree (type, created_at, id) WHERE requeued;
 CREATE INDEX jobs_type_created ON jobs USING btree (type, created_at, id);
-CREATE INDEX jobs_updated ON jobs USING brin (updated_at);
+CREATE INDEX jobs_updated ON jobs USING brin (updated_at) WITH (autosummarize='on');
 
 CREATE TABLE logs (
     job_id uuid NOT NULL,

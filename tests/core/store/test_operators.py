@@ -108,6 +108,8 @@ async def do_everything(store: JobStore) -> None:
     for status in (None, *StatusFilter):
         await store.lists.page(Q, JobFilter(status=status), before=None, limit=3)
         await store.lists.count(Q, JobFilter(status=status))
+    assert (await store.changes.since(Q, None, max_seconds=60, limit=3)).more
+    assert set(await store.changes.watched(ids)) == set(ids)
     await store.get_status(ids)
     await store.get(ids[0])
     await store.runs(ids[3])

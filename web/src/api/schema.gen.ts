@@ -63,6 +63,19 @@ export type Became = {
   cancelled: number;
 };
 
+/** A job that has changed. A person has deleted it: its type and status are null. */
+export type ChangedJob = {
+  id: string;
+  type: string | null;
+  status: JobState | null;
+};
+
+/** Jobs that have changed since the last event, or since the position that the client came back with. */
+export type ChangedJobs = {
+  changed: ChangedJob[];
+  more: boolean;
+};
+
 /** Which dead letters: these, or with `all` every one. */
 export type DeadLetterChoice = {
   ids?: string[];
@@ -413,6 +426,17 @@ export type TypeView = {
   type: string;
   paused: boolean;
   parked: number | null;
+};
+
+/** How a job is that is watched. Of one that is missing all else is null. */
+export type WatchedJob = {
+  id: string;
+  status: JobState | null;
+  attempts: number | null;
+  cancelling: boolean | null;
+  run_at: string | null;
+  progress: ProgressRow | null;
+  missing: boolean;
 };
 
 /** A worker that is alive, or was within the last hour. */
