@@ -38,8 +38,6 @@ LINGER_BYTES = 4 << 20
 REFUSAL_SECONDS = 0.05  #: for the same, where the connection itself is refused
 VERSIONS = {b"1.0", b"1.1"}
 
-#: The key of a request's Connection in the state of its scope.
-CONNECTION = "workqueue.connection"
 #: The key of an app's Connections in its extensions, set by services/http/guard.py.
 EXTENSION = "workqueue.connections"
 
@@ -100,16 +98,6 @@ class Connection:
     def end(self) -> None:
         self._whole.cancel()
 
-    def limit_unsent(self, count: int) -> None:
-        """From now on the kernel keeps no more than so many bytes that the client has not taken.
-
-        Of a response that comes in drops it would take some MiB, which is hours, before SEND_SECONDS counted: a client
-        that has stopped reading would not be noticed.
-        """
-        stream = self._stream if isinstance(self._stream, trio.SocketStream) else self._stream.transport_stream
-        with suppress(OSError, trio.ClosedResourceError):  # it is gone: the next send tells
-            stream.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, count)
-
     async def run(self) -> None:
         """Serve until either side closes it. Raises nothing but Cancelled."""
         try:
@@ -140,9 +128,9 @@ class Connection:
             watching.start_soon(self._end_with_server)
             requests = _Requests()
             async with requests:
-                state = ConnectionState({**self._state, CONNECTION: self})
                 protocol = Http1(
-                    self, self._app, self._config, self._context, requests, state, ssl, client, server, self._send
+                    self, self._app, self._config, self._context, requests, ConnectionState(self._state.copy()),
+                    ssl, client, server, self._send,
                 )  # fmt: skip
                 with self._reading:
                     await self._read(protocol)

@@ -233,7 +233,7 @@ class Guard:
         def is_allowed() -> bool:
             return self._refusal(scope) is None
 
-        response = LiveResponse(scope, send, [*LIVE_HEADERS, *extra], self._connections, is_allowed)
+        response = LiveResponse(send, [*LIVE_HEADERS, *extra], self._connections, is_allowed)
         try:
             await run_until_gone(live_route, scope, receive, response)
         except Exception as error:  # noqa: BLE001 - response_to logs a bug

@@ -8,22 +8,16 @@ from collections.abc import Awaitable, Callable
 
 import trio
 
-from workqueue.services.http.connection import CONNECTION, Connection
 from workqueue.services.http.connections import Connections
 from workqueue.services.http.messages import Headers, Message, Receive, Scope, Send
-
-UNSENT_BYTES = 32 * 1024  #: that a client may be behind before its route waits for it
 
 
 class LiveResponse:
     """The response to one request. Mutable state: whether it has begun."""
 
-    def __init__(
-        self, scope: Scope, send: Send, headers: Headers, connections: Connections, is_allowed: Callable[[], bool]
-    ) -> None:
+    def __init__(self, send: Send, headers: Headers, connections: Connections, is_allowed: Callable[[], bool]) -> None:
         self.connections = connections
         self.begun = False
-        self._scope = scope
         self._send = send
         self._headers = headers
         self._is_allowed = is_allowed
@@ -40,7 +34,8 @@ class LiveResponse:
     async def send(self, piece: bytes) -> None:
         """Send some bytes, at least one; waits while the client does not take them.
 
-        After SEND_SECONDS (connection.py) the connection ends, and with it this route. Cancelled: the connection ends.
+        That is soon: the kernel keeps 16 KiB beside what is on its way (TCP_NOTSENT_LOWAT, which Trio sets). After
+        SEND_SECONDS (connection.py) the connection ends, and with it this route. Cancelled: the connection ends.
         """
         if not self.begun:
             await self._begin()
@@ -54,9 +49,6 @@ class LiveResponse:
 
     async def _begin(self) -> None:
         self.begun = True
-        connection: Connection | None = self._scope.get("state", {}).get(CONNECTION)
-        if connection is not None:
-            connection.limit_unsent(UNSENT_BYTES)
         start: Message = {"type": "http.response.start", "status": 200, "headers": self._headers}
         await self._send(start)
 

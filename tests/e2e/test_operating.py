@@ -72,6 +72,7 @@ def test_each_block_is_known_to_a_test():
         *WORKERS,
         "tokens",
         "audit",
+        "watch",
     }
     assert [name for name, _ in BLOCKS].count("") == 1
 
@@ -160,6 +161,17 @@ async def test_the_lines_that_look_show_the_job(url, tmp_path: Path):
         done = await paste(line, str(url.base_url).rstrip("/"), tmp_path, ID=job_id)
         assert done.returncode == 0
         assert done.stdout.startswith(("{", "["))
+
+
+async def test_the_line_that_watches_shows_events_as_they_come(url, tmp_path: Path):
+    job_id = await enqueue(url)
+    [line] = [line for name, text in BLOCKS if name == "watch" for line in text.splitlines()]
+    bounded = line.replace("curl ", "curl --max-time 3 ")
+    done = await paste(bounded, str(url.base_url).rstrip("/"), tmp_path, ID=job_id)
+    assert done.returncode == 28, "it goes on for ever, but for the limit of this test"
+    for name in ("counts", "jobs", "job"):
+        assert f"event: {name}\n" in done.stdout
+    assert str(job_id) in done.stdout
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,7 @@ from tests.support.wait import until, until_true
 from workqueue.core.job import JobState
 from workqueue.core.report import JobReport, Progress
 from workqueue.services.http import connection
+from workqueue.services.http.live import LiveResponse
 from workqueue.services.producer import event_stream, events
 from workqueue.services.producer.events import STREAMS_MAX, Events, Subscription
 
@@ -312,16 +313,25 @@ async def test_a_client_that_never_reads_is_ended_and_frees_its_place(client, ma
     monkeypatch.setattr(connection, "SEND_SECONDS", 0.5)
     monkeypatch.setattr(event_stream, "QUIET_SECONDS", 0.001)
     monkeypatch.setattr(event_stream, "COMMENT", b": " + b"x" * 1000 + b"\n\n")
+    sent: dict[LiveResponse, int] = {}
+    send = LiveResponse.send
+
+    async def counting(self: LiveResponse, piece: bytes) -> None:
+        sent[self] = sent.get(self, 0) + len(piece)
+        await send(self, piece)
+
+    monkeypatch.setattr(LiveResponse, "send", counting)
     silent = await open_stream(client, receive_bytes=4096)
     async with listening(client) as reading, trio.open_nursery() as nursery:
         nursery.start_soon(reading.read_to_end, 60)
         await until_true(lambda: len(made[0]) == 2)
-        # 4 KiB there and 64 KiB here; without the limit on what is not sent it would be some MiB.
         await until_true(lambda: len(made[0]) == 1)
         assert (await client.get("/health")).text == "ok"
         await trio.sleep(1)
         assert len(made[0]) == 1, "the one that reads goes on"
         nursery.cancel_scope.cancel()
+    # Some KiB there and 16 KiB here. Without that limit, which Trio sets, it would be MiB, or hours.
+    assert min(sent.values()) < 300_000
     await silent.stream.aclose()
 
 
@@ -337,7 +347,8 @@ async def test_a_stop_does_not_wait_for_a_client_that_does_not_read(patient, mad
     await silent.stream.aclose()
 
 
-async def test_a_stream_ends_as_it_should_at_a_stop(patient, made, store, environ):
+async def test_a_stream_ends_as_it_should_at_a_stop(patient, made, store, environ, monkeypatch):
+    monkeypatch.setattr(event_stream, "STOP_SECONDS", 30.0)  # it ends by itself
     async with trio.open_nursery() as nursery:
         async with serving(environ, grace_seconds=20) as client:
             stream = await open_stream(client)

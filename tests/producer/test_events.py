@@ -181,6 +181,14 @@ async def test_for_a_client_that_does_not_read_the_newest_counts_replace_the_old
     assert [each["jobs_done"] for each in counts] in ([29], [30])
 
 
+async def test_counts_are_told_once(autojump_clock, events, rows):
+    with events.subscribe(NO_JOBS, None, limit=MANY) as subscription:
+        await trio.sleep(3.5)
+        assert [name for name, _, _ in parse(await subscription.take())] == ["counts"]
+        subscription.add_changes([], True, rows.now)
+        assert [name for name, _, _ in parse(await subscription.take())] == ["jobs"]
+
+
 async def test_the_id_of_counts_is_how_far_changes_are_told(autojump_clock, events, rows):
     with events.subscribe(NO_JOBS, None, limit=MANY) as subscription:
         await trio.sleep(30)
@@ -294,6 +302,19 @@ async def test_what_is_too_long_ago_or_of_another_clock_is_fetched_anew(autojump
         assert position not in rows.looks, "no statement looks that far back"
 
 
+async def test_clients_that_come_back_together_are_told_each_what_it_missed(autojump_clock, events, rows):
+    await trio.sleep(100)
+    long_ago, lately = rows.change(seconds_ago=40), rows.change(seconds_ago=10)
+    with (
+        events.subscribe(NO_JOBS, rows.now - 50 * MICROSECONDS, limit=MANY) as first,
+        events.subscribe(NO_JOBS, rows.now - 20 * MICROSECONDS, limit=MANY) as second,
+        events.subscribe(NO_JOBS, rows.now - 90 * MICROSECONDS, limit=MANY) as third,
+    ):
+        assert set(states(await jobs_of(first))) == {str(long_ago), str(lately)}
+        assert set(states(await jobs_of(second))) == {str(lately)}
+        assert await jobs_of(third) == [{"changed": [], "more": True}]
+
+
 async def test_more_than_can_be_told_is_fetched_anew(autojump_clock, events, rows):
     await trio.sleep(100)
     for _ in range(CHANGED_MAX + 1):
@@ -353,6 +374,14 @@ async def test_many_who_come_together_are_told_at_once_by_few_statements(autojum
         [told] = await watched(subscription, 0.1)
         assert told["id"] == str(ids[-1])
         assert len(rows.watches) <= 4
+
+
+async def test_another_job_is_told_at_once_where_some_are_watched_already(autojump_clock, events, rows):
+    with events.subscribe(frozenset({rows.change()}), None, limit=MANY):
+        for wait in (10.2, 0.01, 0.3):
+            await trio.sleep(wait)
+            with events.subscribe(frozenset({rows.change()}), None, limit=MANY) as subscription:
+                assert len(await watched(subscription, 0.1)) == 1
 
 
 async def test_each_client_is_told_of_its_own_jobs_alone(autojump_clock, events, rows):
