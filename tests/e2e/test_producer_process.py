@@ -11,6 +11,7 @@ import trio
 from uuid_utils.compat import uuid7
 
 from tests.e2e.processes import running, running_producer
+from tests.producer.test_event_stream import open_stream
 from tests.support.proxy import Proxy, through
 from tests.support.steps import make_submit
 from tests.support.wait import until, until_true
@@ -103,6 +104,23 @@ async def test_a_stop_answers_those_who_wait_for_a_job(environ, store):
         assert trio.current_time() - begun < 30, "not after its minute"
         assert answers[0].json()["status"] == "pending"
         assert await process.ended() == 0
+
+
+async def test_a_stop_ends_streams_of_events_at_once(environ, store):
+    async with running_producer(environ) as (process, client):
+        await until(partial(is_ready, client))
+        streams = [await open_stream(client) for _ in range(20)]
+        for stream in streams:
+            await stream.data("counts")
+        begun = trio.current_time()
+        process.send(signal.SIGTERM)
+        for stream in streams:
+            await stream.read_to_end()
+            assert stream.is_complete
+            await stream.stream.aclose()
+        assert trio.current_time() - begun < 1.5
+        assert await process.ended(seconds=8) == 0, "not after the grace of 10 s"
+        assert "Traceback" not in process.said
 
 
 async def test_several_workers_serve_one_port(environ, bridge, queue):
