@@ -103,6 +103,7 @@ async def test_rows_ask_for_upkeep_and_tasks_for_none(engine, rows):
         "actions",
         "ended actions",
         "audit",
+        "old statistics",
     }
     assert {each.name for each in upkeep} == (set() if rows is None else names)
     for each in upkeep:

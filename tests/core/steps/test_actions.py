@@ -119,6 +119,8 @@ async def some_rows(store: JobStore, queue: Queue, psql, random: Random) -> list
             random.choice([None, NOW]) if state == "processing" else None,
             NOW if has_ended_badly else None,
         )
+    # What waits for a time, or after a failure, was requeued: every statement that makes it wait says so.
+    await psql("UPDATE jobs SET requeued = true WHERE state = 'pending' AND (attempts > 0 OR run_at IS NOT NULL)")
     return ids
 
 
