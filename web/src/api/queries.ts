@@ -124,6 +124,14 @@ const OPERATE = { "Content-Type": "application/json" };
 export type BulkFilter = Pick<JobFilter, "status" | "type">;
 export type Act = "cancel" | "retry" | "run-now" | "delete";
 
+/** Marks that an act on a job is under way: nothing asks for the job meanwhile. */
+export const actKey = (id: string) => ["act", id];
+/** The keys of all that is asked of one job. */
+export const keysOf = (id: string) => [
+  ["job", id],
+  ["logs", id],
+];
+
 /** Change what happens to a job. Raises ApiError with the server's reason where it does not fit the job's state. */
 export async function act(id: string, name: Act): Promise<void> {
   const path = `/api/jobs/${encodeURIComponent(id)}`;

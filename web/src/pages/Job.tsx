@@ -1,8 +1,8 @@
-import { useQuery } from "@tanstack/react-query";
+import { useIsMutating, useQuery } from "@tanstack/react-query";
 import { getRouteApi, Link } from "@tanstack/react-router";
 import { useState } from "react";
 import { API } from "../api/client";
-import { jobQuery, logsQuery } from "../api/queries";
+import { actKey, jobQuery, logsQuery } from "../api/queries";
 import type { Artifact, JobDetails, LogLine, Progress, Run } from "../api/types";
 import { useLive } from "../app/live";
 import { between, bytes, duration } from "../lib/format";
@@ -21,8 +21,7 @@ const route = getRouteApi("/jobs/$id");
 
 export function JobPage() {
   const { id } = route.useParams();
-  const { live } = useLive();
-  const job = useQuery(jobQuery(id, live));
+  const job = useQuery(jobQuery(id, useIsRefreshed(id)));
   return (
     <div className="page">
       <Loaded query={job} rows={10}>
@@ -35,6 +34,13 @@ export function JobPage() {
       )}
     </div>
   );
+}
+
+/** Whether a job is asked for again and again: not while something is done to it, which may be its deletion. */
+function useIsRefreshed(id: string): boolean {
+  const { live } = useLive();
+  const acting = useIsMutating({ mutationKey: actKey(id) });
+  return live && acting === 0;
 }
 
 /** One job with its runs, artifacts, payload and result. */
@@ -112,8 +118,7 @@ function ProgressBar({ progress }: { progress: Progress }) {
 
 /** What the handler has logged; nothing where it logs nothing. */
 function Logs({ job }: { job: JobDetails }) {
-  const { live } = useLive();
-  const lines = useQuery(logsQuery(job.id, job.status, live)).data ?? [];
+  const lines = useQuery(logsQuery(job.id, job.status, useIsRefreshed(job.id))).data ?? [];
   if (lines.length === 0) return null;
   const text = lines.map((line) => `${line.at} ${line.text}`).join("\n");
   return (

@@ -1,6 +1,7 @@
 import { useMutation, useQueryClient } from "@tanstack/react-query";
 import { useNavigate } from "@tanstack/react-router";
-import { type Act, act } from "../api/queries";
+import { useEffect, useRef } from "react";
+import { type Act, act, actKey, keysOf } from "../api/queries";
 import type { Job } from "../api/types";
 import { type ShownState, shownState } from "../lib/state";
 import { useConfirmation } from "./confirmation";
@@ -31,16 +32,28 @@ export function Acts({ job, now }: { job: Job; now: number }) {
   const client = useQueryClient();
   const navigate = useNavigate();
   const [asked, setAsked] = useConfirmation<Act>();
+  const isGone = useRef(false);
   const doing = useMutation({
-    mutationFn: (chosen: Act) => act(job.id, chosen),
+    mutationKey: actKey(job.id),
+    mutationFn: async (chosen: Act) => {
+      // An answer on its way would tell how the job was before, or, of a deleted job, that there is none.
+      await Promise.all(keysOf(job.id).map((queryKey) => client.cancelQueries({ queryKey })));
+      await act(job.id, chosen);
+    },
     onSuccess: (_, chosen) => {
       if (chosen !== "delete") return client.invalidateQueries();
-      client.removeQueries({ queryKey: ["job", job.id] }); // a refresh would not find it
-      client.removeQueries({ queryKey: ["logs", job.id] });
-      void client.invalidateQueries();
+      isGone.current = true;
       return navigate({ to: "/jobs" });
     },
   });
+  // What is kept of a deleted job goes with the last view of it: before, that view would ask for it again.
+  useEffect(
+    () => () => {
+      if (!isGone.current) return;
+      for (const queryKey of keysOf(job.id)) client.removeQueries({ queryKey });
+    },
+    [client, job.id],
+  );
   const choose = (chosen: Act) => {
     if (chosen in CONFIRMED && asked !== chosen) {
       setAsked(chosen);
