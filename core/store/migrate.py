@@ -1,7 +1,7 @@
 """Numbered migrations: each one transaction, under a lock, so that ten processes may start at once."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib.resources import files
 
 from msgspec import Struct
@@ -78,55 +78,62 @@ async def migrate(bridge: Bridge, dsn: str, schema: str, *, up_to: int | None = 
     are too old for the tables, or when another process has held the lock for LOCK_SECONDS. Cancelled: each migration
     is done whole or not at all.
     """
-    done: list[str] = []
+    wanted = [migration for migration in migrations() if up_to is None or migration.number <= up_to]
     async with open_pool(bridge, dsn, schema, connections=1) as pool:
-        for migration in migrations():
-            if up_to is not None and migration.number > up_to:
-                break
-            if await _apply(pool, dsn, schema, migration):
-                done.append(f"{migration.number:04d}_{migration.name}")
+        done = await _apply(pool, dsn, schema, wanted)
         [row] = await pool.fetch(sql.OLDEST_PROTOCOL)
         check_oldest(row["oldest"])
     return done
 
 
-async def _apply(pool: Pool, dsn: str, schema: str, migration: Migration) -> bool:
-    async def unit() -> bool:
+async def _apply(pool: Pool, dsn: str, schema: str, wanted: Sequence[Migration]) -> list[str]:
+    """All of them over one connection: one each would be most of the time that a start takes."""
+    done: list[str] = []
+    at = wanted[0]
+
+    async def unit() -> None:
+        nonlocal at
         connection = await connect(target(dsn))
         try:
-            # Before the transaction: in it, the look would keep a lock on the table while we wait for the other one,
-            # and the process that has that one wants to change the table.
-            if await _is_applied(connection, pool, migration):
-                return False
-            async with connection.transaction():
-                # Of the transaction: it goes with it, whatever becomes of this process.
-                await connection.execute(_LIMITS % LOCK_SECONDS)
-                await connection.execute(
-                    "SELECT pg_advisory_xact_lock(hashtextextended('workqueue.migrate.' || $1, 0))", schema
-                )
-                if not await connection.fetchval("SELECT 1 FROM pg_namespace WHERE nspname = $1", schema):
-                    # Asked first: Postgres wants the right to create one even where it is there already.
-                    await connection.execute(in_schema("CREATE SCHEMA IF NOT EXISTS {schema}", schema))
-                await connection.execute(pool.text(_HISTORY))
-                # Asked of the table itself: that locks it, and only then does Postgres drop what it remembers of the
-                # catalogue from before our wait (to_regclass still said that there is no such table).
-                if await connection.fetchval(pool.text(_APPLIED), migration.number):
-                    return False  # another process did it while we waited
-                for name, kind in await connection.fetch(_THERE, schema, migration.creates):
-                    raise StoreUnavailable(
-                        f"Postgres: the schema {schema} has a {KINDS.get(kind, 'relation')} named {name} that is none "
-                        "of ours: rename it, or set DATABASE_SCHEMA to a schema for our tables alone"
-                    )
-                await connection.execute(pool.text(migration.text))
-                await connection.execute(pool.text(_APPLY), migration.number, migration.name, migration.oldest)
-                return True
+            for at in wanted:
+                # Before the transaction: in it, the look would keep a lock on the table while we wait for the other
+                # one, and the process that has that one wants to change the table.
+                if await _is_applied(connection, pool, at):
+                    continue
+                async with connection.transaction():
+                    if await _apply_one(connection, pool, schema, at):
+                        done.append(f"{at.number:04d}_{at.name}")
         finally:
             connection.terminate()
 
     try:
-        return await pool.run(unit, MIGRATION_SECONDS)
+        await pool.run(unit, MIGRATION_SECONDS)
     except StoreUnavailable as error:
-        raise StoreUnavailable(f"{error} (migration {migration.number:04d}_{migration.name})") from error
+        raise StoreUnavailable(f"{error} (migration {at.number:04d}_{at.name})") from error
+    return done
+
+
+async def _apply_one(connection: Connection, pool: Pool, schema: str, migration: Migration) -> bool:
+    """In a transaction of its own. False: another process has done it."""
+    # The limits are those of the transaction: they go with it, whatever becomes of this process.
+    await connection.execute(_LIMITS % LOCK_SECONDS)
+    await connection.execute("SELECT pg_advisory_xact_lock(hashtextextended('workqueue.migrate.' || $1, 0))", schema)
+    if not await connection.fetchval("SELECT 1 FROM pg_namespace WHERE nspname = $1", schema):
+        # Asked first: Postgres wants the right to create one even where it is there already.
+        await connection.execute(in_schema("CREATE SCHEMA IF NOT EXISTS {schema}", schema))
+    await connection.execute(pool.text(_HISTORY))
+    # Asked of the table itself: that locks it, and only then does Postgres drop what it remembers of the catalogue from
+    # before our wait (to_regclass still said that there is no such table).
+    if await connection.fetchval(pool.text(_APPLIED), migration.number):
+        return False  # it did so while we waited
+    for name, kind in await connection.fetch(_THERE, schema, migration.creates):
+        raise StoreUnavailable(
+            f"Postgres: the schema {schema} has a {KINDS.get(kind, 'relation')} named {name} that is none "
+            "of ours: rename it, or set DATABASE_SCHEMA to a schema for our tables alone"
+        )
+    await connection.execute(pool.text(migration.text))
+    await connection.execute(pool.text(_APPLY), migration.number, migration.name, migration.oldest)
+    return True
 
 
 async def _is_applied(connection: Connection, pool: Pool, migration: Migration) -> bool:
