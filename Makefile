@@ -19,7 +19,7 @@ up: setup ## Run the system: servers, producer, worker, dashboard; with your han
 
 test: setup-test ## All tests
 	@$(BIN)/python scripts/debian.py
-	$(BIN)/python -m pytest -n 2 --dist loadgroup
+	$(BIN)/python -m pytest -n 4 --dist loadgroup
 	@if [ -d web/node_modules ]; then cd web && npm test --silent; else echo "the page's tests are skipped: there is no Node >= 20.19"; fi
 
 lint: setup-test ## What CI checks first

@@ -142,7 +142,7 @@ async def test_of_a_large_table_the_new_pages_alone_are_read(store, psql: Psql, 
     async def is_counted() -> bool:
         return (await read())[0]["pages"] > before
 
-    await until(is_counted)
+    await until(is_counted, seconds=60)
     assert (await read())[0]["pages"] - before < pages / 4
 
 
