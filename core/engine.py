@@ -28,6 +28,7 @@ from workqueue.core.steps.dead_acts import DeadLetters, RowsDecide
 from workqueue.core.steps.dead_letters import Discards
 from workqueue.core.steps.dropped import Dropped
 from workqueue.core.steps.expiry import PruneActions, PruneAudit, PruneDeleted, PruneKeys
+from workqueue.core.steps.far_off import BRING_SECONDS, FarOff
 from workqueue.core.steps.installation import Installation, no_database
 from workqueue.core.steps.orphans import Orphans
 from workqueue.core.steps.outbox import OutboxRelay
@@ -299,6 +300,7 @@ class RowEngine:
     def upkeep(self, keep: Keep) -> list[Upkeep]:
         return [
             Upkeep("outbox", 2.0, OutboxRelay(self.queue, self.store).run_once),
+            Upkeep("jobs far off", BRING_SECONDS, FarOff(self.queue, self.store).run_once),
             Upkeep("idempotency keys", PRUNE_SECONDS, PruneKeys(self.store).run_once),
             Upkeep("deleted jobs", PRUNE_SECONDS, PruneDeleted(self.store).run_once),
             Upkeep("actions", ACTIONS_SECONDS, Actions(self.queue, self.store, self.acts()).run_once),

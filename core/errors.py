@@ -17,6 +17,10 @@ class TypeMissing(InvalidTask):
     """A submitted task without a type."""
 
 
+class InvalidOption(InvalidTask):
+    """A submitted task with an option that no job can have; the text is the sentence for its sender."""
+
+
 class RetriesNegative(InvalidTask):
     """A submitted task with `retries` below zero."""
 

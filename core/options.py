@@ -1,9 +1,12 @@
 """Options of a job: what its sender may choose. One shape, from the request to the row, the task and the page.
 
-A field of JobOptions is a member of the task, a column of the same name in `jobs` (a migration makes it), and a field
-of the requests and answers of the API (services/producer/views.py). Nothing else has to know it.
+A field of JobOptions is a member of the task, a column in `jobs` (a migration makes it; of the same name, or of that in
+COLUMNS), and a field of the requests and answers of the API (services/producer/views.py). Nothing else has to know it.
 """
 
+import math
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from operator import attrgetter
 from typing import Annotated
@@ -11,62 +14,128 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta, Struct
 
-from workqueue.core.errors import InvalidTask, RetriesNegative
+from workqueue.core.errors import InvalidOption, InvalidTask, RetriesNegative
 
 RETRIES_MAX = 1_000_000
+DELAY_SECONDS_MAX = 315_360_000  #: ten years
+#: No moment is later: Postgres takes it in every time zone, and so does Python.
+MOMENT_MAX = datetime(9000, 1, 1, tzinfo=UTC)
+MOMENT_MIN = datetime(2, 1, 1, tzinfo=UTC)
 
 
 class JobOptions(Struct, frozen=True, gc=False):
     """Each has a default, with which it costs nothing."""
 
     retries: int = 0  #: how often the job runs again after a failure
+    timeout: float | None = None  #: seconds that each run may last, instead of what its handler says
+    run_at: datetime | None = None  #: UTC; not started before
+    expires_at: datetime | None = None  #: UTC; not started for the first time after it: then the job fails
 
 
 DEFAULTS = JobOptions()
+
+EXCLUDED = "delay and run_at exclude each other"
+#: What a request is told of an option that no job can have.
+SENTENCES = (
+    *(f"{name} is not valid" for name in ("timeout", "delay", "run_at", "expires_in")),
+    EXCLUDED,
+)
+
+Seconds = Annotated[float, Meta(gt=0)]
+Moment = Annotated[datetime, Meta(tz=True)]
 
 
 class TaskOptions(Struct, kw_only=True):
     """As a task has them; null counts as absent."""
 
     retries: Annotated[int, Meta(ge=0, le=RETRIES_MAX)] | None = None
+    timeout: Seconds | None = None
+    run_at: Moment | None = None
+    expires_at: Moment | None = None
 
 
 class RequestedOptions(Struct, kw_only=True):
-    """As a request has them, before they are checked."""
+    """As a request has them, before they are checked: each fault has a sentence of its own, also a wrong JSON type."""
 
     retries: int | None = None
+    timeout: object = None
+    delay: object = None
+    run_at: object = None
+    expires_in: object = None
+
+
+class Chosen(Struct, frozen=True):
+    """What a request has chosen."""
+
+    options: JobOptions
+    delay: float | None = None  #: seconds; `run_at` is what that comes to on our clock
 
 
 NAMES: tuple[str, ...] = JobOptions.__struct_fields__
+#: Columns that are not named like their options: statements of the release before would take them for others.
+COLUMNS = {"expires_at": "start_by"}
+PLAIN_NAMES = NAMES[:1]  #: those of a job that has chosen nothing else
 CACHED_MAX = 1000  #: combinations; without a cache a task would take half as long again to decode, and twice to encode
 
-#: The values of all options of a TaskOptions: a tuple, or with one option its value.
+#: The values of all options of a TaskOptions.
 values_of = attrgetter(*NAMES)
+_REQUESTED = attrgetter(*(name for name in RequestedOptions.__struct_fields__ if name != "retries"))
+_FURTHER = attrgetter(*NAMES[1:])
+_NO_FURTHER = _FURTHER(DEFAULTS)
 
 _encode = msgspec.json.Encoder().encode
 
 
+def are_plain(options: Sequence[JobOptions]) -> bool:
+    """Do all of them choose their retries at the most?"""
+    return all(_FURTHER(each) == _NO_FURTHER for each in options if each is not DEFAULTS)
+
+
 @lru_cache(CACHED_MAX)
-def options_of(values: object) -> JobOptions:
-    """The options of a task that was decoded, and so checked, from its `values_of`."""
-    each = values if isinstance(values, tuple) else (values,)
-    named = {name: value for name, value in zip(NAMES, each, strict=True) if value is not None}
-    options = JobOptions(**named)
+def options_of(values: tuple[object, ...]) -> JobOptions:
+    """The options of a task that was decoded, from its `values_of`. Raises InvalidTask for a moment out of range."""
+    named = {
+        name: _utc(name, value) if isinstance(value, datetime) else value
+        for name, value in zip(NAMES, values, strict=True)
+        if value is not None
+    }
+    options = JobOptions(**named)  # type: ignore[arg-type]
     return DEFAULTS if options == DEFAULTS else options
 
 
-def read_options(requested: RequestedOptions) -> JobOptions:
+def read_options(requested: RequestedOptions) -> Chosen:
     """What a request asks for. Raises InvalidTask for what no task could hold; see `check_options` for the rest."""
     retries = requested.retries or 0
     if retries > RETRIES_MAX:
         raise InvalidTask(f"retries: at most {RETRIES_MAX}")
-    return JobOptions(retries) if retries else DEFAULTS
+    return _PLAIN if not retries else Chosen(JobOptions(retries))
 
 
-def check_options(options: JobOptions) -> None:
-    """Raise the error that the API has a sentence for."""
-    if options.retries < 0:
+def check_options(chosen: Chosen, requested: RequestedOptions) -> Chosen:
+    """`chosen` with what else is requested. Raises the error that the API has a sentence for."""
+    if chosen.options.retries < 0:
         raise RetriesNegative("retries cannot be negative")
+    if _REQUESTED(requested) == _NOTHING_REQUESTED:
+        return chosen
+    now = datetime.now(UTC)
+    timeout = _seconds("timeout", requested.timeout)
+    expires_in = _seconds("expires_in", requested.expires_in)
+    delay = None
+    if requested.delay is not None:
+        if requested.run_at is not None:
+            raise InvalidOption(EXCLUDED)
+        delay = _number(requested.delay)
+        if delay is None or not 0 <= delay <= DELAY_SECONDS_MAX:
+            raise InvalidOption("delay is not valid")
+    run_at = _requested_moment("run_at", requested.run_at)
+    if delay:
+        run_at = now + timedelta(seconds=delay)
+    if run_at is not None and run_at <= now:
+        run_at = delay = None
+    expires_at = None
+    if expires_in is not None:
+        expires_at = MOMENT_MAX if expires_in > _SECONDS_MAX else now + timedelta(seconds=expires_in)
+    return Chosen(JobOptions(chosen.options.retries, timeout, run_at, expires_at), delay or None)
 
 
 @lru_cache(CACHED_MAX)
@@ -78,3 +147,48 @@ def members(options: JobOptions) -> bytes:
         for name, value, default in chosen
         if value != default or name == "retries"
     )
+
+
+_PLAIN = Chosen(DEFAULTS)
+_NOTHING_REQUESTED = _REQUESTED(RequestedOptions())
+_SECONDS_MAX = 20 * DELAY_SECONDS_MAX  #: further off is never
+
+
+def _number(value: object) -> float | None:
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return None
+    try:
+        return float(value)
+    except OverflowError:  # an integer of 400 digits
+        return None
+
+
+def _seconds(name: str, value: object) -> float | None:
+    if value is None:
+        return None
+    seconds = _number(value)
+    if seconds is None or not 0 < seconds < math.inf:
+        raise InvalidOption(f"{name} is not valid")
+    return seconds
+
+
+def _requested_moment(name: str, value: object) -> datetime | None:
+    if value is None:
+        return None
+    try:
+        return _utc(name, msgspec.convert(value, Moment)) if isinstance(value, str) else _invalid(name)
+    except (msgspec.ValidationError, InvalidTask):
+        return _invalid(name)
+
+
+def _invalid(name: str) -> datetime:
+    raise InvalidOption(f"{name} is not valid")
+
+
+def _utc(name: str, moment: datetime) -> datetime:
+    try:
+        if MOMENT_MIN <= (utc := moment.astimezone(UTC)) <= MOMENT_MAX:
+            return utc
+    except OverflowError:
+        pass
+    raise InvalidTask(f"no valid task: `{name}` is no moment before the year 9000")

@@ -48,6 +48,7 @@ class Submission(Struct, frozen=True):
     type: str
     payload: bytes
     options: JobOptions = DEFAULTS
+    delay: float | None = None  #: seconds; `options.run_at` is what that comes to on the clock of this machine
 
 
 class _WireTask(TaskOptions, forbid_unknown_fields=True, kw_only=True):
@@ -152,13 +153,13 @@ def read_submission(body: bytes) -> Submission:
     except msgspec.DecodeError as error:
         raise InvalidTask(str(error)) from None
     payload = _payload(bytes(wire.payload))
-    options = read_options(wire)
+    chosen = read_options(wire)
     if not wire.type:
         raise TypeMissing("type is required")
     if len(wire.type) > TYPE_LENGTH_MAX or "\0" in wire.type:
         raise InvalidTask(f"type: 1 to {TYPE_LENGTH_MAX} characters, no NUL")
-    check_options(options)
-    return Submission(wire.type, payload, options)
+    chosen = check_options(chosen, wire)
+    return Submission(wire.type, payload, chosen.options, chosen.delay)
 
 
 def decode_payload(payload: bytes) -> dict[str, object]:

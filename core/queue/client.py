@@ -108,16 +108,17 @@ class Queue(Trips):
         """Append to the ready list. One command: Redis takes all of them or none."""
         await self._command("RPUSH", self.keys.ready, *tasks)
 
-    async def push_once(self, tasks: Sequence[tuple[bytes, bytes, bytes]], *, ttl_seconds: float) -> list[str]:
-        """Push (hash of an idempotency key, hash of the body, task), each once for its key.
+    async def push_once(self, tasks: Sequence[tuple[bytes, bytes, bytes, bytes]], *, ttl_seconds: float) -> list[str]:
+        """Push (hash of an idempotency key, hash of the body, when it is due, task), each once for its key. When: b""
+        for at once, b"+1000" in a second, b"1790000000000" at that ms since 1970, on Redis's clock.
 
         One script for up to 1,000: all of them are done or none. Answers for each `pushed`, `same` (that body was
         pushed under this key), `other` (the key stands for another body) or `odd` (it cannot be used: another program
         has made it). May be repeated: `pushed` is `same` then.
         """
         answer: list[str] = []
-        for part in _parts(tasks, 3):
-            keys = [self.keys.ready, *(self.keys.idempotency(key_hash) for key_hash, _, _ in part)]
+        for part in _parts(tasks, 4):
+            keys = [self.keys.ready, self.keys.scheduled, *(self.keys.idempotency(row[0]) for row in part)]
             arguments = [int(ttl_seconds * 1000), *_flat([row[1:] for row in part])]
             answer += [word.decode() for word in await self._script(scripts.SUBMIT_ONCE, keys, arguments)]
         return answer
@@ -125,6 +126,10 @@ class Queue(Trips):
     async def schedule(self, tasks: Sequence[tuple[int, bytes]]) -> None:
         """Put (delay in ms, task) into the scheduled set; the tasks must have ids."""
         await self._script(scripts.SCHEDULE, [self.keys.scheduled], _flat(tasks))
+
+    async def schedule_at(self, tasks: Sequence[tuple[int, bytes]]) -> None:
+        """Put (ms since 1970 on Redis's clock, task) into the scheduled set; the tasks must have ids."""
+        await self._command("ZADD", self.keys.scheduled, *_flat(tasks))
 
     async def promote(self) -> int:
         """Move what is due to the ready list; returns how many, PROMOTE_MAX at most."""

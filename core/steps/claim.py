@@ -1,6 +1,8 @@
 """Claim: tasks from Redis, then (with Postgres) their rows; and the audit, which gives back what a lost answer left."""
 
+import math
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from functools import partial
 from typing import Protocol
 from uuid import UUID
@@ -76,6 +78,8 @@ class Claim:
         spare_ids = new_ids(min(count, SPARE_IDS_MAX))
         raw = await self._take(lease, count, spare_ids, on_task_available)
         items, new = await self._understand(lease, raw, spare_ids)
+        if new:
+            items, new = await self._put_off(lease, items, new)
         unpaused = await self._parking.park(lease.id, items, self._until_answered)
         if unpaused is not items:
             items, new = unpaused, [claimed for claimed in new if claimed in unpaused]
@@ -143,6 +147,27 @@ class Claim:
             items += with_id
             items.sort(key=lambda claimed: claimed.number)
         return await self._without_duplicates(lease, items), new
+
+    async def _put_off(
+        self, lease: Lease, items: list[ClaimedTask], new: list[ClaimedTask]
+    ) -> tuple[list[ClaimedTask], list[ClaimedTask]]:
+        """Without those that another program has pushed and that are not due yet, by our clock.
+
+        Of new ones alone: with a row, the row says when it is due, and what comes from the scheduled set was due by
+        Redis's clock; a clock of ours that is behind must not send it back again and again.
+        """
+        now = datetime.now(UTC)
+        early = {
+            claimed.number: math.ceil((due - now).total_seconds() * 1000)
+            for claimed in new
+            if claimed.task.options.run_at is not None and (due := claimed.task.options.run_at) > now
+        }
+        if not early:
+            return items, new
+        back = [(number, delay_ms, b"") for number, delay_ms in early.items()]
+        await self._until_answered(partial(self._queue.give_back, lease.id, back))
+        due_now = [claimed for claimed in new if claimed.number not in early]
+        return [claimed for claimed in items if claimed.number not in early], due_now
 
     async def _assign_ids(self, lease: Lease, tasks: list[tuple[int, Task]], now: float) -> list[ClaimedTask]:
         """Before a row is made or the task enters any set: 2,000 equal tasks that failed became one member."""

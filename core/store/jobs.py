@@ -15,7 +15,7 @@ from workqueue.core.counters import NEVER_RUN, Counters
 from workqueue.core.errors import StoreUnavailable
 from workqueue.core.job import Artifact, JobState, RunOutcome
 from workqueue.core.job_filter import ActName
-from workqueue.core.options import JobOptions
+from workqueue.core.options import NAMES, PLAIN_NAMES, JobOptions, are_plain
 from workqueue.core.store import sql
 from workqueue.core.store.actions import Acted, ActionStore, acted
 from workqueue.core.store.audit import AuditStore, bound
@@ -28,7 +28,7 @@ from workqueue.core.store.pauses import PauseStore
 from workqueue.core.store.pool import STATEMENT_SECONDS, Pool
 from workqueue.core.store.reports import ProgressRow, ReportStore
 from workqueue.core.store.rows import JobRow, job_options, job_row
-from workqueue.core.store.sql import array_text, option_arrays
+from workqueue.core.store.sql import array_text, due_arrays, option_arrays
 from workqueue.core.store.stats import StatsStore
 from workqueue.core.wire import Task
 
@@ -47,6 +47,8 @@ class NewJob(Struct, frozen=True, gc=False):
     type: str
     payload: str  #: the JSON text of an object
     options: JobOptions
+    delay: float | None = None  #: seconds; then `run_at` is so much later than the server's clock says
+    is_far: bool = False  #: due so late that it is not in Redis yet, and needs no outbox entry
 
 
 class Counter(StrEnum):
@@ -159,15 +161,19 @@ class JobStore:
 
     async def insert(self, batch: UUID, queue: str, jobs: Sequence[NewJob], pushed: Sequence[UUID]) -> None:
         """Insert jobs and their outbox entry; drop the entries of batches that were pushed."""
-        statement = sql.INSERT_JOBS.bind(
-            batch=batch,
-            queue=queue,
-            ids=array_text([job.id for job in jobs]),
-            types=[job.type for job in jobs],
-            payloads=[job.payload for job in jobs],
-            pushed=pushed,
-            **option_arrays([job.options for job in jobs]),
-        )
+        options = [job.options for job in jobs]
+        values: dict[str, object] = {
+            "batch": batch,
+            "queue": queue,
+            "ids": array_text([job.id for job in jobs]),
+            "types": [job.type for job in jobs],
+            "payloads": [job.payload for job in jobs],
+            "pushed": pushed,
+        }
+        if are_plain(options):  # each array costs, also one without values
+            statement = sql.INSERT_JOBS.bind(**values, **option_arrays(options, PLAIN_NAMES))
+        else:
+            statement = sql.INSERT_JOBS_WITH_OPTIONS.bind(**values, **option_arrays(options), **_due_arrays(jobs))
         await self._pool.fetch(*statement, refusable=True)
 
     async def insert_once(
@@ -195,6 +201,7 @@ class JobStore:
             ttl_seconds=ttl_seconds,
             pushed=pushed,
             **option_arrays([job.options for job in jobs]),
+            **_due_arrays(jobs),
         )
         rows = await self._pool.fetch(*statement, refusable=True)
         return {row["id"] for row in rows}
@@ -280,7 +287,9 @@ class JobStore:
 
         Workers that were quicker keep the others: a claim tells. Without an answer it tells of all of them.
         """
-        statement = sql.ADOPT_JOBS.bind(
+        options = [task.options for _, task in tasks]
+        plain = are_plain(options)
+        statement = (sql.ADOPT_JOBS if plain else sql.ADOPT_JOBS_WITH_OPTIONS).bind(
             token=token,
             queue=queue,
             owner=owner,
@@ -292,7 +301,7 @@ class JobStore:
             attempts=[task.counters.attempts for _, task in tasks],
             recoveries=[task.counters.recoveries for _, task in tasks],
             interruptions=[task.counters.interruptions for _, task in tasks],
-            **option_arrays([task.options for _, task in tasks]),
+            **option_arrays(options, PLAIN_NAMES if plain else NAMES),
         )
         rows = await self._pool.fetch(*statement, refusable=True)
         return {job_id.int for (job_id,) in rows}
@@ -397,6 +406,15 @@ class JobStore:
         """
         rows = await self._pool.fetch(*sql.TAKE_OUTBOX.bind(queue=queue, age_seconds=age_seconds, limit=limit))
         return [(row["batch"], list(row["ids"]), row["whole"]) for row in rows]
+
+    async def bring(self, queue: str, batch: UUID, *, horizon_seconds: float, limit: int) -> int:
+        """Put what was far off, and is due within the horizon, into the outbox; how many rows were looked at.
+
+        May be repeated, each time under a batch of its own.
+        """
+        values = {"queue": queue, "batch": batch, "horizon_seconds": horizon_seconds, "limit": limit}
+        [row] = await self._pool.fetch(*sql.BRING_JOBS.bind(**values))
+        return int(row["looked"])
 
     async def waiting(self, ids: Sequence[UUID], *, after: UUID | None, bytes_max: int) -> list[tuple[UUID, int, Task]]:
         """(id, delay in ms, task) of what is still pending, in the order of ids; [] at the end."""
@@ -622,6 +640,10 @@ def _compare(done: str, changed: int, told: int) -> None:
             f"Postgres: {changed} rows were {done} where the answer amounts to {told}: look for row security, rules or "
             "triggers on the table jobs"
         )
+
+
+def _due_arrays(jobs: Sequence[NewJob]) -> dict[str, object]:
+    return due_arrays([job.delay for job in jobs], [job.is_far for job in jobs])
 
 
 def _task(row: asyncpg.Record) -> Task:

@@ -6,7 +6,7 @@ from uuid import UUID
 import asyncpg
 from msgspec import Struct
 
-from workqueue.core.options import NAMES, JobOptions
+from workqueue.core.options import COLUMNS, NAMES, JobOptions
 from workqueue.core.store.reports import ProgressRow
 
 
@@ -41,4 +41,4 @@ def job_row(row: asyncpg.Record) -> JobRow:
 
 
 def job_options(row: asyncpg.Record) -> JobOptions:
-    return JobOptions(**{name: row[name] for name in NAMES})
+    return JobOptions(**{name: row[COLUMNS.get(name, name)] for name in NAMES})

@@ -20,6 +20,7 @@ from workqueue.core.errors import (
     RetriesNegative,
     TypeMissing,
 )
+from workqueue.core.options import SENTENCES
 from workqueue.core.steps.submit_once import KEY_LENGTH_MAX
 from workqueue.core.store import Run
 from workqueue.core.wire import TYPE_LENGTH_MAX
@@ -70,7 +71,7 @@ from workqueue.services.producer.views import (
 
 
 def _messages(*errors: type[Exception]) -> str:
-    return " | ".join(ERROR_RESPONSES[error][1] for error in errors)
+    return " | ".join(ERROR_RESPONSES[error][1] or "" for error in errors)
 
 
 async def _openapi_json(_: Backend) -> Response:
@@ -108,7 +109,7 @@ ROUTES: tuple[Route, ...] = (
             examples={JSON: EXAMPLE},
             shows=EnqueueAnswer,
             errors={
-                400: _messages(InvalidTask, TypeMissing, RetriesNegative, InvalidKey),
+                400: " | ".join((_messages(InvalidTask, TypeMissing, RetriesNegative, InvalidKey), *SENTENCES)),
                 422: _messages(KeyReused),
                 500: _messages(PersistFailed, EnqueueFailed),
             },

@@ -22,7 +22,9 @@ async def fast_enqueue(backend: Backend, body: bytes, headers: Headers) -> bytes
     submission = item.submission if isinstance(item, Keyed) else item
     shown = job_id if backend.engine.keeps_rows else UNSET
     queue_name = backend.settings.queue_name
-    return _encode(EnqueueAnswer("queued", submission.type, submission.options.retries, queue_name, shown))
+    options = submission.options
+    run_at = UNSET if options.run_at is None else options.run_at
+    return _encode(EnqueueAnswer("queued", submission.type, options.retries, queue_name, shown, run_at))
 
 
 def read_request(body: bytes, keys: Sequence[str]) -> Submission | Keyed:

@@ -14,7 +14,7 @@ from workqueue.core.errors import InvalidTask
 from workqueue.core.gone import KEEP_SECONDS, Became, Gone
 from workqueue.core.ids import made_at
 from workqueue.core.job import JobState, RunOutcome
-from workqueue.core.options import RETRIES_MAX
+from workqueue.core.options import DELAY_SECONDS_MAX, RETRIES_MAX
 from workqueue.core.queue import Depths
 from workqueue.core.store import (
     LISTED_ERROR_MAX,
@@ -47,6 +47,7 @@ class EnqueueAnswer(Struct, frozen=True):
     retries: int
     queue_name: str
     job_id: UUID | UnsetType = UNSET
+    run_at: datetime | UnsetType = UNSET  #: there where it waits for a time
 
 
 class BatchAnswer(Struct, frozen=True):
@@ -64,6 +65,15 @@ class EnqueueRequest(Struct, frozen=True):
     type: Annotated[str, Meta(min_length=1, max_length=TYPE_LENGTH_MAX)]
     payload: dict[str, Any] | None = {}
     retries: Annotated[int, Meta(ge=0, le=RETRIES_MAX)] | None = 0
+    timeout: (
+        Annotated[float, Meta(gt=0, description="seconds that each run may last, instead of what its handler says")]
+        | None
+    ) = None
+    delay: Annotated[float, Meta(ge=0, le=DELAY_SECONDS_MAX, description="seconds; not started before")] | None = None
+    run_at: Annotated[datetime, Meta(tz=True, description="not started before; excludes delay")] | None = None
+    expires_in: (
+        Annotated[float, Meta(gt=0, description="seconds; not started later for the first time: it fails then")] | None
+    ) = None
 
 
 class JobView(Struct, frozen=True, kw_only=True):
@@ -84,6 +94,8 @@ class JobView(Struct, frozen=True, kw_only=True):
     recoveries: int
     interruptions: int
     run_at: datetime | None
+    expires_at: datetime | None
+    timeout: float | None
     worker: str | None
     started_at: datetime | None
     finished_at: datetime | None

@@ -14,7 +14,7 @@ WITH guard AS (
 ), lost AS (
     SELECT id, (row_number() OVER () - 1) / 500 AS piece
     FROM {schema}.jobs
-    WHERE EXISTS (SELECT FROM guard) AND queue = :queue AND state = 'pending'
+    WHERE EXISTS (SELECT FROM guard) AND queue = :queue AND state = 'pending' AND NOT is_far
       AND updated_at >= to_timestamp(:remembered_ms::bigint / 1000.0) - interval '60 seconds'
 ), entries AS (
     INSERT INTO {schema}.outbox (batch, queue, ids, at)

@@ -44,6 +44,7 @@ class Attempt(Struct, eq=False, gc=False):
     handler: Handler
     job: Job
     claimed: ClaimedTask  #: what the job was claimed as
+    timeout_seconds: float | None = None  #: the job's own, or its handler's
     is_admitted: bool = False  #: by Admission.admit, which is told when it has ended
     started_at: float = 0.0  #: trio's clock
     left_behind: trio.Event | None = None  #: set once what cannot be stopped has ended: a thread
@@ -55,7 +56,7 @@ class Attempt(Struct, eq=False, gc=False):
     @property
     def deadline(self) -> float | None:
         """When it has timed out (trio's clock); None: never."""
-        timeout = self.handler.timeout_seconds
+        timeout = self.timeout_seconds
         return None if timeout is None else self.started_at + timeout + self.extended_seconds
 
 

@@ -5,6 +5,7 @@ import inspect
 import logging
 import os
 from collections.abc import Collection, Iterator, Sequence
+from datetime import UTC, datetime
 from itertools import islice
 from types import FrameType
 from typing import NoReturn
@@ -49,6 +50,7 @@ from workqueue.services.worker.running.statistics import Statistics
 
 log = logging.getLogger(__name__)
 
+EXPIRED = "expired: it was not started in time"
 THREADS_MAX = 10_000  #: room for each slot, threads that outlived their jobs included
 RUNNING_SHOWN_MAX = 100
 EARLY_SECONDS = 5.0  #: the answer of a claim may come so long after a cancellation of what it claimed
@@ -313,8 +315,11 @@ class Consumers:
             payload = decode_payload(task.payload)
         except InvalidTask as error:
             return Failed(str(error), permanent=True)
-        job = Job(claimed.job_id, task.type, payload, claimed.counters.run, task.options.retries, self._context)
-        return Attempt(handler, job, claimed, is_admitted)
+        options, run = task.options, claimed.counters.run
+        if options.expires_at is not None and run == 1 and datetime.now(UTC) > options.expires_at:
+            return Failed(EXPIRED, permanent=True)
+        job = Job(claimed.job_id, task.type, payload, run, options.retries, self._context)
+        return Attempt(handler, job, claimed, options.timeout or handler.timeout_seconds, is_admitted)
 
     # --- after it has ended
 

@@ -188,7 +188,7 @@ class Slot:
             handler = attempt.handler
             attempt.started_at = began = self._now()
             self.attempt = attempt
-            if (timeout := handler.timeout_seconds) is not None and timeout < ARM_SECONDS:
+            if (timeout := attempt.timeout_seconds) is not None and timeout < ARM_SECONDS:
                 self._arm(began + timeout)
             try:
                 if handler.is_async:
@@ -245,7 +245,7 @@ class Slot:
             return Cancelled()
         if self._interrupted is not None:
             return Interrupted(self._interrupted)
-        return TimedOut((attempt.handler.timeout_seconds or 0.0) + attempt.extended_seconds)
+        return TimedOut((attempt.timeout_seconds or 0.0) + attempt.extended_seconds)
 
     def _raised(self, error: BaseException) -> Outcome:
         """Of an attempt that was cut short, and raised an error of its own on its way out."""

@@ -118,6 +118,9 @@ CREATE TABLE jobs (
     updated_at timestamp with time zone NOT NULL DEFAULT now(),
     requeued boolean NOT NULL DEFAULT false,
     earlier_runs integer NOT NULL DEFAULT 0,
+    timeout double precision,
+    start_by timestamp with time zone,
+    is_far boolean NOT NULL DEFAULT false,
     CONSTRAINT jobs_pkey PRIMARY KEY (id),
     CONSTRAINT jobs_attempts_check CHECK ((attempts >= 0)),
     CONSTRAINT jobs_check CHECK (((state <> 'processing'::text) OR (token IS NOT NULL))),
@@ -129,8 +132,10 @@ CREATE TABLE jobs (
 CREATE INDEX jobs_created ON jobs USING btree (created_at, id);
 CREATE INDEX jobs_failed_created ON jobs USING btree (created_at, id) WHERE (failed_at IS NOT NULL);
 CREATE INDEX jobs_failed_type ON jobs USING btree (type, created_at, id) WHERE (failed_at IS NOT NULL);
+CREATE INDEX jobs_far ON jobs USING btree (run_at) WHERE is_far;
 CREATE INDEX jobs_requeued_created ON jobs USING btree (created_at, id) WHERE requeued;
 CREATE INDEX jobs_requeued_type ON jobs USING btree (type, created_at, id) WHERE requeued;
+CREATE INDEX jobs_timed_created ON jobs USING btree (created_at, id) WHERE (run_at IS NOT NULL);
 CREATE INDEX jobs_type_created ON jobs USING btree (type, created_at, id);
 CREATE INDEX jobs_updated ON jobs USING brin (updated_at) WITH (autosummarize='on');
 

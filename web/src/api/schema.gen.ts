@@ -116,6 +116,7 @@ export type EnqueueAnswer = {
   retries: number;
   queue_name: string;
   job_id?: string;
+  run_at?: string;
 };
 
 /** What POST /enqueue takes. Unknown fields are ignored, null counts as absent. */
@@ -123,6 +124,10 @@ export type EnqueueRequest = {
   type: string;
   payload?: Record<string, unknown> | null;
   retries?: number | null;
+  timeout?: number | null;
+  delay?: number | null;
+  run_at?: string | null;
+  expires_in?: number | null;
 };
 
 /** Failures that are alike: of one type, with the same error but for numbers, names and addresses. */
@@ -153,6 +158,8 @@ export type JobDetails = {
   recoveries: number;
   interruptions: number;
   run_at: string | null;
+  expires_at: string | null;
+  timeout: number | null;
   worker: string | null;
   started_at: string | null;
   finished_at: string | null;
@@ -204,6 +211,8 @@ export type JobView = {
   recoveries: number;
   interruptions: number;
   run_at: string | null;
+  expires_at: string | null;
+  timeout: number | null;
   worker: string | null;
   started_at: string | null;
   finished_at: string | null;
@@ -232,6 +241,8 @@ export type ListedJob = {
   recoveries: number;
   interruptions: number;
   run_at: string | null;
+  expires_at: string | null;
+  timeout: number | null;
   worker: string | null;
   started_at: string | null;
   finished_at: string | null;
