@@ -273,6 +273,12 @@ def bench(jobs: int, latencies: int, redis_only: bool) -> None:
     show_default=True,
     help="How often it runs again after a failure.",
 )
+@click.option("--delay", type=float, metavar="SECONDS", help="Not before so long from now.")
+@click.option("--run-at", metavar="TIME", help="Not before this time: 2026-12-24T18:00:00+01:00.")
+@click.option("--expires-in", type=float, metavar="SECONDS", help="Not started later than that: it fails then.")
+@click.option(
+    "--timeout", type=float, metavar="SECONDS", help="So long may a run last, instead of what its handler says."
+)
 @click.option("--key", metavar="KEY", help="An idempotency key: the same command with it again makes no second job.")
 @click.option("--from", "lines", type=click.File("rb"), metavar="FILE", help="Many jobs, one a line; - standard input.")
 @click.option("--wait", is_flag=True, help="Wait for the end of the job, and print its result.")
@@ -280,6 +286,7 @@ def bench(jobs: int, latencies: int, redis_only: bool) -> None:
 @click.pass_context
 def enqueue(
     context: click.Context,
+    /,
     job_type: str | None,
     payload: str,
     retries: int,
@@ -287,6 +294,7 @@ def enqueue(
     lines: BinaryIO | None,
     wait: bool,
     url: str | None,
+    **options: object,
 ) -> None:
     """Enqueue one job of TYPE over HTTP and print its id.
 
@@ -296,7 +304,7 @@ def enqueue(
     With --from, enqueue a job for each line of FILE and print which were refused; status 1 if any was. Such a line:
 
     \b
-    {"type": "send_email", "retries": 3, "payload": {"to": "someone@example.com"}}
+    {"type": "send_email", "retries": 3, "payload": {"to": "someone@example.com"}, "delay": 60}
     """
     import trio
 
@@ -314,12 +322,14 @@ def enqueue(
     if lines is None:
         if job_type is None:
             raise click.UsageError("Missing argument 'TYPE', or --from FILE.")
-        job_id = trio.run(enqueue_job, url, job_type, _payload(payload), retries, key)
+        chosen = {name: value for name, value in options.items() if value is not None}
+        job_id = trio.run(enqueue_job, url, job_type, _payload(payload), chosen | {"retries": retries}, key)
         if wait:
             context.exit(_wait(url, job_id))
         click.echo(printable(job_id))
         return
     given = {"TYPE": job_type, "--key": key, "--payload": payload != "{}", "--retries": retries, "--wait": wait}
+    given |= {f"--{name.replace('_', '-')}": value is not None for name, value in options.items()}
     if needless := [name for name, value in given.items() if value]:
         raise click.UsageError(f"{' and '.join(needless)} cannot go with --from: each line says all of its job.")
     with open_progress() as progress:

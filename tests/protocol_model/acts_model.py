@@ -31,7 +31,7 @@ class Acts(Rows):
         if row.state == "pending":
             self._leave_scheduled(job, row, "cancel-remembers")
             self.become(job, "cancelled", "cancel")
-            row.requeued, row.run_at = False, 0
+            row.requeued, row.run_at, row.is_far = False, 0, False
         return ""
 
     def retry(self, job: str, batch: str) -> bool:
@@ -56,6 +56,7 @@ class Acts(Rows):
             return False
         self._leave_scheduled(job, row, "run-now-remembers")
         row.run_at, row.updated_at = 0, self.clock()
+        row.is_far = row.is_far and not self.switches.on("run-now-not-far")
         if self.switches.on("run-now-outbox"):
             self.add_to_outbox(batch, [job])
         return True

@@ -29,7 +29,7 @@ HOT_TRIPS = (
     "audit", "register", "shutdown.end", "orphans", "settle.look", "ledger", "row-audit", "audit.release",
     "recover.fetch", "act.cancel", "act.tell", "act.retry", "act.run_now", "act.delete", "act.fetch", "act.push",
     "act.delete_outbox", "look", "retention", "prune",
-    # pause.rows, pause.redis, park, park.restore, pauses and unpark by --focus: here they would move all chance
+    # bring, pause.rows, pause.redis, park, park.restore, pauses and unpark by --focus: here they would move all chance
 )  # fmt: skip
 DISASTERS = ("outage", "hang", "clock", "partition", "stop", "shutdown", "loss", "cut")
 
@@ -51,6 +51,7 @@ class Schedule:
         self.killing_job = draw.random() < 0.12 or options.disaster == "killer"
         self.world = World(seed, Switches(options.off), self._draw_faults(draw), options.redis_only)
         self.world.pausing = options.pausing
+        self.world.timed = options.timed
         self.engine = self.world.engine
         self.engine.trace = [] if tracing else None
         self.engine.on_death = self._replace_dead

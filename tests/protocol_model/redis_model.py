@@ -147,6 +147,10 @@ class Redis:
     def schedule(self, task: Task, delay: int) -> None:
         self.scheduled[task] = self.clock() + delay
 
+    def schedule_all(self, delays: dict[Task, int]) -> None:
+        for task, delay in delays.items():
+            self.schedule(task, delay)
+
     def blmove(self) -> None:
         if self.ready:
             self.front.append(self.ready.pop(0))

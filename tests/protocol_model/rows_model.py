@@ -26,6 +26,7 @@ class Row:
     interruptions: int = 0
     earlier_runs: int = 0
     requeued: bool = False
+    is_far: bool = False  #: due so late that it is in no list yet, and has no outbox entry
     joined: bool = False
     cancel_at: bool = False
     runs: set[int] = field(default_factory=set)  #: numbers in the table `runs`

@@ -16,6 +16,7 @@ MODES = {
     "with losses of Redis": Options(),
     "without losses": Options(losses=False),
     "a type that is paused": Options(pausing=True, person=True),
+    "jobs that wait for a time": Options(timed=True, person=True),
     "Redis only": Options(redis_only=True, losses=False),
 }
 SHOWN = [name for name, mechanism in MECHANISMS.items() if mechanism.seed]

@@ -32,6 +32,8 @@ class Upkeep:
         if self.world.postgres is not None:
             loops += [self.orphan_loop(), self.sweep_loop(), self.loss_loop()]
             loops += [worker.ledger_loop(), worker.look_loop()]
+        if self.world.timed:
+            loops.append(self.bring_loop())
         if self.world.pausing:
             loops.append(worker.parking.loop())
         for loop in loops:
@@ -212,6 +214,14 @@ class Upkeep:
         if self.now - sent <= ANSWER_WITHIN or not self.world.on("thirty-seconds"):
             batches = [batch for batch, _, touched in taken if touched or not self.world.on("all-touched")]
             yield from self.world.sql_once("sweep.delete_outbox", lambda sql: sql.delete_outbox(batches))
+
+    def bring_loop(self) -> Steps[None]:
+        while True:
+            yield Sleep(2 * SECOND)
+            if self.world.on("bring"):
+                batch = self.world.fresh("b")
+                with suppress(NoAnswer):
+                    yield from self.world.sql_once("bring", lambda sql, batch=batch: sql.bring(batch))  # type: ignore[misc]
 
     # --- loss
 

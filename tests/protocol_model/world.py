@@ -35,6 +35,7 @@ class World:
         self.at_hand: dict[str, set[str]] = {}  # process -> jobs of the tasks that it claims just now
         self.calm = False
         self.pausing = False  # a person pauses and resumes a type
+        self.timed = False  # jobs choose when they run
         self._seen: dict[str, str] = {}
         self.engine.changes = self._changes
         self._serial = 0
