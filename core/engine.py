@@ -9,12 +9,13 @@ from random import Random
 from typing import Protocol
 from uuid import UUID
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from workqueue.core.bridge import Bridge
 from workqueue.core.control import ClaimedJob
 from workqueue.core.errors import JobsNotStored, StoreUnavailable
 from workqueue.core.queue import Queue, open_queue
+from workqueue.core.queues import QueueChoice, Served
 from workqueue.core.report import JobReport
 from workqueue.core.retry import RetryPolicy
 from workqueue.core.settings import Keep, Settings
@@ -61,6 +62,7 @@ class WorkerParts(Struct):
     policy: RetryPolicy
     random: Random
     dropped: Dropped
+    served: Served = field(default_factory=lambda: Served(QueueChoice()))
 
 
 class Upkeep(Struct):
@@ -167,7 +169,7 @@ class TaskEngine:
 
     def claim(self, worker: WorkerParts, until_answered: UntilAnswered) -> Claim:
         discards = Discards(self.queue, until_answered, worker.dropped)
-        return Claim(self.queue, TaskClaims(), discards, self.parking, until_answered)
+        return Claim(self.queue, TaskClaims(), discards, self.parking, until_answered, worker.served)
 
     def settle(self, worker: WorkerParts, until_answered: UntilAnswered) -> Settle:
         departures = Departures(self.queue, self._piggyback, worker.policy, worker.random, until_answered)
@@ -246,7 +248,7 @@ class RowEngine:
     def claim(self, worker: WorkerParts, until_answered: UntilAnswered) -> Claim:
         discards = Discards(self.queue, until_answered, worker.dropped)
         rows = RowClaims(self.queue, self.store, self.piggyback, worker.name, discards, until_answered)
-        return Claim(self.queue, rows, discards, self.parking, until_answered)
+        return Claim(self.queue, rows, discards, self.parking, until_answered, worker.served)
 
     def settle(self, worker: WorkerParts, until_answered: UntilAnswered) -> Settle:
         departures = Departures(self.queue, self.piggyback, worker.policy, worker.random, until_answered)

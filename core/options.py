@@ -5,6 +5,7 @@ COLUMNS), and a field of the requests and answers of the API (services/producer/
 """
 
 import math
+import re
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
@@ -23,6 +24,10 @@ MOMENT_MAX = datetime(9000, 1, 1, tzinfo=UTC)
 MOMENT_MIN = datetime(2, 1, 1, tzinfo=UTC)
 
 
+DEFAULT_QUEUE = "default"
+QUEUE_NAME = r"^[A-Za-z0-9_-]{1,64}\Z"
+
+
 class JobOptions(Struct, frozen=True, gc=False):
     """Each has a default, with which it costs nothing."""
 
@@ -30,15 +35,18 @@ class JobOptions(Struct, frozen=True, gc=False):
     timeout: float | None = None  #: seconds that each run may last, instead of what its handler says
     run_at: datetime | None = None  #: UTC; not started before
     expires_at: datetime | None = None  #: UTC; not started for the first time after it: then the job fails
+    queue: str = DEFAULT_QUEUE  #: of this installation
 
 
 DEFAULTS = JobOptions()
 
 EXCLUDED = "delay and run_at exclude each other"
+TOO_MANY_QUEUES = "too many queues"
 #: What a request is told of an option that no job can have.
 SENTENCES = (
-    *(f"{name} is not valid" for name in ("timeout", "delay", "run_at", "expires_in")),
+    *(f"{name} is not valid" for name in ("queue", "delay", "run_at", "expires_in", "timeout")),
     EXCLUDED,
+    TOO_MANY_QUEUES,
 )
 
 Seconds = Annotated[float, Meta(gt=0)]
@@ -52,6 +60,7 @@ class TaskOptions(Struct, kw_only=True):
     timeout: Seconds | None = None
     run_at: Moment | None = None
     expires_at: Moment | None = None
+    queue: Annotated[str, Meta(pattern=QUEUE_NAME)] | None = None
 
 
 class RequestedOptions(Struct, kw_only=True):
@@ -62,6 +71,7 @@ class RequestedOptions(Struct, kw_only=True):
     delay: object = None
     run_at: object = None
     expires_in: object = None
+    queue: object = None
 
 
 class Chosen(Struct, frozen=True):
@@ -73,7 +83,7 @@ class Chosen(Struct, frozen=True):
 
 NAMES: tuple[str, ...] = JobOptions.__struct_fields__
 #: Columns that are not named like their options: statements of the release before would take them for others.
-COLUMNS = {"expires_at": "start_by"}
+COLUMNS = {"expires_at": "start_by", "queue": "in_queue"}
 PLAIN_NAMES = NAMES[:1]  #: those of a job that has chosen nothing else
 CACHED_MAX = 1000  #: combinations; without a cache a task would take half as long again to decode, and twice to encode
 
@@ -118,6 +128,9 @@ def check_options(chosen: Chosen, requested: RequestedOptions) -> Chosen:
     if _REQUESTED(requested) == _NOTHING_REQUESTED:
         return chosen
     now = datetime.now(UTC)
+    queue = DEFAULT_QUEUE if requested.queue is None else requested.queue
+    if not isinstance(queue, str) or not _QUEUE_NAME.match(queue):
+        raise InvalidOption("queue is not valid")
     timeout = _seconds("timeout", requested.timeout)
     expires_in = _seconds("expires_in", requested.expires_in)
     delay = None
@@ -135,7 +148,11 @@ def check_options(chosen: Chosen, requested: RequestedOptions) -> Chosen:
     expires_at = None
     if expires_in is not None:
         expires_at = MOMENT_MAX if expires_in > _SECONDS_MAX else now + timedelta(seconds=expires_in)
-    return Chosen(JobOptions(chosen.options.retries, timeout, run_at, expires_at), delay or None)
+    return Chosen(JobOptions(chosen.options.retries, timeout, run_at, expires_at, queue), delay or None)
+
+
+def is_queue_name(text: str) -> bool:
+    return _QUEUE_NAME.match(text) is not None
 
 
 @lru_cache(CACHED_MAX)
@@ -149,6 +166,7 @@ def members(options: JobOptions) -> bytes:
     )
 
 
+_QUEUE_NAME = re.compile(QUEUE_NAME)
 _PLAIN = Chosen(DEFAULTS)
 _NOTHING_REQUESTED = _REQUESTED(RequestedOptions())
 _SECONDS_MAX = 20 * DELAY_SECONDS_MAX  #: further off is never

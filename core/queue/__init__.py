@@ -4,6 +4,7 @@ from workqueue.core.queue.client import (
     DEAD_READ_MAX,
     PROMOTE_MAX,
     PUSH_BYTES_MAX,
+    WAIT_SECONDS,
     DeadPage,
     Depths,
     Inspection,
@@ -14,6 +15,6 @@ from workqueue.core.queue.keys import Keys
 from workqueue.core.queue.lease_connection import LeaseConnection
 
 __all__ = [
-    "DEAD_READ_MAX", "PROMOTE_MAX", "PUSH_BYTES_MAX", "DeadPage", "Depths", "Inspection", "Keys", "LeaseConnection",
-    "Queue", "open_queue",
+    "DEAD_READ_MAX", "PROMOTE_MAX", "PUSH_BYTES_MAX", "WAIT_SECONDS", "DeadPage", "Depths", "Inspection", "Keys",
+    "LeaseConnection", "Queue", "open_queue",
 ]  # fmt: skip

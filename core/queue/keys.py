@@ -4,6 +4,8 @@ from uuid import UUID
 
 from msgspec import Struct
 
+from workqueue.core.options import DEFAULT_QUEUE
+
 
 class Keys(Struct, frozen=True):
     """The ready list's key is the queue's name itself: external programs push and pop there."""
@@ -31,6 +33,24 @@ class Keys(Struct, frozen=True):
         return f"{{{self.ready}}}:scheduled"
 
     @property
+    def queues(self) -> str:
+        """Set: names of the queues besides the default one that ever had a job."""
+        return f"{{{self.ready}}}:queues"
+
+    @property
+    def bell(self) -> str:
+        """List: names of queues, besides the default one, that were pushed to; what is popped from it is forgotten."""
+        return f"{{{self.ready}}}:bell"
+
+    def ready_of(self, queue: str) -> str:
+        """List: the ready list of a queue, as scripts make its key (_queues.lua)."""
+        return self.ready if queue == DEFAULT_QUEUE else f"{{{self.ready}}}:q:{queue}"
+
+    def scheduled_of(self, queue: str) -> str:
+        """Sorted set: the scheduled set of a queue."""
+        return self.scheduled if queue == DEFAULT_QUEUE else f"{{{self.ready}}}:q:{queue}:scheduled"
+
+    @property
     def dead(self) -> str:
         """List of dead letters: JSON of task or task_base64, reason, at."""
         return f"{{{self.ready}}}:dead"
@@ -54,7 +74,8 @@ class Keys(Struct, frozen=True):
 
     @property
     def pauses(self) -> str:
-        """Hash: `v` -> version, `t:<type>` -> 1 for each paused type. With Postgres a copy of the table `pauses`."""
+        """Hash: `v` -> version, `t:<type>` -> 1 for each paused type, `q:<queue>` for each paused queue. With Postgres
+        a copy of the table `pauses`."""
         return f"{{{self.ready}}}:pauses"
 
     @property

@@ -1,6 +1,7 @@
 """Claim: tasks from Redis, then (with Postgres) their rows; and the audit, which gives back what a lost answer left."""
 
 import math
+from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from functools import partial
@@ -15,6 +16,7 @@ from workqueue.core.dead_letter import dead_letter
 from workqueue.core.errors import InvalidTask, QueueUnavailable
 from workqueue.core.ids import new_ids
 from workqueue.core.queue import Queue
+from workqueue.core.queues import Served
 from workqueue.core.steps.dead_letters import ClaimCounts, Discards
 from workqueue.core.steps.lease import ClaimedTask, Lease
 from workqueue.core.steps.pauses import Parking
@@ -53,9 +55,16 @@ class Claim:
     """
 
     def __init__(
-        self, queue: Queue, claims: Claims, discards: Discards, parking: Parking, until_answered: UntilAnswered
+        self,
+        queue: Queue,
+        claims: Claims,
+        discards: Discards,
+        parking: Parking,
+        until_answered: UntilAnswered,
+        served: Served,
     ) -> None:
         self._queue = queue
+        self._served = served
         self._claims = claims
         self._parking = parking
         self._discards = discards
@@ -78,6 +87,8 @@ class Claim:
         spare_ids = new_ids(min(count, SPARE_IDS_MAX))
         raw = await self._take(lease, count, spare_ids, on_task_available)
         items, new = await self._understand(lease, raw, spare_ids)
+        if self._served.takes_others:
+            self._served.took(Counter(claimed.task.options.queue for claimed in items), min(count, CLAIM_MAX))
         if new:
             items, new = await self._put_off(lease, items, new)
         unpaused = await self._parking.park(lease.id, items, self._until_answered)
@@ -109,7 +120,8 @@ class Claim:
         # After an empty answer too, or a late send of this claim could still take. Before the send: a cancelled claim
         # may have filled all of its numbers, and one of another size must not put its tasks in their place.
         lease.next_number = start + count
-        claim = partial(self._queue.claim, lease.id, start=start, count=count, spare_ids=spare_ids)
+        quotas = self._served.quotas(count)
+        claim = partial(self._queue.claim, lease.id, start=start, count=count, spare_ids=spare_ids, quotas=quotas)
         if on_task_available is None:
             return await self._until_answered(claim)
         try:

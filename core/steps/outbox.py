@@ -6,6 +6,7 @@ from uuid import UUID
 
 import trio
 
+from workqueue.core.options import DEFAULT_QUEUE
 from workqueue.core.queue import PUSH_BYTES_MAX, Queue
 from workqueue.core.steps.heartbeat import beat
 from workqueue.core.steps.piggyback import ANSWER_SECONDS
@@ -63,6 +64,10 @@ class Fetch(Protocol):
     ) -> list[tuple[UUID, int, Task]]: ...
 
 
+def _is_default(task: Task) -> bool:
+    return task.options.queue == DEFAULT_QUEUE
+
+
 async def push_waiting(queue: Queue, fetch: Fetch, ids: list[UUID]) -> int:
     """Put into Redis what of `ids` (sorted) is still pending, each part once; returns how many.
 
@@ -71,10 +76,14 @@ async def push_waiting(queue: Queue, fetch: Fetch, ids: list[UUID]) -> int:
     after: UUID | None = None
     pushed = 0
     while piece := await fetch(ids, after=after, bytes_max=PUSH_BYTES_MAX):
-        due = [encode_task(task) for _, delay_ms, task in piece if delay_ms == 0]
-        early = [(delay_ms, encode_task(task)) for _, delay_ms, task in piece if delay_ms > 0]
+        due = [encode_task(task) for _, delay_ms, task in piece if delay_ms == 0 and _is_default(task)]
+        of_queues = [(task.options.queue, encode_task(task)) for _, delay_ms, task in piece
+                     if delay_ms == 0 and not _is_default(task)]  # fmt: skip
+        early = [(b"+%d" % delay_ms, encode_task(task)) for _, delay_ms, task in piece if delay_ms > 0]
         if due:
             await queue.push(due)
+        if of_queues:
+            await queue.push_to(of_queues)
         if early:
             await queue.schedule(early)
         pushed += len(piece)

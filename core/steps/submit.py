@@ -18,6 +18,7 @@ from workqueue.core.errors import (
     StoreUnavailable,
 )
 from workqueue.core.ids import new_ids
+from workqueue.core.options import are_plain
 from workqueue.core.queue import Queue
 from workqueue.core.steps.piggyback import Piggyback
 from workqueue.core.store import JobStore, NewJob
@@ -166,30 +167,25 @@ def due_text(submission: Submission) -> bytes:
 async def push_new(
     queue: Queue, ids: Sequence[UUID], submissions: Sequence[Submission], far: Collection[UUID] = ()
 ) -> dict[UUID, QueueUnavailable]:
-    """Put new tasks where they belong: one trip, one more each for those with a delay and those with a time.
+    """Put new tasks where they belong: one trip, and one more for those that wait for a time.
 
     `far`: these stay in Postgres (steps/far_off.py). Returns what may not have arrived, and why.
     """
     tasks = tasks_of(ids, submissions)
-    if all(submission.options.run_at is None for submission in submissions):
+    if are_plain([submission.options for submission in submissions]):
         try:
             await queue.push(tasks)
         except QueueUnavailable as error:
             return dict.fromkeys(ids, error)
         return {}
     failed: dict[UUID, QueueUnavailable] = {}
-    due: list[tuple[UUID, bytes]] = []
-    after: list[tuple[UUID, tuple[int, bytes]]] = []
-    at: list[tuple[UUID, tuple[int, bytes]]] = []
+    due: list[tuple[UUID, tuple[str, bytes]]] = []
+    later: list[tuple[UUID, tuple[bytes, bytes]]] = []
     for job_id, task, submission in zip(ids, tasks, submissions, strict=True):
         if submission.options.run_at is None:
-            due.append((job_id, task))
-        elif job_id in far:
-            continue
-        elif submission.delay is not None:
-            after.append((job_id, (math.ceil(submission.delay * 1000), task)))
-        else:
-            at.append((job_id, (math.ceil(submission.options.run_at.timestamp() * 1000), task)))
+            due.append((job_id, (submission.options.queue, task)))
+        elif job_id not in far:
+            later.append((job_id, (due_text(submission), task)))
 
     async def send(push: Callable[[list[Item]], Awaitable[None]], items: Sequence[tuple[UUID, Item]]) -> None:
         try:
@@ -198,9 +194,8 @@ async def push_new(
         except QueueUnavailable as error:
             failed.update(dict.fromkeys([job_id for job_id, _ in items], error))
 
-    await send(queue.push, due)
-    await send(queue.schedule, after)
-    await send(queue.schedule_at, at)
+    await send(queue.push_to, due)
+    await send(queue.schedule, later)
     return failed
 
 

@@ -10,6 +10,7 @@ ENDED_BADLY = frozenset({StatusFilter.FAILED, StatusFilter.CANCELLED})
 def bound(wanted: JobFilter, *, ended_badly: bool = False) -> dict[str, object]:
     """`ended_badly`: only jobs that failed or were cancelled are meant, whatever the filter says."""
     values = asdict(wanted)
+    values["in_queue"] = values.pop("queue")  # `queue` is the installation
     if wanted.error is not None:
         values["error"] = f"%{_escaped(wanted.error)}%"
     values["ended_badly"] = ended_badly or wanted.status in ENDED_BADLY

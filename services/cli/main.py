@@ -21,6 +21,7 @@ from workqueue.services.cli import local_installation
 from workqueue.services.cli.act_commands import add_act_commands
 from workqueue.services.cli.dead_commands import add_dead_commands
 from workqueue.services.cli.pauses import add_pause_commands
+from workqueue.services.cli.queues import add_queue_commands
 from workqueue.services.cli.worker_commands import add_worker_commands
 from workqueue.services.early import end_at_signals, ignore_signals
 from workqueue.services.logs import printable
@@ -273,6 +274,7 @@ def bench(jobs: int, latencies: int, redis_only: bool) -> None:
     show_default=True,
     help="How often it runs again after a failure.",
 )
+@click.option("--queue", metavar="QUEUE", help="The queue that it waits in.  [default: default]")
 @click.option("--delay", type=float, metavar="SECONDS", help="Not before so long from now.")
 @click.option("--run-at", metavar="TIME", help="Not before this time: 2026-12-24T18:00:00+01:00.")
 @click.option("--expires-in", type=float, metavar="SECONDS", help="Not started later than that: it fails then.")
@@ -419,6 +421,7 @@ def inspect(context: click.Context, ids: tuple[UUID, ...], as_json: bool, url: s
 
 add_act_commands(main, lambda: _producer_url(_settings()))
 add_pause_commands(main, lambda: _producer_url(_settings()))
+add_queue_commands(main, lambda: _producer_url(_settings()))
 add_worker_commands(main, lambda: _producer_url(_settings()))
 
 

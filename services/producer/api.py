@@ -20,7 +20,7 @@ from workqueue.core.errors import (
     RetriesNegative,
     TypeMissing,
 )
-from workqueue.core.options import SENTENCES
+from workqueue.core.options import QUEUE_NAME, SENTENCES
 from workqueue.core.steps.submit_once import KEY_LENGTH_MAX
 from workqueue.core.store import Run
 from workqueue.core.wire import TYPE_LENGTH_MAX
@@ -36,6 +36,7 @@ from workqueue.services.producer import (
     jobs,
     openapi,
     pauses,
+    queues,
     session,
     state,
     stats,
@@ -80,6 +81,7 @@ async def _openapi_json(_: Backend) -> Response:
 
 JOB_ID = Parameter("job_id", "path", {"type": "string", "format": "uuid"}, "a job's id")
 WORKER_ID = Parameter("worker_id", "path", {"type": "string", "format": "uuid"}, "a worker's id")
+QUEUE = Parameter("queue_name", "path", {"type": "string", "pattern": QUEUE_NAME}, "a queue")
 NO_JOB = {400: jobs.NOT_A_JOB_ID, 404: f"{jobs.JOB_NOT_FOUND} | {errors.ONLY_WITH_DATABASE}"}
 JOB_TYPE = Parameter(
     "job_type", "path", {"type": "string", "minLength": 1, "maxLength": TYPE_LENGTH_MAX}, "a type of jobs"
@@ -329,6 +331,62 @@ ROUTES: tuple[Route, ...] = (
             ("pause", pauses.pause_type, "Start no more jobs of a type", {409: pauses.TOO_MANY_PAUSED}),
             ("resume", pauses.resume_type, "Run the jobs of a paused type again", {}),
         )
+    ),
+    Route(
+        "GET",
+        "/api/queues",
+        Role.READ,
+        View(queues.list_queues),
+        Operation(
+            id="list_queues",
+            summary="The queues, and what is in them",
+            shows=list[queues.QueueView],
+            errors={404: errors.ONLY_WITH_DATABASE, 500: queues.QUEUES_FAILED},
+        ),
+    ),
+    *(
+        Route(
+            "POST",
+            f"/api/queues/{{queue_name}}/{name}",
+            Role.OPERATE,
+            View(view),
+            Operation(
+                id=f"{name}_queue",
+                summary=summary,
+                shows=queues.PausedQueue,
+                errors={
+                    400: queues.NOT_A_QUEUE,
+                    404: f"{queues.QUEUE_NOT_FOUND} | {errors.ONLY_WITH_DATABASE}",
+                    500: pauses.PAUSE_FAILED,
+                }
+                | more,
+                parameters=(QUEUE,),
+            ),
+        )
+        for name, view, summary, more in (
+            ("pause", queues.pause_queue, "Claim no more jobs of a queue", {409: queues.TOO_MANY_PAUSED}),
+            ("resume", queues.resume_queue, "Claim jobs of a paused queue again", {}),
+        )
+    ),
+    Route(
+        "POST",
+        "/api/queues/{queue_name}/purge",
+        Role.OPERATE,
+        View(queues.purge_queue),
+        Operation(
+            id="purge_queue",
+            summary="Cancel all jobs that wait in a queue; workers do it, in small pieces",
+            takes=queues.Purge,
+            examples={JSON: {"confirm": "mail"}},
+            shows=None,
+            other_json={202: ("workers do it", actions.ActionAccepted)},
+            errors={
+                400: f"{queues.NOT_A_QUEUE} | {queues.NOT_CONFIRMED} | {openapi.INVALID_JSON}",
+                404: f"{queues.QUEUE_NOT_FOUND} | {errors.ONLY_WITH_DATABASE}",
+                500: actions.ASK_FAILED,
+            },
+            parameters=(QUEUE,),
+        ),
     ),
     Route(
         "GET",

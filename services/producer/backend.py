@@ -15,15 +15,18 @@ from workqueue.core.engine import STATS_SECONDS, Engine, open_engine
 from workqueue.core.errors import (
     BatchFailed,
     EnqueueFailed,
+    InvalidOption,
     KeyReused,
     PersistFailed,
     QueueUnavailable,
     StoreUnavailable,
 )
 from workqueue.core.ids import clock, made_at
+from workqueue.core.options import DEFAULT_QUEUE
 from workqueue.core.queue import Queue
 from workqueue.core.settings import Settings, without_password
 from workqueue.core.steps.dead_acts import DeadLetters
+from workqueue.core.steps.queues import KnownQueues
 from workqueue.core.steps.submit import BATCH_BYTES_MAX, BATCH_MAX, SubmitResult, size
 from workqueue.core.steps.submit_once import Keyed, keyed_size
 from workqueue.core.store import JobStore
@@ -71,6 +74,9 @@ async def open_backend(settings: Settings) -> AsyncIterator["Backend"]:
         await backend.flush()
 
 
+SubmitFailure = BatchFailed | InvalidOption | EnqueueFailed
+
+
 class Backend:
     """What the routes of one process work with: the connections, group commit, and the health of both servers.
 
@@ -96,6 +102,7 @@ class Backend:
             partial(self._run_batch, once.run_batch), **limits, size=keyed_size
         )
         self._bulk_turn = trio.CapacityLimiter(1)
+        self._queues = KnownQueues(self.queue)
         self._reads = trio.CapacityLimiter(READS_MAX)
         self._dead_turns = trio.CapacityLimiter(DEAD_TURNS)
         self._last_batch_at = 0.0
@@ -210,10 +217,13 @@ class Backend:
         """Accept a job, in one batch with the others that arrive now; returns its id.
 
         Raises PersistFailed or EnqueueFailed, at once where the server is known to be away, KeyReused, and BatchFailed
-        for a bug. Cancelled: the job may be accepted all the same.
+        for a bug, and InvalidOption where there are too many queues. Cancelled: the job may be accepted all the same.
         """
         if (failure := await self.known_failure()) is not None:
             raise failure
+        submission = item.submission if isinstance(item, Keyed) else item
+        if submission.options.queue != DEFAULT_QUEUE:
+            await self._note_queue(submission.options.queue)
         try:
             if isinstance(item, Keyed):
                 accepted = await self._keyed_batcher.submit(item, enter_seconds=ENTER_SECONDS)
@@ -272,7 +282,24 @@ class Backend:
         else:
             self._enqueued.add([item.type for item in cast("list[Submission]", accepted)])
 
-    async def enqueue_many(self, submissions: Sequence[Submission]) -> list[SubmitResult | BatchFailed]:
+    async def _note_queue(self, name: str) -> None:
+        try:
+            await self._queues.note(name)
+        except QueueUnavailable as error:
+            self.redis.failed(error)
+            raise EnqueueFailed(str(error)) from error
+
+    async def _note_queues(self, submissions: Sequence[Submission]) -> dict[str, Callable[[], SubmitFailure]]:
+        """The queues that cannot be used, and the error for each of their jobs."""
+        refused: dict[str, Callable[[], SubmitFailure]] = {}
+        for name in {submission.options.queue for submission in submissions} - {DEFAULT_QUEUE}:
+            try:
+                await self._note_queue(name)
+            except (InvalidOption, EnqueueFailed) as error:
+                refused[name] = partial(type(error), str(error))
+        return refused
+
+    async def enqueue_many(self, submissions: Sequence[Submission]) -> list[SubmitResult | SubmitFailure]:
         """Accept up to BATCH_MAX jobs that came together; the result for each, in order. Callers take turns, also those
         whose jobs were all refused before (`submissions` is empty then).
 
@@ -286,7 +313,15 @@ class Backend:
             if not submissions:
                 return []
             try:
-                return list(await self._run_batch(self.engine.submit.run_batch, submissions))
+                refused = await self._note_queues(submissions)
+                if not refused:
+                    return list(await self._run_batch(self.engine.submit.run_batch, submissions))
+                left = [submission for submission in submissions if submission.options.queue not in refused]
+                answers = iter(await self._run_batch(self.engine.submit.run_batch, left) if left else [])
+                return [
+                    refused[submission.options.queue]() if submission.options.queue in refused else next(answers)
+                    for submission in submissions
+                ]
             except Exception as error:  # noqa: BLE001 - a bug, logged by _run_batch
                 return [BatchFailed(str(error)) for _ in submissions]
 

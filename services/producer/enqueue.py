@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 
 import msgspec
-from msgspec import UNSET
+from msgspec import UNSET, UnsetType
 
 from workqueue.core.errors import InvalidKey
+from workqueue.core.options import DEFAULT_QUEUE
 from workqueue.core.steps.submit_once import Keyed, keyed
 from workqueue.core.wire import Submission, read_submission
 from workqueue.services.http.messages import Headers
@@ -21,10 +22,13 @@ async def fast_enqueue(backend: Backend, body: bytes, headers: Headers) -> bytes
     job_id = await backend.enqueue(item)
     submission = item.submission if isinstance(item, Keyed) else item
     shown = job_id if backend.engine.keeps_rows else UNSET
-    queue_name = backend.settings.queue_name
     options = submission.options
     run_at = UNSET if options.run_at is None else options.run_at
-    return _encode(EnqueueAnswer("queued", submission.type, options.retries, queue_name, shown, run_at))
+    queue_name = backend.settings.queue_name
+    queue: str | UnsetType = UNSET
+    if options.queue != DEFAULT_QUEUE:
+        queue_name, queue = backend.queue.keys.ready_of(options.queue), options.queue
+    return _encode(EnqueueAnswer("queued", submission.type, options.retries, queue_name, shown, run_at, queue))
 
 
 def read_request(body: bytes, keys: Sequence[str]) -> Submission | Keyed:

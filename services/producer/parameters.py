@@ -9,6 +9,7 @@ from msgspec import Struct
 from werkzeug.datastructures import MultiDict
 
 from workqueue.core.job_filter import ERROR_LENGTH_MAX, JobFilter, PayloadMatch, StatusFilter
+from workqueue.core.options import is_queue_name
 from workqueue.core.wire import TYPE_LENGTH_MAX
 from workqueue.services.http.responses import Refused
 from workqueue.services.producer.openapi import Parameter
@@ -35,6 +36,7 @@ FILTER = (
         "waits after a failure",
     ),
     Parameter("type", "query", {"type": "string", "maxLength": TYPE_LENGTH_MAX}, "only this type"),
+    Parameter("queue", "query", {"type": "string", "maxLength": 64}, "only this queue"),
     Parameter("created_after", "query", _MOMENT, "only jobs that were accepted then or later"),
     Parameter("created_before", "query", _MOMENT, "only jobs that were accepted before"),
     Parameter(
@@ -131,7 +133,7 @@ class Filter(Struct, frozen=True):
         """The Link header of the next page of the same filter, which is not counted again."""
         moments = {name: getattr(self.jobs, name) for name in ("created_after", "created_before")}
         given = {
-            "status": self.jobs.status, "type": self.jobs.type, "error": self.jobs.error,
+            "status": self.jobs.status, "type": self.jobs.type, "queue": self.jobs.queue, "error": self.jobs.error,
             **{name: moment.isoformat() for name, moment in moments.items() if moment},
             **{PAYLOAD + ".".join(match.path): match.value for match in self.payload},
             "limit": str(self.limit), "cursor": cursor,
@@ -146,6 +148,7 @@ def read_filter(query: MultiDict[str, str]) -> Filter:
     jobs = JobFilter(
         status=_status(query.get("status", "")),
         type=_job_type(query.get("type", "")),
+        queue=_queue(query.get("queue", "")),
         created_after=_moment(query, "created_after"),
         created_before=_moment(query, "created_before"),
         error=_error(query.get("error", "")),
@@ -157,6 +160,12 @@ def read_filter(query: MultiDict[str, str]) -> Filter:
         _before(query.get("cursor", "")),
         _counts(query.get("count", "")),
     )
+
+
+def _queue(text: str) -> str | None:
+    if text and not is_queue_name(text):
+        raise Refused(400, "queue: must have 1 to 64 letters, digits, - and _")
+    return text or None
 
 
 class DeadPageWanted(Struct, frozen=True):

@@ -14,7 +14,7 @@ from workqueue.core.errors import InvalidTask
 from workqueue.core.gone import KEEP_SECONDS, Became, Gone
 from workqueue.core.ids import made_at
 from workqueue.core.job import JobState, RunOutcome
-from workqueue.core.options import DELAY_SECONDS_MAX, RETRIES_MAX
+from workqueue.core.options import DELAY_SECONDS_MAX, QUEUE_NAME, RETRIES_MAX
 from workqueue.core.queue import Depths
 from workqueue.core.store import (
     LISTED_ERROR_MAX,
@@ -48,6 +48,7 @@ class EnqueueAnswer(Struct, frozen=True):
     queue_name: str
     job_id: UUID | UnsetType = UNSET
     run_at: datetime | UnsetType = UNSET  #: there where it waits for a time
+    queue: str | UnsetType = UNSET  #: there where it is not `default`
 
 
 class BatchAnswer(Struct, frozen=True):
@@ -65,6 +66,7 @@ class EnqueueRequest(Struct, frozen=True):
     type: Annotated[str, Meta(min_length=1, max_length=TYPE_LENGTH_MAX)]
     payload: dict[str, Any] | None = {}
     retries: Annotated[int, Meta(ge=0, le=RETRIES_MAX)] | None = 0
+    queue: Annotated[str, Meta(pattern=QUEUE_NAME, description="of this installation; default: default")] | None = None
     timeout: (
         Annotated[float, Meta(gt=0, description="seconds that each run may last, instead of what its handler says")]
         | None
@@ -137,6 +139,7 @@ class WorkerView(Struct, frozen=True):
     concurrency: int
     types: list[str]
     running: list[RunningJob]
+    running_in: dict[str, int]  #: how many run, by queue
     jobs_done: int
     jobs_failed: int
     uptime_seconds: float
@@ -342,7 +345,9 @@ def gone_view(ended_at: datetime, gone: Gone, now: float) -> WorkerView | None:
         return None
     worker = read_published(gone.published.encode()) or Published()
     state = "stopped" if gone.is_clean else "gone"
-    return _worker(gone.lease, worker, seconds_ago, state=state, running=[], ended_at=ended_at, became=gone.became)
+    return _worker(
+        gone.lease, worker, seconds_ago, state=state, running=[], running_in={}, ended_at=ended_at, became=gone.became
+    )
 
 
 def with_asked(worker: WorkerView, wish: str | None) -> WorkerView:
@@ -367,7 +372,7 @@ def redis_view(depths: Depths, oldest_seconds: float | None, workers: Sequence[W
         oldest_seconds=oldest_seconds,
         scheduled=depths.scheduled,
         dead=depths.dead,
-        paused=[TypeView(each, True, depths.parked.get(each, 0)) for each in sorted(depths.paused)],
+        paused=[TypeView(each, True, depths.parked.get(each, 0)) for each in sorted(depths.paused.types)],
         workers=len(workers),
         concurrency=sum(worker.concurrency for worker in workers),
         running=sum(len(worker.running) for worker in workers),

@@ -6,6 +6,7 @@ from random import Random
 from uuid import UUID
 
 from workqueue.core.queue import Keys, LeaseConnection, Queue
+from workqueue.core.queues import QueueChoice, Served
 from workqueue.core.retry import RetryPolicy
 from workqueue.core.steps.claim import Claim, TaskClaims
 from workqueue.core.steps.claim_rows import RowClaims
@@ -46,13 +47,14 @@ def make_claim(
     piggyback: Piggyback | None = None,
     worker: str = "w",
     parking: Parking | None = None,
+    served: Served | None = None,
 ) -> Claim:
-    until_answered, parking = UntilAnswered(), parking or Parking(queue)
+    until_answered, parking, served = UntilAnswered(), parking or Parking(queue), served or Served(QueueChoice())
     discards = Discards(queue, until_answered, Dropped())
     if store is None:
-        return Claim(queue, TaskClaims(), discards, parking, until_answered)
+        return Claim(queue, TaskClaims(), discards, parking, until_answered, served)
     claims = RowClaims(queue, store, piggyback or Piggyback(), worker, discards, until_answered)
-    return Claim(queue, claims, discards, parking, until_answered)
+    return Claim(queue, claims, discards, parking, until_answered, served)
 
 
 def make_settle(

@@ -1,5 +1,6 @@
--- Push tasks to the ready list, or into the scheduled set, each once for its idempotency key.
--- KEYS[1] ready list    KEYS[2] scheduled set    KEYS[3..] one idempotency key a task, all in the slot of the ready list
+-- Push tasks to the ready lists of their queues, or into the scheduled sets, each once for its idempotency key.
+-- KEYS[1] ready list of the default queue    KEYS[2] names of the other queues    KEYS[3] bell
+-- KEYS[4..] one idempotency key a task, all in the slot of the ready list
 -- ARGV[1] ms for which a key is kept    ARGV[2..] triples: hash of the request's body, when it is due ('' at once, +ms
 -- after now, ms since 1970), task
 -- Returns for each task `pushed`, `same` (the key stands for this body: nothing done), `other` (for another body) or
@@ -8,8 +9,8 @@
 local answer = {}
 local now = redis.call('TIME')
 local now_ms = now[1] * 1000 + math.floor(now[2] / 1000)
-for i = 3, #KEYS do
-  local body_hash, due, task = ARGV[3 * i - 7], ARGV[3 * i - 6], ARGV[3 * i - 5]
+for i = 4, #KEYS do
+  local body_hash, due, task = ARGV[3 * i - 10], ARGV[3 * i - 9], ARGV[3 * i - 8]
   local held = redis.pcall('GET', KEYS[i])
   if type(held) == 'table' then
     if not string.find(held.err, 'WRONGTYPE', 1, true) then
@@ -17,11 +18,15 @@ for i = 3, #KEYS do
     end
     answer[#answer + 1] = 'odd'
   elseif not held then
+    local queue = queue_of(task)
     if due == '' then
-      redis.call('RPUSH', KEYS[1], task)
+      redis.call('RPUSH', list_of(queue, KEYS[1]), task)
     else
-      local after = string.match(due, '^%+(.*)$')
-      redis.call('ZADD', KEYS[2], after and now_ms + tonumber(after) or tonumber(due), task)
+      redis.call('ZADD', scheduled_of(queue, KEYS[1]), due_ms(due, now_ms), task)
+    end
+    if queue ~= 'default' then
+      redis.call('SADD', KEYS[2], queue)
+      ring(KEYS[3], queue)
     end
     redis.call('SET', KEYS[i], body_hash, 'PX', ARGV[1])
     answer[#answer + 1] = 'pushed'

@@ -4,6 +4,7 @@ import contextvars
 import inspect
 import logging
 import os
+from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from datetime import UTC, datetime
 from itertools import islice
@@ -17,6 +18,7 @@ from workqueue.core.control import ClaimedJob
 from workqueue.core.errors import InvalidTask
 from workqueue.core.handlers import Registry
 from workqueue.core.job import Job, RunContext
+from workqueue.core.options import DEFAULT_QUEUE
 from workqueue.core.outcome import (
     Cancel,
     Cancelled,
@@ -174,13 +176,18 @@ class Consumers:
         self._statistics.claimed(items)
         if self._cancelled:
             self._cancel(self._cancelled)
-        if self._parking.known.types:
+        if self._parking.known.types or self._parking.known.queues:
             self.give_back_paused()
 
     def give_back_paused(self) -> None:
-        """Jobs whose type was paused since they were claimed do not start."""
-        if (types := self._parking.known.types) and len(self._buffer):
-            self.give_back(self._buffer.remove(lambda claimed: claimed.task.type in types))
+        """Jobs whose type or queue was paused since they were claimed do not start."""
+        paused = self._parking.known
+        if (paused.types or paused.queues) and len(self._buffer):
+            self.give_back(
+                self._buffer.remove(
+                    lambda claimed: claimed.task.type in paused.types or claimed.task.options.queue in paused.queues
+                )
+            )
 
     def _cancel(self, runs: set[ClaimedJob]) -> None:
         for slot, claimed in self._running():
@@ -218,6 +225,10 @@ class Consumers:
         """The jobs that run now, for the page; at most RUNNING_SHOWN_MAX."""
         running = islice(self._running(), RUNNING_SHOWN_MAX)
         return [RunningJob(str(claimed.job_id), claimed.task.type, round(slot.seconds, 1)) for slot, claimed in running]
+
+    def running_in(self) -> dict[str, int]:
+        """How many jobs run now, by queue."""
+        return dict(Counter(claimed.task.options.queue for _, claimed in self._running()))
 
     def tree(self, run: ClaimedJob, worker: str) -> JobTree | None:
         """What goes on inside this run; None: it does not run here now. `worker`: our name, for people."""
@@ -369,6 +380,8 @@ class Consumers:
                 counts.retried += 1
                 self._failures.tell(logging.WARNING, "failed and will be retried", claimed, verdict)
                 self._statistics.failed(claimed, verdict)
+        if task.options.queue != DEFAULT_QUEUE:
+            self._statistics.ended(task.options.queue, verdict)
         self._outcomes.put(Ending(claimed, verdict, seconds))
 
     def _judged(self, outcome: Outcome, claimed: ClaimedTask) -> Verdict:

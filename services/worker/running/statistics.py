@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from workqueue.core.ids import clock, made_at
-from workqueue.core.outcome import Fail, Retry
+from workqueue.core.outcome import Complete, Fail, Retry, Verdict
 from workqueue.core.stats import (
     GROUPS_MAX,
     OTHER_ERRORS,
@@ -31,6 +31,7 @@ class Statistics:
         self._before: dict[str, TypeCounts] = {}
         self._types: dict[str, TypeSums] = {}
         self._failures: dict[FailureKey, FailureSums] = {}
+        self._queues: dict[str, list[int]] = {}
 
     def claimed(self, items: Sequence[ClaimedTask]) -> None:
         """These were claimed just now."""
@@ -52,6 +53,11 @@ class Statistics:
         else:
             sums.failed += 1
 
+    def ended(self, queue: str, verdict: Verdict) -> None:
+        """A job of another queue than the default one is done, or has failed; other verdicts are passed over."""
+        if isinstance(verdict, Complete | Fail):
+            self._queues.setdefault(queue, [0, 0])[isinstance(verdict, Fail)] += 1
+
     def take(self) -> Sums:
         """What has happened since the last time."""
         for name, counts in self._counts.types.items():
@@ -71,8 +77,8 @@ class Statistics:
         for job_type, count in self._adopted.items():
             self._of(job_type).enqueued += count
         self._adopted.clear()
-        taken = Sums(self._types, self._failures)
-        self._types, self._failures = {}, {}
+        taken = Sums(self._types, self._failures, self._queues)
+        self._types, self._failures, self._queues = {}, {}, {}
         return taken
 
     def _of(self, job_type: str) -> TypeSums:

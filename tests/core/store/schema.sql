@@ -18,9 +18,10 @@ CREATE TABLE actions (
     after_id uuid NOT NULL DEFAULT '00000000-0000-0000-0000-000000000000'::uuid,
     created_at timestamp with time zone NOT NULL DEFAULT now(),
     updated_at timestamp with time zone NOT NULL DEFAULT now(),
+    in_queue text,
     CONSTRAINT actions_pkey PRIMARY KEY (id),
     CONSTRAINT actions_action_check CHECK ((action = ANY (ARRAY['cancel'::text, 'retry'::text, 'run-now'::text, 'delete'::text]))),
-    CONSTRAINT actions_state_check CHECK ((state = ANY (ARRAY['running'::text, 'done'::text, 'stopped'::text])))
+    CONSTRAINT actions_state_check CHECK ((state = ANY (ARRAY['running'::text, 'asked'::text, 'done'::text, 'stopped'::text])))
 );
 CREATE INDEX actions_created ON actions USING btree (created_at, id);
 
@@ -120,6 +121,7 @@ CREATE TABLE jobs (
     earlier_runs integer NOT NULL DEFAULT 0,
     timeout double precision,
     start_by timestamp with time zone,
+    in_queue text NOT NULL DEFAULT 'default'::text,
     is_far boolean NOT NULL DEFAULT false,
     CONSTRAINT jobs_pkey PRIMARY KEY (id),
     CONSTRAINT jobs_attempts_check CHECK ((attempts >= 0)),
@@ -167,6 +169,7 @@ CREATE TABLE pauses (
     queue text NOT NULL,
     version bigint NOT NULL,
     types text[] NOT NULL,
+    queues text[] NOT NULL DEFAULT '{}'::text[],
     CONSTRAINT pauses_pkey PRIMARY KEY (queue)
 );
 
@@ -177,6 +180,15 @@ CREATE TABLE progress (
     text text NOT NULL,
     at timestamp with time zone NOT NULL DEFAULT now(),
     CONSTRAINT progress_pkey PRIMARY KEY (job_id)
+);
+
+CREATE TABLE queue_stats (
+    queue text NOT NULL,
+    at timestamp with time zone NOT NULL,
+    in_queue text NOT NULL,
+    done bigint NOT NULL,
+    failed bigint NOT NULL,
+    CONSTRAINT queue_stats_pkey PRIMARY KEY (queue, at, in_queue)
 );
 
 CREATE TABLE redis_checkpoints (

@@ -117,6 +117,7 @@ export type EnqueueAnswer = {
   queue_name: string;
   job_id?: string;
   run_at?: string;
+  queue?: string;
 };
 
 /** What POST /enqueue takes. Unknown fields are ignored, null counts as absent. */
@@ -124,6 +125,7 @@ export type EnqueueRequest = {
   type: string;
   payload?: Record<string, unknown> | null;
   retries?: number | null;
+  queue?: string | null;
   timeout?: number | null;
   delay?: number | null;
   run_at?: string | null;
@@ -175,6 +177,7 @@ export type JobDetails = {
 export type JobFilter = {
   status: StatusFilter | null;
   type: string | null;
+  queue: string | null;
   created_after: string | null;
   created_before: string | null;
   error: string | null;
@@ -291,11 +294,30 @@ export type Overview = {
   jobs_failed: number | null;
 };
 
+/** A queue that is paused, or was. */
+export type PausedQueue = {
+  name: string;
+  paused: boolean;
+};
+
 /** How far a run is, or was at its end. */
 export type ProgressRow = {
   fraction: number;
   text: string;
   at: string;
+};
+
+/** A queue that had a job once, and what is in it. */
+export type QueueView = {
+  name: string;
+  key: string;
+  waiting: number;
+  scheduled: number;
+  running: number;
+  oldest_seconds: number | null;
+  paused: boolean;
+  done_per_minute: number;
+  failed_per_minute: number;
 };
 
 /** What became of the dead letters that were to be retried. */
@@ -460,6 +482,7 @@ export type WorkerView = {
   concurrency: number;
   types: string[];
   running: RunningJob[];
+  running_in: Record<string, number>;
   jobs_done: number;
   jobs_failed: number;
   uptime_seconds: number;
