@@ -8,5 +8,6 @@ if __name__ == "core":
 from workqueue.core.errors import PermanentFailure
 from workqueue.core.handlers import handler
 from workqueue.core.job import Job
+from workqueue.core.policies import Backoff, Discard, Retry, Snooze
 
-__all__ = ["Job", "PermanentFailure", "handler"]
+__all__ = ["Backoff", "Discard", "Job", "PermanentFailure", "Retry", "Snooze", "handler"]

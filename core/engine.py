@@ -14,10 +14,10 @@ from msgspec import Struct, field
 from workqueue.core.bridge import Bridge
 from workqueue.core.control import ClaimedJob
 from workqueue.core.errors import JobsNotStored, StoreUnavailable
+from workqueue.core.policies import Backoff
 from workqueue.core.queue import Queue, open_queue
 from workqueue.core.queues import QueueChoice, Served
 from workqueue.core.report import JobReport
-from workqueue.core.retry import RetryPolicy
 from workqueue.core.settings import Keep, Settings
 from workqueue.core.stats import Sums
 from workqueue.core.steps.actions import Actions
@@ -31,6 +31,7 @@ from workqueue.core.steps.dropped import Dropped
 from workqueue.core.steps.expiry import PruneActions, PruneAudit, PruneDeleted, PruneKeys
 from workqueue.core.steps.far_off import BRING_SECONDS, FarOff
 from workqueue.core.steps.installation import Installation, no_database
+from workqueue.core.steps.notified import Notified
 from workqueue.core.steps.orphans import Orphans
 from workqueue.core.steps.outbox import OutboxRelay
 from workqueue.core.steps.pauses import Parking, Pauses
@@ -59,7 +60,7 @@ class WorkerParts(Struct):
     """What the steps of one worker share."""
 
     name: str  #: of the worker, for people
-    policy: RetryPolicy
+    backoff: Backoff
     random: Random
     dropped: Dropped
     served: Served = field(default_factory=lambda: Served(QueueChoice()))
@@ -144,6 +145,9 @@ class Engine(Protocol):
         """The first look, before anything is accepted: what it finds pending it takes for lost with Redis, because
         nothing is known yet. Raises QueueUnavailable, StoreUnavailable."""
 
+    async def push_notified(self, beat: Callable[[float], None] = lambda seconds: None) -> None:
+        """Push what is enqueued by SQL, as it happens, until cancelled. `beat` gets the seconds until its next call."""
+
     async def clear(self) -> None:
         """Delete what no statement has taken along. Raises StoreUnavailable."""
 
@@ -172,7 +176,7 @@ class TaskEngine:
         return Claim(self.queue, TaskClaims(), discards, self.parking, until_answered, worker.served)
 
     def settle(self, worker: WorkerParts, until_answered: UntilAnswered) -> Settle:
-        departures = Departures(self.queue, self._piggyback, worker.policy, worker.random, until_answered)
+        departures = Departures(self.queue, self._piggyback, worker.backoff, worker.random, until_answered)
         return Settle(TaskEndings(self.queue, departures, worker.dropped, until_answered))
 
     def recover(self, worker: WorkerParts, until_answered: UntilAnswered, *, max_recoveries: int) -> Recover:
@@ -221,6 +225,9 @@ class TaskEngine:
     async def look_for_loss(self) -> None:
         """Engine.look_for_loss: what Redis has lost is known to no one."""
 
+    async def push_notified(self, beat: Callable[[float], None] = lambda seconds: None) -> None:
+        """Engine.push_notified: there is no SQL."""
+
     async def clear(self) -> None:
         """Engine.clear: there is nothing."""
 
@@ -251,7 +258,7 @@ class RowEngine:
         return Claim(self.queue, rows, discards, self.parking, until_answered, worker.served)
 
     def settle(self, worker: WorkerParts, until_answered: UntilAnswered) -> Settle:
-        departures = Departures(self.queue, self.piggyback, worker.policy, worker.random, until_answered)
+        departures = Departures(self.queue, self.piggyback, worker.backoff, worker.random, until_answered)
         return Settle(RowEndings(self.queue, self.store, self.piggyback, departures, until_answered))
 
     def recover(self, worker: WorkerParts, until_answered: UntilAnswered, *, max_recoveries: int) -> Recover:
@@ -317,6 +324,10 @@ class RowEngine:
     async def look_for_loss(self) -> None:
         """Engine.look_for_loss."""
         await RedisLoss(self.queue, self.store).run_once()
+
+    async def push_notified(self, beat: Callable[[float], None] = lambda seconds: None) -> None:
+        """Engine.push_notified."""
+        await Notified(self.queue, self.store).run(beat)
 
     async def clear(self) -> None:
         """Engine.clear."""

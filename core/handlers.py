@@ -7,6 +7,8 @@ from typing import TypeVar
 from msgspec import Struct
 
 from workqueue.core.job import Job
+from workqueue.core.options import DEFAULT_QUEUE, RETRIES_MAX, is_queue_name
+from workqueue.core.policies import NO_POLICY, Backoff, ExceptionTypes, Policy, exception_types
 
 TYPE_LENGTH_MAX = 200
 
@@ -21,6 +23,9 @@ class Handler(Struct, frozen=True):
     function: HandlerFunction
     is_async: bool  #: False: it runs in a thread
     timeout_seconds: float | None
+    policy: Policy = NO_POLICY
+    retries: int = 0  #: of jobs that are enqueued by this program, where they do not say it themselves
+    queue: str = DEFAULT_QUEUE  #: the same
     is_builtin: bool = False  #: ours: it may say that the machine did not give what a run needs (CannotStart)
 
 
@@ -30,15 +35,28 @@ class Registry:
     def __init__(self) -> None:
         self._handlers: dict[str, Handler] = {}
 
-    def handler(self, job_type: str, *, timeout: float | None = None) -> Callable[[F], F]:
+    def handler(
+        self,
+        job_type: str,
+        *,
+        timeout: float | None = None,
+        retries: int = 0,
+        queue: str = DEFAULT_QUEUE,
+        backoff: Backoff | None = None,
+        retry_on: type[BaseException] | ExceptionTypes = (),
+        discard_on: type[BaseException] | ExceptionTypes = (),
+    ) -> Callable[[F], F]:
         """Register the decorated function for jobs of `job_type`; a plain function runs in a thread.
 
         A plain function may return a coroutine (one behind functools.wraps does, a lambda may): it is awaited.
 
         `timeout` in seconds bounds each run (None: no bound): a coroutine is cancelled then with all that it started;
         a thread cannot be stopped, so its job fails and the thread keeps its place until it returns.
+        `retries` and `queue` are those of jobs that this program enqueues; a request to the producer says its own.
+        `backoff`: how long a job waits after a failure. `retry_on`: only failures with these exceptions are retried;
+        `discard_on`: those with these are not (a run that took too long is retried in any case).
         A later registration of the same type wins, so that users can replace a built-in handler.
-        Raises ValueError for a type that no task can have, a timeout that is not positive, and for what cannot be
+        Raises ValueError for a type that no task can have, an option that is out of range, and for what cannot be
         called with a job and run.
         """
         if not isinstance(job_type, str):
@@ -47,11 +65,24 @@ class Registry:
             raise ValueError(f"handler {job_type!r}: a type has 1 to {TYPE_LENGTH_MAX} characters")
         if timeout is not None and not timeout > 0:
             raise ValueError(f"handler {job_type!r}: timeout={timeout!r}: it must be above 0 seconds")
+        if not isinstance(retries, int) or not 0 <= retries <= RETRIES_MAX:
+            raise ValueError(
+                f"handler {job_type!r}: retries={retries!r}: must be a whole number from 0 to {RETRIES_MAX}"
+            )
+        if not isinstance(queue, str) or not is_queue_name(queue):
+            raise ValueError(f"handler {job_type!r}: queue={queue!r}: a queue has 1 to 64 letters, digits, - and _")
+        if backoff is not None and not isinstance(backoff, Backoff):
+            raise ValueError(f"handler {job_type!r}: backoff={backoff!r}: must be a Backoff(base=..., cap=...)")
+        try:
+            kinds = exception_types("retry_on", retry_on), exception_types("discard_on", discard_on)
+        except ValueError as error:
+            raise ValueError(f"handler {job_type!r}: {error}") from None
+        policy = Policy(backoff, *kinds)
 
         def register(function: F) -> F:
             if (fault := _fault(function)) is not None:
                 raise ValueError(f"handler {job_type!r}: {_name(function)} {fault}")
-            self._handlers[job_type] = Handler(job_type, function, _is_async(function), timeout)
+            self._handlers[job_type] = Handler(job_type, function, _is_async(function), timeout, policy, retries, queue)
             return function
 
         return register

@@ -53,20 +53,30 @@ Seconds = Annotated[float, Meta(gt=0)]
 Moment = Annotated[datetime, Meta(tz=True)]
 
 
-class TaskOptions(Struct, kw_only=True):
-    """As a task has them; null counts as absent."""
+class PlainTaskOptions(Struct, kw_only=True):
+    """Those of nearly every task: a decoder that has to look for the others takes a fifth longer."""
 
     retries: Annotated[int, Meta(ge=0, le=RETRIES_MAX)] | None = None
+
+
+class TaskOptions(PlainTaskOptions, kw_only=True):
+    """As a task has them; null counts as absent."""
+
     timeout: Seconds | None = None
     run_at: Moment | None = None
     expires_at: Moment | None = None
     queue: Annotated[str, Meta(pattern=QUEUE_NAME)] | None = None
 
 
-class RequestedOptions(Struct, kw_only=True):
-    """As a request has them, before they are checked: each fault has a sentence of its own, also a wrong JSON type."""
+class PlainRequestedOptions(Struct, kw_only=True):
+    """Those of nearly every request."""
 
     retries: int | None = None
+
+
+class RequestedOptions(PlainRequestedOptions, kw_only=True):
+    """As a request has them, before they are checked: each fault has a sentence of its own, also a wrong JSON type."""
+
     timeout: object = None
     delay: object = None
     run_at: object = None
@@ -113,20 +123,31 @@ def options_of(values: tuple[object, ...]) -> JobOptions:
     return DEFAULTS if options == DEFAULTS else options
 
 
-def read_options(requested: RequestedOptions) -> Chosen:
-    """What a request asks for. Raises InvalidTask for what no task could hold; see `check_options` for the rest."""
+@lru_cache(CACHED_MAX)
+def plain_options(retries: int | None) -> JobOptions:
+    """The options of a job that chooses its retries at the most."""
+    return JobOptions(retries) if retries else DEFAULTS
+
+
+def read_options(requested: PlainRequestedOptions) -> JobOptions:
+    """What a request asks for at the least. Raises InvalidTask for what no task could hold; see `check_options` and
+    `choose_options` for the rest."""
     retries = requested.retries or 0
     if retries > RETRIES_MAX:
         raise InvalidTask(f"retries: at most {RETRIES_MAX}")
-    return _PLAIN if not retries else Chosen(JobOptions(retries))
+    return plain_options(retries)
 
 
-def check_options(chosen: Chosen, requested: RequestedOptions) -> Chosen:
-    """`chosen` with what else is requested. Raises the error that the API has a sentence for."""
-    if chosen.options.retries < 0:
+def check_options(options: JobOptions) -> None:
+    """Raise the error that the API has a sentence for."""
+    if options.retries < 0:
         raise RetriesNegative("retries cannot be negative")
+
+
+def choose_options(options: JobOptions, requested: RequestedOptions) -> Chosen:
+    """`options` with what else is requested. Raises the error that the API has a sentence for."""
     if _REQUESTED(requested) == _NOTHING_REQUESTED:
-        return chosen
+        return Chosen(options)
     now = datetime.now(UTC)
     queue = DEFAULT_QUEUE if requested.queue is None else requested.queue
     if not isinstance(queue, str) or not _QUEUE_NAME.match(queue):
@@ -148,7 +169,7 @@ def check_options(chosen: Chosen, requested: RequestedOptions) -> Chosen:
     expires_at = None
     if expires_in is not None:
         expires_at = MOMENT_MAX if expires_in > _SECONDS_MAX else now + timedelta(seconds=expires_in)
-    return Chosen(JobOptions(chosen.options.retries, timeout, run_at, expires_at, queue), delay or None)
+    return Chosen(JobOptions(options.retries, timeout, run_at, expires_at, queue), delay or None)
 
 
 def is_queue_name(text: str) -> bool:
@@ -167,7 +188,6 @@ def members(options: JobOptions) -> bytes:
 
 
 _QUEUE_NAME = re.compile(QUEUE_NAME)
-_PLAIN = Chosen(DEFAULTS)
 _NOTHING_REQUESTED = _REQUESTED(RequestedOptions())
 _SECONDS_MAX = 20 * DELAY_SECONDS_MAX  #: further off is never
 

@@ -25,8 +25,16 @@ class OutboxRelay:
     """One for each worker; several at once share the entries (SKIP LOCKED). What it pushes too often is dropped at
     the claim: a task is a hint, the row decides."""
 
-    def __init__(self, queue: Queue, store: JobStore, *, age_seconds: float = OUTBOX_AGE_SECONDS) -> None:
-        """`age_seconds`: a younger entry is left to its producer."""
+    def __init__(
+        self,
+        queue: Queue,
+        store: JobStore,
+        *,
+        age_seconds: float = OUTBOX_AGE_SECONDS,
+        level: int = logging.INFO,
+    ) -> None:
+        """`age_seconds`: a younger entry is left to its producer. `level`: at which it logs how many it has pushed."""
+        self._level = level
         self._queue = queue
         self._store = store
         self._age_seconds = age_seconds
@@ -46,7 +54,7 @@ class OutboxRelay:
         for begin in range(0, len(ids), PIECE_MAX):
             pushed += await push_waiting(self._queue, self._waiting, ids[begin : begin + PIECE_MAX])
         if pushed:
-            log.info("pushed %d jobs again whose first push was not known to have reached Redis", pushed)
+            log.log(self._level, "pushed %d jobs that were not known to have reached Redis", pushed)
         if trio.current_time() - sent <= ANSWER_SECONDS:
             await self._store.delete_outbox([batch for batch, _, is_whole in taken if is_whole])
         return len(taken) == BATCHES_MAX

@@ -11,8 +11,8 @@ from msgspec import Struct
 
 from workqueue.core.counters import Counters
 from workqueue.core.outcome import Cancel, Complete, Fail, GiveBack, Retry, Verdict
+from workqueue.core.policies import Backoff
 from workqueue.core.queue import Queue
-from workqueue.core.retry import RetryPolicy, backoff
 from workqueue.core.steps.lease import ClaimedTask, Lease
 from workqueue.core.steps.piggyback import Piggyback
 from workqueue.core.steps.until_answered import UntilAnswered
@@ -66,11 +66,11 @@ class Departures:
     """How tasks leave the flight, and with which text and delay they go back."""
 
     def __init__(
-        self, queue: Queue, piggyback: Piggyback, policy: RetryPolicy, random: Random, until_answered: UntilAnswered
+        self, queue: Queue, piggyback: Piggyback, backoff: Backoff, random: Random, until_answered: UntilAnswered
     ) -> None:
         self._queue = queue
         self._piggyback = piggyback
-        self._policy = policy
+        self._backoff = backoff
         self._random = random
         self._until_answered = until_answered
 
@@ -114,13 +114,17 @@ class Departures:
 
     def _delay_ms(self, ending: Ending) -> int:
         match ending.verdict:
-            case Retry():
+            case Retry() as retry:
                 # At least 1 ms: 0 would mean the head of the list, before all that waits there.
-                seconds = backoff(ending.claimed.counters.attempts + 1, self._policy, self._random)
-                return max(1, int(seconds * 1000))
+                return max(1, self._backoff_ms(retry, ending.claimed.counters.attempts + 1))
             case GiveBack(delay_ms=delay_ms):
                 return delay_ms
         return 0
+
+    def _backoff_ms(self, retry: Retry, failures: int) -> int:
+        if retry.delay_ms is not None:
+            return retry.delay_ms
+        return int((retry.backoff or self._backoff).seconds(failures, self._random) * 1000)
 
 
 def text_of(claimed: ClaimedTask, *, failures: int = 0, interruptions: int = 0) -> bytes:

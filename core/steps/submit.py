@@ -56,6 +56,8 @@ class SubmitTasks:
         """Submit.run_batch. Cancelled: the tasks may be there."""
         ids = new_ids(len(submissions))
         failed = await push_new(self._queue, ids, submissions)
+        if not failed:
+            return list(ids)
         return [EnqueueFailed(str(failed[job_id])) if job_id in failed else job_id for job_id in ids]
 
 

@@ -21,6 +21,7 @@ from workqueue.core.store.jobs import (
 )
 from workqueue.core.store.listing import LISTED_ERROR_MAX, LISTED_PAYLOAD_MAX, JobCount, JobPage
 from workqueue.core.store.migrate import migrate
+from workqueue.core.store.notifications import Notifications
 from workqueue.core.store.pauses import PauseStore
 from workqueue.core.store.pool import open_pool
 from workqueue.core.store.reports import LogRow, ProgressRow
@@ -49,6 +50,7 @@ __all__ = [
     "KeyHolder",
     "LogRow",
     "NewJob",
+    "Notifications",
     "PauseStore",
     "ProgressRow",
     "Requeue",
@@ -66,4 +68,4 @@ __all__ = [
 async def open_store(bridge: Bridge, dsn: str, schema: str) -> AsyncIterator[JobStore]:
     """The job rows in `schema` of the database `dsn`. Connects with the first statement."""
     async with open_pool(bridge, dsn, schema) as pool:
-        yield JobStore(pool)
+        yield JobStore(pool, notifications=Notifications(bridge, dsn, schema))

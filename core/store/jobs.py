@@ -23,6 +23,7 @@ from workqueue.core.store.changes import ChangeStore
 from workqueue.core.store.clean import clean
 from workqueue.core.store.listing import JobLists
 from workqueue.core.store.migrate import KINDS, check_oldest
+from workqueue.core.store.notifications import Notifications
 from workqueue.core.store.oldest_waiting import OldestWaiting
 from workqueue.core.store.pauses import PauseStore
 from workqueue.core.store.pool import STATEMENT_SECONDS, Pool
@@ -146,8 +147,11 @@ class JobStore:
     Mutable state: what the last check has found.
     """
 
-    def __init__(self, pool: Pool, oldest_waiting: OldestWaiting | None = None) -> None:
+    def __init__(
+        self, pool: Pool, oldest_waiting: OldestWaiting | None = None, notifications: Notifications | None = None
+    ) -> None:
         self._pool = pool
+        self.notifications = notifications  #: None: none are heard, and the outbox relay finds what they tell of
         self.actions = ActionStore(pool)
         self.reports = ReportStore(pool)
         self.pauses = PauseStore(pool)

@@ -155,6 +155,7 @@ class Backend:
             nursery.start_soon(self._clear_outbox)
             nursery.start_soon(self._record_stats)
             nursery.start_soon(self._look_for_a_loss)
+            nursery.start_soon(self._push_notified)
             nursery.start_soon(self.waiters.run)
             nursery.start_soon(self.answers.run)
 
@@ -186,6 +187,11 @@ class Backend:
             except (QueueUnavailable, StoreUnavailable):
                 pass  # `watch` logs the outage
             await trio.sleep(QUIET_SECONDS)
+
+    async def _push_notified(self) -> None:
+        await self.installation.known.wait()
+        if self.installation.may_work:
+            await self.engine.push_notified()
 
     async def _clear_outbox(self) -> None:
         """Remove the entries of the last batch: while batches follow, each removes those of the one before."""

@@ -18,10 +18,10 @@ from workqueue.core.errors import NeedsOperator, QueueUnavailable, StoreUnavaila
 from workqueue.core.handlers import Registry
 from workqueue.core.job import Job
 from workqueue.core.options import DEFAULT_QUEUE
+from workqueue.core.policies import Backoff
 from workqueue.core.protocol import OLDEST, PROTOCOL
 from workqueue.core.queue import LeaseConnection
 from workqueue.core.queues import Served
-from workqueue.core.retry import RetryPolicy
 from workqueue.core.settings import Settings
 from workqueue.core.steps.dropped import Dropped
 from workqueue.core.steps.fencing import Fencing
@@ -92,9 +92,9 @@ class Worker:
         self._buffer = Buffer()
         self._at_stop = 0  # how many jobs had gone back when the stop began
         self._dropped = Dropped()
-        policy = RetryPolicy(settings.retry_base_seconds, settings.retry_cap_seconds)
+        backoff = Backoff(settings.retry_base_seconds, settings.retry_cap_seconds)
         self._served = served = Served(settings.queue_choice)
-        parts = WorkerParts(self.name, policy, random, self._dropped, served)
+        parts = WorkerParts(self.name, backoff, random, self._dropped, served)
         self._claim = self.engine.claim(parts, self._until_answered)
         self._outcomes = Outcomes(
             self.engine.settle(parts, self._until_answered),
@@ -257,6 +257,12 @@ class Worker:
         upkeep.start_soon(self._inspecting.run)
         await upkeep.start(self._control.listen)
         await upkeep.start(self._bell.listen)
+        await upkeep.start(self._push_notified)
+
+    async def _push_notified(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        with self.heartbeats.service("notifications") as heartbeat:
+            task_status.started()
+            await self.engine.push_notified(heartbeat)
 
     def _waits_for_default(self) -> bool:
         return self._served.takes_default and DEFAULT_QUEUE not in self.engine.parking.known.queues

@@ -11,7 +11,7 @@ from workqueue.core.engine import Engine, RowEngine, TaskEngine, WorkerParts, en
 from workqueue.core.errors import JobsNotStored
 from workqueue.core.job import RunOutcome
 from workqueue.core.outcome import Complete, Fail
-from workqueue.core.retry import RetryPolicy
+from workqueue.core.policies import Backoff
 from workqueue.core.settings import Keep, load_settings
 from workqueue.core.steps.dropped import Dropped
 from workqueue.core.steps.lease import Lease
@@ -32,7 +32,7 @@ def lease(redis_url, queue_name) -> Lease:
 
 
 def worker() -> WorkerParts:
-    return WorkerParts("w", RetryPolicy(), Random(1), Dropped())
+    return WorkerParts("w", Backoff(), Random(1), Dropped())
 
 
 async def test_the_rows_decide_which_engine_it_is(queue, rows):

@@ -24,6 +24,7 @@ from workqueue.core.options import (
     TaskOptions,
     are_plain,
     check_options,
+    choose_options,
     members,
     options_of,
     read_options,
@@ -38,7 +39,9 @@ MOMENTS = st.integers(-2_000_000_000_000_000, 200_000_000_000_000_000).map(
 
 def requested(**values: object) -> Chosen:
     asked = RequestedOptions(**values)  # type: ignore[arg-type]
-    return check_options(read_options(asked), asked)
+    options = read_options(asked)
+    check_options(options)
+    return choose_options(options, asked)
 
 
 def test_absent_options_are_the_defaults():

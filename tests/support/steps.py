@@ -5,9 +5,9 @@ from collections.abc import Callable
 from random import Random
 from uuid import UUID
 
+from workqueue.core.policies import Backoff
 from workqueue.core.queue import Keys, LeaseConnection, Queue
 from workqueue.core.queues import QueueChoice, Served
-from workqueue.core.retry import RetryPolicy
 from workqueue.core.steps.claim import Claim, TaskClaims
 from workqueue.core.steps.claim_rows import RowClaims
 from workqueue.core.steps.dead_letters import Discards
@@ -57,11 +57,9 @@ def make_claim(
     return Claim(queue, claims, discards, parking, until_answered, served)
 
 
-def make_settle(
-    queue: Queue, store: JobStore | None, piggyback: Piggyback, policy: RetryPolicy, random: Random
-) -> Settle:
+def make_settle(queue: Queue, store: JobStore | None, piggyback: Piggyback, backoff: Backoff, random: Random) -> Settle:
     until_answered = UntilAnswered()
-    departures = Departures(queue, piggyback, policy, random, until_answered)
+    departures = Departures(queue, piggyback, backoff, random, until_answered)
     if store is None:
         return Settle(TaskEndings(queue, departures, Dropped(), until_answered))
     return Settle(RowEndings(queue, store, piggyback, departures, until_answered))
@@ -95,15 +93,15 @@ def registered(redis_url: str, queue_name: str) -> Lease:
     return lease
 
 
-QUICK = RetryPolicy(base_seconds=0.01, cap_seconds=0.02)
+QUICK = Backoff(base=0.01, cap=0.02)
 
 
 class Steps:
     """A producer and a worker, step by step."""
 
-    def __init__(self, queue: Queue, store: JobStore | None, policy: RetryPolicy = QUICK) -> None:
+    def __init__(self, queue: Queue, store: JobStore | None, backoff: Backoff = QUICK) -> None:
         self.piggyback = Piggyback()
         self.parking = Parking(queue)
         self.submit = make_submit(queue, store, self.piggyback)
         self.claim = make_claim(queue, store, self.piggyback, "w", self.parking)
-        self.settle = make_settle(queue, store, self.piggyback, policy, Random(1))
+        self.settle = make_settle(queue, store, self.piggyback, backoff, Random(1))

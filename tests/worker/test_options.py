@@ -12,6 +12,7 @@ from tests.support.wait import until
 from tests.worker.conftest import finished
 from workqueue.core.dead_letter import read_dead_letter
 from workqueue.core.options import JobOptions
+from workqueue.core.policies import Backoff, Discard, Retry, Snooze
 from workqueue.core.steps.far_off import FarOff
 from workqueue.core.wire import Submission
 
@@ -172,3 +173,46 @@ async def test_what_is_far_off_is_brought_in_time(registry, run_worker, queue, s
     async with run_worker(store=store):
         with trio.fail_after(20):
             await ran.wait()
+
+
+async def test_what_a_handler_asks_for(registry, run_worker, queue, rows, psql_if_rows):
+    runs: dict[str, list[float]] = {}
+
+    @registry.handler(
+        "x", backoff=Backoff(base=0.4, jitter=False), retry_on=(OSError, TimeoutError), discard_on=FileNotFoundError
+    )
+    async def handle(job):
+        name = job.payload["name"]
+        runs.setdefault(name, []).append(trio.current_time())
+        match name:
+            case "backoff":
+                raise OSError("once more")
+            case "discarded":
+                raise FileNotFoundError
+            case "not retried":
+                raise ValueError("no")
+            case "discard":
+                raise Discard("of no use")
+            case "retry":
+                raise Retry("later", after=0.8)
+            case "snooze" if len(runs[name]) < 5:
+                raise Snooze(0.2)
+
+    names = ("backoff", "discarded", "not retried", "discard", "retry", "snooze")
+    await make_submit(queue, rows).run_batch(
+        [Submission("x", b'{"name":"%b"}' % name.encode(), JobOptions(1)) for name in names]
+    )
+    async with run_worker(worker_concurrency=6) as worker:
+        await finished(worker, 6)
+    assert {name: len(times) for name, times in runs.items()} == {
+        "backoff": 2, "discarded": 1, "not retried": 1, "discard": 1, "retry": 2, "snooze": 5,
+    }  # fmt: skip
+    assert 0.4 <= runs["backoff"][1] - runs["backoff"][0] < 0.8
+    assert runs["retry"][1] - runs["retry"][0] >= 0.8
+    assert runs["snooze"][4] - runs["snooze"][0] >= 0.8
+    if psql_if_rows is not None:
+        rows_found = await psql_if_rows("SELECT payload, state, attempts, interruptions, error_message FROM jobs")
+        found = {json.loads(row["payload"])["name"]: tuple(row)[1:] for row in rows_found}
+        assert found["snooze"] == ("completed", 0, 0, None)
+        assert found["retry"] == ("failed", 2, 0, "later")
+        assert found["discard"] == ("failed", 1, 0, "of no use")

@@ -1,6 +1,7 @@
 """One run of one job, and how its result or error becomes an Outcome."""
 
 import inspect
+import math
 from pathlib import Path
 from types import TracebackType
 
@@ -8,11 +9,13 @@ import msgspec
 import outcome
 import trio
 from msgspec import Struct
+from msgspec.structs import replace
 
 from workqueue.core.errors import PermanentFailure, WorkQueueError
 from workqueue.core.handlers import Handler
 from workqueue.core.job import Job
-from workqueue.core.outcome import Complete, Failed, Outcome
+from workqueue.core.outcome import Complete, Failed, Outcome, Snoozed
+from workqueue.core.policies import NO_POLICY, Policy, Retry, Snooze
 from workqueue.core.steps.lease import ClaimedTask
 from workqueue.services.worker.running.tracebacks import Tracebacks
 
@@ -69,6 +72,19 @@ def succeeded(result: object, job: Job) -> Outcome:
     if len(text) > RESULT_BYTES_MAX:
         return Failed(f"the result has {len(text)} bytes of JSON, at most {RESULT_BYTES_MAX} are kept", permanent=True)
     return Complete(text, job.artifacts)
+
+
+def raised(error: BaseException, policy: Policy = NO_POLICY) -> Outcome:
+    """The outcome of a handler that raised `error`; `policy`: the handler's. Raises nothing."""
+    if isinstance(error, Snooze):
+        return Snoozed(max(1, math.ceil(error.seconds * 1000)))
+    failure = failed(error)
+    if isinstance(error, Retry):
+        return replace(failure, delay_ms=None if error.after is None else math.ceil(error.after * 1000))
+    try:
+        return replace(failure, permanent=True) if policy.is_permanent(error) else failure
+    except BaseException:  # noqa: BLE001 - classes with an __instancecheck__ of their own; nothing is awaited in there
+        return failure
 
 
 def failed(error: BaseException) -> Failed:

@@ -18,7 +18,7 @@ from workqueue.core.control import ClaimedJob
 from workqueue.core.errors import InvalidTask
 from workqueue.core.handlers import Registry
 from workqueue.core.job import Job, RunContext
-from workqueue.core.options import DEFAULT_QUEUE
+from workqueue.core.options import DEFAULT_QUEUE, DEFAULTS
 from workqueue.core.outcome import (
     Cancel,
     Cancelled,
@@ -326,11 +326,13 @@ class Consumers:
             payload = decode_payload(task.payload)
         except InvalidTask as error:
             return Failed(str(error), permanent=True)
-        options, run = task.options, claimed.counters.run
-        if options.expires_at is not None and run == 1 and datetime.now(UTC) > options.expires_at:
-            return Failed(EXPIRED, permanent=True)
-        job = Job(claimed.job_id, task.type, payload, run, options.retries, self._context)
-        return Attempt(handler, job, claimed, options.timeout or handler.timeout_seconds, is_admitted)
+        options, timeout = task.options, handler.timeout_seconds
+        if options is not DEFAULTS:
+            if options.expires_at is not None and claimed.counters.run == 1 and datetime.now(UTC) > options.expires_at:
+                return Failed(EXPIRED, permanent=True)
+            timeout = options.timeout or timeout
+        job = Job(claimed.job_id, task.type, payload, claimed.counters.run, options.retries, self._context)
+        return Attempt(handler, job, claimed, timeout, is_admitted)
 
     # --- after it has ended
 
@@ -380,14 +382,16 @@ class Consumers:
                 counts.retried += 1
                 self._failures.tell(logging.WARNING, "failed and will be retried", claimed, verdict)
                 self._statistics.failed(claimed, verdict)
-        if task.options.queue != DEFAULT_QUEUE:
+        if task.options is not DEFAULTS and task.options.queue != DEFAULT_QUEUE:
             self._statistics.ended(task.options.queue, verdict)
         self._outcomes.put(Ending(claimed, verdict, seconds))
 
     def _judged(self, outcome: Outcome, claimed: ClaimedTask) -> Verdict:
         counters = claimed.counters
+        handler = self._registry.get(claimed.task.type)
         return decide(
             outcome,
+            backoff=None if handler is None else handler.policy.backoff,
             failures=counters.attempts,
             retries=claimed.task.options.retries,
             interruptions=counters.interruptions,
