@@ -18,6 +18,7 @@ from workqueue.core.policies import Backoff
 from workqueue.core.queue import Queue, open_queue
 from workqueue.core.queues import QueueChoice, Served
 from workqueue.core.report import JobReport
+from workqueue.core.schedules import Schedule
 from workqueue.core.settings import Keep, Settings
 from workqueue.core.stats import Sums
 from workqueue.core.steps.actions import Actions
@@ -41,6 +42,7 @@ from workqueue.core.steps.recover_rows import RowRecovery
 from workqueue.core.steps.recover_tasks import TaskRecovery
 from workqueue.core.steps.redis_loss import LossCounts, RedisLoss
 from workqueue.core.steps.retention import Retention
+from workqueue.core.steps.schedules import DECLARE_SECONDS, FIRE_SECONDS, DeclareSchedules, FireSchedules
 from workqueue.core.steps.settle import Departures, Settle
 from workqueue.core.steps.settle_rows import RowEndings
 from workqueue.core.steps.settle_tasks import TaskEndings
@@ -141,6 +143,9 @@ class Engine(Protocol):
     def upkeep(self, keep: Keep) -> list[Upkeep]:
         """What is to be repeated besides promotion, fencing and recovery; `keep`: how long jobs are kept."""
 
+    def declare(self, schedules: Sequence[Schedule]) -> list[Upkeep]:
+        """What is to be repeated for the schedules that this process declares in its code."""
+
     async def look_for_loss(self) -> None:
         """The first look, before anything is accepted: what it finds pending it takes for lost with Redis, because
         nothing is known yet. Raises QueueUnavailable, StoreUnavailable."""
@@ -220,6 +225,9 @@ class TaskEngine:
         """Engine.look_at_pauses: without rows nothing can be paused."""
 
     def upkeep(self, keep: Keep) -> list[Upkeep]:
+        return []
+
+    def declare(self, schedules: Sequence[Schedule]) -> list[Upkeep]:
         return []
 
     async def look_for_loss(self) -> None:
@@ -319,7 +327,12 @@ class RowEngine:
             Upkeep("piggyback", 1.0, self.clear),
             Upkeep("loss", 1.0, RedisLoss(self.queue, self.store, self.loss).run_once),
             Upkeep("retention", RETENTION_SECONDS, Retention(self.store, self.queue.name, keep).run_once),
+            Upkeep("schedules", FIRE_SECONDS, FireSchedules(self.queue.name, self.store.schedules, Random()).run_once),  # noqa: S311 - jitter
         ]
+
+    def declare(self, schedules: Sequence[Schedule]) -> list[Upkeep]:
+        step = DeclareSchedules(self.queue.name, self.store.schedules, schedules)
+        return [Upkeep("declared schedules", DECLARE_SECONDS, step.run_once)]
 
     async def look_for_loss(self) -> None:
         """Engine.look_for_loss."""

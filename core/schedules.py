@@ -162,6 +162,14 @@ def next_times(schedule: Schedule, after: datetime, count: int, *, anchor: datet
     return list(islice(times_after(schedule, after, anchor=anchor), count))
 
 
+def first_time(schedule: Schedule, after: datetime) -> datetime:
+    """The first of them. Raises InvalidOption as well where there is none within 50 years."""
+    found = next(times_after(schedule, after), None)
+    if found is None:
+        raise InvalidOption("cron is not valid")
+    return found
+
+
 def plan(schedule: Schedule, due: datetime, now: datetime, *, room: int) -> Plan:
     """What to do at `now` about a schedule that was due at `due`, before now: at most `room` jobs.
 
@@ -173,7 +181,7 @@ def plan(schedule: Schedule, due: datetime, now: datetime, *, room: int) -> Plan
     if first is None or first > now:
         late = (now - due).total_seconds() > LATE_SECONDS_MAX
         return Plan([] if late and schedule.missed is Missed.SKIP else [due], first)
-    if schedule.missed is Missed.ALL:
+    if schedule.missed is Missed.ALL and schedule.overlap is not Overlap.SKIP:  # all but the first would overlap it
         dues = [due]
         room = room if schedule.overlap is Overlap.ALLOW else 1
         while first is not None and first <= now and len(dues) < room:
@@ -303,6 +311,6 @@ def _chosen(given: dict[str, object]) -> JobOptions:
 
 def _choice(kinds: type[Choice], name: str, value: object) -> Choice:
     try:
-        return kinds(value)
+        return kinds(str(value))
     except ValueError:
         raise InvalidOption(f"{name} is not valid") from None

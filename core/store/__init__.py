@@ -26,6 +26,7 @@ from workqueue.core.store.pauses import PauseStore
 from workqueue.core.store.pool import open_pool
 from workqueue.core.store.reports import LogRow, ProgressRow
 from workqueue.core.store.rows import JobRow
+from workqueue.core.store.schedules import Firing, NewRun, ScheduleRow, ScheduleStore
 from workqueue.core.store.stats import FailureGroup, StatsRow, StatsStore
 
 __all__ = [
@@ -43,6 +44,7 @@ __all__ = [
     "Counter",
     "FailureGroup",
     "Finish",
+    "Firing",
     "JobCount",
     "JobPage",
     "JobRow",
@@ -50,12 +52,15 @@ __all__ = [
     "KeyHolder",
     "LogRow",
     "NewJob",
+    "NewRun",
     "Notifications",
     "PauseStore",
     "ProgressRow",
     "Requeue",
     "RowStatus",
     "Run",
+    "ScheduleRow",
+    "ScheduleStore",
     "StatsRow",
     "StatsStore",
     "WatchedRow",

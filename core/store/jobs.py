@@ -29,6 +29,7 @@ from workqueue.core.store.pauses import PauseStore
 from workqueue.core.store.pool import STATEMENT_SECONDS, Pool
 from workqueue.core.store.reports import ProgressRow, ReportStore
 from workqueue.core.store.rows import JobRow, job_options, job_row
+from workqueue.core.store.schedules import ScheduleStore
 from workqueue.core.store.sql import array_text, due_arrays, option_arrays
 from workqueue.core.store.stats import StatsStore
 from workqueue.core.wire import Task
@@ -158,6 +159,7 @@ class JobStore:
         self.stats = StatsStore(pool)
         self.audit = AuditStore(pool)
         self.changes = ChangeStore(pool)
+        self.schedules = ScheduleStore(pool)
         self.lists = JobLists(pool, oldest_waiting or OldestWaiting())
         self._unfit: str | None = None
 

@@ -32,6 +32,8 @@ class JobRow(Struct, frozen=True):
     cancelling: bool = False  #: it runs, and a person has cancelled it
     progress: ProgressRow | None = None  #: of the last run; not in pages
     earlier_runs: int = 0  #: before the last retry by hand, and cancelled ones
+    schedule: str | None = None  #: the one that made it
+    due_at: datetime | None = None  #: for this due time of it
     result: str | None = None
 
 

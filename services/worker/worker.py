@@ -247,7 +247,8 @@ class Worker:
             ("statistics", self._record, STATS_SECONDS),
             ("queues", self._bell.look, QUEUES_SECONDS),
         ]
-        loops += [(step.name, step.run_once, step.every_seconds) for step in self.engine.upkeep(self.settings.keep)]
+        steps = [*self.engine.upkeep(self.settings.keep), *self.engine.declare(self.registry.schedules)]
+        loops += [(step.name, step.run_once, step.every_seconds) for step in steps]
         for name, run_once, every in loops:
             ours = partial(self._unless_refused, run_once)
             await upkeep.start(partial(repeat, ours, every_seconds=every, name=name, heartbeats=self.heartbeats))

@@ -7,6 +7,7 @@ In the files, `:name` is a parameter, and these are put in place when they are l
     {among}           a filter of jobs, the part that an index serves (_among.sql)
     {matching}        the rest of it (_matching.sql)
     {since}           a moment (_since.sql)
+    {schedule_columns} those of a schedule (_schedule_columns.sql)
     {option_arrays}   one parameter for each of them, an array that `option_arrays` makes
     {due_arrays}      two more (`due_arrays`): :delays float8[] seconds, and :are_far boolean[]
     {due.options}     the columns of the options, run_at by this server's clock where there is a delay
@@ -94,6 +95,8 @@ def _of_options(names: Sequence[str]) -> dict[str, str]:
     return {
         "{options}": ", ".join(columns),
         "{given.options}": ", ".join(f"given.{column}" for column in columns),
+        "{job.options}": ", ".join(f"job.{column}" for column in columns),
+        "{made.options}": ", ".join("starts_at" if column == "run_at" else column for column in columns),
         "{due.options}": ", ".join(delayed if column == "run_at" else column for column in columns),
         "{option_arrays}": ", ".join(arrays),
     }
@@ -106,6 +109,7 @@ _PARTS = {
     "{matching}": _part("_matching"),
     **_of_options(NAMES),
     "{due_arrays}": ":delays::float8[], :are_far::boolean[]",
+    "{schedule_columns}": _part("_schedule_columns"),
 }
 
 
@@ -214,3 +218,14 @@ BEGIN_AUDIT = _load("begin_audit")
 END_AUDIT = _load("end_audit")
 LIST_AUDIT = _load("list_audit")
 PRUNE_AUDIT = _load("prune_audit")
+LIST_SCHEDULES = _load("list_schedules")
+GET_SCHEDULES = _load("get_schedules")
+DUE_SCHEDULES = _load("due_schedules")
+PUT_SCHEDULES = _load("put_schedules")
+CHANGE_SCHEDULE = _load("change_schedule")
+DELETE_SCHEDULE = _load("delete_schedule")
+FIRE_SCHEDULES = _load(
+    "fire_schedules", is_far="coalesce(starts_at > now() + make_interval(secs => :far_seconds), false)"
+)
+DECLARE_SCHEDULES = _load("declare_schedules")
+LEAVE_SCHEDULES = _load("leave_schedules")
