@@ -21,6 +21,8 @@ from workqueue.core.errors import (
     TypeMissing,
 )
 from workqueue.core.options import QUEUE_NAME, SENTENCES
+from workqueue.core.schedules import NAME_LENGTH_MAX
+from workqueue.core.schedules import SENTENCES as SCHEDULE_SENTENCES
 from workqueue.core.steps.submit_once import KEY_LENGTH_MAX
 from workqueue.core.store import Run
 from workqueue.core.wire import TYPE_LENGTH_MAX
@@ -37,6 +39,7 @@ from workqueue.services.producer import (
     openapi,
     pauses,
     queues,
+    schedules,
     session,
     state,
     stats,
@@ -50,7 +53,17 @@ from workqueue.services.producer.enqueue import fast_enqueue
 from workqueue.services.producer.errors import ERROR_RESPONSES
 from workqueue.services.producer.events import ChangedJobs, WatchedJob
 from workqueue.services.producer.openapi import JSON, NDJSON, Operation, Parameter, our_version
-from workqueue.services.producer.parameters import AFTER, AUDIT_PAGE, BEFORE, DEAD_PAGE, EVENTS, FILTER, STATS, WAIT
+from workqueue.services.producer.parameters import (
+    AFTER,
+    AUDIT_PAGE,
+    BEFORE,
+    DEAD_PAGE,
+    EVENTS,
+    FILTER,
+    SCHEDULE_PAGE,
+    STATS,
+    WAIT,
+)
 from workqueue.services.producer.routing import Fast, Live, PageView, Route, Streaming, View
 from workqueue.services.producer.views import (
     BatchAnswer,
@@ -91,6 +104,10 @@ NO_ACTION = {400: actions.NOT_AN_ACTION_ID, 404: f"{actions.ACTION_NOT_FOUND} | 
 DEAD_ID = Parameter(
     "dead_id", "path", {"type": "string", "pattern": f"^[0-9a-f]{{{ID_LENGTH}}}$"}, "a dead letter's id"
 )
+SCHEDULE = Parameter(
+    "schedule_name", "path", {"type": "string", "minLength": 1, "maxLength": NAME_LENGTH_MAX}, "a schedule's name"
+)
+NO_SCHEDULE = {404: f"{schedules.SCHEDULE_NOT_FOUND} | {errors.ONLY_WITH_DATABASE}"}
 #: One of both members, and not none of them.
 DEAD_CHOICE = Annotated[
     DeadLetterChoice, Meta(extra_json_schema={"oneOf": [{"required": ["ids"]}, {"required": ["all"]}]})
@@ -387,6 +404,117 @@ ROUTES: tuple[Route, ...] = (
             },
             parameters=(QUEUE,),
         ),
+    ),
+    Route(
+        "GET",
+        "/api/schedules",
+        Role.READ,
+        View(schedules.list_schedules),
+        Operation(
+            id="list_schedules",
+            summary="The schedules in the order of their names, each with its next five runs",
+            shows=list[schedules.ScheduleView],
+            link='rel="next": the next page',
+            errors={
+                400: "names the parameter and what is allowed",
+                404: errors.ONLY_WITH_DATABASE,
+                500: schedules.READ_FAILED,
+            },
+            parameters=SCHEDULE_PAGE,
+        ),
+    ),
+    Route(
+        "GET",
+        "/api/schedules/{schedule_name}",
+        Role.READ,
+        View(schedules.get_schedule),
+        Operation(
+            id="get_schedule",
+            summary="One schedule with its next five runs",
+            shows=schedules.ScheduleView,
+            errors=NO_SCHEDULE | {500: schedules.READ_FAILED},
+            parameters=(SCHEDULE,),
+        ),
+    ),
+    Route(
+        "PUT",
+        "/api/schedules/{schedule_name}",
+        Role.OPERATE,
+        View(schedules.put_schedule),
+        Operation(
+            id="put_schedule",
+            summary="Create a schedule, or give it another definition",
+            takes=schedules.ScheduleRequest,
+            examples={
+                JSON: {
+                    "cron": "0 9 * * mon-fri",
+                    "tz": "Europe/Berlin",
+                    "type": "send_email",
+                    "payload": {"to": "someone@example.com", "subject": "Good morning"},
+                },
+            },  # fmt: skip
+            shows=schedules.ScheduleView,
+            errors={
+                400: " | ".join((openapi.INVALID_JSON, *SCHEDULE_SENTENCES)),
+                404: errors.ONLY_WITH_DATABASE,
+                409: schedules.DECLARED,
+                500: f"{schedules.CHANGE_FAILED} | {schedules.READ_FAILED}",
+            },
+            parameters=(SCHEDULE,),
+        ),
+        body="whole",
+    ),
+    Route(
+        "DELETE",
+        "/api/schedules/{schedule_name}",
+        Role.OPERATE,
+        View(schedules.delete_schedule),
+        Operation(
+            id="delete_schedule",
+            summary="Delete a schedule; its jobs stay",
+            description="it is deleted",
+            errors=NO_SCHEDULE | {409: schedules.DECLARED, 500: f"{schedules.CHANGE_FAILED} | {schedules.READ_FAILED}"},
+            parameters=(SCHEDULE,),
+        ),
+        answer="none",
+    ),
+    *(
+        Route(
+            "POST",
+            f"/api/schedules/{{schedule_name}}/{name}",
+            Role.OPERATE,
+            View(view),
+            Operation(
+                id=f"{name.replace('-', '_')}_schedule",
+                summary=summary,
+                shows=shows,
+                errors=NO_SCHEDULE | {409: conflicts, 500: f"{schedules.CHANGE_FAILED} | {schedules.READ_FAILED}"},
+                parameters=(SCHEDULE,),
+            ),
+        )
+        for name, view, summary, shows, conflicts in (
+            (
+                "pause",
+                schedules.pause_schedule,
+                "Make no more jobs of a schedule",
+                schedules.ScheduleView,
+                schedules.CHANGED_MEANWHILE,
+            ),
+            (
+                "resume",
+                schedules.resume_schedule,
+                "Make jobs of a paused schedule again; what was due meanwhile makes none",
+                schedules.ScheduleView,
+                f"{schedules.NOT_DECLARED} | {schedules.CHANGED_MEANWHILE}",
+            ),
+            (
+                "run-now",
+                schedules.run_now,
+                "Make a job of a schedule at once; its due times stay",
+                schedules.ScheduleRun,
+                schedules.CHANGED_MEANWHILE,
+            ),
+        )
     ),
     Route(
         "GET",

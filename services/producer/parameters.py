@@ -10,6 +10,7 @@ from werkzeug.datastructures import MultiDict
 
 from workqueue.core.job_filter import ERROR_LENGTH_MAX, JobFilter, PayloadMatch, StatusFilter
 from workqueue.core.options import is_queue_name
+from workqueue.core.schedules import is_name
 from workqueue.core.wire import TYPE_LENGTH_MAX
 from workqueue.services.http.responses import Refused
 from workqueue.services.producer.openapi import Parameter
@@ -96,6 +97,11 @@ AUDIT_PAGE = (
     ),
 )
 AUDIT_PAGE_NAMES = tuple(parameter.name for parameter in AUDIT_PAGE)
+SCHEDULE_PAGE = (
+    _limit_of("schedules a page"),
+    Parameter("after", "query", {"type": "string"}, "only those behind this name; from the Link of the page before"),
+)
+SCHEDULE_PAGE_NAMES = tuple(parameter.name for parameter in SCHEDULE_PAGE)
 #: The query of GET /api/events.
 EVENT_JOBS_MAX = 20
 EVENT_ID_MAX = 2**53
@@ -227,6 +233,26 @@ def read_audit_page(query: MultiDict[str, str]) -> AuditPageWanted:
     if not (text.isascii() and text.isdecimal() and len(text) <= 16 and int(text) <= AUDIT_ID_MAX):
         raise Refused(400, "before: must be the id of an act")
     return AuditPageWanted(limit, int(text))
+
+
+class SchedulePageWanted(Struct, frozen=True):
+    """How many schedules to list, and which of them have been listed."""
+
+    limit: int = LIMIT_DEFAULT
+    after: str = ""
+
+    def link(self, after: str) -> str:
+        """The Link header of the next page."""
+        return f'</api/schedules?{urlencode({"limit": self.limit, "after": after})}>; rel="next"'
+
+
+def read_schedule_page(query: MultiDict[str, str]) -> SchedulePageWanted:
+    """By the rules of `read_filter`. Raises Refused(400)."""
+    _check_names(query, SCHEDULE_PAGE_NAMES)
+    limit, after = _limit(query.get("limit", "")), query.get("after", "")
+    if after and not is_name(after):
+        raise Refused(400, "after: must be the name of a schedule")
+    return SchedulePageWanted(limit, after)
 
 
 def read_run_number(query: MultiDict[str, str]) -> int | None:

@@ -102,6 +102,8 @@ class JobView(Struct, frozen=True, kw_only=True):
     started_at: datetime | None
     finished_at: datetime | None
     cancelling: bool
+    schedule: str | None  #: that made it, for the time `due_at`
+    due_at: datetime | None
 
 
 class ListedJob(JobView, frozen=True, kw_only=True):
