@@ -117,7 +117,7 @@ class Cut:
     def __init__(self, store: Any, *, late: bool) -> None:
         self._store = store
         self._late = late
-        self.sent: tuple[Any, Any] | None = None
+        self.sent: Any = None  #: the arguments
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._store, name)

@@ -54,6 +54,15 @@ CREATE TABLE claimed (
 );
 CREATE INDEX claimed_owner ON claimed USING btree (owner);
 
+CREATE TABLE declarations (
+    queue text NOT NULL,
+    hash bytea NOT NULL,
+    names text[] NOT NULL,
+    since timestamp with time zone NOT NULL,
+    seen_at timestamp with time zone NOT NULL,
+    CONSTRAINT declarations_pkey PRIMARY KEY (queue, hash)
+);
+
 CREATE TABLE deleted (
     id uuid NOT NULL,
     queue text NOT NULL,
@@ -123,6 +132,8 @@ CREATE TABLE jobs (
     start_by timestamp with time zone,
     in_queue text NOT NULL DEFAULT 'default'::text,
     is_far boolean NOT NULL DEFAULT false,
+    schedule text,
+    due_at timestamp with time zone,
     CONSTRAINT jobs_pkey PRIMARY KEY (id),
     CONSTRAINT jobs_attempts_check CHECK ((attempts >= 0)),
     CONSTRAINT jobs_check CHECK (((state <> 'processing'::text) OR (token IS NOT NULL))),
@@ -211,6 +222,34 @@ CREATE TABLE runs (
     CONSTRAINT runs_pkey PRIMARY KEY (job_id, number),
     CONSTRAINT runs_job_id_fkey FOREIGN KEY (job_id) REFERENCES jobs(id) ON DELETE CASCADE
 );
+
+CREATE TABLE schedules (
+    queue text NOT NULL,
+    name text NOT NULL,
+    source text NOT NULL,
+    cron text,
+    every double precision,
+    tz text NOT NULL,
+    type text NOT NULL,
+    payload text NOT NULL,
+    options text NOT NULL,
+    missed text NOT NULL,
+    overlap text NOT NULL,
+    jitter double precision NOT NULL,
+    paused_why text,
+    gone boolean NOT NULL DEFAULT false,
+    next_at timestamp with time zone NOT NULL,
+    last_at timestamp with time zone,
+    last_job_id uuid,
+    version bigint NOT NULL DEFAULT 1,
+    created_at timestamp with time zone NOT NULL DEFAULT now(),
+    updated_at timestamp with time zone NOT NULL DEFAULT now(),
+    CONSTRAINT schedules_pkey PRIMARY KEY (queue, name),
+    CONSTRAINT schedules_missed_check CHECK ((missed = ANY (ARRAY['skip'::text, 'once'::text, 'all'::text]))),
+    CONSTRAINT schedules_overlap_check CHECK ((overlap = ANY (ARRAY['allow'::text, 'skip'::text, 'wait'::text]))),
+    CONSTRAINT schedules_source_check CHECK ((source = ANY (ARRAY['code'::text, 'api'::text])))
+) WITH (fillfactor=70);
+CREATE INDEX schedules_due ON schedules USING btree (queue, next_at) WHERE ((paused_why IS NULL) AND (NOT gone));
 
 CREATE TABLE stats (
     queue text NOT NULL,

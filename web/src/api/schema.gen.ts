@@ -166,6 +166,8 @@ export type JobDetails = {
   started_at: string | null;
   finished_at: string | null;
   cancelling: boolean;
+  schedule: string | null;
+  due_at: string | null;
   /** any JSON value, or null */
   result: unknown;
   progress: ProgressRow | null;
@@ -220,6 +222,8 @@ export type JobView = {
   started_at: string | null;
   finished_at: string | null;
   cancelling: boolean;
+  schedule: string | null;
+  due_at: string | null;
 };
 
 /** How long the rows of jobs are kept after their end: `12h`, `7d`, `forever`. */
@@ -250,6 +254,8 @@ export type ListedJob = {
   started_at: string | null;
   finished_at: string | null;
   cancelling: boolean;
+  schedule: string | null;
+  due_at: string | null;
   payload_start: string | null;
 };
 
@@ -274,6 +280,12 @@ export type Metrics = {
   worker_concurrency: number;
   queue_name: string;
 };
+
+/** What becomes of due times at which no worker was there. */
+export type Missed = "all" | "once" | "skip";
+
+/** What becomes of a due time while the last job of the schedule has not ended. */
+export type Overlap = "allow" | "skip" | "wait";
 
 /** The system at a glance. While Redis is away, the numbers that come from it are null. */
 export type Overview = {
@@ -348,6 +360,53 @@ export type RunningJob = {
   job_id: string;
   type: string;
   seconds: number;
+};
+
+/** What PUT /api/schedules/<name> takes: the whole definition. null counts as absent. */
+export type ScheduleRequest = {
+  type: string;
+  cron?: string | null;
+  every?: number | null;
+  tz?: string | null;
+  payload?: Record<string, unknown> | null;
+  retries?: number | null;
+  queue?: string | null;
+  timeout?: number | null;
+  expires_in?: number | null;
+  missed?: Missed | null;
+  overlap?: Overlap | null;
+  jitter?: number | null;
+};
+
+/** The job that was made. */
+export type ScheduleRun = {
+  job_id: string;
+};
+
+/** A schedule. Either `cron` or `every` is there. */
+export type ScheduleView = {
+  name: string;
+  source: "api" | "code";
+  cron: string | null;
+  every: number | null;
+  tz: string;
+  type: string;
+  payload: Record<string, unknown>;
+  retries: number;
+  queue: string;
+  timeout: number | null;
+  expires_in: number | null;
+  missed: Missed;
+  overlap: Overlap;
+  jitter: number;
+  paused: boolean;
+  paused_why: string | null;
+  next_at: string | null;
+  next_runs: string[];
+  last_at: string | null;
+  last_job_id: string | null;
+  created_at: string;
+  updated_at: string;
 };
 
 /** What POST /api/session takes. */
