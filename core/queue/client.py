@@ -153,7 +153,8 @@ class Queue(Trips):
         """
 
         async def unit() -> Any:
-            return await self._ringing.execute_command("BLPOP", self.keys.bell, WAIT_SECONDS)
+            run: Any = self._ringing.execute_command
+            return await run("BLPOP", self.keys.bell, WAIT_SECONDS)
 
         rung = await self._run(unit, WAIT_SECONDS + self._command_seconds, "BLPOP")
         return None if rung is None else _read_queue(rung[1])
