@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from functools import partial
 
-from workqueue.core.dead_letter import dead_letter
+from workqueue.core.dead_letter import dead_letter, now
 from workqueue.core.outcome import Complete, Fail
 from workqueue.core.queue import Queue
 from workqueue.core.steps.dropped import Dropped
@@ -23,9 +23,10 @@ class TaskEndings:
     async def finish(self, ends: Sequence[Ending]) -> None:
         """Endings.finish."""
         await self._departures.ack([ending.claimed for ending in ends if isinstance(ending.verdict, Complete)])
+        at = now()
         for lease, items in by_lease([ending for ending in ends if isinstance(ending.verdict, Fail)]):
             entries = [
-                (ending.claimed.number, dead_letter(text_of(ending.claimed, failures=1), ending.verdict.error))
+                (ending.claimed.number, dead_letter(text_of(ending.claimed, failures=1), ending.verdict.error, at))
                 for ending in items
                 if isinstance(ending.verdict, Fail)
             ]
