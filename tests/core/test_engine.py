@@ -12,6 +12,7 @@ from workqueue.core.errors import JobsNotStored
 from workqueue.core.job import RunOutcome
 from workqueue.core.outcome import Complete, Fail
 from workqueue.core.policies import Backoff
+from workqueue.core.schedules import make_schedule
 from workqueue.core.settings import Keep, load_settings
 from workqueue.core.steps.dropped import Dropped
 from workqueue.core.steps.lease import Lease
@@ -104,11 +105,21 @@ async def test_rows_ask_for_upkeep_and_tasks_for_none(engine, rows):
         "ended actions",
         "audit",
         "old statistics",
+        "schedules",
     }
     assert {each.name for each in upkeep} == (set() if rows is None else names)
     for each in upkeep:
         assert not await each.run_once(), f"{each.name}: there is nothing to do"
     assert await engine.rows_fault() is None
+
+
+async def test_schedules_of_the_code_are_kept_where_there_are_rows(engine, rows):
+    schedule = make_schedule("s", {"every": 60, "type": "x"})
+    steps = engine.declare([schedule])
+    assert [step.name for step in steps] == ([] if rows is None else ["declared schedules"])
+    for step in steps:
+        assert not await step.run_once()
+        assert [row.schedule for row in (await rows.schedules.get(engine.queue.name, ["s"])).values()] == [schedule]
 
 
 @pytest.mark.parametrize("database", [False, True], ids=["redis only", "postgres"])
