@@ -167,7 +167,8 @@ class ScheduleStore:
     async def declare(self, queue: str, digest: bytes, names: Sequence[str], *, silent_seconds: float) -> bool:
         """Say that a worker has these in its code; True: that was not known, and `put` is to follow."""
         statement = sql.DECLARE_SCHEDULES.bind(queue=queue, hash=digest, names=names, silent_seconds=silent_seconds)
-        return any([row["unknown"] for row in await self._pool.fetch(*statement)])
+        rows = await self._pool.fetch(*statement)
+        return any(row["unknown"] for row in rows)
 
     async def leave(self, queue: str, *, silent_seconds: float) -> list[str]:
         """The names of schedules that are gone from the code now."""

@@ -22,6 +22,7 @@ from workqueue.services.cli.act_commands import add_act_commands
 from workqueue.services.cli.dead_commands import add_dead_commands
 from workqueue.services.cli.pauses import add_pause_commands
 from workqueue.services.cli.queues import add_queue_commands
+from workqueue.services.cli.schedules import add_schedule_commands
 from workqueue.services.cli.worker_commands import add_worker_commands
 from workqueue.services.early import end_at_signals, ignore_signals
 from workqueue.services.logs import printable
@@ -422,6 +423,7 @@ def inspect(context: click.Context, ids: tuple[UUID, ...], as_json: bool, url: s
 add_act_commands(main, lambda: _producer_url(_settings()))
 add_pause_commands(main, lambda: _producer_url(_settings()))
 add_queue_commands(main, lambda: _producer_url(_settings()))
+add_schedule_commands(main, lambda: _producer_url(_settings()))
 add_worker_commands(main, lambda: _producer_url(_settings()))
 
 

@@ -452,7 +452,7 @@ ROUTES: tuple[Route, ...] = (
                     "type": "send_email",
                     "payload": {"to": "someone@example.com", "subject": "Good morning"},
                 },
-            },  # fmt: skip
+            },
             shows=schedules.ScheduleView,
             errors={
                 400: " | ".join((openapi.INVALID_JSON, *SCHEDULE_SENTENCES)),

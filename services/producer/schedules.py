@@ -1,6 +1,7 @@
 """Schedules over HTTP: list, create and edit, pause and resume, run now, delete."""
 
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from datetime import datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
@@ -240,10 +241,8 @@ def _view(row: ScheduleRow) -> ScheduleView:
     runs: list[datetime] = []
     if paused_why is None:
         runs = [row.next_at]
-        try:
+        with suppress(InvalidOption):  # of another release, or another machine's time zones
             runs += next_times(schedule, row.next_at, RUNS_SHOWN - 1, anchor=row.next_at)
-        except InvalidOption:  # of another release, or another machine's time zones
-            pass
     return ScheduleView(
         name=schedule.name,
         source="code" if row.source == CODE else "api",

@@ -134,8 +134,8 @@ def test_an_expression_that_ends_has_no_more_times():
     "text",
     [
         "", " ", "* * * *", "* * * * * *", "60 * * * *", "* 24 * * *", "* * 0 * *", "* * * 13 *", "* * * * 8", "x",
-        "@reboot", "@never", "*/0 * * * *", "5-1 * * * *", "0 0 31 2 *", "* * */20 * 1L", "* * * * MON#1/2", "٣ * * * *",
-        "1" * 5000 + " * * * *", "* * * * *" + " " * 300, 5, ["* * * * *"], True, "* * * * \0",
+        "@reboot", "@never", "*/0 * * * *", "5-1 * * * *", "0 0 31 2 *", "* * */20 * 1L", "* * * * MON#1/2",
+        "٣ * * * *", "1" * 5000 + " * * * *", "* * * * *" + " " * 300, 5, ["* * * * *"], True, "* * * * \0",
     ],
 )  # fmt: skip
 def test_what_is_no_expression_is_refused(text: object):
@@ -148,10 +148,9 @@ def test_what_is_no_expression_is_refused(text: object):
 def test_no_text_makes_anything_but_a_schedule_or_our_error(text: str):
     try:
         schedule = cron(text)
-    except InvalidOption as error:
-        assert str(error) in SENTENCES
-    else:
-        assert len(next_times(schedule, NOON, 2)) >= 1
+    except InvalidOption:
+        return
+    assert len(next_times(schedule, NOON, 2)) >= 1
 
 
 @pytest.mark.parametrize(

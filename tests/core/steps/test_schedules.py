@@ -4,6 +4,7 @@ import logging
 from collections.abc import Mapping
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from random import Random
 from typing import Any
 
@@ -149,7 +150,12 @@ async def test_a_worker_killed_between_the_look_and_the_statement_costs_nothing(
     await bench.put(every())
     with trio.CancelScope() as scope:
         cut = Cut(bench.store, late=True)
-        cut.fire = lambda *_, **__: scope.cancel() or trio.sleep_forever()  # type: ignore[method-assign]
+
+        async def die(*_: object, **__: object) -> None:
+            scope.cancel()
+            await trio.sleep_forever()
+
+        cut.fire = die  # type: ignore[method-assign]
         await FireSchedules(bench.name, cut, Random(1)).run_once()  # type: ignore[arg-type]
     assert await bench.jobs() == []
     await bench.fire().run_once()
@@ -534,7 +540,7 @@ async def test_whatever_happens_each_due_time_makes_one_job(bench, overlap, seed
     jobs = [job for job in await bench.jobs() if job["id"] not in by_hand]
     dues = [job["due_at"] for job in jobs]
     assert len(set(dues)) == len(dues), "one comes twice"
-    steps = {later - earlier for earlier, later in zip(dues, dues[1:], strict=False)}
+    steps = {later - earlier for earlier, later in pairwise(dues)}
     assert overlap == "skip" or steps <= {timedelta(minutes=1)}, "one was left out"
     pushed = {job_id for row in await bench.psql("SELECT ids FROM outbox") for job_id in row["ids"]}
     assert {job["id"] for job in await bench.jobs()} <= pushed
