@@ -16,6 +16,7 @@ LINES = [
         r"^```(sh|sql) ([a-z-]+)\n(.*?)^```$", (DOCS / "jobs.md").read_text("utf-8"), re.DOTALL | re.MULTILINE
     )
     for line in text.splitlines()
+    if not name.startswith("schedule-")  # test_schedules.py
 ]
 #: Block -> what holds of the row that its lines make.
 MADE = {

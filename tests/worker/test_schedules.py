@@ -1,0 +1,62 @@
+"""Schedules that the code declares, through workers that come and go."""
+
+from functools import partial
+
+import pytest
+import trio
+
+from tests.support.wait import until
+from workqueue.core.handlers import Registry, every
+
+
+@pytest.fixture
+def rows(store):
+    return store
+
+
+@pytest.fixture
+def ran(registry: Registry) -> list[str]:
+    ran: list[str] = []
+
+    @registry.periodic(every(seconds=1), payload={"name": "often"})
+    @registry.handler("often", retries=2)
+    async def often(job):
+        ran.append(job.payload["name"])
+
+    return ran
+
+
+async def has(ran: list[str], count: int) -> bool:
+    return len(ran) >= count
+
+
+async def test_two_workers_run_each_due_time_once(run_worker, ran, psql):
+    async with run_worker(), run_worker():
+        await until(partial(has, ran, 4))
+    rows = await psql("SELECT schedule, due_at, retries FROM jobs ORDER BY due_at")
+    assert len({row["due_at"] for row in rows}) == len(rows) >= 4
+    assert {(row["schedule"], row["retries"]) for row in rows} == {("often", 2)}
+    [row] = await psql("SELECT * FROM schedules")
+    assert (row["source"], row["name"], row["every"]) == ("code", "often", 1)
+
+
+async def test_a_worker_that_comes_back_goes_on_where_it_was(run_worker, ran, psql):
+    async with run_worker():
+        await until(partial(has, ran, 1))
+    before = await psql.value("SELECT next_at FROM schedules")
+    async with run_worker():
+        await until(partial(has, ran, 2))
+    late = await psql.value("SELECT (next_at - $1) FROM schedules", before)
+    assert late.total_seconds() % 1 == 0, "in step with what was before"
+
+
+async def test_a_paused_one_makes_no_jobs_whatever_the_worker_declares(run_worker, ran, psql):
+    async with run_worker():
+        await until(partial(has, ran, 1))
+        await psql("UPDATE schedules SET paused_why = 'by a person', version = version + 1")
+        made = await psql.value("SELECT count(*) FROM jobs")
+        await trio.sleep(2.5)
+        assert await psql.value("SELECT count(*) FROM jobs") == made
+    async with run_worker():
+        await trio.sleep(1.5)
+    assert await psql.value("SELECT count(*) FROM jobs") == made
