@@ -19,7 +19,9 @@ from workqueue.core.audit import AuditEntry
 from workqueue.core.errors import InvalidOption
 from workqueue.core.ids import new_ids
 from workqueue.core.schedules import Schedule, first_time, job_options, plan
+from workqueue.core.steps.heartbeat import beat
 from workqueue.core.steps.submit import HORIZON_SECONDS
+from workqueue.core.steps.until_answered import TRIP_SECONDS
 from workqueue.core.store import Firing, NewRun, ScheduleRow, ScheduleStore
 from workqueue.core.store.schedules import CODE
 
@@ -28,6 +30,7 @@ log = logging.getLogger(__name__)
 FIRE_SECONDS = 1.0  #: between two looks for what is due
 DUE_MAX = 200  #: schedules a look
 JOBS_MAX = 1000  #: a statement
+PUT_MAX = 500  #: schedules a statement
 DECLARE_SECONDS = 30.0
 SILENT_SECONDS = 180.0  #: a schedule that no worker has declared for so long is gone from the code
 NO_MORE_TIMES = "it has no more times"
@@ -66,6 +69,7 @@ class FireSchedules:
             runs = [self._run(row, job_id, due_at) for job_id, due_at in zip(ids, planned.dues, strict=True)]
             firings.append(Firing(row.schedule.name, row.version, row.next_at, planned.next_at, runs))
         if firings:
+            beat(TRIP_SECONDS)
             await self._store.fire(self._queue_name, uuid7(), firings, far_seconds=HORIZON_SECONDS)
         return behind or len(due) == DUE_MAX
 
@@ -77,6 +81,7 @@ class FireSchedules:
         return NewRun(job_id, due_at, options, jitter)
 
     async def _pause(self, row: ScheduleRow, why: str) -> None:
+        beat(TRIP_SECONDS)
         if await self._store.pause(self._queue_name, row, why):
             log.error("schedule %r is paused: %s", row.schedule.name, why)
 
@@ -111,6 +116,7 @@ class DeclareSchedules:
         if self._names and (unknown or not self._is_written):
             await self._write()
             self._is_written = True
+        beat(TRIP_SECONDS)
         for name in await self._store.leave(self._queue_name, silent_seconds=self._silent_seconds):
             log.warning("schedule %r is paused: the code of no worker declares it any more", name)
 
@@ -118,7 +124,11 @@ class DeclareSchedules:
         rows = await self._store.get(self._queue_name, self._names)
         known = next(iter(rows.values()), None)
         now = await self._store.now() if known is None else known.now
-        written = await self._store.put(self._queue_name, CODE, list(self._with_first_times(now)))
+        written: dict[str, bool] = {}
+        for begin in range(0, len(self._names), PUT_MAX):
+            beat(TRIP_SECONDS)
+            piece = list(self._with_first_times(self._names[begin : begin + PUT_MAX], now))
+            written |= await self._store.put(self._queue_name, CODE, piece)
         for name in sorted(written):
             what = "runs again: it is back in the code" if written[name] else "changed" if name in rows else "is new"
             log.info("schedule %r %s", name, what)
@@ -126,8 +136,8 @@ class DeclareSchedules:
             if row.source != CODE and not row.is_gone:
                 log.warning("schedule %r of the code is left out: one of this name was made by the API", name)
 
-    def _with_first_times(self, now: datetime) -> Iterator[tuple[Schedule, datetime]]:
-        for each in self._schedules.values():
+    def _with_first_times(self, names: Sequence[str], now: datetime) -> Iterator[tuple[Schedule, datetime]]:
+        for each in (self._schedules[name] for name in names):
             try:
                 yield each, first_time(each, now)
             except InvalidOption as error:
