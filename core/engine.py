@@ -42,6 +42,7 @@ from workqueue.core.steps.recover_rows import RowRecovery
 from workqueue.core.steps.recover_tasks import TaskRecovery
 from workqueue.core.steps.redis_loss import LossCounts, RedisLoss
 from workqueue.core.steps.retention import Retention
+from workqueue.core.steps.schedule_tasks import FireTasks
 from workqueue.core.steps.schedules import DECLARE_SECONDS, FIRE_SECONDS, DeclareSchedules, FireSchedules
 from workqueue.core.steps.settle import Departures, Settle
 from workqueue.core.steps.settle_rows import RowEndings
@@ -228,7 +229,10 @@ class TaskEngine:
         return []
 
     def declare(self, schedules: Sequence[Schedule]) -> list[Upkeep]:
-        return []
+        if not schedules:
+            return []
+        step = FireTasks(self.queue, schedules, Random())  # noqa: S311 - jitter, no secret
+        return [Upkeep("schedules", FIRE_SECONDS, step.run_once)]
 
     async def look_for_loss(self) -> None:
         """Engine.look_for_loss: what Redis has lost is known to no one."""

@@ -7,6 +7,7 @@ from workqueue.core.queue.client import (
     WAIT_SECONDS,
     DeadPage,
     Depths,
+    DueSchedule,
     Inspection,
     Queue,
     open_queue,
@@ -15,6 +16,6 @@ from workqueue.core.queue.keys import Keys
 from workqueue.core.queue.lease_connection import LeaseConnection
 
 __all__ = [
-    "DEAD_READ_MAX", "PROMOTE_MAX", "PUSH_BYTES_MAX", "WAIT_SECONDS", "DeadPage", "Depths", "Inspection", "Keys",
-    "LeaseConnection", "Queue", "open_queue",
+    "DEAD_READ_MAX", "PROMOTE_MAX", "PUSH_BYTES_MAX", "WAIT_SECONDS", "DeadPage", "Depths", "DueSchedule",
+    "Inspection", "Keys", "LeaseConnection", "Queue", "open_queue",
 ]  # fmt: skip

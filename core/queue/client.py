@@ -75,6 +75,17 @@ class Head(Struct, frozen=True):
     task: bytes  #: that is claimed next; empty: there is none, or it is large
 
 
+class DueSchedule(Struct, frozen=True):
+    """A schedule that is looked at, or moves on from the due time that was read."""
+
+    key: str
+    seen_ms: int | None = None  #: None: it was not there
+    next_ms: int | None = None  #: None: it is only looked at
+    queue: str = DEFAULT_QUEUE  #: of its tasks
+    tasks: Sequence[tuple[int, bytes]] = ()  #: ms that each waits, with `waits`
+    waits: bool = False
+
+
 class DeadPage(Struct, frozen=True):
     """Entries of the dead letters, in their order."""
 
@@ -179,6 +190,19 @@ class Queue(Trips):
         keys = [self.keys.ready, self.keys.scheduled, self.keys.queues]
         for part in _parts(tasks, 2):
             await self._script(scripts.SCHEDULE, keys, _flat(part))
+
+    async def fire(self, schedules: Sequence[DueSchedule]) -> tuple[int, list[int | None]]:
+        """Push the tasks of those whose due time is still what was read, and move these on.
+
+        The ms of Redis's clock, and of each the due time that it has now; None: it is not there. May be repeated.
+        """
+        keys = [self.keys.ready, self.keys.queues, self.keys.bell, self.keys.schedules]
+        arguments: list[Any] = []
+        for each in schedules:
+            seen, later = ("" if ms is None else str(ms) for ms in (each.seen_ms, each.next_ms))
+            arguments += [each.key, seen, later, each.queue, int(each.waits), len(each.tasks), *_flat(each.tasks)]
+        now_ms, *dues = await self._script(scripts.FIRE, keys, arguments)
+        return int(now_ms), [int(float(due)) if due else None for due in dues]
 
     async def promote(self) -> int:
         """Move what is due to the ready lists; returns how many, PROMOTE_MAX at most."""

@@ -51,6 +51,11 @@ class Keys(Struct, frozen=True):
         return self.scheduled if queue == DEFAULT_QUEUE else f"{{{self.ready}}}:q:{queue}:scheduled"
 
     @property
+    def schedules(self) -> str:
+        """Sorted set: schedule of the code -> ms of its next due time. With Postgres the table `schedules` has them."""
+        return f"{{{self.ready}}}:schedules"
+
+    @property
     def dead(self) -> str:
         """List of dead letters: JSON of task or task_base64, reason, at."""
         return f"{{{self.ready}}}:dead"

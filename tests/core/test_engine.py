@@ -113,12 +113,16 @@ async def test_rows_ask_for_upkeep_and_tasks_for_none(engine, rows):
     assert await engine.rows_fault() is None
 
 
-async def test_schedules_of_the_code_are_kept_where_there_are_rows(engine, rows):
+async def test_schedules_of_the_code_are_kept_where_the_jobs_are(engine, rows, redis):
     schedule = make_schedule("s", {"every": 60, "type": "x"})
     steps = engine.declare([schedule])
-    assert [step.name for step in steps] == ([] if rows is None else ["declared schedules"])
+    assert [step.name for step in steps] == ["schedules" if rows is None else "declared schedules"]
     for step in steps:
         assert not await step.run_once()
+    if rows is None:
+        assert await redis("ZCARD", engine.queue.keys.schedules) == 1
+        assert engine.declare([]) == []
+    else:
         assert [row.schedule for row in (await rows.schedules.get(engine.queue.name, ["s"])).values()] == [schedule]
 
 

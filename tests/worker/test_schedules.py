@@ -1,17 +1,40 @@
 """Schedules that the code declares, through workers that come and go."""
 
+from contextlib import asynccontextmanager
 from functools import partial
 
 import pytest
 import trio
 
 from tests.support.wait import until
+from workqueue.core.engine import engine_of
 from workqueue.core.handlers import Registry, every
+from workqueue.core.settings import load_settings
+from workqueue.core.steps.schedule_tasks import key_of
+from workqueue.services.worker.worker import Worker
 
 
 @pytest.fixture
 def rows(store):
     return store
+
+
+@pytest.fixture
+async def run_worker_without_rows(redis_url, queue, registry):
+    """As run_worker."""
+
+    @asynccontextmanager
+    async def running():
+        settings = load_settings({"REDIS_URL": redis_url, "QUEUE_NAME": queue.name})
+        stop, ready = trio.Event(), trio.Event()
+        async with trio.open_nursery() as nursery:
+            worker = Worker(settings, engine_of(queue, None), registry)
+            nursery.start_soon(worker.run, stop.wait, trio.sleep_forever, ready.set)
+            await ready.wait()
+            yield worker
+            stop.set()
+
+    return running
 
 
 @pytest.fixture
@@ -60,3 +83,17 @@ async def test_a_paused_one_makes_no_jobs_whatever_the_worker_declares(run_worke
     async with run_worker():
         await trio.sleep(1.5)
     assert await psql.value("SELECT count(*) FROM jobs") == made
+
+
+async def test_without_rows_two_workers_run_each_due_time_once(run_worker_without_rows, registry, ran, queue, redis):
+    [schedule] = registry.schedules
+
+    async def due_ms() -> int:
+        return int(await redis("ZSCORE", queue.keys.schedules, key_of(schedule)) or 0)
+
+    async with run_worker_without_rows(), run_worker_without_rows():
+        await until(due_ms)
+        first = await due_ms()
+        await until(partial(has, ran, 4))
+    left = (await queue.depths()).ready
+    assert len(ran) + left == (await due_ms() - first) / 1000
