@@ -7,6 +7,7 @@ from collections import Counter
 from tests.protocol_model.held import Lease
 from tests.protocol_model.postgres_model import Postgres
 from tests.protocol_model.rows_model import TERMINAL
+from tests.protocol_model.scheduling import check_schedules, is_done
 from tests.protocol_model.settling import RETRIES
 from tests.protocol_model.truth import Truth
 from tests.protocol_model.world import World
@@ -22,6 +23,8 @@ def is_quiet(world: World, leases: set[str]) -> bool:
     if world.postgres is None:
         return True
     rows = world.postgres.rows.items()
+    if world.firing and not is_done(world.schedules):
+        return False
     if world.postgres.outbox or world.postgres.claimed:
         return False
     return all(row.state in TERMINAL or job in truth.popped for job, row in rows)
@@ -35,6 +38,7 @@ def check_at_rest(world: World, leases: set[str]) -> list[str]:
     else:
         bad += _check_rows(world, world.postgres, leases)
         bad += _check_promises(world.truth, world.postgres)
+        bad += check_schedules(world.schedules) if world.firing else []
     return bad
 
 

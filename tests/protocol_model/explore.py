@@ -29,7 +29,7 @@ HOT_TRIPS = (
     "audit", "register", "shutdown.end", "orphans", "settle.look", "ledger", "row-audit", "audit.release",
     "recover.fetch", "act.cancel", "act.tell", "act.retry", "act.run_now", "act.delete", "act.fetch", "act.push",
     "act.delete_outbox", "look", "retention", "prune",
-    # bring, pause.rows, pause.redis, park, park.restore, pauses and unpark by --focus: here they would move all chance
+    # bring, fire, pause.rows, pause.redis, park, park.restore, pauses, unpark by --focus: here they would move all chance
 )  # fmt: skip
 DISASTERS = ("outage", "hang", "clock", "partition", "stop", "shutdown", "loss", "cut")
 
@@ -52,6 +52,7 @@ class Schedule:
         self.world = World(seed, Switches(options.off), self._draw_faults(draw), options.redis_only)
         self.world.pausing = options.pausing
         self.world.timed = options.timed
+        self.world.firing = options.firing
         self.engine = self.world.engine
         self.engine.trace = [] if tracing else None
         self.engine.on_death = self._replace_dead
@@ -250,6 +251,9 @@ class Schedule:
             self.world.redis.push([Task(job)])
 
     def run(self) -> Result:
+        if self.world.firing:
+            now = self.world.postgres_clock()
+            self.world.schedules.begin(now, now + TRAFFIC)
         for _ in range(2):
             self._start_producer(7)
         workers = self.world.rng.choice((1, 2, 2, 3))

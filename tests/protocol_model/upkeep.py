@@ -9,6 +9,7 @@ from tests.protocol_model.engine import SECOND, NoAnswer, Sleep, Steps
 from tests.protocol_model.held import Lease
 from tests.protocol_model.postgres_model import MAX_RECOVERIES, Postgres
 from tests.protocol_model.redis_model import ENDED, FENCED, Redis, Task
+from tests.protocol_model.scheduling import fire_loop
 from tests.protocol_model.settling import ANSWER_WITHIN
 from tests.protocol_model.worker import GRACE, Worker
 from tests.protocol_model.world import TERM, World
@@ -34,6 +35,8 @@ class Upkeep:
             loops += [worker.ledger_loop(), worker.look_loop()]
         if self.world.timed:
             loops.append(self.bring_loop())
+        if self.world.firing:
+            loops.append(fire_loop(self.world))
         if self.world.pausing:
             loops.append(worker.parking.loop())
         for loop in loops:

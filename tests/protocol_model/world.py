@@ -11,6 +11,7 @@ from tests.protocol_model.engine import SECOND, Engine, Faults, Steps, again, as
 from tests.protocol_model.mechanisms import Switches
 from tests.protocol_model.postgres_model import Postgres
 from tests.protocol_model.redis_model import Redis
+from tests.protocol_model.scheduling import Schedules
 from tests.protocol_model.truth import Truth
 
 T = TypeVar("T")
@@ -36,6 +37,8 @@ class World:
         self.calm = False
         self.pausing = False  # a person pauses and resumes a type
         self.timed = False  # jobs choose when they run
+        self.firing = False  # schedules make jobs
+        self.schedules = Schedules()
         self._seen: dict[str, str] = {}
         self.engine.changes = self._changes
         self._serial = 0
