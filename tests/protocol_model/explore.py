@@ -29,7 +29,7 @@ HOT_TRIPS = (
     "audit", "register", "shutdown.end", "orphans", "settle.look", "ledger", "row-audit", "audit.release",
     "recover.fetch", "act.cancel", "act.tell", "act.retry", "act.run_now", "act.delete", "act.fetch", "act.push",
     "act.delete_outbox", "look", "retention", "prune",
-    # bring, fire, pause.rows, pause.redis, park, park.restore, pauses, unpark by --focus: here they would move all chance
+    # bring, fire, pause.rows, pause.redis, park, park.restore, pauses, unpark by --focus: else they move all chance
 )  # fmt: skip
 DISASTERS = ("outage", "hang", "clock", "partition", "stop", "shutdown", "loss", "cut")
 
