@@ -524,6 +524,7 @@ SCENARIOS: dict[str, Callable[..., None]] = {
     for function in (
         enqueue_and_see_it_completed,
         a_pdf_is_shown_and_a_failure_says_why,
+        a_job_chooses_a_queue_and_a_delay_in_the_form,
         a_failed_job_is_retried_and_deleted_with_clicks,
         a_running_job_tells_how_far_it_is_and_what_it_does,
         all_that_the_list_shows_is_retried_and_deleted,

@@ -32,7 +32,9 @@ const JOB = {
   id: "0199c2f4-7d1e-7b52-8c0a-4f1d22aa9e31",
   type: "send_email",
   status: "failed",
-  queue: "workqueue:jobs",
+  queue: "default",
+  timeout: null,
+  expires_at: null,
   retries: 2,
   attempts: 3,
   recoveries: 0,
@@ -361,15 +363,4 @@ test.each([
 test("without Postgres a failed job is said to be a dead letter", async () => {
   show("/jobs", { "/api/overview": () => Response.json({ ...OVERVIEW, postgres: null }) });
   expect((await screen.findByRole("link", { name: "among the dead letters" })).getAttribute("href")).toBe("/dead");
-});
-
-test("what a job chooses stands in its task, and what is wrong is said", () => {
-  expect(optionMembers({})).toBe("");
-  expect(optionMembers({ queue: "", delay: "90", timeout: "2.5", expires_in: "" })).toBe(',"delay":90,"timeout":2.5');
-  expect(optionMembers({ queue: "low" })).toBe(',"queue":"low"');
-  expect(OPTIONS.queue.fault("a b")).not.toBeNull();
-  expect(OPTIONS.queue.fault("critical-1_x")).toBeNull();
-  expect(OPTIONS.delay.fault("0")).toBeNull();
-  for (const wrong of ["-1", "soon", "1e3", "400000000"]) expect(OPTIONS.delay.fault(wrong)).not.toBeNull();
-  for (const wrong of ["0", "-1", "x"]) expect(OPTIONS.timeout.fault(wrong)).not.toBeNull();
 });
