@@ -66,6 +66,8 @@ def test_the_paths_of_the_contract_are_there():
         "GET /api/schedules", "GET /api/schedules/{schedule_name}", "PUT /api/schedules/{schedule_name}",
         "DELETE /api/schedules/{schedule_name}", "POST /api/schedules/{schedule_name}/pause",
         "POST /api/schedules/{schedule_name}/resume", "POST /api/schedules/{schedule_name}/run-now",
+        "GET /api/queues", "POST /api/queues/{queue_name}/pause", "POST /api/queues/{queue_name}/resume",
+        "POST /api/queues/{queue_name}/purge",
         "GET /api/stats", "GET /api/events",
         "GET /metrics", "GET /health", "GET /ready", "GET /openapi.json",
         "GET /docs", "GET /", "GET /api/dead", "GET /api/dead/{dead_id}", "POST /api/dead/retry", "DELETE /api/dead",
