@@ -1,12 +1,16 @@
 """Schedules that the code declares, through workers that come and go."""
 
 from contextlib import asynccontextmanager
+from datetime import datetime, timedelta
 from functools import partial
+from itertools import pairwise
+from random import Random
 
 import pytest
 import trio
 
 from tests.support.wait import until
+from tests.worker.processes import worker_process
 from workqueue.core.engine import engine_of
 from workqueue.core.handlers import Registry, every
 from workqueue.core.settings import load_settings
@@ -97,3 +101,32 @@ async def test_without_rows_two_workers_run_each_due_time_once(run_worker_withou
         await until(partial(has, ran, 4))
     left = (await queue.depths()).ready
     assert len(ran) + left == (await due_ms() - first) / 1000
+
+
+async def test_workers_that_are_killed_make_each_due_time_once(
+    nursery, tmp_path, redis_url, queue, store, psql, postgres_dsn, database_schema
+):
+    """SIGKILL a few times, wherever the workers are: `all` due times make a job each, none of them two."""
+    random, variables = Random(seed := Random().randrange(1000)), {
+        "REDIS_URL": redis_url, "QUEUE_NAME": queue.name, "DATABASE_URL": postgres_dsn,
+        "DATABASE_SCHEMA": database_schema, "WORKER_HANDLERS": "tests.worker.scheduled_handlers",
+    }  # fmt: skip
+    for _ in range(4):
+        async with (
+            worker_process(nursery, tmp_path / "ledger", **variables) as one,
+            worker_process(nursery, tmp_path / "ledger", **variables) as two,
+        ):
+            await trio.sleep(random.uniform(0.5, 2.0))
+            one.kill()
+            await trio.sleep(random.uniform(0.0, 0.5))
+            two.kill()
+    rows = await psql("SELECT schedule, due_at FROM jobs ORDER BY schedule, due_at")
+    by_name: dict[str, list[datetime]] = {}
+    for row in rows:
+        by_name.setdefault(row["schedule"], []).append(row["due_at"])
+    assert set(by_name) == {f"quick-{number}" for number in range(5)}, f"seed {seed}"
+    for dues in by_name.values():
+        assert {b - a for a, b in pairwise(dues)} == {timedelta(seconds=1)}, f"seed {seed}"
+    for row in await psql("SELECT name, last_at, next_at FROM schedules"):
+        assert row["next_at"] - row["last_at"] == timedelta(seconds=1), f"seed {seed}"
+        assert by_name[row["name"]][-1] == row["last_at"], f"seed {seed}"
