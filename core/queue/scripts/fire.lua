@@ -7,7 +7,7 @@
 -- done or nothing: the first write, which may be refused, is to the one key of its tasks. O(n log n).
 local now = redis.call('TIME')
 local now_ms = now[1] * 1000 + math.floor(now[2] / 1000)
-local answer = {now_ms}
+local answer = {string.format('%d', now_ms)}
 local i = 1
 while i <= #ARGV do
   local schedule, seen, next_ms, queue, waits, count = unpack(ARGV, i, i + 5)
@@ -24,7 +24,7 @@ while i <= #ARGV do
     redis.call('ZADD', KEYS[4], next_ms, schedule)
     stands = next_ms
     if queue ~= 'default' and last > i + 5 then
-      redis.call('SADD', KEYS[2], queue)
+      note(KEYS[2], queue)
       ring(KEYS[3], queue)
     end
   end

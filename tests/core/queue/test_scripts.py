@@ -52,6 +52,16 @@ CALLS: dict[str, tuple[Script, list[str], list[object], bool]] = {
     "park": (scripts.PARK, ["flight", "pauses", "parked", "counts"], ["x", 1, 3], True),
     "unpark": (scripts.UNPARK, ["ready", "pauses", "parked", "counts", "bell"], ["y", 10, 1000], True),
     "push": (scripts.PUSH, ["ready", "queues", "bell"], ["default", "task"], True),
+    "fire": (
+        scripts.FIRE,
+        ["ready", "queues", "bell", "schedules"],
+        [
+            *("s", "4000000000000", "4000000001000", "default", 0, 1, 0, "task"),
+            *("s", "4000000000000", "4000000002000", "default", 0, 1, 0, "not pushed: it has moved"),
+            *("new", "", "4000000003000", "default", 0, 0),
+        ],
+        True,
+    ),
     "add_queue": (scripts.ADD_QUEUE, ["queues"], ["new", 5], True),
     "depths": (
         scripts.DEPTHS,
@@ -69,6 +79,7 @@ MISSING = {  # what each answers on a server that has none of its keys
     "submit_once": [b"pushed"], "tick": [b"RUN", None],
     "next_task": [b"", b"NOW"], "read_dead": [0, -1], "unbury": [0],
     "set_paused": [b"v", b"4", b"t:z", b"1"], "park": [1, 1], "unpark": [0, 0],
+    "fire": [b"NOW", b"", b"", b"NOW"],
     "push": 1, "add_queue": 1, "depths": [0, 0, 0, [], []], "heads": [b"NOW", b"default", 0, 0, b""],
 }  # fmt: skip
 ONLY_READS = {"next_task", "read_dead", "tick", "depths", "heads"}
@@ -88,7 +99,7 @@ class Keyspace:
             "scheduled": keys.scheduled, "dead": keys.dead, "flight": keys.flight(lease),
             "started": keys.suspect_starts(lease), "idem": keys.idempotency(b"k"), "checkpoint": keys.checkpoint,
             "asked": keys.asked(lease), "gone": keys.gone,
-            "queues": keys.queues, "bell": keys.bell,
+            "queues": keys.queues, "bell": keys.bell, "schedules": keys.schedules,
             "pauses": keys.pauses, "parked": keys.parked("y"), "counts": keys.parked_counts,
         }  # fmt: skip
 
@@ -112,6 +123,7 @@ class Keyspace:
         await self("HSET", self.keys["counts"], "y", 2)
         await self("SADD", self.keys["queues"], "low")
         await self("RPUSH", self.keys["bell"], "low")
+        await self("ZADD", self.keys["schedules"], 1, "left behind", 4_000_000_000_000, "s")
         if lives:
             await self("HSET", self.keys["flight"], "at", 1, 1, "t1", 2, "t2")
         else:
@@ -172,6 +184,8 @@ CHANGES: dict[str, tuple[object, dict[str, object]]] = {
                       "counts": {b"y": b"2", b"x": b"3"}}),
     "unpark": ([2, 0], {"ready": [b"p1", b"p2", b"r1", b"r2"], "parked": 0, "counts": 0}),
     "push": (1, {"ready": [b"r1", b"r2", b"task"]}),
+    "fire": ([b"NOW", b"NOW", b"NOW", b"NOW"],
+             {"ready": [b"r1", b"r2", b"task"], "schedules": [b"s", b"NOW", b"new", b"NOW"]}),
     "add_queue": (1, {"queues": {b"low", b"new"}}),
     "depths": ([3, 1, 1, [b"y", b"2"], [b"v", b"3", b"t:x", b"1"], b"low", 0, 0], {}),
     "heads": ([b"NOW", b"default", 3, 1, b"f1", b"low", 0, 0, b""], {}),
@@ -202,6 +216,8 @@ WITHOUT: dict[tuple[str, str], tuple[object, set[str]]] = {
     **{("submit_once", key): ([b"pushed"], {"ready", "idem"}) for key in ("bell", "queues")},
     **{("unbury", key): ([1], {"dead", "ready"}) for key in ("bell", "queues")},
     ("unpark", "bell"): ([2, 0], {"ready", "parked", "counts"}),
+    **{("fire", key): ([b"NOW"] * 4, {"ready", "schedules"}) for key in ("ready", "bell", "queues")},
+    ("fire", "schedules"): ([b"NOW", b"", b"", b"NOW"], {"schedules"}),
     **{("push", key): (1, {"ready"}) for key in ("ready", "bell", "queues")},
     ("add_queue", "queues"): (1, {"queues"}),
     **{("depths", key): (answer, set()) for key, answer in {
@@ -379,6 +395,7 @@ async def test_under_out_of_memory_every_script_does_all_of_its_work_or_nothing(
                 "schedule",
                 "submit_once",
                 "push",
+                "fire",
                 "add_queue",
             }:  # they take what was not there before; their callers know it
                 with pytest.raises(QueueUnavailable, match="maxmemory"):
