@@ -9,6 +9,7 @@ from workqueue.core.queue.client import (
     Depths,
     Inspection,
     Queue,
+    UniqueTask,
     open_queue,
 )
 from workqueue.core.queue.keys import Keys
@@ -16,5 +17,5 @@ from workqueue.core.queue.lease_connection import LeaseConnection
 
 __all__ = [
     "DEAD_READ_MAX", "PROMOTE_MAX", "PUSH_BYTES_MAX", "WAIT_SECONDS", "DeadPage", "Depths", "Inspection", "Keys",
-    "LeaseConnection", "Queue", "open_queue",
+    "LeaseConnection", "Queue", "UniqueTask", "open_queue",
 ]  # fmt: skip

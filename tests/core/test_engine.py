@@ -96,6 +96,7 @@ async def test_rows_ask_for_upkeep_and_tasks_for_none(engine, rows):
     names = {
         "outbox",
         "idempotency keys",
+        "unique keys",
         "piggyback",
         "loss",
         "retention",

@@ -12,9 +12,12 @@ WITH locked AS ( -- all that is pending: who joins a row just now is waited for,
     UPDATE {schema}.jobs SET state = 'cancelled', error_message = :error, finished_at = now(), failed_at = now(),
         updated_at = now()
     FROM locked WHERE jobs.id = locked.id AND locked.never_claimed AND NOT locked.joined
-    RETURNING jobs.id
+    RETURNING jobs.id, jobs.queue, jobs.unique_key
 ), freed AS (
     DELETE FROM {schema}.idempotency USING refused WHERE idempotency.job_id = refused.id
+), freed_unique AS ( -- a key that is held for so many seconds would be held by a job that never was
+    DELETE FROM {schema}.unique_keys USING refused
+    WHERE unique_keys.queue = refused.queue AND key = refused.unique_key AND job_id = refused.id
 ), kept AS (
     SELECT array_agg(id ORDER BY id) AS ids FROM locked WHERE joined
 ), deleted AS (
