@@ -19,6 +19,8 @@ from workqueue.core.steps.submit_once import keyed
 from workqueue.core.steps.submit_unique import Duplicate
 from workqueue.core.wire import Submission, decode_task
 
+PROCESSING = "state = 'processing', token = gen_random_uuid()"
+
 
 def item(
     key: str = "k",
@@ -134,7 +136,7 @@ async def test_producers_that_race_for_keys_that_became_free_take_each_once(queu
 @pytest.mark.parametrize("state", ["completed", "failed", "cancelled"])
 async def test_any_end_frees_the_key_and_so_does_a_deletion(step, psql, state):
     first = await one(step, item())
-    await psql("UPDATE jobs SET state = 'processing', token = gen_random_uuid()")
+    await psql(f"UPDATE jobs SET {PROCESSING}")
     assert await one(step, item()) == Duplicate(first)
     await psql("UPDATE jobs SET state = 'pending', requeued = true, attempts = 1")
     assert await one(step, item()) == Duplicate(first)  # a retry keeps it
@@ -146,14 +148,14 @@ async def test_any_end_frees_the_key_and_so_does_a_deletion(step, psql, state):
     assert isinstance(await one(step, item()), UUID)
 
 
-@pytest.mark.parametrize("change", ["state = 'processing'", "requeued = true", "attempts = 1", "state = 'cancelled'"])
+@pytest.mark.parametrize("change", [PROCESSING, "requeued = true", "attempts = 1", "state = 'cancelled'"])
 async def test_until_it_is_started(step, psql, change):
     first = await one(step, item(until_="started"))
     assert await one(step, item(until_="started")) == Duplicate(first)
     await psql(f"UPDATE jobs SET {change}")
     second = await one(step, item())
     assert isinstance(second, UUID)
-    await psql("UPDATE jobs SET state = 'processing' WHERE id = $1", second)
+    await psql(f"UPDATE jobs SET {PROCESSING} WHERE id = $1", second)
     assert await one(step, item()) == Duplicate(second)  # what the holder has chosen counts
 
 
@@ -180,19 +182,57 @@ async def test_a_key_belongs_to_its_installation(step, psql):
 # --- what is refused
 
 
+@pytest.fixture
+async def far(far_queue, far_store, redis_proxy, postgres_proxy):
+    """A producer behind proxies, with connections that are warm."""
+    producer = make_submit_unique(far_queue, far_store)
+    assert isinstance(await one(producer, item("warm")), UUID)
+    with contextlib.suppress(StoreUnavailable):
+        await far_store.refuse([], uuid7(), "prepared")
+    return producer
+
+
 @pytest.mark.parametrize("until_", [None, "started", "60"])
-async def test_a_push_that_fails_frees_the_key(far_queue, store, psql, redis_proxy, until_):
-    far = make_submit_unique(far_queue, store)
-    await one(far, item("warm"))
-    redis_proxy.pause()
+async def test_a_push_that_fails_frees_the_key(far, step, psql, redis_proxy, until_):
+    redis_proxy.go_away()
     assert isinstance(await one(far, item(until_=until_)), EnqueueFailed)
-    redis_proxy.resume()
-    await until(lambda: far_queue.ready_length())
-    answer = await one(far, item(until_=until_))
+    answer = await one(step, item(until_=until_))
     assert isinstance(answer, UUID)
-    assert [row["state"] for row in await psql("SELECT state FROM jobs WHERE unique_key = 'k' ORDER BY id")] == [
-        "cancelled", "pending",
-    ]  # fmt: skip
+    states = await psql("SELECT state FROM jobs WHERE unique_key = 'k' ORDER BY id")
+    assert [row["state"] for row in states] == ["cancelled", "pending"]
+
+
+async def test_the_push_fails_after_another_producer_was_told_of_the_job(far, redis_proxy, step, psql):
+    redis_proxy.swallow_requests()
+    answers: list[object] = []
+
+    async def submit() -> None:
+        answers.append(await one(far, item()))
+
+    async with trio.open_nursery() as producer:
+        producer.start_soon(submit)
+        await redis_proxy.requests_swallowed.wait()
+        told = await one(step, item())
+    assert told == Duplicate(answers[0])
+    assert await psql.value("SELECT state FROM jobs WHERE id = $1", answers[0]) == "pending"
+    assert await psql.value("SELECT count(*) FROM outbox WHERE $1 = ANY (ids)", answers[0]) == 1
+
+
+async def test_the_answer_of_the_insert_is_lost_and_the_repeat_is_told_of_its_job(far, postgres_proxy, step, psql):
+    postgres_proxy.swallow_replies()
+    answers: list[object] = []
+
+    async def submit() -> None:
+        answers.append(await one(far, item()))
+
+    async with trio.open_nursery() as producer:
+        producer.start_soon(submit)
+        await postgres_proxy.replies_swallowed.wait()
+        postgres_proxy.go_away()
+    assert isinstance(answers[0], PersistFailed)
+    job_id = await psql.value("SELECT id FROM jobs WHERE unique_key = 'k'")
+    assert await one(step, item()) == Duplicate(job_id)
+    assert await psql.value("SELECT count(*) FROM outbox WHERE $1 = ANY (ids)", job_id) == 1
 
 
 async def test_a_duplicate_joins_its_job_so_that_no_refusal_cancels_it(step, store, psql):
@@ -202,23 +242,15 @@ async def test_a_duplicate_joins_its_job_so_that_no_refusal_cancels_it(step, sto
     assert await psql.value("SELECT state FROM jobs") == "pending"
 
 
-async def test_a_lost_answer_of_postgres_is_no_lie(far_queue, far_store, queue, psql, postgres_proxy):
-    far = make_submit_unique(far_queue, far_store)
-    await one(far, item("warm"))
-    with contextlib.suppress(StoreUnavailable):
-        await far_store.refuse([], uuid7(), "prepared")
-    postgres_proxy.pause()
-    assert isinstance(await one(far, item()), PersistFailed)
-    postgres_proxy.resume()
-
-
-async def test_a_key_that_another_transaction_takes_delays_its_own_jobs_alone(
-    step, psql, postgres_dsn, database_schema
-):
-    async with psql.transaction() as other:
-        await other("INSERT INTO unique_keys VALUES ((SELECT 'q'), 'x', gen_random_uuid(), false)")
-    first = await one(step, item("free"))
-    assert isinstance(first, UUID)
+async def test_a_key_that_another_transaction_takes_refuses_its_own_jobs_alone(step, queue, psql):
+    await psql("BEGIN")
+    await psql("INSERT INTO unique_keys VALUES ($1, 'taken', gen_random_uuid(), false)", queue.name)
+    free, taken, also_free = await step.run_batch([item("free"), item("taken"), item("also free")])
+    assert isinstance(taken, PersistFailed)
+    assert isinstance(free, UUID)
+    assert isinstance(also_free, UUID)
+    await psql("ROLLBACK")
+    assert isinstance(await one(step, item("taken")), UUID)
 
 
 # --- replace
@@ -262,7 +294,7 @@ async def test_a_debounce_waits_for_the_last_one(step, steps, queue, redis, leas
     assert await psql.value("SELECT extract(epoch FROM run_at - now()) > 50 FROM jobs")
     await until(lambda: queue.promote())
     assert await steps.claim.run_once(lease, 10) == []  # the old task came, and waits as long as the row says
-    [task, score] = await redis("ZRANGE", queue.keys.scheduled, 0, -1, "WITHSCORES")
+    _, score = await redis("ZRANGE", queue.keys.scheduled, 0, -1, "WITHSCORES")
     assert float(score) / 1000 - int((await redis("TIME"))[0]) > 50
     await check_rows(queue, psql)
 
@@ -285,20 +317,18 @@ async def test_one_that_is_far_off_now_waits_in_postgres(step, steps, queue, lea
     await check_rows(queue, psql)
 
 
-async def test_a_sooner_one_whose_push_fails_is_left_to_the_relay(far_queue, store, queue, psql, redis_proxy):
-    far = make_submit_unique(far_queue, store)
+async def test_a_sooner_one_whose_push_fails_is_left_to_the_relay(far, psql, redis_proxy):
     first = await one(far, item(delay=3000))
-    redis_proxy.pause()
+    redis_proxy.go_away()
     assert await one(far, item(replace=True)) == Duplicate(first)
-    redis_proxy.resume()
-    assert first in {job_id for row in await psql("SELECT ids FROM outbox") for job_id in row["ids"]}
-    assert await psql.value("SELECT state FROM jobs") == "pending"
+    assert await psql.value("SELECT state FROM jobs WHERE id = $1", first) == "pending"
+    assert await psql.value("SELECT count(*) FROM outbox WHERE ids = ARRAY[$1::uuid]", first) >= 1
 
 
 # --- with an idempotency key
 
 
-async def test_a_repeat_gets_the_same_answer_whoever_holds_the_key_now(either, queue, psql_if_rows):
+async def test_a_repeat_gets_the_same_answer_whoever_holds_the_key_now(either, queue, redis, psql_if_rows):
     [first] = await either.run_batch([keyed(item(), "i1", b"one")])
     assert isinstance(first, UUID)
     duplicate = keyed(item(), "i2", b"two")
@@ -309,7 +339,7 @@ async def test_a_repeat_gets_the_same_answer_whoever_holds_the_key_now(either, q
         assert again == first
         await psql_if_rows("UPDATE jobs SET state = 'completed'")
     else:
-        await queue.remove_unique("k") if hasattr(queue, "remove_unique") else None
+        await redis("DEL", queue.keys.unique("k"))
     assert await one(either, duplicate) == Duplicate(first)
     assert isinstance(await one(either, keyed(item(), "i1", b"another")), KeyReused)
     assert len(await tasks_in_redis(queue)) == 1
@@ -331,7 +361,7 @@ async def test_free_keys_are_pruned_and_those_that_are_held_are_not(step, store,
     for key, until_ in keys.items():
         await one(step, item(key, until_=until_))
     await psql("UPDATE jobs SET state = 'completed' WHERE unique_key IN ('ended', 'seconds', 'held too')")
-    await psql("UPDATE jobs SET state = 'processing' WHERE unique_key IN ('started', 'held')")
+    await psql(f"UPDATE jobs SET {PROCESSING} WHERE unique_key IN ('started', 'held')")
     await psql("DELETE FROM jobs WHERE unique_key = 'gone'")
     await psql("UPDATE unique_keys SET free_at = now() WHERE key = 'seconds'")
     assert not await PruneUnique(store, queue.name).run_once()
