@@ -95,6 +95,7 @@ async def test_rows_ask_for_upkeep_and_tasks_for_none(engine, rows):
     upkeep = engine.upkeep(Keep(completed=60, failed=None))
     names = {
         "outbox",
+        "jobs far off",
         "idempotency keys",
         "unique keys",
         "piggyback",

@@ -9,8 +9,9 @@ import pytest
 import trio
 from uuid_utils.compat import uuid7
 
+from tests.core.steps.support import fence
 from tests.support.invariants import check_rows, tasks_in_redis
-from tests.support.steps import make_submit_unique
+from tests.support.steps import make_claim, make_recover, make_submit_unique
 from tests.support.wait import until
 from workqueue.core.errors import EnqueueFailed, KeyReused, PersistFailed, StoreUnavailable
 from workqueue.core.options import JobOptions
@@ -204,7 +205,7 @@ async def test_a_push_that_fails_frees_the_key(far, step, psql, redis_proxy, unt
 
 async def test_the_push_fails_after_another_producer_was_told_of_the_job(far, redis_proxy, step, psql):
     redis_proxy.swallow_requests()
-    answers: list[object] = []
+    answers: list = []
 
     async def submit() -> None:
         answers.append(await one(far, item()))
@@ -213,14 +214,14 @@ async def test_the_push_fails_after_another_producer_was_told_of_the_job(far, re
         producer.start_soon(submit)
         await redis_proxy.requests_swallowed.wait()
         told = await one(step, item())
-    assert told == Duplicate(answers[0])
+    assert told == Duplicate(*answers)
     assert await psql.value("SELECT state FROM jobs WHERE id = $1", answers[0]) == "pending"
     assert await psql.value("SELECT count(*) FROM outbox WHERE $1 = ANY (ids)", answers[0]) == 1
 
 
 async def test_the_answer_of_the_insert_is_lost_and_the_repeat_is_told_of_its_job(far, postgres_proxy, step, psql):
     postgres_proxy.swallow_replies()
-    answers: list[object] = []
+    answers: list = []
 
     async def submit() -> None:
         answers.append(await one(far, item()))
@@ -323,6 +324,80 @@ async def test_a_sooner_one_whose_push_fails_is_left_to_the_relay(far, psql, red
     assert await one(far, item(replace=True)) == Duplicate(first)
     assert await psql.value("SELECT state FROM jobs WHERE id = $1", first) == "pending"
     assert await psql.value("SELECT count(*) FROM outbox WHERE ids = ARRAY[$1::uuid]", first) >= 1
+
+
+# --- Redis only: the key is deleted by the end of its own job
+
+
+@pytest.fixture
+def alone(queue):
+    return make_submit_unique(queue, None)
+
+
+async def test_a_late_end_frees_no_key_of_another_job(alone, queue, lease, redis):
+    first = await one(alone, item())
+    [claimed] = await make_claim(queue, None).run_once(lease, 1)
+    await redis("HSET", queue.keys.unique("k"), "id", str(other := uuid7()))
+    rows = [(claimed.number, "k", first)]
+    assert [await queue.free_unique(lease.id, rows, ack=True) for _ in range(2)] == [1, 0]
+    assert await one(alone, item()) == Duplicate(other)
+
+
+async def test_a_worker_that_has_lost_the_task_frees_nothing(alone, queue, lease, redis):
+    first = await one(alone, item())
+    assert await queue.free_unique(lease.id, [(1, "k", first)], ack=True) == 0
+    assert await queue.bury(lease.id, [(1, b"{}")], {1: ("k", first)}) == {}
+    assert await one(alone, item()) == Duplicate(first)
+
+
+async def test_a_job_that_dies_in_recovery_frees_its_key(alone, queue, lease, redis, registered_lease):
+    first = await one(alone, item())
+    await make_claim(queue, None).run_once(lease, 1)
+    recover = make_recover(queue, None, max_recoveries=2)
+    await fence(queue, lease)
+    await recover.run_once(lease.id)
+    assert await one(alone, item()) == Duplicate(first)
+    again = registered_lease()
+    [claimed] = await make_claim(queue, None).run_once(again, 1)
+    assert claimed.counters.recoveries == 1
+    await queue.record_suspect_start(again.id, claimed.number)
+    await fence(queue, again)
+    await recover.run_once(again.id)
+    assert len(await redis.list(queue.keys.dead)) == 1
+    assert isinstance(await one(alone, item()), UUID)
+
+
+@pytest.mark.parametrize("queue_of", ["default", "mail"])
+@pytest.mark.parametrize("delay", [None, 60.0])
+@pytest.mark.parametrize("was_delayed", [False, True])
+async def test_what_waits_is_replaced_where_it_waits(alone, queue, redis, queue_of, delay, was_delayed):
+    first = await one(alone, item(payload=b'{"n":1}', queue=queue_of, delay=30.0 if was_delayed else None))
+    await one(alone, item("behind", queue=queue_of))
+    again = item(payload=b'{"n":2}', queue=queue_of, delay=delay, replace=True)
+    for _ in range(2):
+        assert await one(alone, again) == Duplicate(first)
+    ready = [decode_task(task) for task in await redis.list(queue.keys.ready_of(queue_of))]
+    scheduled = [decode_task(task) for task in await redis("ZRANGE", queue.keys.scheduled_of(queue_of), 0, -1)]
+    places = ready if delay is None else scheduled
+    assert [(task.job_id, task.payload) for task in places if task.options.unique_key == "k"] == [(first, b'{"n":2}')]
+    assert len(ready) + len(scheduled) == 2
+    if delay is None and not was_delayed:
+        assert ready[0].job_id == first, "it keeps its place"
+
+
+async def test_a_key_of_another_type_harms_only_its_own_job(alone, queue, redis):
+    await redis("SET", queue.keys.unique("odd"), "1")
+    first, odd, third = await alone.run_batch([item("a"), item("odd"), item("b")])
+    assert isinstance(odd, EnqueueFailed)
+    assert isinstance(first, UUID)
+    assert isinstance(third, UUID)
+
+
+async def test_for_seconds_without_rows(alone, queue, lease, redis):
+    first = await one(alone, item(until_="60"))
+    assert 50_000 < int(await redis("PTTL", queue.keys.unique("k"))) <= 60_000
+    assert await one(alone, item(until_="started", replace=True)) == Duplicate(first)
+    assert int(await redis("PTTL", queue.keys.unique("k"))) == -1, "the options of the second"
 
 
 # --- with an idempotency key
