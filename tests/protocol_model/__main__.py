@@ -78,6 +78,7 @@ def main() -> int:
     parser.add_argument("--person", action="store_true", help="certainly a person who acts on jobs, and retention")
     parser.add_argument("--pausing", action="store_true", help="certainly a person who pauses and resumes a type")
     parser.add_argument("--timed", action="store_true", help="jobs choose when they run")
+    parser.add_argument("--unique", action="store_true", help="jobs are submitted under unique keys")
     parser.add_argument("--find", action="store_true", help="the first bad schedule without each mechanism")
     parser.add_argument("--trace", action="store_true", help="print the schedule of --seed, or the first bad one")
     parser.add_argument("--processes", type=int, default=2)
@@ -99,6 +100,7 @@ def main() -> int:
         arguments.person,
         arguments.pausing,
         arguments.timed,
+        arguments.unique,
     )
     seeds = range(arguments.seed, arguments.seed + arguments.schedules)
     if arguments.ablate:

@@ -92,6 +92,8 @@ class Postgres(Acts):
             if self.state_of(job) == "pending" and self._never_claimed(self.rows[job]) and job not in joined:
                 self.become(job, "cancelled", "refuse")
                 self.free_keys(job)
+                if self.switches.on("unique-refused"):
+                    self.unique = {key: held for key, held in self.unique.items() if held.job != job}
             if self.state_of(job) == "cancelled" and (
                 not self.rows[job].last_run or not self.switches.on("refused-ran")
             ):
@@ -121,7 +123,8 @@ class Postgres(Acts):
                 free = row.state not in TERMINAL and due
             if free or mine:
                 self.become(job, "processing", "claim", token)
-                claimed[job] = Counters(row.attempts, row.recoveries, row.interruptions)
+                replaced = row.replaced and self.switches.on("unique-replaced")
+                claimed[job] = Counters(row.attempts, row.recoveries, row.interruptions, replaced)
         self.forget_claims(done)
         self._note(token, lease, claimed)
         return claimed
@@ -247,7 +250,7 @@ class Postgres(Acts):
         for job in ids:
             if self.state_of(job) == "pending" and not self._stays_away(self.rows[job]):
                 row = self.rows[job]
-                counters = Counters(row.attempts, row.recoveries, row.interruptions)
+                counters = Counters(row.attempts, row.recoveries, row.interruptions, payload=row.payload)
                 found[job] = (max(0, row.run_at - self.clock()), counters)
         return found
 

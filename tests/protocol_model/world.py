@@ -36,6 +36,7 @@ class World:
         self.calm = False
         self.pausing = False  # a person pauses and resumes a type
         self.timed = False  # jobs choose when they run
+        self.unique = False  # jobs are submitted under unique keys
         self._seen: dict[str, str] = {}
         self.engine.changes = self._changes
         self._serial = 0

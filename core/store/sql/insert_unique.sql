@@ -8,12 +8,12 @@
 -- (that job is due sooner than before, and stands in the second entry). Missing: the key changed hands meanwhile, ask anew.
 --
 -- Whether a key is free is judged from the row of its holder, as this statement sees it. It is taken by compare-and-set:
--- only from that holder. Of two statements that take one key, the second waits for the first, and gets nothing.
+-- only from that holder, and only if it has not chosen to hold it for longer meanwhile (a replacement does). Of two statements that take one key, the second waits for the first, and gets nothing.
 -- A duplicate joins the job that it is told of, so that no refused submit cancels that job; a row that was claimed,
 -- cancelled or refused meanwhile is not joined, and nothing is said of its key.
 -- Waits (lock_timeout) for transactions that take one of the keys just now, and for those that lock a holder's row. No
--- deadlock: new keys come first, then those that are taken over, then rows of holders, each in their order; and of a key
--- that is held nothing is locked before its holder's row.
+-- deadlock: new keys come first, then those that are taken over or whose holders are replaced, then rows of holders, each
+-- in their order; refuse_jobs.sql keeps to it.
 WITH pushed AS (
     DELETE FROM {schema}.outbox WHERE batch = ANY (:pushed)
 ), given AS MATERIALIZED (
@@ -22,7 +22,7 @@ WITH pushed AS (
         AS given (id, type, payload, {options}, delay, is_far, seconds, key_hash, body_hash)
 ), held AS MATERIALIZED (
     SELECT unique_keys.key, unique_keys.job_id, jobs.type, jobs.in_queue, jobs.joined,
-           coalesce(never_claimed, false) AS waits,
+           free_at, until_started, coalesce(never_claimed, false) AS waits,
            CASE WHEN free_at IS NOT NULL THEN free_at <= now()
                 WHEN until_started THEN never_claimed IS NOT TRUE
                 ELSE coalesce(state NOT IN ('pending', 'processing'), true) END AS is_free
@@ -40,9 +40,12 @@ WITH pushed AS (
     ORDER BY unique_key
     ON CONFLICT (queue, key) DO NOTHING
     RETURNING job_id
-), takeable AS (
-    SELECT unique_keys.key FROM {schema}.unique_keys JOIN held ON held.key = unique_keys.key
-    WHERE unique_keys.queue = :queue AND held.is_free AND unique_keys.job_id = held.job_id
+), unchanged AS MATERIALIZED ( -- keys that are taken over, and those of jobs that get what came last
+    SELECT held.key, held.is_free
+    FROM {schema}.unique_keys JOIN held ON held.key = unique_keys.key JOIN given ON given.unique_key = held.key
+    WHERE unique_keys.queue = :queue AND unique_keys.job_id = held.job_id
+      AND (held.is_free OR held.waits AND given.on_duplicate = 'replace' AND held.type = given.type AND held.in_queue = given.in_queue)
+      AND unique_keys.until_started = held.until_started AND unique_keys.free_at IS NOT DISTINCT FROM held.free_at
       AND (SELECT count(*) FROM added) >= 0 -- not before
     ORDER BY unique_keys.key FOR UPDATE OF unique_keys
 ), taken AS (
@@ -50,8 +53,8 @@ WITH pushed AS (
         job_id = given.id,
         until_started = coalesce(given.unique_until = 'started', false),
         free_at = now() + make_interval(secs => given.seconds)
-    FROM takeable JOIN given ON given.unique_key = takeable.key
-    WHERE unique_keys.queue = :queue AND unique_keys.key = takeable.key
+    FROM unchanged JOIN given ON given.unique_key = unchanged.key
+    WHERE unchanged.is_free AND unique_keys.queue = :queue AND unique_keys.key = unchanged.key
     RETURNING unique_keys.job_id
 ), mine AS MATERIALIZED (
     SELECT given.* FROM given WHERE id IN (SELECT job_id FROM added UNION ALL SELECT job_id FROM taken)
@@ -85,9 +88,13 @@ WITH pushed AS (
         is_far = given.is_far,
         updated_at = now()
     FROM locked JOIN touched ON touched.job_id = locked.id JOIN given ON given.id = touched.id
+    JOIN unchanged ON unchanged.key = given.unique_key
     WHERE jobs.id = locked.id AND touched.replaces
     RETURNING jobs.id, given.unique_key AS key, given.unique_until, given.seconds,
-              NOT given.is_far AND (locked.is_far OR coalesce(given.run_at, now()) < locked.run_at) AS sooner
+              locked.run_at AS was_at, NOT given.is_far AND (locked.is_far OR coalesce(given.run_at, now()) < locked.run_at) AS sooner
+), kept AS ( -- its old task stays in the scheduled set, and may come when its row is no longer kept
+    INSERT INTO {schema}.deleted (id, queue, at) SELECT id, :queue, was_at FROM replaced WHERE sooner
+    ON CONFLICT (id) DO UPDATE SET at = greatest(deleted.at, excluded.at)
 ), moved AS (
     UPDATE {schema}.unique_keys SET
         until_started = coalesce(replaced.unique_until = 'started', false),
