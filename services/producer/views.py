@@ -112,6 +112,8 @@ class JobView(Struct, frozen=True, kw_only=True):
     expires_at: datetime | None
     timeout: float | None
     unique_key: str | None
+    unique_until: Annotated[str | None, Meta(description="`started`, or a number of seconds; null: ended")]
+    on_duplicate: Annotated[str | None, Meta(description="`replace`; null: keep")]
     worker: str | None
     started_at: datetime | None
     finished_at: datetime | None

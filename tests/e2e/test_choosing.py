@@ -24,6 +24,9 @@ MADE = {
     "expires-in": "start_by - now() BETWEEN interval '500 s' AND interval '601 s'",
     "timeout": "timeout = 30",
     "queue": "in_queue = 'low'",
+    "unique": "unique_key = 'report of 7' AND unique_until IS NULL AND on_duplicate IS NULL",
+    "unique-until": "unique_key = 'report of 7' AND unique_until = '60'",
+    "debounce": "unique_key = 'document 7' AND on_duplicate = 'replace' AND run_at - now() < interval '6 s'",
     "enqueue": "type = 'send_email' AND retries = 3",
 }
 QUEUES = {"queues", "queue-pause", "queue-resume", "queue-purge"}
