@@ -42,7 +42,7 @@ def test_each_block_is_known_to_a_test():
     ("name", "line"), [(name, line) for kind, name, line in LINES if kind == "sh" and name in MADE]
 )
 async def test_each_line_makes_such_a_job(name: str, line: str, url, psql, tmp_path):  # noqa: F811
-    done = await paste(line, str(url.base_url).rstrip("/"), tmp_path)
+    done = await paste(line, str(url.base_url).rstrip("/"), tmp_path, PRODUCER_PORT=url.base_url.port)
     assert (done.returncode, "curl: (" in done.stderr) == (0, False), done.stderr
     assert [tuple(row) for row in await psql(f"SELECT {MADE[name]} FROM jobs")] == [(True,)], done.stdout
 
@@ -86,6 +86,6 @@ async def test_the_lines_about_queues(line: str, url, psql, tmp_path):  # noqa: 
     base = str(url.base_url).rstrip("/")
     done = await paste("""curl -sX POST "$URL/enqueue" -d '{"type": "x", "queue": "low"}'""", base, tmp_path)
     assert done.returncode == 0
-    done = await paste(line, base, tmp_path)
+    done = await paste(line, base, tmp_path, PRODUCER_PORT=url.base_url.port)
     assert (done.returncode, "curl: (" in done.stderr) == (0, False), done.stderr
     assert "low" in done.stdout or "cancelled" in done.stdout or "matched" in done.stdout
