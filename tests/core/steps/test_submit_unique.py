@@ -50,6 +50,12 @@ def either(queue, rows):
     return make_submit_unique(queue, rows)
 
 
+async def waits_for_a_lock(psql) -> bool:
+    await psql("SELECT pg_stat_clear_snapshot()")  # in a transaction all looks would be the first one
+    waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+    return bool(await psql.value(waiting))
+
+
 async def one(step, submission):
     [answer] = await step.run_batch([submission])
     return answer
@@ -252,6 +258,57 @@ async def test_a_key_that_another_transaction_takes_refuses_its_own_jobs_alone(s
     assert isinstance(also_free, UUID)
     await psql("ROLLBACK")
     assert isinstance(await one(step, item("taken")), UUID)
+
+
+@pytest.mark.parametrize("change", ["free_at = NULL", "until_started = true, free_at = NULL", "job_id = $2, free_at = NULL"])
+@pytest.mark.parametrize("replace", [False, True])
+async def test_a_key_that_changes_while_we_wait_for_it_is_not_taken(step, psql, store, queue, change, replace):
+    """Another statement prolongs it, or gets it, after ours has seen it free."""
+    first = await one(step, item(until_="60"))
+    other = await one(step, item("other"))
+    await psql("UPDATE unique_keys SET free_at = now() WHERE key = 'k'")
+    answers: list = []
+
+    async def submit() -> None:
+        answers.append(await one(step, item(replace=replace)))
+
+    await psql("BEGIN")
+    await psql(f"UPDATE unique_keys SET {change} WHERE key = $1", "k", *([other] if "$2" in change else []))
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(submit)
+        await until(lambda: waits_for_a_lock(psql))
+        await psql("COMMIT")
+    assert answers == [Duplicate(other if "$2" in change else first)]
+    assert await psql.value("SELECT count(*) FROM jobs") == 2
+    assert (await psql.value("SELECT count(*) FROM jobs WHERE replaced") == 1) is replace
+
+
+async def test_a_holder_that_changes_while_we_wait_for_it_is_asked_for_anew(step, psql):
+    """It ends, after our statement has seen it wait: the key is free, and nothing may be lost with it."""
+    first = await one(step, item())
+    answers: list = []
+
+    async def submit() -> None:
+        answers.append(await one(step, item(replace=True)))
+
+    await psql("BEGIN")
+    await psql("UPDATE jobs SET state = 'cancelled' WHERE id = $1", first)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(submit)
+        await until(lambda: waits_for_a_lock(psql))
+        await psql("COMMIT")
+    assert isinstance(answers[0], UUID)
+    assert await psql.value("SELECT count(*) FROM jobs WHERE state = 'pending'") == 1
+
+
+async def test_a_key_that_is_taken_while_it_is_pruned_stays(store, step, queue, psql):
+    await one(step, item())
+    await psql("UPDATE jobs SET state = 'completed'")
+    await psql("BEGIN")
+    await psql("UPDATE unique_keys SET job_id = gen_random_uuid()")
+    await PruneUnique(store, queue.name).run_once()
+    await psql("COMMIT")
+    assert await psql.value("SELECT count(*) FROM unique_keys") == 1
 
 
 # --- replace
