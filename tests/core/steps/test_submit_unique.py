@@ -260,7 +260,9 @@ async def test_a_key_that_another_transaction_takes_refuses_its_own_jobs_alone(s
     assert isinstance(await one(step, item("taken")), UUID)
 
 
-@pytest.mark.parametrize("change", ["free_at = NULL", "until_started = true, free_at = NULL", "job_id = $2, free_at = NULL"])
+@pytest.mark.parametrize(
+    "change", ["free_at = NULL", "until_started = true, free_at = NULL", "job_id = $2, free_at = NULL"]
+)
 @pytest.mark.parametrize("replace", [False, True])
 async def test_a_key_that_changes_while_we_wait_for_it_is_not_taken(step, psql, store, queue, change, replace):
     """Another statement prolongs it, or gets it, after ours has seen it free."""
@@ -281,6 +283,24 @@ async def test_a_key_that_changes_while_we_wait_for_it_is_not_taken(step, psql, 
     assert answers == [Duplicate(other if "$2" in change else first)]
     assert await psql.value("SELECT count(*) FROM jobs") == 2
     assert (await psql.value("SELECT count(*) FROM jobs WHERE replaced") == 1) is replace
+
+
+async def test_a_key_that_another_job_gets_while_we_wait_for_it_is_not_taken(step, psql):
+    first = await one(step, item())
+    other = await one(step, item("other"))
+    await psql("UPDATE jobs SET state = 'completed' WHERE id = $1", first)
+    answers: list = []
+
+    async def submit() -> None:
+        answers.append(await one(step, item()))
+
+    await psql("BEGIN")
+    await psql("UPDATE unique_keys SET job_id = $1 WHERE key = 'k'", other)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(submit)
+        await until(lambda: waits_for_a_lock(psql))
+        await psql("COMMIT")
+    assert answers == [Duplicate(other)]
 
 
 async def test_a_holder_that_changes_while_we_wait_for_it_is_asked_for_anew(step, psql):
@@ -364,6 +384,8 @@ async def test_one_that_is_due_sooner_is_pushed_again(step, steps, queue, lease,
         await one(step, item(key, payload=b'{"n":2}', replace=True))
     claimed = await steps.claim.run_once(lease, 10)
     assert {(each.job_id, each.task.payload) for each in claimed} == {(first, b'{"n":2}'), (far, b'{"n":2}')}
+    # Its old task comes when its row may be gone: it must not be taken for a job that another program has pushed.
+    assert await psql.value("SELECT at > now() + interval '40 min' FROM deleted WHERE id = $1", first)
     await check_rows(queue, psql)
 
 
