@@ -190,7 +190,8 @@ class Postgres(Acts):
         row.interruptions += counter == "interruptions"
         asked = row.cancel_at and self.switches.on("requeue-cancelled")
         self.become(job, "cancelled" if asked else "pending", "settle")
-        row.requeued, row.run_at = not asked, self.clock() + delay if delay and not asked else 0
+        row.requeued = not asked
+        row.run_at = 0 if asked else self.clock() + delay if delay else row.run_at  # past, or it was not claimed
         if counter != "none":
             self.note_run(job)
         if not asked and self.switches.on("release-outbox"):
@@ -217,7 +218,7 @@ class Postgres(Acts):
             if row.cancel_at and self.switches.on("recover-cancelled"):
                 state = "cancelled"
             self.become(job, state, "recover")
-            row.requeued, row.run_at = state == "pending", 0
+            row.requeued, row.run_at = state == "pending", row.run_at if state == "pending" else 0
             if blamed or blameless:
                 self.note_run(job)
         waiting = [job for job in mine if self.rows[job].state == "pending"]
