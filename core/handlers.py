@@ -78,6 +78,7 @@ class Registry:
         except ValueError as error:
             raise ValueError(f"handler {job_type!r}: {error}") from None
         policy = Policy(backoff, *kinds)
+        policy = NO_POLICY if policy == NO_POLICY else policy
 
         def register(function: F) -> F:
             if (fault := _fault(function)) is not None:

@@ -149,9 +149,13 @@ def _decode_more(line: bytes) -> tuple[_PlainWireTask, JobOptions, bytes]:
         return more, options_of(values_of(more)), _members(_MEMBERS.decode(line))
 
 
-def encode_task(task: Task) -> bytes:
-    """The task as an element of a Redis list; every member that came in is there, known or not."""
-    counters = task.counters
+def encode_task(task: Task, counters: Counters | None = None, job_id: UUID | None = None) -> bytes:
+    """The task as an element of a Redis list; every member that came in is there, known or not.
+
+    `counters`, `job_id`: instead of its own.
+    """
+    counters = counters or task.counters
+    job_id = job_id or task.job_id
     parts = [
         b'{"type":%b,"payload":%b,%b,"attempts":%d'
         % (_encode(task.type), task.payload, members(task.options), counters.attempts)
@@ -160,8 +164,8 @@ def encode_task(task: Task) -> bytes:
         parts.append(b',"recoveries":%d' % counters.recoveries)
     if counters.interruptions:
         parts.append(b',"interruptions":%d' % counters.interruptions)
-    if task.job_id is not None:
-        parts.append(b',"job_id":%b' % _encode(task.job_id))
+    if job_id is not None:
+        parts.append(b',"job_id":%b' % _encode(job_id))
     if task.extra:
         parts.append(b"," + task.extra)
     parts.append(b"}")

@@ -22,6 +22,8 @@ NONE_NEEDED = {
     "services/worker/running/context.py": "a struct of one field",
     "services/worker/running/runtimes.py": "worker/running/test_slot.py runs jobs in each of them",
     "core/store/matching.py": "one function; core/store/test_listing.py and test_actions.py",
+    "core/steps/queues.py": "one method; producer/test_queues.py and worker/test_bell.py",
+    "core/store/notifications.py": "core/steps/test_notified.py hears them",
     "core/store/rows.py": "core/store/test_listing.py and test_jobs.py read rows through it",
     "services/cli/bulk_acts.py": "cli/test_act_commands.py runs each of its functions against a producer",
     "core/queue/trips.py": "core/queue/test_client.py: Queue is made of them",

@@ -163,7 +163,11 @@ class Queue(Trips):
 
         Of several workers that wait one is woken. Cancelled: a bell may be lost, and no task with it.
         """
-        unit = partial(self._ringing.execute_command, "BLPOP", self.keys.bell, WAIT_SECONDS)
+
+        async def unit() -> Any:
+            run: Any = self._ringing.execute_command
+            return await run("BLPOP", self.keys.bell, WAIT_SECONDS)
+
         rung = await self._run(unit, WAIT_SECONDS + self._command_seconds, "BLPOP")
         return None if rung is None else _read_queue(rung[1])
 

@@ -6,7 +6,6 @@ from random import Random
 from typing import Protocol
 from uuid import UUID
 
-import msgspec
 from msgspec import Struct
 
 from workqueue.core.counters import Counters
@@ -153,7 +152,7 @@ def text_of(claimed: ClaimedTask, *, failures: int = 0, interruptions: int = 0) 
     """The task with its counters as they are now."""
     now = claimed.counters
     counters = Counters(now.attempts + failures, now.recoveries, now.interruptions + interruptions)
-    return encode_task(msgspec.structs.replace(claimed.task, counters=counters, job_id=claimed.job_id))
+    return encode_task(claimed.task, counters, claimed.job_id)
 
 
 def _new_text(ending: Ending) -> bytes:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from functools import partial
 from uuid import UUID
 
-from workqueue.core.dead_letter import dead_letter
+from workqueue.core.dead_letter import dead_letter, now
 from workqueue.core.outcome import Complete, Fail
 from workqueue.core.queue import Queue
 from workqueue.core.steps.dropped import Dropped
@@ -29,9 +29,10 @@ class TaskEndings:
             await self._departures.ack_unique(keyed)
             done = [claimed for claimed in done if claimed.task.options.unique_key is None]
         await self._departures.ack(done)
+        at = now()
         for lease, items in by_lease([ending for ending in ends if isinstance(ending.verdict, Fail)]):
             entries = [
-                (ending.claimed.number, dead_letter(text_of(ending.claimed, failures=1), ending.verdict.error))
+                (ending.claimed.number, dead_letter(text_of(ending.claimed, failures=1), ending.verdict.error, at))
                 for ending in items
                 if isinstance(ending.verdict, Fail)
             ]

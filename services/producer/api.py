@@ -378,15 +378,16 @@ ROUTES: tuple[Route, ...] = (
             summary="Cancel all jobs that wait in a queue; workers do it, in small pieces",
             takes=queues.Purge,
             examples={JSON: {"confirm": "mail"}},
-            shows=None,
-            other_json={202: ("workers do it", actions.ActionAccepted)},
+            shows=actions.ActionAccepted,
             errors={
                 400: f"{queues.NOT_A_QUEUE} | {queues.NOT_CONFIRMED} | {openapi.INVALID_JSON}",
                 404: f"{queues.QUEUE_NOT_FOUND} | {errors.ONLY_WITH_DATABASE}",
+                409: queues.NOT_CONFIRMED,
                 500: actions.ASK_FAILED,
             },
             parameters=(QUEUE,),
         ),
+        body="whole",
     ),
     Route(
         "GET",

@@ -111,14 +111,14 @@ async def purge_queue(backend: Backend, queue_name: str) -> Response:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise Refused(400, INVALID_JSON) from None
     if wanted.confirm != queue_name:
-        raise Refused(400, NOT_CONFIRMED)
+        raise Refused(409, NOT_CONFIRMED)
     store, action_id = backend.engine.rows(), uuid7()
     what = JobFilter(status=StatusFilter.PENDING, queue=queue_name)
     async with backend.reading(store, ASK_FAILED):
         matched = await store.actions.count(backend.settings.queue_name, ActName.CANCEL, what)
         audit = entry("purge queue", filter_target(action_id, what))
         await store.actions.insert(action_id, backend.settings.queue_name, ActName.CANCEL, what, matched, audit)
-    return json(ActionAccepted(action_id, matched), 202)
+    return json(ActionAccepted(action_id, matched))
 
 
 def _answer(name: str, paused: Paused) -> Response:

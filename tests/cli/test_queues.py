@@ -22,7 +22,7 @@ async def test_queues_are_listed_paused_resumed_and_purged(url: str, store: JobS
     done = await run("queues", "--url", url, "resume", "mail")
     assert (done.returncode, done.stdout) == (0, "mail  resumed\n")
     done = await run("queues", "purge", "mail", "--confirm", "nail", "--url", url)
-    assert (done.returncode, done.stderr) == (1, "workqueue: confirm: must be the name of the queue (400)\n")
+    assert (done.returncode, done.stderr) == (1, "workqueue: confirm: must be the name of the queue (409)\n")
     done = await run("queues", "purge", "mail", "--confirm", "mail", "--url", url)
     assert done.stdout.startswith("1 jobs are being cancelled (action ")
 

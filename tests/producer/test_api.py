@@ -63,6 +63,8 @@ def test_the_paths_of_the_contract_are_there():
         "POST /api/jobs/actions",
         "GET /api/actions", "GET /api/actions/{action_id}", "POST /api/actions/{action_id}/stop",
         "POST /api/types/{job_type}/pause", "POST /api/types/{job_type}/resume",
+        "GET /api/queues", "POST /api/queues/{queue_name}/pause", "POST /api/queues/{queue_name}/resume",
+        "POST /api/queues/{queue_name}/purge",
         "GET /api/stats", "GET /api/events",
         "GET /metrics", "GET /health", "GET /ready", "GET /openapi.json",
         "GET /docs", "GET /", "GET /api/dead", "GET /api/dead/{dead_id}", "POST /api/dead/retry", "DELETE /api/dead",

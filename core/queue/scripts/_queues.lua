@@ -17,11 +17,17 @@ end
 local function scheduled_of(queue, ready)
   return queue == 'default' and '{' .. ready .. '}:scheduled' or '{' .. ready .. '}:q:' .. queue .. ':scheduled'
 end
--- Wake a worker that waits for other queues than the default one. A few are enough: each looks into all of them.
+-- Wake a worker that waits for other queues than the default one. A few are enough: each looks into all of them. Without
+-- a bell, because another program has put something else there, it finds the task a quarter of a second later.
 local function ring(bell, queue)
-  if redis.call('LLEN', bell) < 16 then
+  local length = redis.pcall('LLEN', bell)
+  if type(length) == 'number' and length < 16 then
     redis.call('RPUSH', bell, queue)
   end
+end
+-- Note the name of a queue. What else may stand there harms no task: the check of this Redis names it.
+local function note(queues, queue)
+  redis.pcall('SADD', queues, queue)
 end
 -- `+ms` after now, or ms since 1970.
 local function due_ms(text, now_ms)

@@ -119,7 +119,7 @@ local function take_from(queue, limit)
   if queue ~= 'default' then
     local taken = take(list_of(queue, ready), queue, limit)
     if taken > 0 then
-      redis.call('SADD', KEYS[6], queue) -- another program may have pushed there first
+      note(KEYS[6], queue) -- another program may have pushed there first
     end
     return taken
   end

@@ -21,7 +21,7 @@ for i = 1, #ARGV, 3 do
       redis.call('LPUSH', list_of(queue, KEYS[1]), task)
     end
     if queue ~= 'default' then
-      redis.call('SADD', KEYS[5], queue) -- a Redis that has lost its data knows no queue
+      note(KEYS[5], queue) -- a Redis that has lost its data knows no queue
       if delay_ms == 0 then
         ring(KEYS[4], queue)
       end

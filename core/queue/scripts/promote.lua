@@ -3,6 +3,7 @@
 -- ARGV[1] at most so many    ARGV[2] at most so many bytes (a piece of 100 tasks may exceed it)
 -- Returns how many; as many as ARGV[1] may mean that there is more. RPUSH first, ZREM last. O(n log n + queues).
 redis.call('LTRIM', KEYS[1], 0, -1) -- changes nothing: under out-of-memory the rest is allowed now
+local others = redis.call('SMEMBERS', KEYS[3])
 local now = redis.call('TIME')
 local now_ms = now[1] * 1000 + math.floor(now[2] / 1000)
 local count_max, bytes_max = tonumber(ARGV[1]), tonumber(ARGV[2])
@@ -24,7 +25,7 @@ local function promote(ready, scheduled)
   return count > before
 end
 promote(KEYS[1], KEYS[2])
-for _, queue in ipairs(redis.call('SMEMBERS', KEYS[3])) do
+for _, queue in ipairs(others) do
   if promote(list_of(queue, KEYS[1]), scheduled_of(queue, KEYS[1])) then
     ring(KEYS[4], queue)
   end

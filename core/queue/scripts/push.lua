@@ -8,7 +8,7 @@ for i = 1, #ARGV, 2 do
   redis.call('RPUSH', list_of(queue, KEYS[1]), ARGV[i + 1])
   if queue ~= 'default' and not rung[queue] then
     rung[queue] = true
-    redis.call('SADD', KEYS[2], queue)
+    note(KEYS[2], queue)
     ring(KEYS[3], queue)
   end
 end

@@ -25,7 +25,7 @@ for i = 4, #KEYS do
       redis.call('ZADD', scheduled_of(queue, KEYS[1]), due_ms(due, now_ms), task)
     end
     if queue ~= 'default' then
-      redis.call('SADD', KEYS[2], queue)
+      note(KEYS[2], queue)
       ring(KEYS[3], queue)
     end
     redis.call('SET', KEYS[i], body_hash, 'PX', ARGV[1])

@@ -16,7 +16,7 @@ for i = 2, #ARGV, 2 do
       redis.call('RPUSH', list_of(queue, KEYS[2]), ARGV[i + 1])
     end
     if queue ~= 'default' and count > 0 then
-      redis.call('SADD', KEYS[3], queue)
+      note(KEYS[3], queue)
       ring(KEYS[4], queue)
     end
   end

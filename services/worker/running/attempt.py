@@ -76,11 +76,14 @@ def succeeded(result: object, job: Job) -> Outcome:
 
 def raised(error: BaseException, policy: Policy = NO_POLICY) -> Outcome:
     """The outcome of a handler that raised `error`; `policy`: the handler's. Raises nothing."""
-    if isinstance(error, Snooze):
-        return Snoozed(max(1, math.ceil(error.seconds * 1000)))
+    if isinstance(error, WorkQueueError):
+        if isinstance(error, Snooze):
+            return Snoozed(max(1, math.ceil(error.seconds * 1000)))
+        if isinstance(error, Retry):
+            return replace(failed(error), delay_ms=None if error.after is None else math.ceil(error.after * 1000))
     failure = failed(error)
-    if isinstance(error, Retry):
-        return replace(failure, delay_ms=None if error.after is None else math.ceil(error.after * 1000))
+    if policy is NO_POLICY:
+        return failure
     try:
         return replace(failure, permanent=True) if policy.is_permanent(error) else failure
     except BaseException:  # noqa: BLE001 - classes with an __instancecheck__ of their own; nothing is awaited in there

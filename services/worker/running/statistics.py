@@ -44,9 +44,10 @@ class Statistics:
     def failed(self, claimed: ClaimedTask, verdict: Fail | Retry) -> None:
         """A run has failed."""
         key = self._counts.name_of(claimed.task.type), group_of(verdict.error)
-        if key not in self._failures and len(self._failures) >= GROUPS_MAX:
+        if len(self._failures) >= GROUPS_MAX and key not in self._failures:
             key = key[0], OTHER_ERRORS
-        sums = self._failures.setdefault(key, FailureSums())
+        if (sums := self._failures.get(key)) is None:
+            sums = self._failures[key] = FailureSums()
         sums.last_job = claimed.job_id
         if isinstance(verdict, Retry):
             sums.retried += 1

@@ -329,6 +329,12 @@ export type ProgressRow = {
   at: string;
 };
 
+/** What POST /api/queues/<name>/purge takes. */
+export type Purge = {
+  /** the name of the queue */
+  confirm: string;
+};
+
 /** A queue that had a job once, and what is in it. */
 export type QueueView = {
   name: string;
