@@ -29,7 +29,7 @@ from workqueue.core.steps.claim_rows import RowClaims
 from workqueue.core.steps.dead_acts import DeadLetters, RowsDecide
 from workqueue.core.steps.dead_letters import Discards
 from workqueue.core.steps.dropped import Dropped
-from workqueue.core.steps.expiry import PruneActions, PruneAudit, PruneDeleted, PruneKeys
+from workqueue.core.steps.expiry import PruneActions, PruneAudit, PruneDeleted, PruneKeys, PruneUnique
 from workqueue.core.steps.far_off import BRING_SECONDS, FarOff
 from workqueue.core.steps.installation import Installation, no_database
 from workqueue.core.steps.notified import Notified
@@ -50,12 +50,14 @@ from workqueue.core.steps.settle_tasks import TaskEndings
 from workqueue.core.steps.stats import PruneStats, RecordStats
 from workqueue.core.steps.submit import Submit, SubmitRows, SubmitTasks
 from workqueue.core.steps.submit_once import SubmitOnce, SubmitOnceRows, SubmitOnceTasks
+from workqueue.core.steps.submit_unique import SubmitUnique, SubmitUniqueRows, SubmitUniqueTasks
 from workqueue.core.steps.until_answered import UntilAnswered
 from workqueue.core.store import JobStore, open_store
 
 RETENTION_SECONDS = 10.0  #: between two looks for jobs that are older than they may be
 ACTIONS_SECONDS = 1.0  #: between two looks for what a person has asked for
 STATS_SECONDS = 5.0  #: between two additions to the stored statistics
+UNIQUE_SECONDS = 10.0  #: between two looks at a piece of the unique keys
 PRUNE_SECONDS = 60.0  #: between two looks for idempotency keys that have expired
 
 
@@ -97,6 +99,9 @@ class Engine(Protocol):
     def submit(self) -> Submit: ...
 
     def submit_once(self, *, ttl_seconds: float) -> SubmitOnce: ...
+
+    def submit_unique(self, *, ttl_seconds: float) -> SubmitUnique:
+        """`ttl_seconds`: for which an idempotency key is kept that comes along."""
 
     def claim(self, worker: WorkerParts, until_answered: UntilAnswered) -> Claim: ...
 
@@ -177,9 +182,14 @@ class TaskEngine:
     def submit_once(self, *, ttl_seconds: float) -> SubmitOnce:
         return SubmitOnceTasks(self.queue, ttl_seconds=ttl_seconds)
 
+    def submit_unique(self, *, ttl_seconds: float) -> SubmitUnique:
+        return SubmitUniqueTasks(self.queue, ttl_seconds=ttl_seconds)
+
     def claim(self, worker: WorkerParts, until_answered: UntilAnswered) -> Claim:
         discards = Discards(self.queue, until_answered, worker.dropped)
-        return Claim(self.queue, TaskClaims(), discards, self.parking, until_answered, worker.served)
+        return Claim(
+            self.queue, TaskClaims(self.queue, until_answered), discards, self.parking, until_answered, worker.served
+        )
 
     def settle(self, worker: WorkerParts, until_answered: UntilAnswered) -> Settle:
         departures = Departures(self.queue, self._piggyback, worker.backoff, worker.random, until_answered)
@@ -264,6 +274,9 @@ class RowEngine:
     def submit_once(self, *, ttl_seconds: float) -> SubmitOnce:
         return SubmitOnceRows(self.queue, self.store, self.piggyback, self.submit, ttl_seconds=ttl_seconds)
 
+    def submit_unique(self, *, ttl_seconds: float) -> SubmitUnique:
+        return SubmitUniqueRows(self.queue, self.store, self.piggyback, self.submit, ttl_seconds=ttl_seconds)
+
     def claim(self, worker: WorkerParts, until_answered: UntilAnswered) -> Claim:
         discards = Discards(self.queue, until_answered, worker.dropped)
         rows = RowClaims(self.queue, self.store, self.piggyback, worker.name, discards, until_answered)
@@ -323,6 +336,7 @@ class RowEngine:
             Upkeep("outbox", 2.0, OutboxRelay(self.queue, self.store).run_once),
             Upkeep("jobs far off", BRING_SECONDS, FarOff(self.queue, self.store).run_once),
             Upkeep("idempotency keys", PRUNE_SECONDS, PruneKeys(self.store).run_once),
+            Upkeep("unique keys", UNIQUE_SECONDS, PruneUnique(self.store, self.queue.name).run_once),
             Upkeep("deleted jobs", PRUNE_SECONDS, PruneDeleted(self.store).run_once),
             Upkeep("actions", ACTIONS_SECONDS, Actions(self.queue, self.store, self.acts()).run_once),
             Upkeep("ended actions", PRUNE_SECONDS, PruneActions(self.store).run_once),

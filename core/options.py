@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from operator import attrgetter
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta, Struct
@@ -26,6 +26,10 @@ MOMENT_MIN = datetime(2, 1, 1, tzinfo=UTC)
 
 DEFAULT_QUEUE = "default"
 QUEUE_NAME = r"^[A-Za-z0-9_-]{1,64}\Z"
+UNIQUE_KEY_MAX = 255  #: characters
+UNIQUE_KEY = rf"^[^\x00]{{1,{UNIQUE_KEY_MAX}}}\Z"  #: Postgres takes no NUL
+UNTIL_ENDED, UNTIL_STARTED = "ended", "started"  #: when a unique key is free again; or after so many seconds
+KEEP, REPLACE = "keep", "replace"  #: what becomes of a job that still waits when its unique key comes again
 
 
 class JobOptions(Struct, frozen=True, gc=False):
@@ -36,6 +40,10 @@ class JobOptions(Struct, frozen=True, gc=False):
     run_at: datetime | None = None  #: UTC; not started before
     expires_at: datetime | None = None  #: UTC; not started for the first time after it: then the job fails
     queue: str = DEFAULT_QUEUE  #: of this installation
+    unique_key: str | None = None  #: one job at a time under this key
+    #: When the key is free again: None when the job has ended, UNTIL_STARTED, or the text of a number of seconds.
+    unique_until: str | None = None
+    on_duplicate: str | None = None  #: REPLACE; None: the first job stays as it is
 
 
 DEFAULTS = JobOptions()
@@ -45,6 +53,7 @@ TOO_MANY_QUEUES = "too many queues"
 #: What a request is told of an option that no job can have.
 SENTENCES = (
     *(f"{name} is not valid" for name in ("queue", "delay", "run_at", "expires_in", "timeout")),
+    *(f"{name} is not valid" for name in ("unique_key", "unique_until", "on_duplicate")),
     EXCLUDED,
     TOO_MANY_QUEUES,
 )
@@ -66,6 +75,9 @@ class TaskOptions(PlainTaskOptions, kw_only=True):
     run_at: Moment | None = None
     expires_at: Moment | None = None
     queue: Annotated[str, Meta(pattern=QUEUE_NAME)] | None = None
+    unique_key: Annotated[str, Meta(pattern=UNIQUE_KEY)] | None = None
+    unique_until: Literal["ended", "started"] | Seconds | None = None
+    on_duplicate: Literal["keep", "replace"] | None = None
 
 
 class PlainRequestedOptions(Struct, kw_only=True):
@@ -82,6 +94,9 @@ class RequestedOptions(PlainRequestedOptions, kw_only=True):
     run_at: object = None
     expires_in: object = None
     queue: object = None
+    unique_key: object = None
+    unique_until: object = None
+    on_duplicate: object = None
 
 
 class Chosen(Struct, frozen=True):
@@ -95,6 +110,8 @@ NAMES: tuple[str, ...] = JobOptions.__struct_fields__
 #: Columns that are not named like their options: statements of the release before would take them for others.
 COLUMNS = {"expires_at": "start_by", "queue": "in_queue"}
 PLAIN_NAMES = NAMES[:1]  #: those of a job that has chosen nothing else
+#: Those of a job without a unique key: its statements take no arrays for one.
+FREE_NAMES = tuple(name for name in NAMES if not name.startswith("unique_") and name != "on_duplicate")
 CACHED_MAX = 1000  #: combinations; without a cache a task would take half as long again to decode, and twice to encode
 
 #: The values of all options of a TaskOptions.
@@ -119,6 +136,8 @@ def options_of(values: tuple[object, ...]) -> JobOptions:
         for name, value in zip(NAMES, values, strict=True)
         if value is not None
     }
+    if named.keys() & _UNIQUE_NAMES:
+        named |= dict(zip(_UNIQUE_NAMES, _unique(*(named.get(name) for name in _UNIQUE_NAMES)), strict=True))
     options = JobOptions(**named)  # type: ignore[arg-type]
     return DEFAULTS if options == DEFAULTS else options
 
@@ -169,7 +188,8 @@ def choose_options(options: JobOptions, requested: RequestedOptions) -> Chosen:
     expires_at = None
     if expires_in is not None:
         expires_at = MOMENT_MAX if expires_in > _SECONDS_MAX else now + timedelta(seconds=expires_in)
-    return Chosen(JobOptions(options.retries, timeout, run_at, expires_at, queue), delay or None)
+    unique = _requested_unique(requested)
+    return Chosen(JobOptions(options.retries, timeout, run_at, expires_at, queue, *unique), delay or None)
 
 
 def is_queue_name(text: str) -> bool:
@@ -181,13 +201,20 @@ def members(options: JobOptions) -> bytes:
     """As members of a JSON object: `"retries":3`. Retries always, the others where they are not the default."""
     chosen = [(name, getattr(options, name), getattr(DEFAULTS, name)) for name in NAMES]
     return b",".join(
-        b'"%b":%b' % (name.encode(), _encode(value))
+        b'"%b":%b' % (name.encode(), _encode(value) if name != "unique_until" else _encode_until(value))
         for name, value, default in chosen
         if value != default or name == "retries"
     )
 
 
+def until_seconds(options: JobOptions) -> float | None:
+    """Seconds after which its unique key is free; None: that depends on what becomes of the job."""
+    return None if options.unique_until in (None, UNTIL_STARTED) else float(options.unique_until)
+
+
 _QUEUE_NAME = re.compile(QUEUE_NAME)
+_UNIQUE_KEY = re.compile(UNIQUE_KEY, re.DOTALL)
+_UNIQUE_NAMES = ("unique_key", "unique_until", "on_duplicate")
 _NOTHING_REQUESTED = _REQUESTED(RequestedOptions())
 _SECONDS_MAX = 20 * DELAY_SECONDS_MAX  #: further off is never
 
@@ -208,6 +235,31 @@ def _seconds(name: str, value: object) -> float | None:
     if seconds is None or not 0 < seconds < math.inf:
         raise InvalidOption(f"{name} is not valid")
     return seconds
+
+
+def _requested_unique(requested: RequestedOptions) -> tuple[str | None, str | None, str | None]:
+    key, until, on_duplicate = requested.unique_key, requested.unique_until, requested.on_duplicate
+    if key is not None and not (isinstance(key, str) and _UNIQUE_KEY.match(key)):
+        raise InvalidOption("unique_key is not valid")
+    if until not in (None, UNTIL_ENDED, UNTIL_STARTED):
+        until = _seconds("unique_until", until)
+    if on_duplicate not in (None, KEEP, REPLACE):
+        raise InvalidOption("on_duplicate is not valid")
+    return _unique(key, until, on_duplicate)
+
+
+def _unique(key: object, until: object, on_duplicate: object) -> tuple[str | None, str | None, str | None]:
+    """The three options, the defaults as None; of no meaning without a key."""
+    if not isinstance(key, str):
+        return None, None, None
+    if isinstance(until, int | float):
+        seconds = float(min(until, _SECONDS_MAX))
+        until = str(int(seconds)) if seconds.is_integer() else repr(seconds)
+    return key, str(until) if until not in (None, UNTIL_ENDED) else None, REPLACE if on_duplicate == REPLACE else None
+
+
+def _encode_until(value: object) -> bytes:
+    return _encode(value) if value == UNTIL_STARTED else str(value).encode()
 
 
 def _requested_moment(name: str, value: object) -> datetime | None:

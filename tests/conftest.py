@@ -28,7 +28,7 @@ from workqueue.services.local.valkey import Server, run_valkey
 KNOWN_KEY = re.compile(
     r"(\{)?[A-Za-z0-9_.:-]+(?(1)\}:("
     r"front|leases|workers|scheduled|dead|checkpoint|rows|gone|pauses|parked(:.+)?|queues|bell|schedules|q:[A-Za-z0-9_-]+(:scheduled)?|"
-    r"(flight|suspect_starts|answer|asked):[0-9a-f-]{36}|idem:[0-9a-f]+))"
+    r"(flight|suspect_starts|answer|asked):[0-9a-f-]{36}|(idem|unique):[0-9a-f]+))"
 )
 
 #: Run under nohup, or in the background of a script, we ignore them, and what is started here would, too.

@@ -10,6 +10,7 @@ from workqueue.core.queue.client import (
     DueSchedule,
     Inspection,
     Queue,
+    UniqueTask,
     open_queue,
 )
 from workqueue.core.queue.keys import Keys
@@ -17,5 +18,5 @@ from workqueue.core.queue.lease_connection import LeaseConnection
 
 __all__ = [
     "DEAD_READ_MAX", "PROMOTE_MAX", "PUSH_BYTES_MAX", "WAIT_SECONDS", "DeadPage", "Depths", "DueSchedule",
-    "Inspection", "Keys", "LeaseConnection", "Queue", "open_queue",
+    "Inspection", "Keys", "LeaseConnection", "Queue", "UniqueTask", "open_queue",
 ]  # fmt: skip

@@ -2,7 +2,7 @@
 
 import logging
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any, TypeVar
@@ -16,7 +16,7 @@ from redis.exceptions import NoScriptError
 from workqueue.core.bridge import Bridge
 from workqueue.core.errors import LeaseLost
 from workqueue.core.gone import ENTRIES_MAX, KEEP_SECONDS
-from workqueue.core.options import DEFAULT_QUEUE, is_queue_name
+from workqueue.core.options import DEFAULT_QUEUE, REPLACE, JobOptions, is_queue_name, until_seconds
 from workqueue.core.pauses import NOTHING, Paused
 from workqueue.core.queue import checks, scripts
 from workqueue.core.queue.keys import Keys
@@ -46,6 +46,7 @@ UNBURY_MAX = 100  #: a trip, where each is looked for in the whole list: a few m
 CHECK = "TYPE, INFO, MULTI"  #: what is asked by `check`
 REFUSED_SECONDS = 60.0  #: for so long `check` names what was refused and has not been asked again with success
 ARGUMENTS_MAX = 3000  #: of one script call
+NONE_UNIQUE: Mapping[int | bytes, tuple[str, UUID]] = {}
 
 
 class Depths(Struct, frozen=True):
@@ -84,6 +85,17 @@ class DueSchedule(Struct, frozen=True):
     queue: str = DEFAULT_QUEUE  #: of its tasks
     tasks: Sequence[tuple[int, bytes]] = ()  #: ms that each waits, with `waits`
     waits: bool = False
+
+
+class UniqueTask(Struct, frozen=True):
+    """A task that is pushed if its unique key is free."""
+
+    options: JobOptions
+    type: str
+    job_id: UUID
+    due: bytes  #: as Queue.push_once takes it
+    task: bytes  #: ends with its job_id
+    idempotency: tuple[bytes, bytes] | None = None  #: hash of the key, and of the body
 
 
 class DeadPage(Struct, frozen=True):
@@ -185,6 +197,37 @@ class Queue(Trips):
             answer += [word.decode() for word in await self._script(scripts.SUBMIT_ONCE, keys, arguments)]
         return answer
 
+    async def push_unique(self, tasks: Sequence[UniqueTask], *, ttl_seconds: float) -> list[tuple[str, UUID | None]]:
+        """Push tasks, each if its unique key is free; one that replaces a task that waits takes its place and its id.
+
+        One script for a few hundred: all of them are done or none. Answers for each `pushed`, `held` with the id of the
+        job that has the key, `same` (the idempotency key was here with that body; with an id where it was `held` then),
+        `other` (with another body) or `odd` (a key cannot be used: another program has made it). May be repeated:
+        `pushed` is `held` then, by its own job.
+        """
+        answer: list[tuple[str, UUID | None]] = []
+        rows = [
+            (
+                b"" if (seconds := until_seconds(each.options)) is None else b"%d" % max(1, int(seconds * 1000)),
+                b"1" if each.options.on_duplicate == REPLACE else b"0",
+                each.type.encode(),
+                str(each.job_id).encode(),
+                each.due,
+                each.task,
+                each.idempotency[1] if each.idempotency else b"",
+                self.keys.unique(each.options.unique_key or ""),
+                self.keys.idempotency(each.idempotency[0]) if each.idempotency else self.keys.unused,
+            )
+            for each in tasks
+        ]
+        for part in _parts(rows, 9):
+            keys = [self.keys.ready, self.keys.queues, self.keys.bell, self.keys.front]
+            keys += [key for row in part for key in row[7:]]
+            arguments = [int(ttl_seconds * 1000), *_flat([row[:7] for row in part])]
+            said = await self._script(scripts.SUBMIT_UNIQUE, keys, arguments)
+            answer += [(word.decode(), _read_id(holder)) for word, holder in _pairs(said)]
+        return answer
+
     async def schedule(self, tasks: Sequence[tuple[bytes, bytes]]) -> None:
         """Put (when, task) into the scheduled sets of their queues; the tasks must have ids. When: as `push_once`."""
         keys = [self.keys.ready, self.keys.scheduled, self.keys.queues]
@@ -257,6 +300,18 @@ class Queue(Trips):
             acked += int(await self._script(scripts.ACK, [self.keys.flight(lease)], _flat(part)))
         return acked
 
+    async def free_unique(self, lease: UUID, held: Sequence[tuple[int, str, UUID]], *, ack: bool) -> int:
+        """Free the unique keys of (number, key, job), where that job has it; returns how many were in the flight.
+
+        `ack`: they leave the flight with it. May be repeated.
+        """
+        count = 0
+        for part in _parts(held, 3):
+            keys = [self.keys.flight(lease), *(self.keys.unique(key) for _, key, _ in part)]
+            arguments = [int(ack), *_flat([(number, str(job_id)) for number, _, job_id in part])]
+            count += int(await self._script(scripts.FREE_UNIQUE, keys, arguments))
+        return count
+
     async def give_back(self, lease: UUID, tasks: Sequence[tuple[int, int, bytes]]) -> dict[int, bool]:
         """Give back (number, delay in ms, new text or b"" for the old one); number -> was it in the flight?
 
@@ -270,15 +325,24 @@ class Queue(Trips):
             answer |= {number: bool(done) for (number, _, _), done in zip(part, given, strict=True)}
         return answer
 
-    async def bury(self, lease: UUID, entries: Sequence[tuple[int | bytes, bytes]]) -> Counter[str]:
+    async def bury(
+        self,
+        lease: UUID,
+        entries: Sequence[tuple[int | bytes, bytes]],
+        unique: Mapping[int | bytes, tuple[str, UUID]] = NONE_UNIQUE,
+    ) -> Counter[str]:
         """Move (number, entry) to the dead letters; returns how many old entries had to go, by their types.
 
-        `""` for those that have none, or that there was no time to look at. May be repeated.
+        `unique`: number -> (key, job) whose unique keys are free with it. `""` for those that have none, or that there
+        was no time to look at. May be repeated.
         """
         dropped: Counter[str] = Counter()
         for part in _parts(entries, 2):
             keys = [self.keys.dead, self.keys.flight(lease)]
-            answer = await self._script(scripts.BURY, keys, [DEAD_LETTERS_MAX, *_flat(part)])
+            freed = [(number, *unique[number]) for number, _ in part if number in unique] if unique else []
+            keys += [self.keys.unique(key) for _, key, _ in freed]
+            arguments = [DEAD_LETTERS_MAX, *_flat([(number, str(job_id)) for number, _, job_id in freed])]
+            answer = await self._script(scripts.BURY, keys, [*arguments, *_flat(part)])
             types = answer[1 + len(part) :]
             for each, count in Counter(types).items():  # thousands of few types: each is put into words once
                 dropped[each.decode(errors="replace")[:TYPE_SHOWN_MAX]] += count
@@ -713,6 +777,14 @@ def ranges_of(numbers: Sequence[int]) -> list[tuple[int, int]]:
     if last is not None and first is not None:
         runs.append((first, last))
     return runs
+
+
+def _read_id(text: bytes) -> UUID | None:
+    """Another program may have written there, too."""
+    try:
+        return UUID(text.decode())
+    except ValueError:
+        return None
 
 
 def _read_version(text: bytes) -> int | None:

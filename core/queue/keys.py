@@ -1,5 +1,6 @@
 """Every Redis key that belongs to a queue. The braces put them into the slot of the ready list in a Redis Cluster."""
 
+from hashlib import sha256
 from uuid import UUID
 
 from msgspec import Struct
@@ -100,6 +101,11 @@ class Keys(Struct, frozen=True):
     def idempotency(self, key_hash: bytes) -> str:
         """String with a TTL: SHA-256 of the body that came with this idempotency key. With Postgres a table has it."""
         return f"{{{self.ready}}}:idem:{key_hash.hex()}"
+
+    def unique(self, key: str) -> str:
+        """Hash: the job that holds this unique key (`id`), its `type`, and its `task` as it was pushed. With Postgres a
+        table has it."""
+        return f"{{{self.ready}}}:unique:{sha256(key.encode()).hexdigest()}"
 
     @property
     def gone(self) -> str:

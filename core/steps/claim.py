@@ -15,6 +15,7 @@ from uuid_utils.compat import uuid7
 from workqueue.core.dead_letter import dead_letter
 from workqueue.core.errors import InvalidTask, QueueUnavailable
 from workqueue.core.ids import new_ids
+from workqueue.core.options import UNTIL_STARTED
 from workqueue.core.queue import Queue
 from workqueue.core.queues import Served
 from workqueue.core.steps.dead_letters import ClaimCounts, Discards
@@ -39,9 +40,21 @@ class Claims(Protocol):
 
 
 class TaskClaims:
-    """Redis only: each claimed task may run."""
+    """Redis only: each claimed task may run. Mutable state: none."""
+
+    def __init__(self, queue: Queue, until_answered: UntilAnswered) -> None:
+        self._queue = queue
+        self._until_answered = until_answered
 
     async def claim(self, lease: Lease, items: list[ClaimedTask], new: Sequence[ClaimedTask]) -> list[ClaimedTask]:
+        """Claims.claim. What was unique until it is started has given its key back then."""
+        held = [
+            (claimed.number, claimed.task.options.unique_key or "", claimed.job_id)
+            for claimed in items
+            if claimed.task.options.unique_until == UNTIL_STARTED
+        ]
+        if held:
+            await self._until_answered(partial(self._queue.free_unique, lease.id, held, ack=False))
         return items
 
     async def audit(self, lease: Lease) -> int:

@@ -9,6 +9,7 @@ from uuid import UUID
 from msgspec import Struct
 
 from workqueue.core.counters import Counters
+from workqueue.core.options import JobOptions, until_seconds
 from workqueue.core.outcome import Cancel, Complete, Fail, GiveBack, Retry, Verdict
 from workqueue.core.policies import Backoff
 from workqueue.core.queue import Queue
@@ -82,6 +83,20 @@ class Departures:
             for claimed in group:
                 self._drop(claimed)
 
+    async def ack_unique(self, items: Sequence[ClaimedTask]) -> None:
+        """Redis only: with the tasks their unique keys go, in one script. A worker that dies leaves both or neither."""
+        leases: dict[Lease, list[ClaimedTask]] = {}
+        for claimed in items:
+            if held_by(claimed.task.options, claimed.job_id) is None:
+                await self.ack([claimed])
+            else:
+                leases.setdefault(claimed.lease, []).append(claimed)
+        for lease, group in leases.items():
+            rows = [(claimed.number, claimed.task.options.unique_key or "", claimed.job_id) for claimed in group]
+            await self._until_answered(partial(self._queue.free_unique, lease.id, rows, ack=True))
+            for claimed in group:
+                self._drop(claimed)
+
     async def give_back(self, items: Sequence[Ending], delays: dict[UUID, int]) -> bool:
         """Give tasks back with their new counters; False: one was no longer in its flight."""
         all_back = True
@@ -124,6 +139,13 @@ class Departures:
         if retry.delay_ms is not None:
             return retry.delay_ms
         return int((retry.backoff or self._backoff).seconds(failures, self._random) * 1000)
+
+
+def held_by(options: JobOptions, job_id: UUID | None) -> tuple[str, UUID] | None:
+    """The unique key that a job holds until it ends, and its id: Redis only, where the key is deleted then."""
+    if options.unique_key is None or job_id is None or until_seconds(options) is not None:
+        return None
+    return options.unique_key, job_id
 
 
 def text_of(claimed: ClaimedTask, *, failures: int = 0, interruptions: int = 0) -> bytes:

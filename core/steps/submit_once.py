@@ -102,7 +102,7 @@ class SubmitOnceTasks:
             return [EnqueueFailed(str(error)) for _ in items]
         odd = "Redis: the key that would remember this idempotency key holds another type"
         refusals: dict[str, Callable[[], EnqueueFailed | KeyReused]] = {
-            "other": partial(KeyReused, _REUSED),
+            "other": partial(KeyReused, REUSED),
             "odd": partial(EnqueueFailed, odd),
         }
         return [refusals[word]() if word in refusals else job_id for job_id, word in zip(ids, said, strict=True)]
@@ -181,7 +181,7 @@ class SubmitOnceRows:
         }
 
 
-_REUSED = "this idempotency key came with another body before"
+REUSED = "this idempotency key came with another body before"
 
 
 def _answer(item: Keyed, holder: _Holder | None) -> SubmitResult | KeyReused:
@@ -190,4 +190,4 @@ def _answer(item: Keyed, holder: _Holder | None) -> SubmitResult | KeyReused:
         return PersistFailed("Postgres did not say who holds this idempotency key")
     if isinstance(holder.answer, Exception):  # nothing runs under this key, so no body is another one
         return type(holder.answer)(str(holder.answer))
-    return holder.answer if item.body_hash == holder.body_hash else KeyReused(_REUSED)
+    return holder.answer if item.body_hash == holder.body_hash else KeyReused(REUSED)

@@ -15,7 +15,7 @@ from workqueue.core.counters import NEVER_RUN, Counters
 from workqueue.core.errors import StoreUnavailable
 from workqueue.core.job import Artifact, JobState, RunOutcome
 from workqueue.core.job_filter import ActName
-from workqueue.core.options import NAMES, PLAIN_NAMES, JobOptions, are_plain
+from workqueue.core.options import FREE_NAMES, NAMES, PLAIN_NAMES, JobOptions, are_plain, until_seconds
 from workqueue.core.store import sql
 from workqueue.core.store.actions import Acted, ActionStore, acted
 from workqueue.core.store.audit import AuditStore, bound
@@ -77,6 +77,15 @@ class KeyHolder(Struct, frozen=True):
     body_hash: bytes
     expired: bool  #: the key counts as free
     answerable: bool  #: the job will run, or has ended; False: ask anew, it may have been refused just now
+    duplicate: bool  #: the job was another's, by its unique key
+
+
+class UniqueHolder(Struct, frozen=True):
+    """The job that holds a unique key."""
+
+    job_id: UUID
+    is_new: bool  #: it was inserted
+    is_sooner: bool  #: it is due sooner than before: its tasks in Redis come too late
 
 
 class Finish(Struct, frozen=True, gc=False):
@@ -179,7 +188,8 @@ class JobStore:
         if are_plain(options):  # each array costs, also one without values
             statement = sql.INSERT_JOBS.bind(**values, **option_arrays(options, PLAIN_NAMES))
         else:
-            statement = sql.INSERT_JOBS_WITH_OPTIONS.bind(**values, **option_arrays(options), **_due_arrays(jobs))
+            arrays = option_arrays(options, FREE_NAMES)
+            statement = sql.INSERT_JOBS_WITH_OPTIONS.bind(**values, **arrays, **_due_arrays(jobs))
         await self._pool.fetch(*statement, refusable=True)
 
     async def insert_once(
@@ -206,18 +216,61 @@ class JobStore:
             body_hashes=[body_hash for _, body_hash in keys],
             ttl_seconds=ttl_seconds,
             pushed=pushed,
-            **option_arrays([job.options for job in jobs]),
+            **option_arrays([job.options for job in jobs], FREE_NAMES),
             **_due_arrays(jobs),
         )
         rows = await self._pool.fetch(*statement, refusable=True)
         return {row["id"] for row in rows}
+
+    async def insert_unique(
+        self,
+        batch: UUID,
+        queue: str,
+        jobs: Sequence[NewJob],
+        keys: Sequence[tuple[bytes, bytes] | None],
+        sooner: UUID,
+        pushed: Sequence[UUID],
+        *,
+        ttl_seconds: float,
+    ) -> dict[str, UniqueHolder]:
+        """Insert what gets its unique key, and tell the others whose it is: key -> that job. Missing: ask anew.
+
+        `keys`: (hash of the key, of the body) of the idempotency key of each job; None: it has none. `sooner`: of a
+        second outbox entry, with what is due sooner now. No unique key may come twice. Not to be repeated with the same
+        ids. Raises StoreBusy where another transaction takes one of the keys and does not end.
+        """
+        statement = sql.INSERT_UNIQUE.bind(
+            batch=batch,
+            queue=queue,
+            ids=[job.id for job in jobs],
+            types=[job.type for job in jobs],
+            payloads=[job.payload for job in jobs],
+            seconds=[until_seconds(job.options) for job in jobs],
+            key_hashes=[key[0] if key else None for key in keys],
+            body_hashes=[key[1] if key else None for key in keys],
+            ttl_seconds=ttl_seconds,
+            sooner=sooner,
+            pushed=pushed,
+            **option_arrays([job.options for job in jobs]),
+            **_due_arrays(jobs),
+        )
+        rows = await self._pool.fetch(*statement, refusable=True)
+        return {row["key"]: UniqueHolder(row["job_id"], row["new"], row["sooner"]) for row in rows}
+
+    async def prune_unique(self, queue: str, *, after: str, limit: int) -> tuple[int, int, str | None]:
+        """Forget those of the next `limit` unique keys behind `after` that are free: how many were looked at, how many
+        went, and the last one that was looked at. May be repeated."""
+        [row] = await self._pool.fetch(*sql.PRUNE_UNIQUE.bind(queue=queue, after=after, limit=limit))
+        return row["looked"], row["pruned"], row["last"]
 
     async def join(self, queue: str, keys: Sequence[tuple[bytes, bytes]]) -> dict[bytes, KeyHolder]:
         """Promise to run what holds these (hash of a key, of a body), where the body is the same. May be repeated."""
         key_hashes, body_hashes = zip(*keys, strict=True)
         rows = await self._pool.fetch(*sql.JOIN_JOBS.bind(queue=queue, key_hashes=key_hashes, body_hashes=body_hashes))
         return {
-            row["key_hash"]: KeyHolder(row["job_id"], row["body_hash"], row["expired"], row["answerable"])
+            row["key_hash"]: KeyHolder(
+                row["job_id"], row["body_hash"], row["expired"], row["answerable"], row["duplicate"]
+            )
             for row in rows
         }
 
@@ -251,10 +304,12 @@ class JobStore:
         worker: str,
         earlier: Sequence[UUID],
         done_claims: Sequence[UUID],
+        replaced: list[UUID] | None = None,
     ) -> dict[int, Counters]:
         """Take jobs that are pending and due, or held by a token of `earlier`. Never repeated with one token.
 
-        Key of an id (its number) -> counters, of each that was taken.
+        Key of an id (its number) -> counters, of each that was taken. `replaced` grows by those whose tasks in Redis
+        are old: see `claimed_tasks`.
         """
         statement = sql.CLAIM_JOBS.bind(
             ids=array_text(ids),
@@ -268,15 +323,21 @@ class JobStore:
         rows = await self._pool.fetch(*statement)
         taken = dict.fromkeys([job_id.int for job_id in ids], NEVER_RUN)
         changed = 0
-        for job_id, attempts, recoveries, interruptions in rows:
+        for job_id, attempts, recoveries, interruptions, is_replaced in rows:
             if job_id is None:
                 changed = attempts
             elif attempts is None:
                 del taken[job_id.int]
             else:
                 taken[job_id.int] = Counters(attempts, recoveries, interruptions)
+                if is_replaced and replaced is not None:
+                    replaced.append(job_id)
         _compare("claimed", changed, len(taken))
         return taken
+
+    async def claimed_tasks(self, ids: Sequence[UUID]) -> dict[UUID, Task]:
+        """The tasks of jobs, as their rows say. May be repeated."""
+        return {row["id"]: _task(row) for row in await self._pool.fetch(*sql.CLAIMED_TASKS.bind(ids=ids))}
 
     async def get_status(self, ids: Sequence[UUID]) -> dict[UUID, RowStatus]:
         """What the rows say now; ids without a row are missing."""

@@ -282,6 +282,18 @@ def bench(jobs: int, latencies: int, redis_only: bool) -> None:
 @click.option(
     "--timeout", type=float, metavar="SECONDS", help="So long may a run last, instead of what its handler says."
 )
+@click.option("--unique-key", metavar="KEY", help="One job at a time under this key.")
+@click.option(
+    "--unique-until",
+    callback=lambda context, parameter, value: _number_or_text(value),
+    metavar="WHEN",
+    help="When the key is free again: ended, started, or after so many seconds.  [default: ended]",
+)
+@click.option(
+    "--on-duplicate",
+    type=click.Choice(["keep", "replace"]),
+    help="replace: a job that waits gets this payload and these options.  [default: keep]",
+)
 @click.option("--key", metavar="KEY", help="An idempotency key: the same command with it again makes no second job.")
 @click.option("--from", "lines", type=click.File("rb"), metavar="FILE", help="Many jobs, one a line; - standard input.")
 @click.option("--wait", is_flag=True, help="Wait for the end of the job, and print its result.")
@@ -518,6 +530,13 @@ def _payload(given: str) -> dict[str, object]:
     if not isinstance(payload, dict):
         raise click.BadParameter(f'{where}: a payload is a JSON object, such as \'{{"to": "you"}}\'')
     return payload
+
+
+def _number_or_text(given: str | None) -> float | str | None:
+    try:
+        return None if given is None else float(given)
+    except ValueError:
+        return given
 
 
 def _refuse_constant(name: str) -> float:

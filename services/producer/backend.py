@@ -29,6 +29,7 @@ from workqueue.core.steps.dead_acts import DeadLetters
 from workqueue.core.steps.queues import KnownQueues
 from workqueue.core.steps.submit import BATCH_BYTES_MAX, BATCH_MAX, SubmitResult, size
 from workqueue.core.steps.submit_once import Keyed, keyed_size
+from workqueue.core.steps.submit_unique import Duplicate, UniqueResult, item_size, submission_of
 from workqueue.core.store import JobStore
 from workqueue.core.wire import Submission
 from workqueue.services.health import Dependency, remedy
@@ -53,7 +54,7 @@ DEAD_TURNS = 4  #: requests at once that read or change dead letters
 log = logging.getLogger(__name__)
 
 Item = TypeVar("Item")
-Answer = TypeVar("Answer", bound=SubmitResult | KeyReused)
+Answer = TypeVar("Answer", bound=UniqueResult)
 
 
 @asynccontextmanager
@@ -94,12 +95,17 @@ class Backend:
             self.postgres = Dependency("Postgres", remedy("DATABASE_URL", settings.database_url))
         self._looked = trio.Event()  #: at the installation, answered or not
         once = engine.submit_once(ttl_seconds=settings.idempotency_ttl)
+        unique = engine.submit_unique(ttl_seconds=settings.idempotency_ttl)
         limits = {"batch_max": BATCH_MAX, "waiting_max": WAITING_MAX, "bytes_max": BATCH_BYTES_MAX}
         self._batcher: Batcher[Submission, SubmitResult] = Batcher(
             partial(self._run_batch, engine.submit.run_batch), **limits, size=size
         )
         self._keyed_batcher: Batcher[Keyed, SubmitResult | KeyReused] = Batcher(
             partial(self._run_batch, once.run_batch), **limits, size=keyed_size
+        )
+        self._submit_unique = unique
+        self._unique_batcher: Batcher[Submission | Keyed, UniqueResult] = Batcher(
+            partial(self._run_batch, unique.run_batch), **limits, size=item_size
         )
         self._bulk_turn = trio.CapacityLimiter(1)
         self._queues = KnownQueues(self.queue)
@@ -122,6 +128,7 @@ class Backend:
         async with trio.open_nursery() as nursery:
             await nursery.start(self._batcher.run)
             await nursery.start(self._keyed_batcher.run)
+            await nursery.start(self._unique_batcher.run)
             nursery.start_soon(self.redis.watch, self.queue.depths, partial(self.queue.check, room=True))
             if self.postgres is not None:
                 nursery.start_soon(self._keep_store, bridge, self.engine.rows(), self.postgres)
@@ -219,8 +226,8 @@ class Backend:
         """The system at a glance. Raises nothing: it says what is wrong."""
         return await read_overview(self.settings, self.asking, self.redis, self.postgres)
 
-    async def enqueue(self, item: Submission | Keyed) -> UUID:
-        """Accept a job, in one batch with the others that arrive now; returns its id.
+    async def enqueue(self, item: Submission | Keyed) -> UUID | Duplicate:
+        """Accept a job, in one batch with the others that arrive now; returns its id, or whose duplicate it is.
 
         Raises PersistFailed or EnqueueFailed, at once where the server is known to be away, KeyReused, and BatchFailed
         for a bug, and InvalidOption where there are too many queues. Cancelled: the job may be accepted all the same.
@@ -230,8 +237,11 @@ class Backend:
         submission = item.submission if isinstance(item, Keyed) else item
         if submission.options.queue != DEFAULT_QUEUE:
             await self._note_queue(submission.options.queue)
+        accepted: UniqueResult
         try:
-            if isinstance(item, Keyed):
+            if submission.options.unique_key is not None:
+                accepted = await self._unique_batcher.submit(item, enter_seconds=ENTER_SECONDS)
+            elif isinstance(item, Keyed):
                 accepted = await self._keyed_batcher.submit(item, enter_seconds=ENTER_SECONDS)
             else:
                 accepted = await self._batcher.submit(item, enter_seconds=ENTER_SECONDS)
@@ -281,10 +291,12 @@ class Backend:
     def _count(self, items: Sequence[object], answers: Sequence[object], begun: float) -> None:
         """Count the jobs that were accepted. Under a key the answer may be a job of long ago."""
         accepted = [item for item, answer in zip(items, answers, strict=True) if type(answer) is UUID]
-        if accepted and isinstance(accepted[0], Keyed):
+        if any(isinstance(item, Keyed) for item in accepted):
             ids = [answer for answer in answers if type(answer) is UUID]
-            pairs = zip(cast("list[Keyed]", accepted), ids, strict=True)
-            self._enqueued.add(item.submission.type for item, job_id in pairs if (made_at(job_id) or 0.0) >= begun - 1)
+            pairs = zip(cast("list[Submission | Keyed]", accepted), ids, strict=True)
+            self._enqueued.add(
+                submission_of(item).type for item, job_id in pairs if (made_at(job_id) or 0.0) >= begun - 1
+            )
         else:
             self._enqueued.add([item.type for item in cast("list[Submission]", accepted)])
 
@@ -305,7 +317,7 @@ class Backend:
                 refused[name] = partial(type(error), str(error))
         return refused
 
-    async def enqueue_many(self, submissions: Sequence[Submission]) -> list[SubmitResult | SubmitFailure]:
+    async def enqueue_many(self, submissions: Sequence[Submission]) -> list[UniqueResult | SubmitFailure]:
         """Accept up to BATCH_MAX jobs that came together; the result for each, in order. Callers take turns, also those
         whose jobs were all refused before (`submissions` is empty then).
 
@@ -321,15 +333,25 @@ class Backend:
             try:
                 refused = await self._note_queues(submissions)
                 if not refused:
-                    return list(await self._run_batch(self.engine.submit.run_batch, submissions))
+                    return list(await self._submit_many(submissions))
                 left = [submission for submission in submissions if submission.options.queue not in refused]
-                answers = iter(await self._run_batch(self.engine.submit.run_batch, left) if left else [])
+                answers = iter(await self._submit_many(left) if left else [])
                 return [
                     refused[submission.options.queue]() if submission.options.queue in refused else next(answers)
                     for submission in submissions
                 ]
             except Exception as error:  # noqa: BLE001 - a bug, logged by _run_batch
                 return [BatchFailed(str(error)) for _ in submissions]
+
+    async def _submit_many(self, submissions: Sequence[Submission]) -> Sequence[UniqueResult]:
+        """Those with a unique key in a batch of their own, behind the others."""
+        plain = [each for each in submissions if each.options.unique_key is None]
+        if len(plain) == len(submissions):
+            return await self._run_batch(self.engine.submit.run_batch, submissions)
+        others = iter(await self._run_batch(self.engine.submit.run_batch, plain) if plain else [])
+        unique = [each for each in submissions if each.options.unique_key is not None]
+        answers = iter(await self._run_batch(self._submit_unique.run_batch, unique))
+        return [next(others if each.options.unique_key is None else answers) for each in submissions]
 
     @asynccontextmanager
     async def reading(self, store: JobStore, message: str) -> AsyncIterator[None]:

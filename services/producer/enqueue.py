@@ -8,6 +8,7 @@ from msgspec import UNSET, UnsetType
 from workqueue.core.errors import InvalidKey
 from workqueue.core.options import DEFAULT_QUEUE
 from workqueue.core.steps.submit_once import Keyed, keyed
+from workqueue.core.steps.submit_unique import Duplicate
 from workqueue.core.wire import Submission, read_submission
 from workqueue.services.http.messages import Headers
 from workqueue.services.producer.backend import Backend
@@ -19,10 +20,13 @@ _encode = msgspec.json.Encoder().encode
 async def fast_enqueue(backend: Backend, body: bytes, headers: Headers) -> bytes:
     """The JSON of the response. Raises errors that errors.py has a row for."""
     item = read_request(body, [value.decode("latin-1") for name, value in headers if name == b"idempotency-key"])
-    job_id = await backend.enqueue(item)
+    accepted = await backend.enqueue(item)
     submission = item.submission if isinstance(item, Keyed) else item
-    shown = job_id if backend.engine.keeps_rows else UNSET
     options = submission.options
+    if isinstance(accepted, Duplicate):
+        queue_name = backend.queue.keys.ready_of(options.queue)
+        return _encode(EnqueueAnswer("duplicate", submission.type, options.retries, queue_name, accepted.job_id))
+    shown = accepted if backend.engine.keeps_rows else UNSET
     run_at = UNSET if options.run_at is None else options.run_at
     queue_name = backend.settings.queue_name
     queue: str | UnsetType = UNSET

@@ -14,7 +14,7 @@ from workqueue.core.errors import InvalidTask
 from workqueue.core.gone import KEEP_SECONDS, Became, Gone
 from workqueue.core.ids import made_at
 from workqueue.core.job import JobState, RunOutcome
-from workqueue.core.options import DELAY_SECONDS_MAX, QUEUE_NAME, RETRIES_MAX
+from workqueue.core.options import DELAY_SECONDS_MAX, QUEUE_NAME, RETRIES_MAX, UNIQUE_KEY_MAX
 from workqueue.core.queue import Depths
 from workqueue.core.store import (
     LISTED_ERROR_MAX,
@@ -40,9 +40,10 @@ _ID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
 
 class EnqueueAnswer(Struct, frozen=True):
-    """A job was accepted: it will run. `job_id` is there only with DATABASE_URL."""
+    """A job was accepted: it will run. `job_id` is there only with DATABASE_URL. Or it is a duplicate: `job_id` is that
+    of the job that has its unique key."""
 
-    status: Literal["queued"]
+    status: Literal["queued", "duplicate"]
     type: str
     retries: int
     queue_name: str
@@ -52,11 +53,12 @@ class EnqueueAnswer(Struct, frozen=True):
 
 
 class BatchAnswer(Struct, frozen=True):
-    """The result of one job of a batch: an error, or its id (without DATABASE_URL: its status)."""
+    """The result of one job of a batch: an error, or its id (without DATABASE_URL: its status). Of a duplicate both:
+    the id is that of the job that has its unique key."""
 
     index: int
     job_id: UUID | UnsetType = UNSET
-    status: Literal["queued"] | UnsetType = UNSET
+    status: Literal["queued", "duplicate"] | UnsetType = UNSET
     error: str | UnsetType = UNSET
 
 
@@ -76,6 +78,17 @@ class EnqueueRequest(Struct, frozen=True):
     expires_in: (
         Annotated[float, Meta(gt=0, description="seconds; not started later for the first time: it fails then")] | None
     ) = None
+    unique_key: (
+        Annotated[str, Meta(min_length=1, max_length=UNIQUE_KEY_MAX, description="one job at a time under it")] | None
+    ) = None
+    unique_until: Annotated[
+        Literal["ended", "started"] | Annotated[float, Meta(gt=0)] | None,
+        Meta(description="when the key is free again, or after how many seconds; default: ended"),
+    ] = None
+    on_duplicate: Annotated[
+        Literal["keep", "replace"] | None,
+        Meta(description="replace: a job that waits gets the payload and options of the second; default: keep"),
+    ] = None
 
 
 class JobView(Struct, frozen=True, kw_only=True):
@@ -98,6 +111,9 @@ class JobView(Struct, frozen=True, kw_only=True):
     run_at: datetime | None
     expires_at: datetime | None
     timeout: float | None
+    unique_key: str | None
+    unique_until: Annotated[str | None, Meta(description="`started`, or a number of seconds; null: ended")]
+    on_duplicate: Annotated[str | None, Meta(description="`replace`; null: keep")]
     worker: str | None
     started_at: datetime | None
     finished_at: datetime | None

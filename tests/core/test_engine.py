@@ -98,6 +98,7 @@ async def test_rows_ask_for_upkeep_and_tasks_for_none(engine, rows):
         "outbox",
         "jobs far off",
         "idempotency keys",
+        "unique keys",
         "piggyback",
         "loss",
         "retention",

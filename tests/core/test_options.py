@@ -13,6 +13,7 @@ from workqueue.core.options import (
     DEFAULTS,
     DELAY_SECONDS_MAX,
     EXCLUDED,
+    FREE_NAMES,
     MOMENT_MAX,
     NAMES,
     PLAIN_NAMES,
@@ -28,6 +29,7 @@ from workqueue.core.options import (
     members,
     options_of,
     read_options,
+    until_seconds,
     values_of,
 )
 
@@ -139,3 +141,56 @@ def test_what_expires_in_ages_expires_never():
 def test_a_task_with_a_time_out_of_range_is_none():
     with pytest.raises(InvalidTask, match="`expires_at`"):
         options_of(values_of(TaskOptions(expires_at=datetime(9999, 12, 31, tzinfo=UTC))))
+
+
+# --- unique keys
+
+
+@pytest.mark.parametrize(
+    ("until_", "kept", "in_task"),
+    [
+        ("ended", None, None),
+        ("started", "started", "started"),
+        (60, "60", 60),
+        (0.5, "0.5", 0.5),
+        (1e300, "6307200000", 6307200000),
+    ],
+)
+def test_when_a_unique_key_is_free_again(until_, kept, in_task):
+    options = requested(unique_key="k", unique_until=until_).options
+    assert options.unique_until == kept
+    assert until_seconds(options) == (None if kept in (None, "started") else float(kept))
+    assert json.loads(b"{%b}" % members(options)).get("unique_until") == in_task
+    task = msgspec.json.decode(b"{%b}" % members(options), type=TaskOptions)
+    assert options_of(values_of(task)) == options
+
+
+def test_what_a_unique_key_has_by_default_is_not_written_down():
+    options = requested(unique_key="k", unique_until="ended", on_duplicate="keep").options
+    assert options == JobOptions(unique_key="k")
+    assert members(options) == b'"retries":0,"unique_key":"k"'
+    assert not are_plain([options])
+
+
+def test_without_a_key_the_rest_means_nothing():
+    assert requested(unique_until=60, on_duplicate="replace").options == DEFAULTS
+    assert options_of(values_of(TaskOptions(unique_until=60.0, on_duplicate="replace"))) is DEFAULTS
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        b'{"unique_key":""}',
+        b'{"unique_key":"a\\u0000"}',
+        b'{"unique_until":0}',
+        b'{"unique_until":"60"}',
+        b'{"on_duplicate":"x"}',
+    ],
+)
+def test_a_task_with_a_wrong_value_is_none(wrong):
+    with pytest.raises(msgspec.ValidationError):
+        msgspec.json.decode(wrong, type=TaskOptions)
+
+
+def test_statements_of_jobs_without_a_key_take_no_arrays_for_one():
+    assert {*NAMES} - {*FREE_NAMES} == {"unique_key", "unique_until", "on_duplicate"}

@@ -25,6 +25,9 @@ MADE = {
     "expires-in": "start_by - now() BETWEEN interval '500 s' AND interval '601 s'",
     "timeout": "timeout = 30",
     "queue": "in_queue = 'low'",
+    "unique": "unique_key = 'report of 7' AND unique_until IS NULL AND on_duplicate IS NULL",
+    "unique-until": "unique_key = 'report of 7' AND unique_until = '60'",
+    "debounce": "unique_key = 'document 7' AND on_duplicate = 'replace' AND run_at - now() < interval '6 s'",
     "enqueue": "type = 'send_email' AND retries = 3",
 }
 QUEUES = {"queues", "queue-pause", "queue-resume", "queue-purge"}
@@ -40,7 +43,7 @@ def test_each_block_is_known_to_a_test():
     ("name", "line"), [(name, line) for kind, name, line in LINES if kind == "sh" and name in MADE]
 )
 async def test_each_line_makes_such_a_job(name: str, line: str, url, psql, tmp_path):  # noqa: F811
-    done = await paste(line, str(url.base_url).rstrip("/"), tmp_path)
+    done = await paste(line, str(url.base_url).rstrip("/"), tmp_path, PRODUCER_PORT=url.base_url.port)
     assert (done.returncode, "curl: (" in done.stderr) == (0, False), done.stderr
     assert [tuple(row) for row in await psql(f"SELECT {MADE[name]} FROM jobs")] == [(True,)], done.stdout
 
@@ -84,6 +87,6 @@ async def test_the_lines_about_queues(line: str, url, psql, tmp_path):  # noqa: 
     base = str(url.base_url).rstrip("/")
     done = await paste("""curl -sX POST "$URL/enqueue" -d '{"type": "x", "queue": "low"}'""", base, tmp_path)
     assert done.returncode == 0
-    done = await paste(line, base, tmp_path)
+    done = await paste(line, base, tmp_path, PRODUCER_PORT=url.base_url.port)
     assert (done.returncode, "curl: (" in done.stderr) == (0, False), done.stderr
     assert "low" in done.stdout or "cancelled" in done.stdout or "matched" in done.stdout

@@ -99,3 +99,98 @@ async def test_without_postgres(environ, redis, queue_name):
         assert moment(json.loads(task)["run_at"]) == moment(answer["run_at"])
         refused = await enqueue(client, delay=-3)
         assert (refused.status_code, refused.text) == (400, "delay is not valid")
+
+
+# --- unique keys
+
+
+async def test_a_duplicate_is_answered_with_the_first_jobs_id(client, tasks):
+    first = (await enqueue(client, unique_key="k")).json()
+    assert (first["status"], len(first["job_id"])) == ("queued", 36)
+    again = await enqueue(client, unique_key="k", retries=2)
+    assert again.status_code == 200
+    assert again.json() == first | {"status": "duplicate", "retries": 2}
+    row = (await client.get(f"/api/jobs/{first['job_id']}")).json()
+    assert (row["unique_key"], row["retries"]) == ("k", 0)
+    assert len(await tasks()) == 1
+    assert (await client.get("/api/jobs")).json()[0]["unique_key"] == "k"
+    assert (await client.post(f"/api/jobs/{first['job_id']}/cancel", json={})).status_code == 200
+    assert (await enqueue(client, unique_key="k")).json()["status"] == "queued"
+
+
+async def test_a_duplicate_may_replace_what_waits(client):
+    first = (await enqueue(client, unique_key="k", payload={"n": 1})).json()
+    options: dict[str, object] = {"payload": {"n": 2}, "timeout": 5, "delay": 60, "on_duplicate": "replace"}
+    again = (await enqueue(client, **options, unique_key="k")).json()
+    assert (again["status"], again["job_id"]) == ("duplicate", first["job_id"])
+    row = (await client.get(f"/api/jobs/{first['job_id']}")).json()
+    assert (row["payload"], row["timeout"]) == ({"n": 2}, 5)
+    assert row["run_at"] is not None
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("unique_key", ["", "x" * 256, 5, True, [], {}, "a\0"]),
+        ("unique_until", ["", "soon", 0, -1, True, [], {}, "60"]),
+        ("on_duplicate", ["", "drop", 1, True, []]),
+    ],
+)
+async def test_bad_values_of_unique_keys_get_their_sentence(client, tasks, name, values):
+    for value in values:
+        answer = await enqueue(client, **{"unique_key": "k", name: value})
+        assert (answer.status_code, answer.text) == (400, f"{name} is not valid"), value
+        assert answer.text in SENTENCES
+    assert await tasks() == []
+
+
+@pytest.mark.parametrize("key", ["x" * 255, "ü\U0001f600", " \n"])
+async def test_a_key_may_be_any_text(client, key):
+    first = (await enqueue(client, unique_key=key)).json()
+    assert (await enqueue(client, unique_key=key)).json()["job_id"] == first["job_id"]
+
+
+async def test_in_a_batch_each_line_has_its_own_answer(client, tasks):
+    first = (await enqueue(client, unique_key="a")).json()["job_id"]
+    lines: list[dict[str, object]] = [
+        {"unique_key": "a"},
+        {},
+        {"unique_key": "b"},
+        {"unique_key": "b"},
+        {"unique_key": ""},
+        {"retries": 1},
+    ]
+    body = "\n".join(json.dumps({"type": "x", **line}) for line in lines)
+    answer = await client.post("/api/jobs/batch", content=body)
+    found = [json.loads(line) for line in answer.text.splitlines()]
+    assert found[0] == {"index": 0, "job_id": first, "status": "duplicate"}
+    assert found[3] == {"index": 3, "job_id": found[2]["job_id"], "status": "duplicate"}
+    assert found[4] == {"index": 4, "error": "unique_key is not valid"}
+    assert len({found[index]["job_id"] for index in (1, 2, 5)}) == 3
+    assert all("status" not in found[index] for index in (1, 2, 5))
+    assert len(await tasks()) == 4
+
+
+async def test_without_postgres_a_duplicate_has_the_id_of_the_first(redis_url, queue_name):
+    async with serving({"REDIS_URL": redis_url, "QUEUE_NAME": queue_name}) as client:
+        first = (await enqueue(client, unique_key="k")).json()
+        assert (first["status"], "job_id" in first) == ("queued", False)
+        again = (await enqueue(client, unique_key="k")).json()
+        assert again["status"] == "duplicate"
+        assert len(again["job_id"]) == 36
+        answer = await client.post("/api/jobs/batch", content='{"type": "x", "unique_key": "k"}')
+        assert answer.json() == {"index": 0, "job_id": again["job_id"], "status": "duplicate"}
+
+
+async def test_with_an_idempotency_key_a_repeat_gets_the_same_answer(client, tasks, psql):
+    async def send(key: str) -> dict[str, str]:
+        headers = {"Idempotency-Key": key}
+        answer = await client.post("/enqueue", json={"type": "x", "unique_key": "k"}, headers=headers)
+        found: dict[str, str] = answer.json()
+        return found
+
+    first, second = await send("one"), await send("two")
+    assert (first["status"], second["status"]) == ("queued", "duplicate")
+    await psql("UPDATE jobs SET state = 'completed'")
+    assert (await send("one"), await send("two")) == (first, second)
+    assert len(await tasks()) == 1

@@ -79,6 +79,7 @@ def main() -> int:
     parser.add_argument("--pausing", action="store_true", help="certainly a person who pauses and resumes a type")
     parser.add_argument("--timed", action="store_true", help="jobs choose when they run")
     parser.add_argument("--firing", action="store_true", help="schedules make jobs")
+    parser.add_argument("--unique", action="store_true", help="jobs are submitted under unique keys")
     parser.add_argument("--find", action="store_true", help="the first bad schedule without each mechanism")
     parser.add_argument("--trace", action="store_true", help="print the schedule of --seed, or the first bad one")
     parser.add_argument("--processes", type=int, default=2)
@@ -101,6 +102,7 @@ def main() -> int:
         arguments.pausing,
         arguments.timed,
         arguments.firing,
+        arguments.unique,
     )
     seeds = range(arguments.seed, arguments.seed + arguments.schedules)
     if arguments.ablate:

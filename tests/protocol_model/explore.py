@@ -14,6 +14,7 @@ from tests.protocol_model.mechanisms import Options, Switches
 from tests.protocol_model.pausing import Pauser
 from tests.protocol_model.person import Person
 from tests.protocol_model.redis_model import Redis, Task
+from tests.protocol_model.unique_model import UniqueProducer
 from tests.protocol_model.upkeep import Upkeep
 from tests.protocol_model.worker import Worker
 from tests.protocol_model.world import World
@@ -53,6 +54,7 @@ class Schedule:
         self.world.pausing = options.pausing
         self.world.timed = options.timed
         self.world.firing = options.firing
+        self.world.unique = options.unique
         self.engine = self.world.engine
         self.engine.trace = [] if tracing else None
         self.engine.on_death = self._replace_dead
@@ -90,6 +92,9 @@ class Schedule:
         self.engine.start(process, "submit", producer.submit_all(batches, pause))
         keys = [f"key{self.world.rng.randint(1, 4)}" for _ in range(4)]
         self.engine.start(process, "keys", producer.submit_under_keys(keys, TRAFFIC // 3))
+        if self.world.unique:
+            self.engine.start(process, "unique", UniqueProducer(producer).submit_all(40, TRAFFIC // 20))
+            self.engine.start(process, "prune", UniqueProducer(producer).prune_all(4 * SECOND))
 
     def _start_outsiders(self) -> None:
         world, rng = self.world, self.world.rng

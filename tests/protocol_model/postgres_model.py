@@ -92,6 +92,8 @@ class Postgres(Acts):
             if self.state_of(job) == "pending" and self._never_claimed(self.rows[job]) and job not in joined:
                 self.become(job, "cancelled", "refuse")
                 self.free_keys(job)
+                if self.switches.on("unique-refused"):
+                    self.unique = {key: held for key, held in self.unique.items() if held.job != job}
             if self.state_of(job) == "cancelled" and (
                 not self.rows[job].last_run or not self.switches.on("refused-ran")
             ):
@@ -121,7 +123,8 @@ class Postgres(Acts):
                 free = row.state not in TERMINAL and due
             if free or mine:
                 self.become(job, "processing", "claim", token)
-                claimed[job] = Counters(row.attempts, row.recoveries, row.interruptions)
+                replaced = row.replaced and self.switches.on("unique-replaced")
+                claimed[job] = Counters(row.attempts, row.recoveries, row.interruptions, replaced)
         self.forget_claims(done)
         self._note(token, lease, claimed)
         return claimed
@@ -187,7 +190,8 @@ class Postgres(Acts):
         row.interruptions += counter == "interruptions"
         asked = row.cancel_at and self.switches.on("requeue-cancelled")
         self.become(job, "cancelled" if asked else "pending", "settle")
-        row.requeued, row.run_at = not asked, self.clock() + delay if delay and not asked else 0
+        row.requeued = not asked
+        row.run_at = 0 if asked else self.clock() + delay if delay else row.run_at  # past, or it was not claimed
         if counter != "none":
             self.note_run(job)
         if not asked and self.switches.on("release-outbox"):
@@ -214,7 +218,7 @@ class Postgres(Acts):
             if row.cancel_at and self.switches.on("recover-cancelled"):
                 state = "cancelled"
             self.become(job, state, "recover")
-            row.requeued, row.run_at = state == "pending", 0
+            row.requeued, row.run_at = state == "pending", row.run_at if state == "pending" else 0
             if blamed or blameless:
                 self.note_run(job)
         waiting = [job for job in mine if self.rows[job].state == "pending"]
@@ -247,7 +251,7 @@ class Postgres(Acts):
         for job in ids:
             if self.state_of(job) == "pending" and not self._stays_away(self.rows[job]):
                 row = self.rows[job]
-                counters = Counters(row.attempts, row.recoveries, row.interruptions)
+                counters = Counters(row.attempts, row.recoveries, row.interruptions, payload=row.payload)
                 found[job] = (max(0, row.run_at - self.clock()), counters)
         return found
 

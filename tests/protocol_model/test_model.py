@@ -18,6 +18,7 @@ MODES = {
     "a type that is paused": Options(pausing=True, person=True),
     "jobs that wait for a time": Options(timed=True, person=True),
     "schedules": Options(firing=True),
+    "unique keys": Options(timed=True, unique=True),
     "Redis only": Options(redis_only=True, losses=False),
 }
 SHOWN = [name for name, mechanism in MECHANISMS.items() if mechanism.seed]

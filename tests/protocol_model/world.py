@@ -39,6 +39,7 @@ class World:
         self.timed = False  # jobs choose when they run
         self.firing = False  # schedules make jobs
         self.schedules = Schedules()
+        self.unique = False  # jobs are submitted under unique keys
         self._seen: dict[str, str] = {}
         self.engine.changes = self._changes
         self._serial = 0

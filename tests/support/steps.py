@@ -25,6 +25,7 @@ from workqueue.core.steps.settle_rows import RowEndings
 from workqueue.core.steps.settle_tasks import TaskEndings
 from workqueue.core.steps.submit import Submit, SubmitRows, SubmitTasks
 from workqueue.core.steps.submit_once import SubmitOnce, SubmitOnceRows, SubmitOnceTasks
+from workqueue.core.steps.submit_unique import SubmitUnique, SubmitUniqueRows, SubmitUniqueTasks
 from workqueue.core.steps.until_answered import UntilAnswered
 from workqueue.core.store import JobStore
 
@@ -41,6 +42,14 @@ def make_submit_once(queue: Queue, store: JobStore | None, *, ttl_seconds: float
     return SubmitOnceRows(queue, store, piggyback, SubmitRows(queue, store, piggyback), ttl_seconds=ttl_seconds)
 
 
+def make_submit_unique(queue: Queue, store: JobStore | None, *, ttl_seconds: float = 60.0) -> SubmitUnique:
+    """A producer of its own."""
+    if store is None:
+        return SubmitUniqueTasks(queue, ttl_seconds=ttl_seconds)
+    piggyback = Piggyback()
+    return SubmitUniqueRows(queue, store, piggyback, SubmitRows(queue, store, piggyback), ttl_seconds=ttl_seconds)
+
+
 def make_claim(
     queue: Queue,
     store: JobStore | None,
@@ -52,7 +61,7 @@ def make_claim(
     until_answered, parking, served = UntilAnswered(), parking or Parking(queue), served or Served(QueueChoice())
     discards = Discards(queue, until_answered, Dropped())
     if store is None:
-        return Claim(queue, TaskClaims(), discards, parking, until_answered, served)
+        return Claim(queue, TaskClaims(queue, until_answered), discards, parking, until_answered, served)
     claims = RowClaims(queue, store, piggyback or Piggyback(), worker, discards, until_answered)
     return Claim(queue, claims, discards, parking, until_answered, served)
 

@@ -59,6 +59,8 @@ RECORD_SUSPECT_START = _load("record_suspect_start")
 READ_CHECKPOINT = _load("read_checkpoint")
 SET_CHECKPOINT = _load("set_checkpoint")
 SUBMIT_ONCE = _load("submit_once")
+SUBMIT_UNIQUE = _load("submit_unique")
+FREE_UNIQUE = _load("free_unique")
 NEXT_TASK = _load("next_task")
 READ_DEAD = _load("read_dead")
 UNBURY = _load("unbury")
@@ -75,4 +77,5 @@ ALL = (
     REGISTER, RENEW, FENCE, END, RETIRE, CLAIM, ASSIGN_IDS, ACK, GIVE_BACK, BURY, PROMOTE, SCHEDULE,
     RECORD_SUSPECT_START, READ_CHECKPOINT, SET_CHECKPOINT, SUBMIT_ONCE, NEXT_TASK,
     READ_DEAD, UNBURY, SET_PAUSED, PARK, UNPARK, PUSH, ADD_QUEUE, DEPTHS, HEADS, FIRE,
+    SUBMIT_UNIQUE, FREE_UNIQUE,
 )  # fmt: skip

@@ -2,7 +2,8 @@
 
 In the files, `:name` is a parameter, and these are put in place when they are loaded:
     {job_columns}     what the API shows of a job (_job_columns.sql)
-    {options}         the columns of the options of a job (core/options.py); {given.options} the same of `given`
+    {options}         the columns of the options of a job (core/options.py); {given.options} the same of `given`, and
+                      {mine.options} of `mine`
     {listed_columns}  what a list shows of it (_listed_columns.sql)
     {among}           a filter of jobs, the part that an index serves (_among.sql)
     {matching}        the rest of it (_matching.sql)
@@ -23,7 +24,7 @@ from typing import get_args
 import msgspec
 
 from workqueue.core.job_filter import ActName
-from workqueue.core.options import COLUMNS, NAMES, PLAIN_NAMES, JobOptions
+from workqueue.core.options import COLUMNS, FREE_NAMES, NAMES, PLAIN_NAMES, JobOptions
 
 #: Types of columns, by those of the options.
 _COLUMN_TYPES = {int: "int", float: "float8", bool: "boolean", str: "text", datetime: "timestamptz"}
@@ -97,6 +98,7 @@ def _of_options(names: Sequence[str]) -> dict[str, str]:
         "{given.options}": ", ".join(f"given.{column}" for column in columns),
         "{job.options}": ", ".join(f"job.{column}" for column in columns),
         "{made.options}": ", ".join("starts_at" if column == "run_at" else column for column in columns),
+        "{mine.options}": ", ".join(f"mine.{column}" for column in columns),
         "{due.options}": ", ".join(delayed if column == "run_at" else column for column in columns),
         "{option_arrays}": ", ".join(arrays),
     }
@@ -133,8 +135,11 @@ def _count(name: str, counted: str) -> Statement:
 GREET = _load("greet")
 BEGIN_SLOWLY = _load("begin_slowly")
 INSERT_JOBS = _load("insert_jobs", options=PLAIN_NAMES)
-INSERT_JOBS_WITH_OPTIONS = _load("insert_jobs_with_options")
-INSERT_ONCE = _load("insert_once")
+INSERT_JOBS_WITH_OPTIONS = _load("insert_jobs_with_options", options=FREE_NAMES)
+INSERT_ONCE = _load("insert_once", options=FREE_NAMES)
+INSERT_UNIQUE = _load("insert_unique")
+PRUNE_UNIQUE = _load("prune_unique")
+CLAIMED_TASKS = _load("claimed_tasks")
 JOIN_JOBS = _load("join_jobs")
 FREE_KEYS = _load("free_keys")
 PRUNE_KEYS = _load("prune_keys")

@@ -9,12 +9,15 @@ import pytest
 import trio
 
 from tests.support.invariants import check_rows, tasks_in_redis
+from tests.support.steps import make_submit_unique
 from tests.support.wait import until
 from workqueue.core.engine import RowEngine
 from workqueue.core.ids import made_at
+from workqueue.core.options import JobOptions
 from workqueue.core.steps.notified import Notified
 from workqueue.core.steps.outbox import OutboxRelay
-from workqueue.core.wire import decode_task
+from workqueue.core.steps.submit_unique import Duplicate
+from workqueue.core.wire import Submission, decode_task
 
 REFUSED = {
     "type => NULL": "type is required",
@@ -35,6 +38,12 @@ REFUSED = {
     "type => 'x', expires_in => 'nan'": "expires_in is not valid",
     "type => 'x', timeout => 0": "timeout is not valid",
     "type => 'x', timeout => 'infinity'": "timeout is not valid",
+    "type => 'x', unique_key => ''": "unique_key is not valid",
+    "type => 'x', unique_key => repeat('x', 256)": "unique_key is not valid",
+    "type => 'x', unique_key => 'k', unique_until => 'soon'": "unique_until is not valid",
+    "type => 'x', unique_key => 'k', unique_until => '0'": "unique_until is not valid",
+    "type => 'x', unique_key => 'k', unique_until => '-1'": "unique_until is not valid",
+    "type => 'x', unique_key => 'k', on_duplicate => 'drop'": "on_duplicate is not valid",
 }
 
 
@@ -159,3 +168,77 @@ async def test_an_engine_pushes_it(enqueue, queue, store, nursery: trio.Nursery)
     await until(is_there)
     [[task]] = [piece async for piece in queue.tasks()]
     assert json.loads(task)["payload"] == {"n": 1}
+
+
+# --- unique keys
+
+
+async def test_a_duplicate_gets_the_id_of_the_first_and_the_key_is_judged_as_elsewhere(enqueue, psql, store, queue):
+    step = make_submit_unique(queue, store)
+    first = await enqueue("'x', unique_key => 'k'")
+    assert await enqueue("'x', unique_key => 'k'") == first
+    assert await psql.value("SELECT joined FROM jobs")
+    options = JobOptions(unique_key="k")
+    assert await step.run_batch([Submission("x", b"{}", options)]) == [Duplicate(first)]
+    await psql("UPDATE jobs SET state = 'completed'")
+    [second] = await step.run_batch([Submission("x", b"{}", options)])
+    assert await enqueue("'x', unique_key => 'k'") == second
+    await psql("UPDATE jobs SET state = 'completed'")
+    third = await enqueue("'x', unique_key => 'k', unique_until => '60'")
+    assert third not in (first, second)
+    await psql("DELETE FROM jobs")
+    assert await enqueue("'x', unique_key => 'k'") == third
+    await psql("UPDATE unique_keys SET free_at = 'epoch'")
+    fourth = await enqueue("'x', unique_key => 'k', unique_until => 'started'")
+    await psql("UPDATE jobs SET requeued = true")
+    assert await enqueue("'x', unique_key => 'k', unique_until => 'started'") not in (third, fourth)
+    row = dict((await psql("SELECT unique_key, unique_until, on_duplicate FROM jobs ORDER BY id DESC"))[0])
+    assert row == {"unique_key": "k", "unique_until": "started", "on_duplicate": None}
+
+
+async def test_sql_replaces_what_waits(enqueue, psql, store, queue, redis, steps, lease):
+    first = await enqueue("""'x', '{"n":1}', unique_key => 'k', delay => 1800""")
+    await OutboxRelay(queue, store).run_once()
+    again = """'x', '{"n":2}', unique_key => 'k', on_duplicate => 'replace', retries => 3"""
+    assert await enqueue(again) == first
+    await OutboxRelay(queue, store).run_once()
+    [claimed] = await steps.claim.run_once(lease, 10)
+    assert (claimed.job_id, claimed.task.payload, claimed.task.options.retries) == (first, b'{"n":2}', 3)
+    assert await psql.value("SELECT at > now() + interval '20 min' FROM deleted WHERE id = $1", first)
+    assert await enqueue(again) == first
+    assert await psql.value("SELECT payload FROM jobs") == '{"n":2}'
+    await check_rows(queue, psql)
+
+
+async def test_another_type_is_not_replaced_by_sql(enqueue, psql):
+    await enqueue("""'x', '{"n":1}', unique_key => 'k'""")
+    await enqueue("""'y', '{"n":2}', unique_key => 'k', on_duplicate => 'replace'""")
+    assert [row["payload"] for row in await psql("SELECT payload FROM jobs")] == ['{"n":1}']
+
+
+async def test_what_is_rolled_back_has_never_had_the_key(enqueue, psql, store, queue):
+    await psql("BEGIN")
+    await enqueue("'x', unique_key => 'k'")
+    await psql("ROLLBACK")
+    [job_id] = await make_submit_unique(queue, store).run_batch([Submission("x", b"{}", JobOptions(unique_key="k"))])
+    assert await psql.value("SELECT id FROM jobs") == job_id
+
+
+async def test_sql_and_producers_that_race_make_one_job_a_key(enqueue, psql, store, queue):
+    answers: list[object] = []
+
+    async def submit() -> None:
+        step = make_submit_unique(queue, store)
+        for _ in range(20):
+            [answer] = await step.run_batch([Submission("x", b"{}", JobOptions(unique_key="k"))])
+            answers.append(answer.job_id if isinstance(answer, Duplicate) else answer)
+
+    async def select() -> None:
+        for _ in range(20):
+            answers.append(await enqueue("'x', unique_key => 'k'"))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(submit)
+        nursery.start_soon(submit)
+        nursery.start_soon(select)
+    assert set(answers) == {await psql.value("SELECT id FROM jobs")}

@@ -90,6 +90,7 @@ CREATE TABLE idempotency (
     body_hash bytea NOT NULL,
     job_id uuid NOT NULL,
     expires_at timestamp with time zone NOT NULL,
+    duplicate boolean,
     CONSTRAINT idempotency_pkey PRIMARY KEY (queue, key_hash)
 );
 CREATE INDEX idempotency_expires ON idempotency USING btree (expires_at);
@@ -134,6 +135,10 @@ CREATE TABLE jobs (
     is_far boolean NOT NULL DEFAULT false,
     schedule text,
     due_at timestamp with time zone,
+    unique_key text,
+    unique_until text,
+    on_duplicate text,
+    replaced boolean,
     CONSTRAINT jobs_pkey PRIMARY KEY (id),
     CONSTRAINT jobs_attempts_check CHECK ((attempts >= 0)),
     CONSTRAINT jobs_check CHECK (((state <> 'processing'::text) OR (token IS NOT NULL))),
@@ -272,3 +277,12 @@ CREATE TABLE stats_writers (
     at timestamp with time zone NOT NULL DEFAULT now(),
     CONSTRAINT stats_writers_pkey PRIMARY KEY (writer)
 ) WITH (fillfactor=60);
+
+CREATE TABLE unique_keys (
+    queue text NOT NULL,
+    key text NOT NULL,
+    job_id uuid NOT NULL,
+    until_started boolean NOT NULL,
+    free_at timestamp with time zone,
+    CONSTRAINT unique_keys_pkey PRIMARY KEY (queue, key)
+);

@@ -48,11 +48,12 @@ export type AuditView = {
   count: number | null;
 };
 
-/** The result of one job of a batch: an error, or its id (without DATABASE_URL: its status). */
+/** The result of one job of a batch: an error, or its id (without DATABASE_URL: its status). Of a duplicate both:
+    the id is that of the job that has its unique key. */
 export type BatchAnswer = {
   index: number;
   job_id?: string;
-  status?: "queued";
+  status?: "duplicate" | "queued";
   error?: string;
 };
 
@@ -109,9 +110,10 @@ export type DependencyHealth = {
   error: string | null;
 };
 
-/** A job was accepted: it will run. `job_id` is there only with DATABASE_URL. */
+/** A job was accepted: it will run. `job_id` is there only with DATABASE_URL. Or it is a duplicate: `job_id` is that
+    of the job that has its unique key. */
 export type EnqueueAnswer = {
-  status: "queued";
+  status: "duplicate" | "queued";
   type: string;
   retries: number;
   queue_name: string;
@@ -130,6 +132,11 @@ export type EnqueueRequest = {
   delay?: number | null;
   run_at?: string | null;
   expires_in?: number | null;
+  unique_key?: string | null;
+  /** when the key is free again, or after how many seconds; default: ended */
+  unique_until?: "ended" | "started" | number | null;
+  /** replace: a job that waits gets the payload and options of the second; default: keep */
+  on_duplicate?: "keep" | "replace" | null;
 };
 
 /** Failures that are alike: of one type, with the same error but for numbers, names and addresses. */
@@ -162,6 +169,11 @@ export type JobDetails = {
   run_at: string | null;
   expires_at: string | null;
   timeout: number | null;
+  unique_key: string | null;
+  /** `started`, or a number of seconds; null: ended */
+  unique_until: string | null;
+  /** `replace`; null: keep */
+  on_duplicate: string | null;
   worker: string | null;
   started_at: string | null;
   finished_at: string | null;
@@ -218,6 +230,11 @@ export type JobView = {
   run_at: string | null;
   expires_at: string | null;
   timeout: number | null;
+  unique_key: string | null;
+  /** `started`, or a number of seconds; null: ended */
+  unique_until: string | null;
+  /** `replace`; null: keep */
+  on_duplicate: string | null;
   worker: string | null;
   started_at: string | null;
   finished_at: string | null;
@@ -250,6 +267,11 @@ export type ListedJob = {
   run_at: string | null;
   expires_at: string | null;
   timeout: number | null;
+  unique_key: string | null;
+  /** `started`, or a number of seconds; null: ended */
+  unique_until: string | null;
+  /** `replace`; null: keep */
+  on_duplicate: string | null;
   worker: string | null;
   started_at: string | null;
   finished_at: string | null;
