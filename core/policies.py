@@ -5,35 +5,14 @@ from random import Random
 
 from msgspec import Struct
 
-from workqueue.core.errors import PermanentFailure, WorkQueueError
+from workqueue.core.errors import SECONDS_MAX, PermanentFailure, Retry, Snooze
 
-SECONDS_MAX = 315_360_000.0  #: ten years
+__all__ = ["NO_POLICY", "Backoff", "Discard", "Policy", "Retry", "Snooze", "exception_types"]
+
 ExceptionTypes = tuple[type[BaseException], ...]
 
 #: Raised by a handler: the job ends failed, whatever retries it has left.
 Discard = PermanentFailure
-
-
-class Retry(WorkQueueError):
-    """Raised by a handler: this run has failed; the next one, if there is one left, begins after so many seconds.
-
-    Without `after` it begins when the backoff of the handler says. Raises ValueError for less than 0 seconds.
-    """
-
-    def __init__(self, reason: str = "retried by its handler", *, after: float | None = None) -> None:
-        super().__init__(reason)
-        self.after = None if after is None else _seconds("Retry(after", after)
-
-
-class Snooze(WorkQueueError):
-    """Raised by a handler: the job goes back, and comes again after so many seconds; nothing is counted.
-
-    For a job that finds out that it is too early. Raises ValueError for less than 0 seconds.
-    """
-
-    def __init__(self, seconds: float) -> None:
-        super().__init__(f"snoozed for {seconds:g} s")
-        self.seconds = _seconds("Snooze(seconds", seconds)
 
 
 class Backoff(Struct, frozen=True):
@@ -101,9 +80,3 @@ def _leaves(error: BaseException) -> Iterator[BaseException]:
             yield from _leaves(each)
     else:
         yield error
-
-
-def _seconds(what: str, value: float) -> float:
-    if not (isinstance(value, int | float) and 0 <= value <= SECONDS_MAX):
-        raise ValueError(f"{what}={value!r}): must be from 0 to {SECONDS_MAX:.0f} seconds")
-    return float(value)

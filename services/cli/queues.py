@@ -38,7 +38,7 @@ def add_queue_commands(main: click.Group, default_url: Callable[[], str]) -> Non
     @URL
     @click.pass_context
     def queues(context: click.Context, as_json: bool, url: str | None) -> None:
-        """List queues, pause or resume them, or cancel all that waits in one.
+        """List, pause, resume and purge queues.
 
         OLDEST: how long the job that is next has been waiting. DONE and FAILED: in a minute.
         """

@@ -122,10 +122,12 @@ async def test_acts_on_schedules_leave_rows(guarded):
 
 async def test_what_is_done_to_a_queue_leaves_rows(guarded):
     assert (await guarded.post("/enqueue", json={"type": "a", "queue": "mail"}, headers=OPS)).status_code == 200
-    for act, body in (("pause", {}), ("resume", {}), ("purge", {"confirm": "mail"})):
+    bodies: dict[str, dict[str, str]] = {"pause": {}, "resume": {}, "purge": {"confirm": "mail"}}
+    for act, body in bodies.items():
         assert (await guarded.post(f"/api/queues/mail/{act}", json=body, headers=OPS)).status_code == 200
     purged, *others = [of(row) for row in await audit(guarded)]
-    assert (purged[:2], purged[2]["filter"], purged[3]) == (
+    target: Any = purged[2]
+    assert (purged[:2], target["filter"], purged[3]) == (
         ("operate-1", "purge queue"), {"status": "pending", "queue": "mail"}, 1,
     )  # fmt: skip
     assert others == [("operate-1", f"{act} queue", {"queue": "mail"}, None) for act in ("resume", "pause")]

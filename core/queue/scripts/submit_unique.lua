@@ -78,7 +78,7 @@ for i = 5, #KEYS, 2 do
     local queue = queue_of(task)
     put(queue, due, task)
     if queue ~= 'default' then
-      redis.call('SADD', KEYS[2], queue)
+      note(KEYS[2], queue)
       ring(KEYS[3], queue)
     end
     redis.call('HSET', key, 'id', id, 'type', job_type, 'task', task)

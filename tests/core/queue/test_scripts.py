@@ -51,6 +51,13 @@ CALLS: dict[str, tuple[Script, list[str], list[object], bool]] = {
     "set_paused": (scripts.SET_PAUSED, ["pauses"], [4, "t:z"], True),
     "park": (scripts.PARK, ["flight", "pauses", "parked", "counts"], ["x", 1, 3], True),
     "unpark": (scripts.UNPARK, ["ready", "pauses", "parked", "counts", "bell"], ["y", 10, 1000], True),
+    "submit_unique": (
+        scripts.SUBMIT_UNIQUE,
+        ["ready", "queues", "bell", "front", "free", "idem"],
+        [60_000, "", 0, "x", "j2", "", "task", "body"],
+        True,
+    ),
+    "free_unique": (scripts.FREE_UNIQUE, ["flight", "unique"], [1, 1, "j1"], True),
     "push": (scripts.PUSH, ["ready", "queues", "bell"], ["default", "task"], True),
     "fire": (
         scripts.FIRE,
@@ -80,6 +87,7 @@ MISSING = {  # what each answers on a server that has none of its keys
     "next_task": [b"", b"NOW"], "read_dead": [0, -1], "unbury": [0],
     "set_paused": [b"v", b"4", b"t:z", b"1"], "park": [1, 1], "unpark": [0, 0],
     "fire": [b"NOW", b"", b"", b"NOW"],
+    "submit_unique": [b"pushed", b""], "free_unique": 0,
     "push": 1, "add_queue": 1, "depths": [0, 0, 0, [], []], "heads": [b"NOW", b"default", 0, 0, b""],
 }  # fmt: skip
 ONLY_READS = {"next_task", "read_dead", "tick", "depths", "heads"}
@@ -99,6 +107,7 @@ class Keyspace:
             "scheduled": keys.scheduled, "dead": keys.dead, "flight": keys.flight(lease),
             "started": keys.suspect_starts(lease), "idem": keys.idempotency(b"k"), "checkpoint": keys.checkpoint,
             "asked": keys.asked(lease), "gone": keys.gone,
+            "unique": keys.unique("k"), "free": keys.unique("free"),
             "queues": keys.queues, "bell": keys.bell, "schedules": keys.schedules,
             "pauses": keys.pauses, "parked": keys.parked("y"), "counts": keys.parked_counts,
         }  # fmt: skip
@@ -121,6 +130,7 @@ class Keyspace:
         await self("HSET", self.keys["pauses"], "v", 3, "t:x", 1)
         await self("RPUSH", self.keys["parked"], "p1", "p2")
         await self("HSET", self.keys["counts"], "y", 2)
+        await self("HSET", self.keys["unique"], "id", "j1", "type", "x", "task", "t1")
         await self("SADD", self.keys["queues"], "low")
         await self("RPUSH", self.keys["bell"], "low")
         await self("ZADD", self.keys["schedules"], 1, "left behind", 4_000_000_000_000, "s")
@@ -183,6 +193,9 @@ CHANGES: dict[str, tuple[object, dict[str, object]]] = {
     "park": ([1, 1], {"flight": {b"at": b"1", b"2": b"t2"}, "parked": [b"p1", b"p2", b"t1"],
                       "counts": {b"y": b"2", b"x": b"3"}}),
     "unpark": ([2, 0], {"ready": [b"p1", b"p2", b"r1", b"r2"], "parked": 0, "counts": 0}),
+    "submit_unique": ([b"pushed", b""], {"ready": [b"r1", b"r2", b"task"], "idem": b"body",
+                                         "free": {b"id": b"j2", b"type": b"x", b"task": b"task"}}),
+    "free_unique": (1, {"flight": {b"at": b"1", b"2": b"t2"}, "unique": 0}),
     "push": (1, {"ready": [b"r1", b"r2", b"task"]}),
     "fire": ([b"NOW", b"NOW", b"NOW", b"NOW"],
              {"ready": [b"r1", b"r2", b"task"], "schedules": [b"s", b"NOW", b"new", b"NOW"]}),
@@ -218,6 +231,10 @@ WITHOUT: dict[tuple[str, str], tuple[object, set[str]]] = {
     ("unpark", "bell"): ([2, 0], {"ready", "parked", "counts"}),
     **{("fire", key): ([b"NOW"] * 4, {"ready", "schedules"}) for key in ("ready", "bell", "queues")},
     ("fire", "schedules"): ([b"NOW", b"", b"", b"NOW"], {"schedules"}),
+    **{("submit_unique", key): ([b"pushed", b""], {"ready", "free", "idem"}) for key in (
+        "ready", "queues", "bell", "front", "free", "idem",
+    )},
+    ("free_unique", "flight"): (0, set()), ("free_unique", "unique"): (1, {"flight"}),
     **{("push", key): (1, {"ready"}) for key in ("ready", "bell", "queues")},
     ("add_queue", "queues"): (1, {"queues"}),
     **{("depths", key): (answer, set()) for key, answer in {
@@ -308,11 +325,17 @@ async def test_one_key_that_is_missing_is_no_error_and_the_others_change_as_they
 
 ONLY_DELETED = ("retire", "started")
 GONE_WITHOUT = {("renew", "asked"), ("retire", "gone")}  #: no lease may be lost, or stay, for what people are told
-HARMS_ITS_OWN_TASK_ALONE = ("submit_once", "idem")
+HARMS_ITS_OWN_TASK_ALONE = {
+    ("submit_once", "idem"), ("submit_unique", "idem"), ("submit_unique", "free"), ("free_unique", "unique"),
+}  # fmt: skip
 #: No task depends on them: the bell wakes, and the names are noted again.
 DONE_WITHOUT = {
-    (name, key) for name, key in EACH_KEY
-    if key == "bell" or (key == "queues" and name not in {"promote", "add_queue", "depths", "heads"})
+    ("submit_unique", "front"),
+    *((name, key) for name, key in EACH_KEY if key == "bell"),
+    *(
+        (name, key) for name, key in EACH_KEY
+        if key == "queues" and name not in {"promote", "add_queue", "depths", "heads"}
+    ),
 }  # fmt: skip
 NOT_READ_AS_A_STRING = [("tick", "checkpoint"), ("set_checkpoint", "checkpoint")]  # a string is what they want
 
@@ -322,7 +345,7 @@ NOT_READ_AS_A_STRING = [("tick", "checkpoint"), ("set_checkpoint", "checkpoint")
     [
         each
         for each in EACH_KEY
-        if each not in GONE_WITHOUT | DONE_WITHOUT | {ONLY_DELETED, HARMS_ITS_OWN_TASK_ALONE, *NOT_READ_AS_A_STRING}
+        if each not in GONE_WITHOUT | DONE_WITHOUT | HARMS_ITS_OWN_TASK_ALONE | {ONLY_DELETED, *NOT_READ_AS_A_STRING}
     ],
 )
 async def test_a_key_of_another_type_stops_a_script_before_it_has_done_anything(keyspace, name, key):
@@ -394,6 +417,7 @@ async def test_under_out_of_memory_every_script_does_all_of_its_work_or_nothing(
             if name in {
                 "schedule",
                 "submit_once",
+                "submit_unique",
                 "push",
                 "fire",
                 "add_queue",
