@@ -3,6 +3,7 @@
 import math
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from datetime import UTC, datetime, timedelta
+from operator import attrgetter
 from typing import Protocol, TypeVar
 from uuid import UUID
 
@@ -31,6 +32,7 @@ REFUSED = "not enqueued: Redis did not take it"
 HORIZON_SECONDS = 3600.0  #: what is due later, and has a row, is not in Redis yet
 
 Item = TypeVar("Item")
+_OPTIONS = attrgetter("options")
 
 SubmitResult = UUID | EnqueueFailed | PersistFailed
 
@@ -130,6 +132,11 @@ def size(submission: Submission) -> int:
 
 def rows_of(ids: Sequence[UUID], submissions: Sequence[Submission]) -> list[NewJob]:
     """As JobStore takes them."""
+    if are_plain(map(_OPTIONS, submissions)):
+        return [
+            NewJob(job_id, submission.type, submission.payload.decode(), submission.options)
+            for job_id, submission in zip(ids, submissions, strict=True)
+        ]
     return [
         NewJob(job_id, submission.type, submission.payload.decode(), submission.options)
         if submission.options.run_at is None
@@ -174,7 +181,7 @@ async def push_new(
     `far`: these stay in Postgres (steps/far_off.py). Returns what may not have arrived, and why.
     """
     tasks = tasks_of(ids, submissions)
-    if are_plain([submission.options for submission in submissions]):
+    if are_plain(map(_OPTIONS, submissions)):
         try:
             await queue.push(tasks)
         except QueueUnavailable as error:

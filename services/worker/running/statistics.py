@@ -18,6 +18,7 @@ from workqueue.core.stats import (
 from workqueue.core.steps.lease import ClaimedTask
 from workqueue.services.worker.metrics import Counts, TypeCounts
 
+SEEN_MAX = 1000
 SAMPLE_MAX = 8  #: jobs of one claim whose wait is looked at: more would cost each job
 
 
@@ -32,6 +33,7 @@ class Statistics:
         self._types: dict[str, TypeSums] = {}
         self._failures: dict[FailureKey, FailureSums] = {}
         self._queues: dict[str, list[int]] = {}
+        self._seen: dict[tuple[str, str], FailureSums] = {}  #: by type and error, without the work to group them
 
     def claimed(self, items: Sequence[ClaimedTask]) -> None:
         """These were claimed just now."""
@@ -43,16 +45,25 @@ class Statistics:
 
     def failed(self, claimed: ClaimedTask, verdict: Fail | Retry) -> None:
         """A run has failed."""
-        key = self._counts.name_of(claimed.task.type), group_of(verdict.error)
-        if len(self._failures) >= GROUPS_MAX and key not in self._failures:
-            key = key[0], OTHER_ERRORS
-        if (sums := self._failures.get(key)) is None:
-            sums = self._failures[key] = FailureSums()
+        error = claimed.task.type, verdict.error
+        if (sums := self._seen.get(error)) is None:
+            sums = self._sums_of(claimed, verdict)
+            if len(self._seen) < SEEN_MAX:
+                self._seen[error] = sums
         sums.last_job = claimed.job_id
         if isinstance(verdict, Retry):
             sums.retried += 1
         else:
             sums.failed += 1
+
+    def _sums_of(self, claimed: ClaimedTask, verdict: Fail | Retry) -> FailureSums:
+        """Those of the group that the failure belongs to."""
+        key = self._counts.name_of(claimed.task.type), group_of(verdict.error)
+        if len(self._failures) >= GROUPS_MAX and key not in self._failures:
+            key = key[0], OTHER_ERRORS
+        if (sums := self._failures.get(key)) is None:
+            sums = self._failures[key] = FailureSums()
+        return sums
 
     def ended(self, queue: str, verdict: Verdict) -> None:
         """A job of another queue than the default one is done, or has failed; other verdicts are passed over."""
@@ -80,6 +91,7 @@ class Statistics:
         self._adopted.clear()
         taken = Sums(self._types, self._failures, self._queues)
         self._types, self._failures, self._queues = {}, {}, {}
+        self._seen.clear()
         return taken
 
     def _of(self, job_type: str) -> TypeSums:
