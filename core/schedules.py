@@ -80,8 +80,8 @@ class Plan(Struct, frozen=True):
     next_at: datetime | None  #: None: never again
 
 
-#: What a sender may choose for the jobs of a schedule: it is the schedule that says when.
-OPTION_NAMES = tuple(name for name in RequestedOptions.__struct_fields__ if name not in {"delay", "run_at"})
+#: What a sender may choose for the jobs of a schedule: it is the schedule that says when, and beside which (overlap).
+OPTION_NAMES = ("retries", "expires_in", "timeout", "queue")
 #: What a definition may have.
 MEMBERS = ("cron", "every", "tz", "type", "payload", *OPTION_NAMES, "missed", "overlap", "jitter")
 NO_TIME = "cron or every is required"

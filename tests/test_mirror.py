@@ -71,6 +71,7 @@ SCENARIOS = {
     "worker/test_recovery.py": "workers that die",
     "worker/test_services.py": "the services of a running worker",
     "worker/test_shutdown.py": "SIGTERM at every moment",
+    "worker/test_unique.py": "unique keys, through all that becomes of a job in a worker",
 }
 
 

@@ -18,8 +18,8 @@ from workqueue.services.producer.views import job_details
 
 KEYS = [
     "id", "type", "status", "retries", "attempts", "payload", "error_message", "created_at", "updated_at", "queue",
-    "recoveries", "interruptions", "run_at", "expires_at", "timeout", "worker", "started_at", "finished_at",
-    "cancelling", "schedule", "due_at",
+    "recoveries", "interruptions", "run_at", "expires_at", "timeout", "unique_key", "worker", "started_at",
+    "finished_at", "cancelling", "schedule", "due_at",
 ]  # fmt: skip
 
 

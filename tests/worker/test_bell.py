@@ -14,14 +14,24 @@ from tests.support.steps import make_submit
 from tests.support.wait import until, until_true
 from tests.worker.conftest import finished
 from workqueue.core.options import JobOptions
+from workqueue.core.queue import Queue
 from workqueue.core.steps.pauses import Parking, Pauses
 from workqueue.core.steps.queues import KnownQueues
 from workqueue.core.steps.redis_loss import RedisLoss
+from workqueue.core.steps.submit import Submit
+from workqueue.core.store import JobStore
 from workqueue.core.wire import Submission
 
 
 def to(queue: str, count: int = 1, **options: object) -> list[Submission]:
     return [Submission("x", b'{"n":%d}' % n, JobOptions(queue=queue, **options)) for n in range(count)]  # type: ignore[arg-type]
+
+
+async def producer(queue: Queue, rows: JobStore | None) -> Submit:
+    """A producer's first look at Redis comes first: a worker's would push the jobs again."""
+    if rows is not None:
+        await RedisLoss(queue, rows).run_once()
+    return make_submit(queue, rows)
 
 
 def _has_run(ran: list[str], count: int) -> bool:
@@ -41,7 +51,7 @@ def ran(registry) -> list[str]:
 
 
 async def test_jobs_of_all_queues_run_in_their_order(registry, ran, run_worker, queue, rows, psql_if_rows):
-    step = make_submit(queue, rows)
+    step = await producer(queue, rows)
     ids = await step.run_batch([*to("mail", 300), *to("default", 300), *to("pdf", 300)])
     assert all(isinstance(job_id, UUID) for job_id in ids)
     async with run_worker(worker_concurrency=1) as worker:
@@ -57,7 +67,7 @@ async def test_jobs_of_all_queues_run_in_their_order(registry, ran, run_worker, 
 
 
 async def test_weights_say_how_many_come_from_each(ran, run_worker, queue, rows):
-    step = make_submit(queue, rows)
+    step = await producer(queue, rows)
     for name in ("low", "default", "critical"):
         for _ in range(4):
             await step.run_batch(to(name, 500))
@@ -68,14 +78,14 @@ async def test_weights_say_how_many_come_from_each(ran, run_worker, queue, rows)
 
 
 async def test_in_strict_order_a_queue_waits_for_those_before_it(ran, run_worker, queue, rows):
-    await make_submit(queue, rows).run_batch([*to("low", 50), *to("default", 50), *to("critical", 50)])
+    await (await producer(queue, rows)).run_batch([*to("low", 50), *to("default", 50), *to("critical", 50)])
     async with run_worker(worker_concurrency=1, queues="critical,default,low") as worker:
         await finished(worker, 150)
     assert ran == ["critical"] * 50 + ["default"] * 50 + ["low"] * 50
 
 
 async def test_a_worker_leaves_other_queues_alone(ran, run_worker, queue, rows):
-    await make_submit(queue, rows).run_batch([*to("mail", 5), *to("default", 5), *to("pdf", 5)])
+    await (await producer(queue, rows)).run_batch([*to("mail", 5), *to("default", 5), *to("pdf", 5)])
     async with run_worker(queues="mail") as worker:
         await finished(worker, 5)
         await trio.sleep(0.6)
@@ -86,7 +96,7 @@ async def test_a_worker_leaves_other_queues_alone(ran, run_worker, queue, rows):
 
 @pytest.mark.parametrize("queues", ["all", "mail", "default,mail"])
 async def test_an_idle_worker_wakes_for_any_of_them(ran, run_worker, queue, rows, queues):
-    step = make_submit(queue, rows)
+    step = await producer(queue, rows)
     await KnownQueues(queue).note("mail")
     took: list[float] = []
     async with run_worker(queues=queues) as worker:
@@ -104,7 +114,7 @@ async def test_a_worker_learns_of_a_new_queue_at_once(ran, run_worker, queue, ro
     async with run_worker() as worker:
         await trio.sleep(0.3)
         await KnownQueues(queue).note("new")
-        await make_submit(queue, rows).run_batch(to("new"))
+        await (await producer(queue, rows)).run_batch(to("new"))
         with trio.fail_after(3):
             await finished(worker, 1)
     assert ran == ["new"]
@@ -130,7 +140,7 @@ async def test_what_goes_back_goes_to_its_queue(registry, run_worker, queue, row
         runs.append(job.attempt)
         raise ValueError("once more")
 
-    await make_submit(queue, rows).run_batch(to("mail", 1, retries=2))
+    await (await producer(queue, rows)).run_batch(to("mail", 1, retries=2))
     async with run_worker(queues="mail") as worker:  # would never find it in another one
         await finished(worker, 1)
     assert runs == [1, 2, 3]
@@ -143,7 +153,7 @@ async def test_a_stop_leaves_them_in_their_queues(registry, run_worker, queue, r
 
     if rows is not None:
         await RedisLoss(queue, rows).run_once()  # or the first look of the worker would push them a second time
-    await make_submit(queue, rows).run_batch([*to("mail", 20), *to("default", 20)])
+    await (await producer(queue, rows)).run_batch([*to("mail", 20), *to("default", 20)])
     async with run_worker(shutdown_grace=0):
         await trio.sleep(0.3)
     depths = await queue.depths()
@@ -154,7 +164,7 @@ async def test_a_stop_leaves_them_in_their_queues(registry, run_worker, queue, r
 
 async def test_a_paused_queue_is_not_claimed_from_and_the_others_go_on(ran, run_worker, queue, store):
     pauses = Pauses(queue, store.pauses, Parking(queue))
-    step = make_submit(queue, store)
+    step = await producer(queue, store)
     await step.run_batch([*to("mail", 3), *to("default", 3)])
     await pauses.pause_queue("mail")
     async with run_worker(store=store) as worker:
@@ -181,7 +191,7 @@ async def test_jobs_that_were_claimed_before_a_pause_go_back(registry, run_worke
         begun.append(job.id)
         await go_on.wait()
 
-    await make_submit(queue, store).run_batch(to("mail", 10))
+    await (await producer(queue, store)).run_batch(to("mail", 10))
     async with run_worker(store=store, worker_concurrency=1):
         await until_true(lambda: len(begun) == 1)
         await pauses.pause_queue("mail")
