@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 import trio
 
-from benchmarks import drain, floors, http, listing, workers
+from benchmarks import drain, floors, http, listing, options, workers
 from benchmarks.results import Figure, Sample, merge, write
 from benchmarks.servers import Servers
 from workqueue.services.local.postgres import run_postgres
@@ -22,6 +22,7 @@ Measure = Callable[[Servers], dict[str, Sample]]
 PARTS: dict[str, tuple[list[Figure], Measure | None, list[Figure], Measure | None]] = {
     "floors": (floors.FIGURES, floors.measure, [], None),
     "drain": (drain.FIGURES, drain.measure, [], None),
+    "options": (options.FIGURES, options.measure, options.ONCE, options.measure_once),
     "workers": (workers.FIGURES, workers.measure, workers.ONCE, workers.measure_once),
     "http": (http.FIGURES, http.measure, http.ONCE, http.measure_once),
     "listing": ([], None, listing.ONCE, listing.measure_once),

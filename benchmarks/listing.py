@@ -6,8 +6,6 @@ import re
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from types import SimpleNamespace
-from typing import Any
 from urllib.parse import urlencode
 from uuid import UUID
 
@@ -61,8 +59,8 @@ def _times(connection: http.client.HTTPConnection, given: dict[str, str | None])
     query = {name: value for name, value in given.items() if value}
     for _ in range(TIMES):
         for minutes in (0, 30, 59):
-            row: Any = SimpleNamespace(created_at=datetime.now(UTC) - timedelta(minutes=minutes), id=UUID(int=0))
-            link: str | None = "/api/jobs?" + urlencode(query | ({"cursor": write_cursor(row)} if minutes else {}))
+            place = datetime.now(UTC) - timedelta(minutes=minutes), UUID(int=0)
+            link: str | None = "/api/jobs?" + urlencode(query | ({"cursor": write_cursor(place)} if minutes else {}))
             for _ in range(3):
                 if link is not None:
                     begun = time.perf_counter()

@@ -6,7 +6,8 @@ if __name__ == "core":
     __path__ = []
 
 from workqueue.core.errors import PermanentFailure
-from workqueue.core.handlers import handler
+from workqueue.core.handlers import every, handler, periodic
 from workqueue.core.job import Job
+from workqueue.core.policies import Backoff, Discard, Retry, Snooze
 
-__all__ = ["Job", "PermanentFailure", "handler"]
+__all__ = ["Backoff", "Discard", "Job", "PermanentFailure", "Retry", "Snooze", "every", "handler", "periodic"]

@@ -45,6 +45,16 @@ def type_target(job_type: str) -> str:
     return _json({"type": job_type})
 
 
+def queue_target(name: str) -> str:
+    """The target of what is done to all jobs of a queue."""
+    return _json({"queue": name})
+
+
+def schedule_target(name: str) -> str:
+    """The target of what is done to a schedule."""
+    return _json({"schedule": name})
+
+
 def worker_target(worker_id: object, name: str) -> str:
     """The target of what a worker is asked: its id, which soon says nothing to a person, and its name."""
     return _json({"worker": str(worker_id), "name": name[:NAME_LENGTH_MAX]})

@@ -46,9 +46,17 @@ _ENTRY = msgspec.json.Decoder(_Entry)
 _HEAD = msgspec.json.Decoder(_Head)
 
 
-def dead_letter(line: bytes, reason: str) -> bytes:
-    """An entry of the dead letters: the task whole, as text where it is text, why, and when (for people to read)."""
-    at = datetime.now(UTC).replace(microsecond=0)
+def now() -> datetime:
+    """As `dead_letter` takes it."""
+    return datetime.now(UTC).replace(microsecond=0)
+
+
+def dead_letter(line: bytes, reason: str, at: datetime | None = None) -> bytes:
+    """An entry of the dead letters: the task whole, as text where it is text, why, and when (for people to read).
+
+    `at`: the same `now` for many.
+    """
+    at = at or now()
     try:
         return _encode(_Entry(reason, at, line.decode()))
     except UnicodeDecodeError:

@@ -9,14 +9,16 @@ from random import Random
 from typing import Protocol
 from uuid import UUID
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from workqueue.core.bridge import Bridge
 from workqueue.core.control import ClaimedJob
 from workqueue.core.errors import JobsNotStored, StoreUnavailable
+from workqueue.core.policies import Backoff
 from workqueue.core.queue import Queue, open_queue
+from workqueue.core.queues import QueueChoice, Served
 from workqueue.core.report import JobReport
-from workqueue.core.retry import RetryPolicy
+from workqueue.core.schedules import Schedule
 from workqueue.core.settings import Keep, Settings
 from workqueue.core.stats import Sums
 from workqueue.core.steps.actions import Actions
@@ -27,8 +29,10 @@ from workqueue.core.steps.claim_rows import RowClaims
 from workqueue.core.steps.dead_acts import DeadLetters, RowsDecide
 from workqueue.core.steps.dead_letters import Discards
 from workqueue.core.steps.dropped import Dropped
-from workqueue.core.steps.expiry import PruneActions, PruneAudit, PruneDeleted, PruneKeys
+from workqueue.core.steps.expiry import PruneActions, PruneAudit, PruneDeleted, PruneKeys, PruneUnique
+from workqueue.core.steps.far_off import BRING_SECONDS, FarOff
 from workqueue.core.steps.installation import Installation, no_database
+from workqueue.core.steps.notified import Notified
 from workqueue.core.steps.orphans import Orphans
 from workqueue.core.steps.outbox import OutboxRelay
 from workqueue.core.steps.pauses import Parking, Pauses
@@ -38,18 +42,22 @@ from workqueue.core.steps.recover_rows import RowRecovery
 from workqueue.core.steps.recover_tasks import TaskRecovery
 from workqueue.core.steps.redis_loss import LossCounts, RedisLoss
 from workqueue.core.steps.retention import Retention
+from workqueue.core.steps.schedule_tasks import FireTasks
+from workqueue.core.steps.schedules import DECLARE_SECONDS, FIRE_SECONDS, DeclareSchedules, FireSchedules
 from workqueue.core.steps.settle import Departures, Settle
 from workqueue.core.steps.settle_rows import RowEndings
 from workqueue.core.steps.settle_tasks import TaskEndings
 from workqueue.core.steps.stats import PruneStats, RecordStats
 from workqueue.core.steps.submit import Submit, SubmitRows, SubmitTasks
 from workqueue.core.steps.submit_once import SubmitOnce, SubmitOnceRows, SubmitOnceTasks
+from workqueue.core.steps.submit_unique import SubmitUnique, SubmitUniqueRows, SubmitUniqueTasks
 from workqueue.core.steps.until_answered import UntilAnswered
 from workqueue.core.store import JobStore, open_store
 
 RETENTION_SECONDS = 10.0  #: between two looks for jobs that are older than they may be
 ACTIONS_SECONDS = 1.0  #: between two looks for what a person has asked for
 STATS_SECONDS = 5.0  #: between two additions to the stored statistics
+UNIQUE_SECONDS = 10.0  #: between two looks at a piece of the unique keys
 PRUNE_SECONDS = 60.0  #: between two looks for idempotency keys that have expired
 
 
@@ -57,9 +65,10 @@ class WorkerParts(Struct):
     """What the steps of one worker share."""
 
     name: str  #: of the worker, for people
-    policy: RetryPolicy
+    backoff: Backoff
     random: Random
     dropped: Dropped
+    served: Served = field(default_factory=lambda: Served(QueueChoice()))
 
 
 class Upkeep(Struct):
@@ -90,6 +99,9 @@ class Engine(Protocol):
     def submit(self) -> Submit: ...
 
     def submit_once(self, *, ttl_seconds: float) -> SubmitOnce: ...
+
+    def submit_unique(self, *, ttl_seconds: float) -> SubmitUnique:
+        """`ttl_seconds`: for which an idempotency key is kept that comes along."""
 
     def claim(self, worker: WorkerParts, until_answered: UntilAnswered) -> Claim: ...
 
@@ -137,9 +149,15 @@ class Engine(Protocol):
     def upkeep(self, keep: Keep) -> list[Upkeep]:
         """What is to be repeated besides promotion, fencing and recovery; `keep`: how long jobs are kept."""
 
+    def declare(self, schedules: Sequence[Schedule]) -> list[Upkeep]:
+        """What is to be repeated for the schedules that this process declares in its code."""
+
     async def look_for_loss(self) -> None:
         """The first look, before anything is accepted: what it finds pending it takes for lost with Redis, because
         nothing is known yet. Raises QueueUnavailable, StoreUnavailable."""
+
+    async def push_notified(self, beat: Callable[[float], None] = lambda seconds: None) -> None:
+        """Push what is enqueued by SQL, as it happens, until cancelled. `beat` gets the seconds until its next call."""
 
     async def clear(self) -> None:
         """Delete what no statement has taken along. Raises StoreUnavailable."""
@@ -164,12 +182,17 @@ class TaskEngine:
     def submit_once(self, *, ttl_seconds: float) -> SubmitOnce:
         return SubmitOnceTasks(self.queue, ttl_seconds=ttl_seconds)
 
+    def submit_unique(self, *, ttl_seconds: float) -> SubmitUnique:
+        return SubmitUniqueTasks(self.queue, ttl_seconds=ttl_seconds)
+
     def claim(self, worker: WorkerParts, until_answered: UntilAnswered) -> Claim:
         discards = Discards(self.queue, until_answered, worker.dropped)
-        return Claim(self.queue, TaskClaims(), discards, self.parking, until_answered)
+        return Claim(
+            self.queue, TaskClaims(self.queue, until_answered), discards, self.parking, until_answered, worker.served
+        )
 
     def settle(self, worker: WorkerParts, until_answered: UntilAnswered) -> Settle:
-        departures = Departures(self.queue, self._piggyback, worker.policy, worker.random, until_answered)
+        departures = Departures(self.queue, self._piggyback, worker.backoff, worker.random, until_answered)
         return Settle(TaskEndings(self.queue, departures, worker.dropped, until_answered))
 
     def recover(self, worker: WorkerParts, until_answered: UntilAnswered, *, max_recoveries: int) -> Recover:
@@ -215,8 +238,17 @@ class TaskEngine:
     def upkeep(self, keep: Keep) -> list[Upkeep]:
         return []
 
+    def declare(self, schedules: Sequence[Schedule]) -> list[Upkeep]:
+        if not schedules:
+            return []
+        step = FireTasks(self.queue, schedules, Random())  # noqa: S311 - jitter, no secret
+        return [Upkeep("schedules", FIRE_SECONDS, step.run_once)]
+
     async def look_for_loss(self) -> None:
         """Engine.look_for_loss: what Redis has lost is known to no one."""
+
+    async def push_notified(self, beat: Callable[[float], None] = lambda seconds: None) -> None:
+        """Engine.push_notified: there is no SQL."""
 
     async def clear(self) -> None:
         """Engine.clear: there is nothing."""
@@ -242,13 +274,16 @@ class RowEngine:
     def submit_once(self, *, ttl_seconds: float) -> SubmitOnce:
         return SubmitOnceRows(self.queue, self.store, self.piggyback, self.submit, ttl_seconds=ttl_seconds)
 
+    def submit_unique(self, *, ttl_seconds: float) -> SubmitUnique:
+        return SubmitUniqueRows(self.queue, self.store, self.piggyback, self.submit, ttl_seconds=ttl_seconds)
+
     def claim(self, worker: WorkerParts, until_answered: UntilAnswered) -> Claim:
         discards = Discards(self.queue, until_answered, worker.dropped)
         rows = RowClaims(self.queue, self.store, self.piggyback, worker.name, discards, until_answered)
-        return Claim(self.queue, rows, discards, self.parking, until_answered)
+        return Claim(self.queue, rows, discards, self.parking, until_answered, worker.served)
 
     def settle(self, worker: WorkerParts, until_answered: UntilAnswered) -> Settle:
-        departures = Departures(self.queue, self.piggyback, worker.policy, worker.random, until_answered)
+        departures = Departures(self.queue, self.piggyback, worker.backoff, worker.random, until_answered)
         return Settle(RowEndings(self.queue, self.store, self.piggyback, departures, until_answered))
 
     def recover(self, worker: WorkerParts, until_answered: UntilAnswered, *, max_recoveries: int) -> Recover:
@@ -299,7 +334,9 @@ class RowEngine:
     def upkeep(self, keep: Keep) -> list[Upkeep]:
         return [
             Upkeep("outbox", 2.0, OutboxRelay(self.queue, self.store).run_once),
+            Upkeep("jobs far off", BRING_SECONDS, FarOff(self.queue, self.store).run_once),
             Upkeep("idempotency keys", PRUNE_SECONDS, PruneKeys(self.store).run_once),
+            Upkeep("unique keys", UNIQUE_SECONDS, PruneUnique(self.store, self.queue.name).run_once),
             Upkeep("deleted jobs", PRUNE_SECONDS, PruneDeleted(self.store).run_once),
             Upkeep("actions", ACTIONS_SECONDS, Actions(self.queue, self.store, self.acts()).run_once),
             Upkeep("ended actions", PRUNE_SECONDS, PruneActions(self.store).run_once),
@@ -308,11 +345,20 @@ class RowEngine:
             Upkeep("piggyback", 1.0, self.clear),
             Upkeep("loss", 1.0, RedisLoss(self.queue, self.store, self.loss).run_once),
             Upkeep("retention", RETENTION_SECONDS, Retention(self.store, self.queue.name, keep).run_once),
+            Upkeep("schedules", FIRE_SECONDS, FireSchedules(self.queue.name, self.store.schedules, Random()).run_once),  # noqa: S311 - jitter
         ]
+
+    def declare(self, schedules: Sequence[Schedule]) -> list[Upkeep]:
+        step = DeclareSchedules(self.queue.name, self.store.schedules, schedules)
+        return [Upkeep("declared schedules", DECLARE_SECONDS, step.run_once)]
 
     async def look_for_loss(self) -> None:
         """Engine.look_for_loss."""
         await RedisLoss(self.queue, self.store).run_once()
+
+    async def push_notified(self, beat: Callable[[float], None] = lambda seconds: None) -> None:
+        """Engine.push_notified."""
+        await Notified(self.queue, self.store).run(beat)
 
     async def clear(self) -> None:
         """Engine.clear."""

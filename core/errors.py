@@ -17,6 +17,10 @@ class TypeMissing(InvalidTask):
     """A submitted task without a type."""
 
 
+class InvalidOption(InvalidTask):
+    """A submitted task with an option that no job can have; the text is the sentence for its sender."""
+
+
 class RetriesNegative(InvalidTask):
     """A submitted task with `retries` below zero."""
 
@@ -99,3 +103,34 @@ class InvalidSettings(WorkQueueError):
 
 class PermanentFailure(WorkQueueError):
     """Raised by a handler: this job will never succeed (a wrong payload, say), so do not retry it."""
+
+
+SECONDS_MAX = 315_360_000.0  #: ten years
+
+
+class Retry(WorkQueueError):
+    """Raised by a handler: this run has failed; the next one, if there is one left, begins after so many seconds.
+
+    Without `after` it begins when the backoff of the handler says. Raises ValueError for less than 0 seconds.
+    """
+
+    def __init__(self, reason: str = "retried by its handler", *, after: float | None = None) -> None:
+        super().__init__(reason)
+        self.after = None if after is None else _seconds("Retry(after", after)
+
+
+class Snooze(WorkQueueError):
+    """Raised by a handler: the job goes back, and comes again after so many seconds; nothing is counted.
+
+    For a job that finds out that it is too early. Raises ValueError for less than 0 seconds.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"snoozed for {seconds:g} s")
+        self.seconds = _seconds("Snooze(seconds", seconds)
+
+
+def _seconds(what: str, value: float) -> float:
+    if not (isinstance(value, int | float) and 0 <= value <= SECONDS_MAX):
+        raise ValueError(f"{what}={value!r}): must be from 0 to {SECONDS_MAX:.0f} seconds")
+    return float(value)

@@ -1,12 +1,16 @@
 """`@handler`, and the registry that knows which function runs which type of job."""
 
 import inspect
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import TypeVar
 
 from msgspec import Struct
 
+from workqueue.core.errors import InvalidOption
 from workqueue.core.job import Job
+from workqueue.core.options import DEFAULT_QUEUE, RETRIES_MAX, is_queue_name
+from workqueue.core.policies import NO_POLICY, Backoff, ExceptionTypes, Policy, exception_types
+from workqueue.core.schedules import Schedule, make_schedule
 
 TYPE_LENGTH_MAX = 200
 
@@ -21,24 +25,52 @@ class Handler(Struct, frozen=True):
     function: HandlerFunction
     is_async: bool  #: False: it runs in a thread
     timeout_seconds: float | None
+    policy: Policy = NO_POLICY
+    retries: int = 0  #: of jobs that are enqueued by this program, where they do not say it themselves
+    queue: str = DEFAULT_QUEUE  #: the same
     is_builtin: bool = False  #: ours: it may say that the machine did not give what a run needs (CannotStart)
 
 
+class Every(Struct, frozen=True):
+    """A time that passes between two jobs (`every`)."""
+
+    seconds: float
+
+
+def every(*, seconds: float = 0, minutes: float = 0, hours: float = 0, days: float = 0) -> Every:
+    """For `periodic`: a job each time so much time has passed; one second at the least."""
+    return Every(seconds + 60 * minutes + 3600 * hours + 86_400 * days)
+
+
 class Registry:
-    """Type of job -> handler. Filled while modules are imported, read by the worker."""
+    """Type of job -> handler, and the schedules. Filled while modules are imported, read by the worker."""
 
     def __init__(self) -> None:
         self._handlers: dict[str, Handler] = {}
+        self._schedules: dict[str, Schedule] = {}
 
-    def handler(self, job_type: str, *, timeout: float | None = None) -> Callable[[F], F]:
+    def handler(
+        self,
+        job_type: str,
+        *,
+        timeout: float | None = None,
+        retries: int = 0,
+        queue: str = DEFAULT_QUEUE,
+        backoff: Backoff | None = None,
+        retry_on: type[BaseException] | ExceptionTypes = (),
+        discard_on: type[BaseException] | ExceptionTypes = (),
+    ) -> Callable[[F], F]:
         """Register the decorated function for jobs of `job_type`; a plain function runs in a thread.
 
         A plain function may return a coroutine (one behind functools.wraps does, a lambda may): it is awaited.
 
         `timeout` in seconds bounds each run (None: no bound): a coroutine is cancelled then with all that it started;
         a thread cannot be stopped, so its job fails and the thread keeps its place until it returns.
+        `retries` and `queue` are those of jobs that this program enqueues; a request to the producer says its own.
+        `backoff`: how long a job waits after a failure. `retry_on`: only failures with these exceptions are retried;
+        `discard_on`: those with these are not (a run that took too long is retried in any case).
         A later registration of the same type wins, so that users can replace a built-in handler.
-        Raises ValueError for a type that no task can have, a timeout that is not positive, and for what cannot be
+        Raises ValueError for a type that no task can have, an option that is out of range, and for what cannot be
         called with a job and run.
         """
         if not isinstance(job_type, str):
@@ -47,14 +79,88 @@ class Registry:
             raise ValueError(f"handler {job_type!r}: a type has 1 to {TYPE_LENGTH_MAX} characters")
         if timeout is not None and not timeout > 0:
             raise ValueError(f"handler {job_type!r}: timeout={timeout!r}: it must be above 0 seconds")
+        if not isinstance(retries, int) or not 0 <= retries <= RETRIES_MAX:
+            raise ValueError(
+                f"handler {job_type!r}: retries={retries!r}: must be a whole number from 0 to {RETRIES_MAX}"
+            )
+        if not isinstance(queue, str) or not is_queue_name(queue):
+            raise ValueError(f"handler {job_type!r}: queue={queue!r}: a queue has 1 to 64 letters, digits, - and _")
+        if backoff is not None and not isinstance(backoff, Backoff):
+            raise ValueError(f"handler {job_type!r}: backoff={backoff!r}: must be a Backoff(base=..., cap=...)")
+        try:
+            kinds = exception_types("retry_on", retry_on), exception_types("discard_on", discard_on)
+        except ValueError as error:
+            raise ValueError(f"handler {job_type!r}: {error}") from None
+        policy = Policy(backoff, *kinds)
+        policy = NO_POLICY if policy == NO_POLICY else policy
 
         def register(function: F) -> F:
             if (fault := _fault(function)) is not None:
                 raise ValueError(f"handler {job_type!r}: {_name(function)} {fault}")
-            self._handlers[job_type] = Handler(job_type, function, _is_async(function), timeout)
+            self._handlers[job_type] = Handler(job_type, function, _is_async(function), timeout, policy, retries, queue)
             return function
 
         return register
+
+    def periodic(
+        self,
+        when: str | Every,
+        *,
+        name: str | None = None,
+        tz: str = "UTC",
+        payload: Mapping[str, object] | None = None,
+        missed: str = "once",
+        overlap: str = "allow",
+        jitter: float = 0.0,
+        retries: int | None = None,
+        queue: str | None = None,
+        timeout: float | None = None,
+        expires_in: float | None = None,
+    ) -> Callable[[F], F]:
+        """Declare a schedule for jobs of the decorated handler: it stands above `@handler`.
+
+        `when`: a cron expression of five fields, read in the time zone `tz`, or `every(seconds=30)`. `name`: of the
+        schedule; the type of its jobs where it is the only one. `missed`: what becomes of times at which no worker was
+        there: `skip`, `once` or `all`. `overlap`: what becomes of a time while the last job goes on: `allow`, `skip` or
+        `wait`. `jitter`: each job waits for a random part of so many seconds. `retries` and `queue`: instead of the
+        handler's. The worker that starts writes the schedule down; one that no worker declares any more is paused.
+        Raises ValueError for what is no schedule, and for a name that there is already.
+        """
+
+        def declare(function: F) -> F:
+            types = [each.type for each in self._handlers.values() if each.function is function]
+            if not types:
+                raise ValueError(f"periodic {when!r}: put it above @handler(...), which says the type of its jobs")
+            found = self._handlers[types[-1]]
+            members = {
+                "every" if isinstance(when, Every) else "cron": when.seconds if isinstance(when, Every) else when,
+                "tz": tz,
+                "type": found.type,
+                "payload": {} if payload is None else payload,
+                "missed": missed,
+                "overlap": overlap,
+                "jitter": jitter,
+                "retries": found.retries if retries is None else retries,
+                "queue": found.queue if queue is None else queue,
+                "timeout": timeout,
+                "expires_in": expires_in,
+            }
+            called = found.type if name is None else name
+            try:
+                schedule = make_schedule(called, members)
+            except InvalidOption as error:
+                raise ValueError(f"periodic {when!r} of {found.type!r}: {error}") from None
+            if called in self._schedules:
+                raise ValueError(f"periodic {when!r} of {found.type!r}: there is a schedule {called!r}: give it a name")
+            self._schedules[called] = schedule
+            return function
+
+        return declare
+
+    @property
+    def schedules(self) -> list[Schedule]:
+        """Every schedule that is declared here, sorted by name."""
+        return [self._schedules[name] for name in sorted(self._schedules)]
 
     def add_builtin(self, job_type: str, function: Callable[[Job], Awaitable[object]], timeout: float) -> None:
         """Register a coroutine function of WorkQueue itself, unless a user's module has registered the type."""
@@ -100,3 +206,4 @@ def _name(function: object) -> str:
 #: What `@handler` fills: importing a module of handlers must be enough, so there is one per process.
 registry = Registry()
 handler = registry.handler
+periodic = registry.periodic

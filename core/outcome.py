@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from msgspec import Struct
 
 from workqueue.core.job import Artifact, RunOutcome
+from workqueue.core.policies import Backoff
 
 
 class Complete(Struct, frozen=True, gc=False):
@@ -20,6 +21,13 @@ class Failed(Struct, frozen=True, gc=False):
     error: str  #: `Class: text`
     traceback: str | None = None
     permanent: bool = False  #: no retry will help
+    delay_ms: int | None = None  #: the handler says when the next run begins
+
+
+class Snoozed(Struct, frozen=True):
+    """The handler has put the job off: it goes back, and nothing is counted."""
+
+    delay_ms: int
 
 
 class TimedOut(Struct, frozen=True):
@@ -47,7 +55,7 @@ class NotStarted(Struct, frozen=True):
     lacking: str = ""  #: what the machine did not give, where that is why
 
 
-Outcome = Complete | Failed | TimedOut | Interrupted | Cancelled | NotStarted
+Outcome = Complete | Failed | Snoozed | TimedOut | Interrupted | Cancelled | NotStarted
 
 
 class Fail(Struct, frozen=True, gc=False):
@@ -70,6 +78,8 @@ class Retry(Struct, frozen=True, gc=False):
     error: str
     outcome: RunOutcome
     traceback: str | None = None
+    delay_ms: int | None = None  #: None: after a backoff
+    backoff: Backoff | None = None  #: of its handler
 
 
 class GiveBack(Struct, frozen=True):
@@ -83,16 +93,24 @@ Verdict = Complete | Fail | Cancel | Retry | GiveBack
 
 
 def decide(
-    outcome: Outcome, *, failures: int, retries: int, interruptions: int = 0, max_interruptions: int = 1_000_000
+    outcome: Outcome,
+    *,
+    failures: int,
+    retries: int,
+    interruptions: int = 0,
+    max_interruptions: int = 1_000_000,
+    backoff: Backoff | None = None,
 ) -> Verdict:
     """What a finished attempt means for its job; `failures` and `interruptions` count those before this attempt.
 
-    A job that outlasts every stop would go from worker to worker for ever: at `max_interruptions` it has failed.
+    `backoff`: what its handler asks for. A job that outlasts every stop would go from worker to worker for ever: at
+    `max_interruptions` it has failed.
     """
     if isinstance(outcome, Complete):  # nearly always: the patterns below would cost a short job a tenth more
         return outcome
+    delay_ms: int | None = None
     match outcome:
-        case Failed(error, traceback, permanent):  # first: each class that is asked for in vain takes 0.1 us
+        case Failed(error, traceback, permanent, delay_ms):  # first: each class that is asked for in vain takes 0.1 us
             again, name = failures < retries and not permanent, RunOutcome.FAILED
         case Interrupted() if interruptions + 1 < max_interruptions:
             return GiveBack(interrupted=True)
@@ -101,9 +119,9 @@ def decide(
             error = f"interrupted {interruptions + 1} times by the stop of its worker"
         case Cancelled(error):
             return Cancel(error)
-        case NotStarted(delay_ms):
-            return GiveBack(interrupted=False, delay_ms=delay_ms)
+        case NotStarted(put_off_ms) | Snoozed(put_off_ms):
+            return GiveBack(interrupted=False, delay_ms=put_off_ms)
         case TimedOut(seconds):
             again, name, traceback = failures < retries, RunOutcome.TIMED_OUT, None
             error = f"timed out after {seconds:g} s"
-    return Retry(error, name, traceback) if again else Fail(error, name, traceback)
+    return Retry(error, name, traceback, delay_ms, backoff) if again else Fail(error, name, traceback)

@@ -1,8 +1,8 @@
-"""Pauses: the types whose jobs are not run for now, as Postgres, Redis and each worker know them. Pure."""
+"""Pauses: the types and queues whose jobs are not run for now, as Postgres, Redis and each worker know them. Pure."""
 
 from msgspec import Struct
 
-PAUSED_TYPES_MAX = 100  #: each claim brings all of them
+PAUSED_TYPES_MAX = 100  #: and as many queues; each claim brings all of them
 
 
 class Paused(Struct, frozen=True):
@@ -10,6 +10,7 @@ class Paused(Struct, frozen=True):
 
     version: int = 0
     types: frozenset[str] = frozenset()
+    queues: frozenset[str] = frozenset()
 
 
 NOTHING = Paused()

@@ -11,6 +11,7 @@ from msgspec import Meta, Struct
 
 from workqueue.core import api_tokens, database_url, redis_url
 from workqueue.core.errors import InvalidSettings
+from workqueue.core.queues import QueueChoice, read_queues
 
 Port = Annotated[int, Meta(ge=0, le=65535)]
 
@@ -49,6 +50,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     idempotency_ttl: Annotated[float, Meta(ge=1, le=31_536_000)] = 86_400.0  #: seconds
     worker_concurrency: Annotated[int, Meta(ge=1, le=10_000)] = 2  #: jobs at once in one process
     worker_handlers: str | None = None  #: modules, separated by commas
+    queues: str = "all"  #: which a worker takes jobs from (core/queues.py)
     shutdown_grace: Annotated[float, Meta(ge=0, le=86_400)] = 10.0  #: seconds
     cancel_grace: Annotated[float, Meta(ge=0, le=86_400)] = 5.0  #: seconds that a cancelled job may clean up
     lease_seconds: Annotated[float, Meta(ge=1, le=3600)] = 15.0
@@ -68,6 +70,11 @@ class Settings(Struct, frozen=True, kw_only=True):
     def origins(self) -> frozenset[str]:
         """The origins of ALLOWED_ORIGINS, as a browser writes them; empty: no CORS at all."""
         return frozenset(map(_as_browsers_write, _parts(self.allowed_origins)))
+
+    @property
+    def queue_choice(self) -> QueueChoice:
+        """QUEUES."""
+        return read_queues(self.queues)
 
     @property
     def hosts(self) -> frozenset[str]:
@@ -196,6 +203,12 @@ def _check_more(values: dict[str, object], faults: list[str]) -> None:
     token = values.get("metrics_token")
     if isinstance(token, str) and (fault := api_tokens.secret_fault(token)):
         faults.append(f"METRICS_TOKEN=***: {fault}")
+    queues = values.get("queues")
+    if isinstance(queues, str):
+        try:
+            read_queues(queues)
+        except InvalidSettings as error:
+            faults += error.faults
     level = values.get("log_level", "info")
     if level not in LOG_LEVELS:
         faults.append(f"LOG_LEVEL={level!r}: must be one of {', '.join(LOG_LEVELS)}")

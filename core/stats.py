@@ -76,6 +76,7 @@ class Sums(Struct):
 
     types: dict[str, TypeSums] = {}
     failures: dict[FailureKey, FailureSums] = {}
+    queues: dict[str, list[int]] = {}  #: besides the default one: how many jobs are done, how many have failed
 
 
 @lru_cache(maxsize=1000)

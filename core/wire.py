@@ -14,11 +14,15 @@ from workqueue.core.errors import InvalidTask, TypeMissing
 from workqueue.core.options import (
     DEFAULTS,
     JobOptions,
+    PlainRequestedOptions,
+    PlainTaskOptions,
     RequestedOptions,
     TaskOptions,
     check_options,
+    choose_options,
     members,
     options_of,
+    plain_options,
     read_options,
     values_of,
 )
@@ -48,10 +52,11 @@ class Submission(Struct, frozen=True):
     type: str
     payload: bytes
     options: JobOptions = DEFAULTS
+    delay: float | None = None  #: seconds; `options.run_at` is what that comes to on the clock of this machine
 
 
-class _WireTask(TaskOptions, forbid_unknown_fields=True, kw_only=True):
-    """The fields of a task that we know; null counts as absent."""
+class _PlainWireTask(PlainTaskOptions, forbid_unknown_fields=True, kw_only=True):
+    """The fields of a task that we know, with few of its options; null counts as absent."""
 
     type: Annotated[str, Meta(min_length=1, max_length=TYPE_LENGTH_MAX)]
     payload: Raw = Raw()
@@ -61,8 +66,23 @@ class _WireTask(TaskOptions, forbid_unknown_fields=True, kw_only=True):
     job_id: UUID | None = None
 
 
-class _WireTaskAndMore(_WireTask, forbid_unknown_fields=False):
-    pass
+#: Those of the other options.
+_MORE_OPTIONS = [
+    (each.name, each.type, each.default)
+    for each in msgspec.structs.fields(TaskOptions)
+    if each.name not in PlainTaskOptions.__struct_fields__
+]
+_WireTask = msgspec.defstruct(
+    "_WireTask", _MORE_OPTIONS, bases=(_PlainWireTask,), forbid_unknown_fields=True, kw_only=True
+)
+_WireTaskAndMore = msgspec.defstruct(
+    "_WireTaskAndMore", _MORE_OPTIONS, bases=(_PlainWireTask,), forbid_unknown_fields=False, kw_only=True
+)
+
+
+class _PlainWireSubmission(PlainRequestedOptions, forbid_unknown_fields=True, kw_only=True):
+    type: str | None = None
+    payload: Raw = Raw()
 
 
 class _WireSubmission(RequestedOptions, kw_only=True):
@@ -70,8 +90,10 @@ class _WireSubmission(RequestedOptions, kw_only=True):
     payload: Raw = Raw()
 
 
-_TASK = msgspec.json.Decoder(_WireTask)
-_TASK_AND_MORE = msgspec.json.Decoder(_WireTaskAndMore)
+_PLAIN_TASK = msgspec.json.Decoder(_PlainWireTask)
+_PLAIN_SUBMISSION = msgspec.json.Decoder(_PlainWireSubmission)
+_TASK: msgspec.json.Decoder[_PlainWireTask] = msgspec.json.Decoder(_WireTask)
+_TASK_AND_MORE: msgspec.json.Decoder[_PlainWireTask] = msgspec.json.Decoder(_WireTaskAndMore)
 _MEMBERS = msgspec.json.Decoder(dict[str, Raw])
 _SUBMISSION = msgspec.json.Decoder(_WireSubmission)
 _ANYTHING = msgspec.json.Decoder()
@@ -88,12 +110,13 @@ def decode_task(line: bytes) -> Task:
     try:
         if not line.isascii():
             line.decode()  # msgspec does not check the UTF-8 inside of a Raw
+        wire: _PlainWireTask
+        extra = b""
         try:
-            wire: _WireTask = _TASK.decode(line)
-            extra = b""
-        except msgspec.ValidationError:  # a field that we do not know, or a wrong one
-            wire = _TASK_AND_MORE.decode(line)
-            extra = _members(_MEMBERS.decode(line))
+            wire = _PLAIN_TASK.decode(line)
+            options = plain_options(wire.retries)
+        except msgspec.ValidationError:  # it has options, or a field that we do not know, or a wrong one
+            wire, options, extra = _decode_more(line)
     except UnicodeDecodeError as error:
         raise InvalidTask(f"not UTF-8: byte {error.start}") from None
     except RecursionError:  # msgspec nests to about 1,000
@@ -109,16 +132,30 @@ def decode_task(line: bytes) -> Task:
     return Task(
         job_type,
         payload if payload[:1] == b"{" else _payload(payload),
-        options_of(values_of(wire)),
+        options,
         counters,
         wire.job_id,
         extra,
     )
 
 
-def encode_task(task: Task) -> bytes:
-    """The task as an element of a Redis list; every member that came in is there, known or not."""
-    counters = task.counters
+def _decode_more(line: bytes) -> tuple[_PlainWireTask, JobOptions, bytes]:
+    """A task that is not as nearly all are: with its options, and the members that we do not know."""
+    try:
+        known = _TASK.decode(line)
+        return known, options_of(values_of(known)), b""
+    except msgspec.ValidationError:
+        more = _TASK_AND_MORE.decode(line)
+        return more, options_of(values_of(more)), _members(_MEMBERS.decode(line))
+
+
+def encode_task(task: Task, counters: Counters | None = None, job_id: UUID | None = None) -> bytes:
+    """The task as an element of a Redis list; every member that came in is there, known or not.
+
+    `counters`, `job_id`: instead of its own.
+    """
+    counters = counters or task.counters
+    job_id = job_id or task.job_id
     parts = [
         b'{"type":%b,"payload":%b,%b,"attempts":%d'
         % (_encode(task.type), task.payload, members(task.options), counters.attempts)
@@ -127,8 +164,8 @@ def encode_task(task: Task) -> bytes:
         parts.append(b',"recoveries":%d' % counters.recoveries)
     if counters.interruptions:
         parts.append(b',"interruptions":%d' % counters.interruptions)
-    if task.job_id is not None:
-        parts.append(b',"job_id":%b' % _encode(task.job_id))
+    if job_id is not None:
+        parts.append(b',"job_id":%b' % _encode(job_id))
     if task.extra:
         parts.append(b"," + task.extra)
     parts.append(b"}")
@@ -144,7 +181,11 @@ def read_submission(body: bytes) -> Submission:
         body.decode()
         if body.count(b"{") + body.count(b"[") > DEPTH_MAX and depth(body) > DEPTH_MAX:
             raise InvalidTask(f"nested deeper than {DEPTH_MAX}")
-        wire = _SUBMISSION.decode(body)
+        wire: _PlainWireSubmission | _WireSubmission
+        try:
+            wire = _PLAIN_SUBMISSION.decode(body)
+        except msgspec.ValidationError:  # it has options, or members that are ignored, or a wrong one
+            wire = _SUBMISSION.decode(body)
     except UnicodeDecodeError as error:
         raise InvalidTask(f"not UTF-8: byte {error.start}") from None
     except RecursionError:
@@ -158,7 +199,10 @@ def read_submission(body: bytes) -> Submission:
     if len(wire.type) > TYPE_LENGTH_MAX or "\0" in wire.type:
         raise InvalidTask(f"type: 1 to {TYPE_LENGTH_MAX} characters, no NUL")
     check_options(options)
-    return Submission(wire.type, payload, options)
+    if isinstance(wire, _PlainWireSubmission):
+        return Submission(wire.type, payload, options)
+    chosen = choose_options(options, wire)
+    return Submission(wire.type, payload, chosen.options, chosen.delay)
 
 
 def decode_payload(payload: bytes) -> dict[str, object]:

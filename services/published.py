@@ -41,6 +41,7 @@ class Published(Struct, frozen=True):
     concurrency: Count = 0
     types: list[str] = []
     running: list[RunningJob] = []
+    running_in: dict[str, Count] = {}  #: how many run, by queue
     jobs_done: Count = 0
     jobs_failed: Count = 0
     uptime_seconds: Seconds = 0.0

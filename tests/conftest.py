@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from uuid import uuid4
 
+import hypothesis
 import pytest
 from redis import Redis
 
@@ -26,8 +27,8 @@ from workqueue.services.local.valkey import Server, run_valkey
 #: Every key of a queue, by its name (core/queue/keys.py); those with an expiry: EXPIRING (support/invariants.py).
 KNOWN_KEY = re.compile(
     r"(\{)?[A-Za-z0-9_.:-]+(?(1)\}:("
-    r"front|leases|workers|scheduled|dead|checkpoint|rows|gone|pauses|parked(:.+)?|"
-    r"(flight|suspect_starts|answer|asked):[0-9a-f-]{36}|idem:[0-9a-f]+))"
+    r"front|leases|workers|scheduled|dead|checkpoint|rows|gone|pauses|parked(:.+)?|queues|bell|schedules|q:[A-Za-z0-9_-]+(:scheduled)?|"
+    r"(flight|suspect_starts|answer|asked):[0-9a-f-]{36}|(idem|unique):[0-9a-f]+))"
 )
 
 #: Run under nohup, or in the background of a script, we ignore them, and what is started here would, too.
@@ -35,6 +36,12 @@ for number, usual in ((signal.SIGHUP, signal.SIG_DFL), (signal.SIGINT, signal.de
     if signal.getsignal(number) is signal.SIG_IGN:
         signal.signal(number, usual)
 
+#: No test depends on the machine being quick: the usual limit of an example, 200 ms, would, and so would that of its
+#: making.
+hypothesis.settings.register_profile(
+    "any machine", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("any machine")
 os.environ.setdefault("HYPOTHESIS_STORAGE_DIRECTORY", tempfile.mkdtemp(prefix="hypothesis-"))
 
 

@@ -1,5 +1,5 @@
 """What users import: `from workqueue import Job, handler`. Re-exports only."""
 
-from workqueue.core import Job, PermanentFailure, handler
+from workqueue.core import Backoff, Discard, Job, PermanentFailure, Retry, Snooze, every, handler, periodic
 
-__all__ = ["Job", "PermanentFailure", "handler"]
+__all__ = ["Backoff", "Discard", "Job", "PermanentFailure", "Retry", "Snooze", "every", "handler", "periodic"]

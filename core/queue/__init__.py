@@ -4,16 +4,19 @@ from workqueue.core.queue.client import (
     DEAD_READ_MAX,
     PROMOTE_MAX,
     PUSH_BYTES_MAX,
+    WAIT_SECONDS,
     DeadPage,
     Depths,
+    DueSchedule,
     Inspection,
     Queue,
+    UniqueTask,
     open_queue,
 )
 from workqueue.core.queue.keys import Keys
 from workqueue.core.queue.lease_connection import LeaseConnection
 
 __all__ = [
-    "DEAD_READ_MAX", "PROMOTE_MAX", "PUSH_BYTES_MAX", "DeadPage", "Depths", "Inspection", "Keys", "LeaseConnection",
-    "Queue", "open_queue",
+    "DEAD_READ_MAX", "PROMOTE_MAX", "PUSH_BYTES_MAX", "WAIT_SECONDS", "DeadPage", "Depths", "DueSchedule",
+    "Inspection", "Keys", "LeaseConnection", "Queue", "UniqueTask", "open_queue",
 ]  # fmt: skip

@@ -40,7 +40,7 @@ def kinds(keys: Keys, lease: UUID | None) -> dict[str, str]:
     types = {
         keys.ready: "list", keys.front: "list", keys.leases: "zset", keys.workers: "hash", keys.scheduled: "zset",
         keys.dead: "list", keys.gone: "list", keys.checkpoint: "string", keys.rows: "string", keys.pauses: "hash",
-        keys.parked_counts: "hash",
+        keys.parked_counts: "hash", keys.queues: "set", keys.bell: "list",
     }  # fmt: skip
     if lease is not None:
         types |= {keys.flight(lease): "hash", keys.suspect_starts(lease): "set"}

@@ -2,7 +2,7 @@
 
 import logging
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any, TypeVar
@@ -16,6 +16,7 @@ from redis.exceptions import NoScriptError
 from workqueue.core.bridge import Bridge
 from workqueue.core.errors import LeaseLost
 from workqueue.core.gone import ENTRIES_MAX, KEEP_SECONDS
+from workqueue.core.options import DEFAULT_QUEUE, REPLACE, JobOptions, is_queue_name, until_seconds
 from workqueue.core.pauses import NOTHING, Paused
 from workqueue.core.queue import checks, scripts
 from workqueue.core.queue.keys import Keys
@@ -32,6 +33,7 @@ WAIT_SECONDS = 0.25  #: of one blocking wait: an asyncio cancellation may get lo
 LISTEN_SECONDS = 1.0  #: of one wait for a control message
 CLAIM_BYTES_MAX = 8 * 1024 * 1024
 SHOWN_BYTES_MAX = 2 * 1024 * 1024  #: of a task that is looked at each second or two; those of /enqueue have half
+SHOWN_HEAD_BYTES_MAX = 16 * 1024  #: the same, where it is one for each queue
 PUSH_BYTES_MAX = 4 * 1024 * 1024
 PROMOTE_MAX = 1000
 DEAD_LETTERS_MAX = 10_000
@@ -39,10 +41,12 @@ TYPE_SHOWN_MAX = 200  #: characters
 TASKS_MAX = 500  #: read at a time
 DEAD_READ_MAX = 1000  #: dead letters at a time
 DEAD_BYTES_MAX = 4 * 1024 * 1024  #: of them
+QUEUES_MAX = 1000  #: besides the default one
 UNBURY_MAX = 100  #: a trip, where each is looked for in the whole list: a few ms of Redis's time
 CHECK = "TYPE, INFO, MULTI"  #: what is asked by `check`
 REFUSED_SECONDS = 60.0  #: for so long `check` names what was refused and has not been asked again with success
 ARGUMENTS_MAX = 3000  #: of one script call
+NONE_UNIQUE: Mapping[int | bytes, tuple[str, UUID]] = {}
 
 
 class Depths(Struct, frozen=True):
@@ -52,7 +56,46 @@ class Depths(Struct, frozen=True):
     scheduled: int
     dead: int
     parked: dict[str, int]  #: because their type is paused, by type
-    paused: frozenset[str]  #: types
+    paused: Paused
+    others: dict[str, "QueueDepths"] = {}  #: the part of each queue besides the default one
+
+
+class QueueDepths(Struct, frozen=True):
+    """How many tasks of one queue are where."""
+
+    ready: int
+    scheduled: int
+
+
+class Head(Struct, frozen=True):
+    """What waits in a queue."""
+
+    queue: str
+    ready: int
+    scheduled: int
+    task: bytes  #: that is claimed next; empty: there is none, or it is large
+
+
+class DueSchedule(Struct, frozen=True):
+    """A schedule that is looked at, or moves on from the due time that was read."""
+
+    key: str
+    seen_ms: int | None = None  #: None: it was not there
+    next_ms: int | None = None  #: None: it is only looked at
+    queue: str = DEFAULT_QUEUE  #: of its tasks
+    tasks: Sequence[tuple[int, bytes]] = ()  #: ms that each waits, with `waits`
+    waits: bool = False
+
+
+class UniqueTask(Struct, frozen=True):
+    """A task that is pushed if its unique key is free."""
+
+    options: JobOptions
+    type: str
+    job_id: UUID
+    due: bytes  #: as Queue.push_once takes it
+    task: bytes  #: ends with its job_id
+    idempotency: tuple[bytes, bytes] | None = None  #: hash of the key, and of the body
 
 
 class DeadPage(Struct, frozen=True):
@@ -86,6 +129,7 @@ class Queue(Trips):
         commands: "Redis",
         blocking: "Redis",
         listening: "Redis",
+        ringing: "Redis",
         keys: Keys,
         *,
         command_seconds: float = COMMAND_SECONDS,
@@ -95,6 +139,7 @@ class Queue(Trips):
         self.paused = NOTHING  #: at the last claim
         self._blocking = blocking
         self._listening = listening
+        self._ringing = ringing
         self._odd = Odd()
         self._goes_without: set[str] = set()
 
@@ -105,30 +150,106 @@ class Queue(Trips):
     # --- tasks that are ready
 
     async def push(self, tasks: Sequence[bytes]) -> None:
-        """Append to the ready list. One command: Redis takes all of them or none."""
+        """Append to the ready list of the default queue. One command: Redis takes all of them or none."""
         await self._command("RPUSH", self.keys.ready, *tasks)
 
-    async def push_once(self, tasks: Sequence[tuple[bytes, bytes, bytes]], *, ttl_seconds: float) -> list[str]:
-        """Push (hash of an idempotency key, hash of the body, task), each once for its key.
+    async def push_to(self, tasks: Sequence[tuple[str, bytes]]) -> None:
+        """Append (queue, task) to their ready lists, and wake a worker."""
+        keys = [self.keys.ready, self.keys.queues, self.keys.bell]
+        for part in _parts(tasks, 2):
+            await self._script(scripts.PUSH, keys, _flat(part))
+
+    async def add_queue(self, queue: str) -> bool:
+        """Note the name of a queue; False: there are QUEUES_MAX others. May be repeated."""
+        return bool(await self._script(scripts.ADD_QUEUE, [self.keys.queues], [queue, QUEUES_MAX]))
+
+    async def queues(self) -> set[str]:
+        """The names of all queues that ever had a job, and of the default one."""
+        found = await self._command("SMEMBERS", self.keys.queues)
+        names, _ = self._odd.split(self.keys.queues, found, _read_queue)
+        return {DEFAULT_QUEUE, *names}
+
+    async def wait_for_bell(self) -> str | None:
+        """The name of a queue, besides the default one, that was pushed to; None: none was, within WAIT_SECONDS.
+
+        Of several workers that wait one is woken. Cancelled: a bell may be lost, and no task with it.
+        """
+
+        async def unit() -> Any:
+            run: Any = self._ringing.execute_command
+            return await run("BLPOP", self.keys.bell, WAIT_SECONDS)
+
+        rung = await self._run(unit, WAIT_SECONDS + self._command_seconds, "BLPOP")
+        return None if rung is None else _read_queue(rung[1])
+
+    async def push_once(self, tasks: Sequence[tuple[bytes, bytes, bytes, bytes]], *, ttl_seconds: float) -> list[str]:
+        """Push (hash of an idempotency key, hash of the body, when it is due, task), each once for its key. When: b""
+        for at once, b"+1000" in a second, b"1790000000000" at that ms since 1970, on Redis's clock.
 
         One script for up to 1,000: all of them are done or none. Answers for each `pushed`, `same` (that body was
         pushed under this key), `other` (the key stands for another body) or `odd` (it cannot be used: another program
         has made it). May be repeated: `pushed` is `same` then.
         """
         answer: list[str] = []
-        for part in _parts(tasks, 3):
-            keys = [self.keys.ready, *(self.keys.idempotency(key_hash) for key_hash, _, _ in part)]
+        for part in _parts(tasks, 4):
+            keys = [self.keys.ready, self.keys.queues, self.keys.bell, *(self.keys.idempotency(row[0]) for row in part)]
             arguments = [int(ttl_seconds * 1000), *_flat([row[1:] for row in part])]
             answer += [word.decode() for word in await self._script(scripts.SUBMIT_ONCE, keys, arguments)]
         return answer
 
-    async def schedule(self, tasks: Sequence[tuple[int, bytes]]) -> None:
-        """Put (delay in ms, task) into the scheduled set; the tasks must have ids."""
-        await self._script(scripts.SCHEDULE, [self.keys.scheduled], _flat(tasks))
+    async def push_unique(self, tasks: Sequence[UniqueTask], *, ttl_seconds: float) -> list[tuple[str, UUID | None]]:
+        """Push tasks, each if its unique key is free; one that replaces a task that waits takes its place and its id.
+
+        One script for a few hundred: all of them are done or none. Answers for each `pushed`, `held` with the id of the
+        job that has the key, `same` (the idempotency key was here with that body; with an id where it was `held` then),
+        `other` (with another body) or `odd` (a key cannot be used: another program has made it). May be repeated:
+        `pushed` is `held` then, by its own job.
+        """
+        answer: list[tuple[str, UUID | None]] = []
+        rows = [
+            (
+                b"" if (seconds := until_seconds(each.options)) is None else b"%d" % max(1, int(seconds * 1000)),
+                b"1" if each.options.on_duplicate == REPLACE else b"0",
+                each.type.encode(),
+                str(each.job_id).encode(),
+                each.due,
+                each.task,
+                each.idempotency[1] if each.idempotency else b"",
+                self.keys.unique(each.options.unique_key or ""),
+                self.keys.idempotency(each.idempotency[0]) if each.idempotency else self.keys.unused,
+            )
+            for each in tasks
+        ]
+        for part in _parts(rows, 9):
+            keys = [self.keys.ready, self.keys.queues, self.keys.bell, self.keys.front]
+            keys += [key for row in part for key in row[7:]]
+            arguments = [int(ttl_seconds * 1000), *_flat([row[:7] for row in part])]
+            said = await self._script(scripts.SUBMIT_UNIQUE, keys, arguments)
+            answer += [(word.decode(), _read_id(holder)) for word, holder in _pairs(said)]
+        return answer
+
+    async def schedule(self, tasks: Sequence[tuple[bytes, bytes]]) -> None:
+        """Put (when, task) into the scheduled sets of their queues; the tasks must have ids. When: as `push_once`."""
+        keys = [self.keys.ready, self.keys.scheduled, self.keys.queues]
+        for part in _parts(tasks, 2):
+            await self._script(scripts.SCHEDULE, keys, _flat(part))
+
+    async def fire(self, schedules: Sequence[DueSchedule]) -> tuple[int, list[int | None]]:
+        """Push the tasks of those whose due time is still what was read, and move these on.
+
+        The ms of Redis's clock, and of each the due time that it has now; None: it is not there. May be repeated.
+        """
+        keys = [self.keys.ready, self.keys.queues, self.keys.bell, self.keys.schedules]
+        arguments: list[Any] = []
+        for each in schedules:
+            seen, later = ("" if ms is None else str(ms) for ms in (each.seen_ms, each.next_ms))
+            arguments += [each.key, seen, later, each.queue, int(each.waits), len(each.tasks), *_flat(each.tasks)]
+        now_ms, *dues = await self._script(scripts.FIRE, keys, arguments)
+        return int(now_ms), [int(float(due)) if due else None for due in dues]
 
     async def promote(self) -> int:
-        """Move what is due to the ready list; returns how many, PROMOTE_MAX at most."""
-        keys = [self.keys.ready, self.keys.scheduled]
+        """Move what is due to the ready lists; returns how many, PROMOTE_MAX at most."""
+        keys = [self.keys.ready, self.keys.scheduled, self.keys.queues, self.keys.bell]
         return int(await self._script(scripts.PROMOTE, keys, [PROMOTE_MAX, PUSH_BYTES_MAX]))
 
     # --- tasks in flight
@@ -141,17 +262,20 @@ class Queue(Trips):
         count: int,
         spare_ids: Sequence[UUID] = (),
         on_task_available: Callable[[], None] | None = None,
+        quotas: Sequence[tuple[str, int]] = (),
     ) -> dict[int, bytes]:
-        """Take up to `count` tasks from the head, under numbers from `start` on.
+        """Take up to `count` tasks from the heads of queues, under numbers from `start` on.
 
         The same `start` again gives the same answer: repeat it until there is one, then go on at `start + count`.
         `spare_ids`: fresh ids, for those of the first tasks that have none (claim.lua says which). `on_task_available`:
-        wait for a task first, for WAIT_SECONDS at most; called when the wait is over, before anything is taken.
-        `paused` is what was paused at that moment. Raises LeaseLost when Redis says so. Cancelled or without an answer:
-        the tasks may be in the flight.
+        wait for a task of the default queue first, for WAIT_SECONDS at most; called when the wait is over, before
+        anything is taken. `quotas`: queues, and how many of each at least as far as it has them; what some lack, the
+        others give, in this order. None: all from the default queue. `paused` is what was paused at that moment. Raises
+        LeaseLost when Redis says so. Cancelled or without an answer: the tasks may be in the flight.
         """
         keys = [self.keys.ready, self.keys.front, self.keys.leases, self.keys.flight(lease), self.keys.pauses]
-        arguments = [str(lease), count, CLAIM_BYTES_MAX, start, *map(str, spare_ids)]
+        keys.append(self.keys.queues)
+        arguments = [str(lease), count, CLAIM_BYTES_MAX, start, len(quotas), *_flat(quotas), *map(str, spare_ids)]
         if on_task_available is None:
             first, *tasks = await self._script(scripts.CLAIM, keys, arguments)
         else:
@@ -176,27 +300,49 @@ class Queue(Trips):
             acked += int(await self._script(scripts.ACK, [self.keys.flight(lease)], _flat(part)))
         return acked
 
+    async def free_unique(self, lease: UUID, held: Sequence[tuple[int, str, UUID]], *, ack: bool) -> int:
+        """Free the unique keys of (number, key, job), where that job has it; returns how many were in the flight.
+
+        `ack`: they leave the flight with it. May be repeated.
+        """
+        count = 0
+        for part in _parts(held, 3):
+            keys = [self.keys.flight(lease), *(self.keys.unique(key) for _, key, _ in part)]
+            arguments = [int(ack), *_flat([(number, str(job_id)) for number, _, job_id in part])]
+            count += int(await self._script(scripts.FREE_UNIQUE, keys, arguments))
+        return count
+
     async def give_back(self, lease: UUID, tasks: Sequence[tuple[int, int, bytes]]) -> dict[int, bool]:
         """Give back (number, delay in ms, new text or b"" for the old one); number -> was it in the flight?
 
-        Delay 0: to the head of the ready list, in the order of their numbers. May be repeated: False then.
+        Delay 0: to the heads of the ready lists of their queues, in the order of their numbers. May be repeated: False
+        then.
         """
-        keys = [self.keys.ready, self.keys.scheduled, self.keys.flight(lease)]
+        keys = [self.keys.ready, self.keys.scheduled, self.keys.flight(lease), self.keys.bell, self.keys.queues]
         answer: dict[int, bool] = {}
         for part in _parts(sorted(tasks, reverse=True), 3):
             given = await self._script(scripts.GIVE_BACK, keys, _flat(part))
             answer |= {number: bool(done) for (number, _, _), done in zip(part, given, strict=True)}
         return answer
 
-    async def bury(self, lease: UUID, entries: Sequence[tuple[int | bytes, bytes]]) -> Counter[str]:
+    async def bury(
+        self,
+        lease: UUID,
+        entries: Sequence[tuple[int | bytes, bytes]],
+        unique: Mapping[int | bytes, tuple[str, UUID]] = NONE_UNIQUE,
+    ) -> Counter[str]:
         """Move (number, entry) to the dead letters; returns how many old entries had to go, by their types.
 
-        `""` for those that have none, or that there was no time to look at. May be repeated.
+        `unique`: number -> (key, job) whose unique keys are free with it. `""` for those that have none, or that there
+        was no time to look at. May be repeated.
         """
         dropped: Counter[str] = Counter()
         for part in _parts(entries, 2):
             keys = [self.keys.dead, self.keys.flight(lease)]
-            answer = await self._script(scripts.BURY, keys, [DEAD_LETTERS_MAX, *_flat(part)])
+            freed = [(number, *unique[number]) for number, _ in part if number in unique] if unique else []
+            keys += [self.keys.unique(key) for _, key, _ in freed]
+            arguments = [DEAD_LETTERS_MAX, *_flat([(number, str(job_id)) for number, _, job_id in freed])]
+            answer = await self._script(scripts.BURY, keys, [*arguments, *_flat(part)])
             types = answer[1 + len(part) :]
             for each, count in Counter(types).items():  # thousands of few types: each is put into words once
                 dropped[each.decode(errors="replace")[:TYPE_SHOWN_MAX]] += count
@@ -218,7 +364,8 @@ class Queue(Trips):
 
     async def set_paused(self, paused: Paused) -> Paused:
         """Write down what is paused, where no newer version stands; returns what stands there then. May be repeated."""
-        arguments = [paused.version, *sorted(paused.types)]
+        fields = [*(f"t:{each}" for each in paused.types), *(f"q:{each}" for each in paused.queues)]
+        arguments = [paused.version, *sorted(fields)]
         return self._read_paused(await self._script(scripts.SET_PAUSED, [self.keys.pauses], arguments))
 
     async def park(self, lease: UUID, job_type: str, numbers: Sequence[int]) -> list[bool]:
@@ -231,11 +378,11 @@ class Queue(Trips):
         return answer
 
     async def unpark(self, job_type: str) -> int:
-        """Move up to PROMOTE_MAX parked tasks to the head of the ready list; returns how many are left.
+        """Move up to PROMOTE_MAX parked tasks to the heads of their ready lists; returns how many are left.
 
         The same number as before where the type is paused. May be repeated.
         """
-        keys = [self.keys.ready, self.keys.pauses, self.keys.parked(job_type), self.keys.parked_counts]
+        keys = [self.keys.ready, self.keys.pauses, self.keys.parked(job_type), self.keys.parked_counts, self.keys.bell]
         _, left = await self._script(scripts.UNPARK, keys, [job_type, PROMOTE_MAX, PUSH_BYTES_MAX])
         return int(left)
 
@@ -246,8 +393,9 @@ class Queue(Trips):
     def _read_paused(self, flat: Sequence[bytes]) -> Paused:
         fields = dict(_pairs(flat))
         versions, _ = self._odd.split(self.keys.pauses, [fields.pop(b"v", b"0")], _read_version)
-        types, _ = self._odd.split(self.keys.pauses, fields, _read_paused_type)
-        return Paused(versions[0] if versions else 0, frozenset(types))
+        names, _ = self._odd.split(self.keys.pauses, fields, _read_paused)
+        of = {kind: frozenset(name for its, name in names if its == kind) for kind in ("t", "q")}
+        return Paused(versions[0] if versions else 0, of["t"], of["q"])
 
     # --- leases
 
@@ -423,18 +571,14 @@ class Queue(Trips):
 
     async def depths(self) -> Depths:
         """How many tasks are where, in one trip."""
-        commands = (
-            ["LLEN", self.keys.ready],
-            ["LLEN", self.keys.front],
-            ["ZCARD", self.keys.scheduled],
-            ["LLEN", self.keys.dead],
-            ["HGETALL", self.keys.parked_counts],
-            ["HGETALL", self.keys.pauses],
-        )
-        unit = partial(together, self._commands, commands)
-        ready, front, scheduled, dead, *hashes = await self._run(unit, self._command_seconds, "LLEN, ZCARD, HGETALL")
-        parked, paused = _counts_by_type(hashes[0]), self._read_paused(hashes[1])
-        return Depths(ready + front, scheduled, dead, parked, paused.types)
+        keys = [
+            self.keys.ready, self.keys.front, self.keys.scheduled, self.keys.dead, self.keys.parked_counts,
+            self.keys.pauses, self.keys.queues,
+        ]  # fmt: skip
+        ready, scheduled, dead, parked, paused, *others = await self._script(scripts.DEPTHS, keys, [])
+        each = zip(others[::3], others[1::3], others[2::3], strict=True)
+        queues = {name.decode(errors="replace"): QueueDepths(its, later) for name, its, later in each}
+        return Depths(ready, scheduled, dead, _counts_by_type(parked), self._read_paused(paused), queues)
 
     async def next_task(self) -> tuple[bytes, float]:
         """The task that is claimed next, and Redis's clock in seconds since 1970.
@@ -445,37 +589,54 @@ class Queue(Trips):
         task, now_ms = await self._script(scripts.NEXT_TASK, keys, [SHOWN_BYTES_MAX])
         return task, int(now_ms) / 1000
 
+    async def heads(self) -> tuple[list[Head], float]:
+        """What waits in each queue, and Redis's clock in seconds since 1970. A task that is larger than SHOWN_BYTES_MAX
+        is left out."""
+        keys = [self.keys.ready, self.keys.front, self.keys.queues]
+        now_ms, *flat = await self._script(scripts.HEADS, keys, [SHOWN_HEAD_BYTES_MAX])
+        rows = zip(flat[::4], flat[1::4], flat[2::4], flat[3::4], strict=True)
+        heads = [Head(name.decode(errors="replace"), ready, later, task) for name, ready, later, task in rows]
+        return heads, int(now_ms) / 1000
+
     async def count_tasks(self) -> int:
         """How many tasks are anywhere in this queue, all at one moment: one that moves meanwhile is not missed."""
         while True:
             before = await self.lease_scores(), await self.published_leases()
             leases = sorted(set(before[0]) | before[1])
-            ready, front, scheduled, parked, *flights, living, published = await self._transaction(
-                ["LLEN", self.keys.ready],
-                ["LLEN", self.keys.front],
-                ["ZCARD", self.keys.scheduled],
-                ["HGETALL", self.keys.parked_counts],
-                *(["HKEYS", self.keys.flight(lease)] for lease in leases),
-                ["ZRANGE", self.keys.leases, 0, -1],
-                ["HKEYS", self.keys.workers],
+            queues = sorted(await self.queues())
+            in_queues, rest = (
+                2 * len(queues),
+                await self._transaction(
+                    *(["LLEN", self.keys.ready_of(queue)] for queue in queues),
+                    *(["ZCARD", self.keys.scheduled_of(queue)] for queue in queues),
+                    ["LLEN", self.keys.front],
+                    ["HGETALL", self.keys.parked_counts],
+                    *(["HKEYS", self.keys.flight(lease)] for lease in leases),
+                    ["ZRANGE", self.keys.leases, 0, -1],
+                    ["HKEYS", self.keys.workers],
+                ),
             )
+            waiting = sum(rest[:in_queues])
+            front, parked, *flights, living, published = rest[in_queues:]
             there = {*self._leases(self.keys.leases, living), *self._leases(self.keys.workers, published)}
             if there <= set(leases):  # else: a new one's flight
-                waiting = ready + front + scheduled + sum(_counts_by_type(parked).values())
+                waiting += front + sum(_counts_by_type(parked).values())
                 return int(waiting + sum(field != b"at" for flight in flights for field in flight))
 
     async def tasks(self) -> AsyncIterator[list[bytes]]:
         """Every task that is anywhere in this queue, in pieces. Work goes on meanwhile, so it is no exact picture."""
         parked = [self.keys.parked(job_type) for job_type in await self.parked()]
-        for key in (*parked, self.keys.front, self.keys.ready):
+        queues = sorted(await self.queues())
+        for key in (*parked, self.keys.front, *map(self.keys.ready_of, queues)):
             begin = 0
             while piece := await self._command("LRANGE", key, begin, begin + TASKS_MAX - 1):
                 yield piece
                 begin += len(piece)
-        begin = 0
-        while piece := await self._command("ZRANGE", self.keys.scheduled, begin, begin + TASKS_MAX - 1):
-            yield piece
-            begin += len(piece)
+        for key in map(self.keys.scheduled_of, queues):
+            begin = 0
+            while piece := await self._command("ZRANGE", key, begin, begin + TASKS_MAX - 1):
+                yield piece
+                begin += len(piece)
         for lease in await self.published_leases() | set(await self.lease_scores()):
             numbers = sorted(await self.numbers(lease))
             for begin in range(0, len(numbers), TASKS_MAX):
@@ -513,7 +674,8 @@ class Queue(Trips):
         answer: list[int] = []
         for part in _parts(entries, ARGUMENTS_MAX // UNBURY_MAX if with_copies else 2):
             arguments = [0 if with_copies else 1, *_flat(part)]
-            answer += await self._script(scripts.UNBURY, [self.keys.dead, self.keys.ready], arguments)
+            keys = [self.keys.dead, self.keys.ready, self.keys.queues, self.keys.bell]
+            answer += await self._script(scripts.UNBURY, keys, arguments)
         return answer
 
     async def clear_dead(self) -> int:
@@ -617,12 +779,25 @@ def ranges_of(numbers: Sequence[int]) -> list[tuple[int, int]]:
     return runs
 
 
+def _read_id(text: bytes) -> UUID | None:
+    """Another program may have written there, too."""
+    try:
+        return UUID(text.decode())
+    except ValueError:
+        return None
+
+
 def _read_version(text: bytes) -> int | None:
     return int(text) if text.isdigit() and len(text) < 19 else None
 
 
-def _read_paused_type(field: bytes) -> str | None:
-    return field[2:].decode(errors="replace") if field.startswith(b"t:") else None
+def _read_paused(field: bytes) -> tuple[str, str] | None:
+    return (chr(field[0]), field[2:].decode(errors="replace")) if field[:2] in {b"t:", b"q:"} else None
+
+
+def _read_queue(name: bytes) -> str | None:
+    text = name.decode(errors="replace")
+    return text if is_queue_name(text) and text != DEFAULT_QUEUE else None
 
 
 def _counts_by_type(flat: Sequence[bytes]) -> dict[str, int]:
@@ -668,10 +843,12 @@ async def open_queue(
     # A connection of its own, or redis-py would break off a wait that is longer than an answer may take.
     blocking = client(at, 1, seconds=command_seconds, read_seconds=WAIT_SECONDS + command_seconds)
     listening = client(at, 1, seconds=command_seconds, read_seconds=command_seconds)
+    ringing = client(at, 1, seconds=command_seconds, read_seconds=WAIT_SECONDS + command_seconds)
     try:
-        yield Queue(bridge, commands, blocking, listening, Keys(name), command_seconds=command_seconds)
+        yield Queue(bridge, commands, blocking, listening, ringing, Keys(name), command_seconds=command_seconds)
     finally:
         with trio.move_on_after(2, shield=True):
             await bridge.run(commands.aclose)
             await bridge.run(blocking.aclose)
             await bridge.run(listening.aclose)
+            await bridge.run(ringing.aclose)

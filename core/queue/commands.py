@@ -11,16 +11,17 @@ from workqueue.core.queue.scripts import Script
 PRODUCER_DIRECT = frozenset({
     "DISCARD", "EVAL", "EVALSHA", "EXEC", "GET", "HGETALL", "LLEN", "LRANGE", "LTRIM",
     "MULTI", "PING", "PUBLISH", "RPUSH",
-    "SELECT", "SET", "TIME", "TYPE", "ZCARD", "ZRANGE",
+    "SELECT", "SET", "SMEMBERS", "TIME", "TYPE", "ZCARD", "ZRANGE",
 })  # fmt: skip
 PRODUCER_SCRIPTS: tuple[Script, ...] = (
     scripts.SUBMIT_ONCE, scripts.READ_CHECKPOINT, scripts.SET_CHECKPOINT, scripts.SCHEDULE, scripts.NEXT_TASK,
-    scripts.READ_DEAD, scripts.UNBURY, scripts.SET_PAUSED,
+    scripts.READ_DEAD, scripts.UNBURY, scripts.SET_PAUSED, scripts.PUSH, scripts.ADD_QUEUE, scripts.DEPTHS,
+    scripts.HEADS, scripts.SUBMIT_UNIQUE,
 )  # fmt: skip
 
 #: What workers and `workqueue reconcile` send besides.
 WORKER_DIRECT = frozenset({
-    "BLMOVE", "HGET", "HKEYS", "HMGET", "LRANGE", "SMEMBERS", "SUBSCRIBE", "UNSUBSCRIBE", "ZSCORE",
+    "BLMOVE", "BLPOP", "HGET", "HKEYS", "HMGET", "LRANGE", "SMEMBERS", "SUBSCRIBE", "UNSUBSCRIBE", "ZSCORE",
 })  # fmt: skip
 
 #: What is done without where it is refused; docs/deployment.md says what is lost then.
@@ -36,9 +37,11 @@ ALL = PRODUCER.union(WORKER_DIRECT, *(script.commands for script in scripts.ALL)
 
 #: Command -> arguments with which it can be queued in a transaction. KEY is a key that nothing else uses.
 _ARGUMENTS = {
-    "BLMOVE": "KEY KEY LEFT RIGHT 0.01", "DEL": "KEY", "EVAL": "return KEY 1 KEY", "EVALSHA": "0 1 KEY", "GET": "KEY",
+    "BLMOVE": "KEY KEY LEFT RIGHT 0.01", "BLPOP": "KEY 0.01",
+    "DEL": "KEY", "EVAL": "return KEY 1 KEY", "EVALSHA": "0 1 KEY", "GET": "KEY",
     "HDEL": "KEY f", "HEXISTS": "KEY f", "HGET": "KEY f", "HGETALL": "KEY", "HKEYS": "KEY", "HLEN": "KEY",
-    "HMGET": "KEY f", "HSET": "KEY f v", "LLEN": "KEY", "LPUSH": "KEY v", "LRANGE": "KEY 0 0", "LREM": "KEY 0 v",
+    "HMGET": "KEY f", "HSET": "KEY f v", "LINSERT": "KEY BEFORE v w",
+    "LLEN": "KEY", "LPUSH": "KEY v", "LRANGE": "KEY 0 0", "LREM": "KEY 0 v",
     "LTRIM": "KEY 0 -1", "PERSIST": "KEY", "PEXPIRE": "KEY 1000",
     "RPUSH": "KEY v", "SADD": "KEY v", "SET": "KEY v", "SMEMBERS": "KEY",
     "TIME": "", "ZADD": "KEY 1 v", "ZCARD": "KEY", "ZRANGE": "KEY 0 0", "ZRANGEBYSCORE": "KEY 0 0", "ZREM": "KEY v",

@@ -1,8 +1,11 @@
 """Every Redis key that belongs to a queue. The braces put them into the slot of the ready list in a Redis Cluster."""
 
+from hashlib import sha256
 from uuid import UUID
 
 from msgspec import Struct
+
+from workqueue.core.options import DEFAULT_QUEUE
 
 
 class Keys(Struct, frozen=True):
@@ -31,6 +34,29 @@ class Keys(Struct, frozen=True):
         return f"{{{self.ready}}}:scheduled"
 
     @property
+    def queues(self) -> str:
+        """Set: names of the queues besides the default one that ever had a job."""
+        return f"{{{self.ready}}}:queues"
+
+    @property
+    def bell(self) -> str:
+        """List: names of queues, besides the default one, that were pushed to; what is popped from it is forgotten."""
+        return f"{{{self.ready}}}:bell"
+
+    def ready_of(self, queue: str) -> str:
+        """List: the ready list of a queue, as scripts make its key (_queues.lua)."""
+        return self.ready if queue == DEFAULT_QUEUE else f"{{{self.ready}}}:q:{queue}"
+
+    def scheduled_of(self, queue: str) -> str:
+        """Sorted set: the scheduled set of a queue."""
+        return self.scheduled if queue == DEFAULT_QUEUE else f"{{{self.ready}}}:q:{queue}:scheduled"
+
+    @property
+    def schedules(self) -> str:
+        """Sorted set: schedule of the code -> ms of its next due time. With Postgres the table `schedules` has them."""
+        return f"{{{self.ready}}}:schedules"
+
+    @property
     def dead(self) -> str:
         """List of dead letters: JSON of task or task_base64, reason, at."""
         return f"{{{self.ready}}}:dead"
@@ -54,7 +80,8 @@ class Keys(Struct, frozen=True):
 
     @property
     def pauses(self) -> str:
-        """Hash: `v` -> version, `t:<type>` -> 1 for each paused type. With Postgres a copy of the table `pauses`."""
+        """Hash: `v` -> version, `t:<type>` -> 1 for each paused type, `q:<queue>` for each paused queue. With Postgres
+        a copy of the table `pauses`."""
         return f"{{{self.ready}}}:pauses"
 
     @property
@@ -74,6 +101,11 @@ class Keys(Struct, frozen=True):
     def idempotency(self, key_hash: bytes) -> str:
         """String with a TTL: SHA-256 of the body that came with this idempotency key. With Postgres a table has it."""
         return f"{{{self.ready}}}:idem:{key_hash.hex()}"
+
+    def unique(self, key: str) -> str:
+        """Hash: the job that holds this unique key (`id`), its `type`, and its `task` as it was pushed. With Postgres a
+        table has it."""
+        return f"{{{self.ready}}}:unique:{sha256(key.encode()).hexdigest()}"
 
     @property
     def gone(self) -> str:

@@ -1,6 +1,9 @@
 """Claim: tasks from Redis, then (with Postgres) their rows; and the audit, which gives back what a lost answer left."""
 
+import math
+from collections import Counter
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from functools import partial
 from typing import Protocol
 from uuid import UUID
@@ -12,7 +15,9 @@ from uuid_utils.compat import uuid7
 from workqueue.core.dead_letter import dead_letter
 from workqueue.core.errors import InvalidTask, QueueUnavailable
 from workqueue.core.ids import new_ids
+from workqueue.core.options import UNTIL_STARTED
 from workqueue.core.queue import Queue
+from workqueue.core.queues import Served
 from workqueue.core.steps.dead_letters import ClaimCounts, Discards
 from workqueue.core.steps.lease import ClaimedTask, Lease
 from workqueue.core.steps.pauses import Parking
@@ -35,9 +40,21 @@ class Claims(Protocol):
 
 
 class TaskClaims:
-    """Redis only: each claimed task may run."""
+    """Redis only: each claimed task may run. Mutable state: none."""
+
+    def __init__(self, queue: Queue, until_answered: UntilAnswered) -> None:
+        self._queue = queue
+        self._until_answered = until_answered
 
     async def claim(self, lease: Lease, items: list[ClaimedTask], new: Sequence[ClaimedTask]) -> list[ClaimedTask]:
+        """Claims.claim. What was unique until it is started has given its key back then."""
+        held = [
+            (claimed.number, claimed.task.options.unique_key or "", claimed.job_id)
+            for claimed in items
+            if claimed.task.options.unique_until == UNTIL_STARTED
+        ]
+        if held:
+            await self._until_answered(partial(self._queue.free_unique, lease.id, held, ack=False))
         return items
 
     async def audit(self, lease: Lease) -> int:
@@ -51,9 +68,16 @@ class Claim:
     """
 
     def __init__(
-        self, queue: Queue, claims: Claims, discards: Discards, parking: Parking, until_answered: UntilAnswered
+        self,
+        queue: Queue,
+        claims: Claims,
+        discards: Discards,
+        parking: Parking,
+        until_answered: UntilAnswered,
+        served: Served,
     ) -> None:
         self._queue = queue
+        self._served = served
         self._claims = claims
         self._parking = parking
         self._discards = discards
@@ -76,6 +100,10 @@ class Claim:
         spare_ids = new_ids(min(count, SPARE_IDS_MAX))
         raw = await self._take(lease, count, spare_ids, on_task_available)
         items, new = await self._understand(lease, raw, spare_ids)
+        if self._served.takes_others:
+            self._served.took(Counter(claimed.task.options.queue for claimed in items), min(count, CLAIM_MAX))
+        if new:
+            items, new = await self._put_off(lease, items, new)
         unpaused = await self._parking.park(lease.id, items, self._until_answered)
         if unpaused is not items:
             items, new = unpaused, [claimed for claimed in new if claimed in unpaused]
@@ -105,7 +133,8 @@ class Claim:
         # After an empty answer too, or a late send of this claim could still take. Before the send: a cancelled claim
         # may have filled all of its numbers, and one of another size must not put its tasks in their place.
         lease.next_number = start + count
-        claim = partial(self._queue.claim, lease.id, start=start, count=count, spare_ids=spare_ids)
+        quotas = self._served.quotas(count)
+        claim = partial(self._queue.claim, lease.id, start=start, count=count, spare_ids=spare_ids, quotas=quotas)
         if on_task_available is None:
             return await self._until_answered(claim)
         try:
@@ -143,6 +172,27 @@ class Claim:
             items += with_id
             items.sort(key=lambda claimed: claimed.number)
         return await self._without_duplicates(lease, items), new
+
+    async def _put_off(
+        self, lease: Lease, items: list[ClaimedTask], new: list[ClaimedTask]
+    ) -> tuple[list[ClaimedTask], list[ClaimedTask]]:
+        """Without those that another program has pushed and that are not due yet, by our clock.
+
+        Of new ones alone: with a row, the row says when it is due, and what comes from the scheduled set was due by
+        Redis's clock; a clock of ours that is behind must not send it back again and again.
+        """
+        now = datetime.now(UTC)
+        early = {
+            claimed.number: math.ceil((due - now).total_seconds() * 1000)
+            for claimed in new
+            if claimed.task.options.run_at is not None and (due := claimed.task.options.run_at) > now
+        }
+        if not early:
+            return items, new
+        back = [(number, delay_ms, b"") for number, delay_ms in early.items()]
+        await self._until_answered(partial(self._queue.give_back, lease.id, back))
+        due_now = [claimed for claimed in new if claimed.number not in early]
+        return [claimed for claimed in items if claimed.number not in early], due_now
 
     async def _assign_ids(self, lease: Lease, tasks: list[tuple[int, Task]], now: float) -> list[ClaimedTask]:
         """Before a row is made or the task enters any set: 2,000 equal tasks that failed became one member."""

@@ -18,7 +18,7 @@ from workqueue.core.steps.piggyback import Piggyback
 from workqueue.core.steps.until_answered import UntilAnswered
 from workqueue.core.store import Counter, JobStore, Requeue, RowStatus
 from workqueue.core.store.clean import clean
-from workqueue.core.wire import encode_task
+from workqueue.core.wire import Task, encode_task
 
 log = logging.getLogger(__name__)
 
@@ -26,6 +26,7 @@ WORKER_LENGTH_MAX = 300
 LOCKED_DELAY_MS = 50  #: a row that another transaction has locked: its task comes again after this, later after twice
 LOCKED_DELAY_MAX_MS = 1600
 LOCKED_MAX = 10_000  #: locked rows that are counted; beyond, each begins anew
+TASKS_MAX = 10  #: read from rows at a time: each may have a MiB
 CLAIM_TRIES = 10  #: of adopting external tasks in one claim; beyond, what is left goes back
 
 
@@ -63,10 +64,14 @@ class RowClaims:
             if not waiting:
                 break
             ids = [claimed.job_id for claimed in waiting.values()]
-            token, rows = await self._send_claim(lease, ids, earlier)
+            replaced: list[UUID] = []
+            token, rows = await self._send_claim(lease, ids, earlier, replaced)
+            tasks = await self._read_tasks(replaced) if replaced else {}
             for key, counters in rows.items():
                 claimed = waiting.pop(key)
                 claimed.token, claimed.counters = token, counters
+                if tasks and (task := tasks.get(claimed.job_id)) is not None:
+                    claimed.task = task
                 ours.append(claimed)
             if waiting:
                 ids = [claimed.job_id for claimed in waiting.values()]
@@ -81,10 +86,12 @@ class RowClaims:
         # retried, and its row would have no owner. The audit deletes a token when no row has it.
         return sorted(ours, key=lambda claimed: claimed.number)  # first in, first out: rows come in another order
 
-    async def _send_claim(self, lease: Lease, ids: list[UUID], earlier: list[UUID]) -> tuple[UUID, dict[int, Counters]]:
+    async def _send_claim(
+        self, lease: Lease, ids: list[UUID], earlier: list[UUID], replaced: list[UUID]
+    ) -> tuple[UUID, dict[int, Counters]]:
         """Each send has a token of its own and takes over what the sends before it got: a late one gets nothing.
 
-        `earlier` grows by the token of each send that had no answer.
+        `earlier` grows by the token of each send that had no answer, `replaced` by the jobs whose tasks are old.
         """
 
         async def send() -> tuple[UUID, dict[int, Counters]]:
@@ -99,12 +106,20 @@ class RowClaims:
                         worker=self._worker,
                         earlier=earlier,
                         done_claims=finished,
+                        replaced=replaced,
                     )
             except BaseException:
                 earlier.append(token)
                 raise
 
         return await self._until_answered(send)
+
+    async def _read_tasks(self, ids: list[UUID]) -> dict[UUID, Task]:
+        """What the rows of these jobs say is to be done. They are ours, and nobody changes it any more."""
+        tasks: dict[UUID, Task] = {}
+        for begin in range(0, len(ids), TASKS_MAX):
+            tasks |= await self._until_answered(partial(self._store.claimed_tasks, ids[begin : begin + TASKS_MAX]))
+        return tasks
 
     async def _adopt(
         self,

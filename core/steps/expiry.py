@@ -3,6 +3,7 @@
 from workqueue.core.store import JobStore
 
 PRUNE_MAX = 500  #: rows at a time
+UNIQUE_MAX = 1000  #: unique keys that are looked at at a time
 DELETED_SECONDS = 30 * 86_400.0  #: for so long the task of a job that a person deleted may lie in Redis
 
 ACTIONS_SECONDS = 30 * 86_400.0  #: for so long an action is shown after it was asked for
@@ -18,6 +19,28 @@ class PruneKeys:
     async def run_once(self) -> bool:
         """True: a full piece was removed, there may be more. Raises StoreUnavailable."""
         return await self._store.prune_keys(limit=PRUNE_MAX) >= PRUNE_MAX
+
+
+class PruneUnique:
+    """Unique keys that are free. A walk through all of them, a piece at a time; several workers may be at one place.
+
+    Mutable state: the last key that was looked at.
+    """
+
+    def __init__(self, store: JobStore, queue: str) -> None:
+        self._store = store
+        self._queue = queue
+        self._after = ""
+
+    async def run_once(self) -> bool:
+        """True: a tenth of a full piece was removed, so that it is worth while to go on at once. Raises
+        StoreUnavailable."""
+        looked, pruned, last = await self._store.prune_unique(self._queue, after=self._after, limit=UNIQUE_MAX)
+        if looked < UNIQUE_MAX or last is None:
+            self._after = ""
+            return False
+        self._after = last
+        return pruned >= UNIQUE_MAX // 10
 
 
 class PruneActions:

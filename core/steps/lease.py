@@ -10,6 +10,13 @@ from workqueue.core.counters import Counters
 from workqueue.core.wire import Task
 
 
+class _Batch(Struct, eq=False):
+    """The jobs of one claim. Mutable state: how many of them have no verdict yet."""
+
+    token: UUID | None = None
+    unsettled: int = 0
+
+
 class ClaimedTask(Struct, eq=False):
     """A claimed task, from the answer of the claim until its last ack is answered.
 
@@ -26,6 +33,7 @@ class ClaimedTask(Struct, eq=False):
     counters: Counters
     token: UUID | None = None  #: of the claim that got the row; None without Postgres
     finishing: bool = False
+    batch: _Batch | None = None  #: set by the lease; None without Postgres
 
     @staticmethod
     def of(lease: "Lease", number: int, task: Task, job_id: UUID, claimed_at: float) -> "ClaimedTask":
@@ -48,15 +56,19 @@ class Lease:
         self._jobs: dict[
             int, ClaimedTask
         ] = {}  #: job's key -> task, until its outcome is sent (what a copy is compared with)
-        self._unsettled: dict[UUID, int] = {}  #: claim token -> how many of its jobs have no verdict yet
+        self._batches: dict[UUID, _Batch] = {}  #: those of which a job has no verdict yet, by claim token
 
     def add(self, items: Iterable[ClaimedTask]) -> None:
         """These are ours now."""
+        tasks, jobs, batch = self.tasks, self._jobs, _Batch()
         for claimed in items:
-            self.tasks[claimed.number] = claimed
-            self._jobs[claimed.key] = claimed
+            tasks[claimed.number] = claimed
+            jobs[claimed.key] = claimed
             if claimed.token is not None:
-                self._unsettled[claimed.token] = self._unsettled.get(claimed.token, 0) + 1
+                if claimed.token is not batch.token:  # those of one claim have the very same one
+                    batch = self._batch_of(claimed.token)
+                batch.unsettled += 1
+                claimed.batch = batch
 
     def is_claimed(self, key: int) -> bool:
         """Is another task of this job a copy? No longer once its outcome is sent: a retry may come back at once."""
@@ -73,13 +85,17 @@ class Lease:
         self.tasks.pop(claimed.number, None)
         if not claimed.finishing and self._jobs.get(claimed.key) is claimed:
             del self._jobs[claimed.key]
-        if claimed.token is None:
+        if (batch := claimed.batch) is None:
             return None
-        left = self._unsettled.pop(claimed.token, 1) - 1
-        if left > 0:
-            self._unsettled[claimed.token] = left
+        batch.unsettled -= 1
+        if batch.unsettled > 0:
             return None
-        return claimed.token
+        if batch.token is not None:
+            self._batches.pop(batch.token, None)
+        return batch.token
+
+    def _batch_of(self, token: UUID) -> "_Batch":
+        return self._batches.setdefault(token, _Batch(token))
 
     def pairs(self) -> set[tuple[UUID | None, UUID]]:
         """(claim token, job) of everything claimed."""

@@ -6,6 +6,7 @@ from uuid import UUID
 
 import trio
 
+from workqueue.core.options import DEFAULT_QUEUE
 from workqueue.core.queue import PUSH_BYTES_MAX, Queue
 from workqueue.core.steps.heartbeat import beat
 from workqueue.core.steps.piggyback import ANSWER_SECONDS
@@ -24,8 +25,16 @@ class OutboxRelay:
     """One for each worker; several at once share the entries (SKIP LOCKED). What it pushes too often is dropped at
     the claim: a task is a hint, the row decides."""
 
-    def __init__(self, queue: Queue, store: JobStore, *, age_seconds: float = OUTBOX_AGE_SECONDS) -> None:
-        """`age_seconds`: a younger entry is left to its producer."""
+    def __init__(
+        self,
+        queue: Queue,
+        store: JobStore,
+        *,
+        age_seconds: float = OUTBOX_AGE_SECONDS,
+        level: int = logging.INFO,
+    ) -> None:
+        """`age_seconds`: a younger entry is left to its producer. `level`: at which it logs how many it has pushed."""
+        self._level = level
         self._queue = queue
         self._store = store
         self._age_seconds = age_seconds
@@ -45,7 +54,7 @@ class OutboxRelay:
         for begin in range(0, len(ids), PIECE_MAX):
             pushed += await push_waiting(self._queue, self._waiting, ids[begin : begin + PIECE_MAX])
         if pushed:
-            log.info("pushed %d jobs again whose first push was not known to have reached Redis", pushed)
+            log.log(self._level, "pushed %d jobs that were not known to have reached Redis", pushed)
         if trio.current_time() - sent <= ANSWER_SECONDS:
             await self._store.delete_outbox([batch for batch, _, is_whole in taken if is_whole])
         return len(taken) == BATCHES_MAX
@@ -63,6 +72,10 @@ class Fetch(Protocol):
     ) -> list[tuple[UUID, int, Task]]: ...
 
 
+def _is_default(task: Task) -> bool:
+    return task.options.queue == DEFAULT_QUEUE
+
+
 async def push_waiting(queue: Queue, fetch: Fetch, ids: list[UUID]) -> int:
     """Put into Redis what of `ids` (sorted) is still pending, each part once; returns how many.
 
@@ -71,10 +84,14 @@ async def push_waiting(queue: Queue, fetch: Fetch, ids: list[UUID]) -> int:
     after: UUID | None = None
     pushed = 0
     while piece := await fetch(ids, after=after, bytes_max=PUSH_BYTES_MAX):
-        due = [encode_task(task) for _, delay_ms, task in piece if delay_ms == 0]
-        early = [(delay_ms, encode_task(task)) for _, delay_ms, task in piece if delay_ms > 0]
+        due = [encode_task(task) for _, delay_ms, task in piece if delay_ms == 0 and _is_default(task)]
+        of_queues = [(task.options.queue, encode_task(task)) for _, delay_ms, task in piece
+                     if delay_ms == 0 and not _is_default(task)]  # fmt: skip
+        early = [(b"+%d" % delay_ms, encode_task(task)) for _, delay_ms, task in piece if delay_ms > 0]
         if due:
             await queue.push(due)
+        if of_queues:
+            await queue.push_to(of_queues)
         if early:
             await queue.schedule(early)
         pushed += len(piece)

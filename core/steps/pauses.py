@@ -48,6 +48,8 @@ class Parking:
         if there.version < self.known.version:
             there = await until_answered(partial(self._queue.set_paused, self.known))
         self.learn(there)
+        if self.known.queues:
+            items = await self._give_back(lease, items, until_answered)
         if not (types := self.known.types):
             return items
         by_type: defaultdict[str, list[ClaimedTask]] = defaultdict(list)
@@ -61,9 +63,20 @@ class Parking:
             gone.update(number for number, parked in zip(numbers, answers, strict=True) if parked)
         return [claimed for claimed in items if claimed.number not in gone] if gone else items
 
+    async def _give_back(
+        self, lease: UUID, items: list[ClaimedTask], until_answered: UntilAnswered
+    ) -> list[ClaimedTask]:
+        """Those of paused queues go back; Redis did not know yet, when it gave them, that their queue is paused."""
+        back = [claimed for claimed in items if claimed.task.options.queue in self.known.queues]
+        if not back:
+            return items
+        tasks = [(claimed.number, 0, b"") for claimed in back]
+        await until_answered(partial(self._queue.give_back, lease, tasks))
+        return [claimed for claimed in items if claimed not in back]
+
 
 class Pauses:
-    """Pause and resume types, and keep Redis as Postgres says it should be.
+    """Pause and resume types and queues, and keep Redis as Postgres says it should be.
 
     Raises StoreUnavailable; Redis may be away: a worker carries out the rest. Cancelled: it is not known whether
     anything has changed, and it may be repeated.
@@ -85,6 +98,20 @@ class Pauses:
         """Its jobs run again: those that were set aside come first."""
         changed = await self._store.change(self._queue.name, resume=[job_type], audit=audit)
         assert changed is not None, "fewer types are never too many"  # noqa: S101
+        await self._tell(changed)
+        return changed
+
+    async def pause_queue(self, name: str, audit: AuditEntry | None = None) -> Paused | None:
+        """No job of this queue is claimed any more; those that run go on. None: too many queues are paused."""
+        changed = await self._store.change_queues(self._queue.name, pause=[name], audit=audit)
+        if changed is not None:
+            await self._tell(changed)
+        return changed
+
+    async def resume_queue(self, name: str, audit: AuditEntry | None = None) -> Paused:
+        """Its jobs are claimed again."""
+        changed = await self._store.change_queues(self._queue.name, resume=[name], audit=audit)
+        assert changed is not None, "fewer queues are never too many"  # noqa: S101
         await self._tell(changed)
         return changed
 

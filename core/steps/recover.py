@@ -1,7 +1,7 @@
 """Recover: what a lease that is gone leaves behind goes back."""
 
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from copy import copy
 from functools import partial
 from typing import Protocol, TypeVar
@@ -58,9 +58,14 @@ class Flight:
         """The answer of `trip`. Raises KeyOfAnotherType."""
         return await self._until_answered(trip, unless=(KeyOfAnotherType,))
 
-    async def bury(self, lease: UUID, entries: Sequence[tuple[int | bytes, bytes]]) -> None:
-        """Move (number or field, dead letter) to the dead letters."""
-        self._dropped.add(await self.ask(partial(self.queue.bury, lease, entries)))
+    async def bury(
+        self,
+        lease: UUID,
+        entries: Sequence[tuple[int | bytes, bytes]],
+        unique: Mapping[int | bytes, tuple[str, UUID]] | None = None,
+    ) -> None:
+        """Move (number or field, dead letter) to the dead letters; `unique`: as Queue.bury takes it."""
+        self._dropped.add(await self.ask(partial(self.queue.bury, lease, entries, unique or {})))
 
     async def bury_odd(self, lease: UUID, fields: list[bytes]) -> None:
         """Fields that another program wrote: whole into the dead letters, or the lease could never be retired."""

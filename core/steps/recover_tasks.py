@@ -10,6 +10,7 @@ from workqueue.core.dead_letter import dead_letter
 from workqueue.core.errors import InvalidTask
 from workqueue.core.queue import Inspection
 from workqueue.core.steps.recover import Flight, pieces
+from workqueue.core.steps.settle import held_by
 from workqueue.core.wire import Task, decode_task, encode_task
 
 log = logging.getLogger(__name__)
@@ -48,7 +49,9 @@ class TaskRecovery:
         reason = f"its worker died {task.counters.recoveries} times while it ran"
         log.error("job %s (%s) failed: %s", task.job_id, task.type, reason)
         self._flight.counts.failed += 1
-        await self._flight.bury(lease, [(number, dead_letter(encode_task(task), reason))])
+        held = held_by(task.options, task.job_id)
+        entry = dead_letter(encode_task(task), reason)
+        await self._flight.bury(lease, [(number, entry)], None if held is None else {number: held})
 
 
 def _counted(task: Task, number: int, found: Inspection, blameless: bool) -> Task:

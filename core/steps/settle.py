@@ -6,13 +6,13 @@ from random import Random
 from typing import Protocol
 from uuid import UUID
 
-import msgspec
 from msgspec import Struct
 
 from workqueue.core.counters import Counters
+from workqueue.core.options import JobOptions, until_seconds
 from workqueue.core.outcome import Cancel, Complete, Fail, GiveBack, Retry, Verdict
+from workqueue.core.policies import Backoff
 from workqueue.core.queue import Queue
-from workqueue.core.retry import RetryPolicy, backoff
 from workqueue.core.steps.lease import ClaimedTask, Lease
 from workqueue.core.steps.piggyback import Piggyback
 from workqueue.core.steps.until_answered import UntilAnswered
@@ -66,11 +66,11 @@ class Departures:
     """How tasks leave the flight, and with which text and delay they go back."""
 
     def __init__(
-        self, queue: Queue, piggyback: Piggyback, policy: RetryPolicy, random: Random, until_answered: UntilAnswered
+        self, queue: Queue, piggyback: Piggyback, backoff: Backoff, random: Random, until_answered: UntilAnswered
     ) -> None:
         self._queue = queue
         self._piggyback = piggyback
-        self._policy = policy
+        self._backoff = backoff
         self._random = random
         self._until_answered = until_answered
 
@@ -80,6 +80,20 @@ class Departures:
             leases.setdefault(claimed.lease, []).append(claimed)
         for lease, group in leases.items():
             await self._until_answered(partial(self._queue.ack, lease.id, [claimed.number for claimed in group]))
+            for claimed in group:
+                self._drop(claimed)
+
+    async def ack_unique(self, items: Sequence[ClaimedTask]) -> None:
+        """Redis only: with the tasks their unique keys go, in one script. A worker that dies leaves both or neither."""
+        leases: dict[Lease, list[ClaimedTask]] = {}
+        for claimed in items:
+            if held_by(claimed.task.options, claimed.job_id) is None:
+                await self.ack([claimed])
+            else:
+                leases.setdefault(claimed.lease, []).append(claimed)
+        for lease, group in leases.items():
+            rows = [(claimed.number, claimed.task.options.unique_key or "", claimed.job_id) for claimed in group]
+            await self._until_answered(partial(self._queue.free_unique, lease.id, rows, ack=True))
             for claimed in group:
                 self._drop(claimed)
 
@@ -114,20 +128,31 @@ class Departures:
 
     def _delay_ms(self, ending: Ending) -> int:
         match ending.verdict:
-            case Retry():
+            case Retry() as retry:
                 # At least 1 ms: 0 would mean the head of the list, before all that waits there.
-                seconds = backoff(ending.claimed.counters.attempts + 1, self._policy, self._random)
-                return max(1, int(seconds * 1000))
+                return max(1, self._backoff_ms(retry, ending.claimed.counters.attempts + 1))
             case GiveBack(delay_ms=delay_ms):
                 return delay_ms
         return 0
+
+    def _backoff_ms(self, retry: Retry, failures: int) -> int:
+        if retry.delay_ms is not None:
+            return retry.delay_ms
+        return int((retry.backoff or self._backoff).seconds(failures, self._random) * 1000)
+
+
+def held_by(options: JobOptions, job_id: UUID | None) -> tuple[str, UUID] | None:
+    """The unique key that a job holds until it ends, and its id: Redis only, where the key is deleted then."""
+    if options.unique_key is None or job_id is None or until_seconds(options) is not None:
+        return None
+    return options.unique_key, job_id
 
 
 def text_of(claimed: ClaimedTask, *, failures: int = 0, interruptions: int = 0) -> bytes:
     """The task with its counters as they are now."""
     now = claimed.counters
     counters = Counters(now.attempts + failures, now.recoveries, now.interruptions + interruptions)
-    return encode_task(msgspec.structs.replace(claimed.task, counters=counters, job_id=claimed.job_id))
+    return encode_task(claimed.task, counters, claimed.job_id)
 
 
 def _new_text(ending: Ending) -> bytes:

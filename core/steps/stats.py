@@ -36,7 +36,7 @@ class RecordStats:
         """Store what was seen. Raises StoreUnavailable. Cancelled or without an answer: the same again next time."""
         if self._batch is None:
             sums = self._take()
-            if not (sums.types or sums.failures):
+            if not (sums.types or sums.failures or sums.queues):
                 return
             self._number += 1
             self._batch = _Batch(sums, self._number, trio.current_time())

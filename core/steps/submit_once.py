@@ -22,7 +22,7 @@ from workqueue.core.errors import (
 from workqueue.core.ids import new_ids
 from workqueue.core.queue import Queue
 from workqueue.core.steps.piggyback import Piggyback
-from workqueue.core.steps.submit import SubmitResult, SubmitRows, rows_of, size, tasks_of
+from workqueue.core.steps.submit import SubmitResult, SubmitRows, due_text, far_of, rows_of, size, tasks_of
 from workqueue.core.store import JobStore
 from workqueue.core.wire import Submission
 
@@ -92,14 +92,17 @@ class SubmitOnceTasks:
         """SubmitOnce.run_batch. Without an answer the key stands in Redis if the task does: repeat it."""
         ids = new_ids(len(items))
         tasks = tasks_of(ids, [item.submission for item in items])
-        rows = [(item.key_hash, item.body_hash, task) for item, task in zip(items, tasks, strict=True)]
+        rows = [
+            (item.key_hash, item.body_hash, due_text(item.submission), task)
+            for item, task in zip(items, tasks, strict=True)
+        ]
         try:
             said = await self._queue.push_once(rows, ttl_seconds=self._ttl_seconds)
         except QueueUnavailable as error:
             return [EnqueueFailed(str(error)) for _ in items]
         odd = "Redis: the key that would remember this idempotency key holds another type"
         refusals: dict[str, Callable[[], EnqueueFailed | KeyReused]] = {
-            "other": partial(KeyReused, _REUSED),
+            "other": partial(KeyReused, REUSED),
             "odd": partial(EnqueueFailed, odd),
         }
         return [refusals[word]() if word in refusals else job_id for job_id, word in zip(ids, said, strict=True)]
@@ -161,7 +164,7 @@ class SubmitOnceRows:
             return {}
         mine = [(job_id, item) for job_id, item in zip(ids, items, strict=True) if job_id in inserted]
         answers = await self._submit.push_inserted(
-            batch, inserted_at, [job_id for job_id, _ in mine], [item.submission for _, item in mine]
+            batch, inserted_at, [job_id for job_id, _ in mine], [item.submission for _, item in mine], far_of(rows)
         )
         return {item.key_hash: _Holder(answer, item.body_hash) for (_, item), answer in zip(mine, answers, strict=True)}
 
@@ -178,7 +181,7 @@ class SubmitOnceRows:
         }
 
 
-_REUSED = "this idempotency key came with another body before"
+REUSED = "this idempotency key came with another body before"
 
 
 def _answer(item: Keyed, holder: _Holder | None) -> SubmitResult | KeyReused:
@@ -187,4 +190,4 @@ def _answer(item: Keyed, holder: _Holder | None) -> SubmitResult | KeyReused:
         return PersistFailed("Postgres did not say who holds this idempotency key")
     if isinstance(holder.answer, Exception):  # nothing runs under this key, so no body is another one
         return type(holder.answer)(str(holder.answer))
-    return holder.answer if item.body_hash == holder.body_hash else KeyReused(_REUSED)
+    return holder.answer if item.body_hash == holder.body_hash else KeyReused(REUSED)

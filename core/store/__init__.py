@@ -21,10 +21,12 @@ from workqueue.core.store.jobs import (
 )
 from workqueue.core.store.listing import LISTED_ERROR_MAX, LISTED_PAYLOAD_MAX, JobCount, JobPage
 from workqueue.core.store.migrate import migrate
+from workqueue.core.store.notifications import Notifications
 from workqueue.core.store.pauses import PauseStore
 from workqueue.core.store.pool import open_pool
 from workqueue.core.store.reports import LogRow, ProgressRow
 from workqueue.core.store.rows import JobRow
+from workqueue.core.store.schedules import Firing, NewRun, ScheduleRow, ScheduleStore
 from workqueue.core.store.stats import FailureGroup, StatsRow, StatsStore
 
 __all__ = [
@@ -42,6 +44,7 @@ __all__ = [
     "Counter",
     "FailureGroup",
     "Finish",
+    "Firing",
     "JobCount",
     "JobPage",
     "JobRow",
@@ -49,11 +52,15 @@ __all__ = [
     "KeyHolder",
     "LogRow",
     "NewJob",
+    "NewRun",
+    "Notifications",
     "PauseStore",
     "ProgressRow",
     "Requeue",
     "RowStatus",
     "Run",
+    "ScheduleRow",
+    "ScheduleStore",
     "StatsRow",
     "StatsStore",
     "WatchedRow",
@@ -66,4 +73,4 @@ __all__ = [
 async def open_store(bridge: Bridge, dsn: str, schema: str) -> AsyncIterator[JobStore]:
     """The job rows in `schema` of the database `dsn`. Connects with the first statement."""
     async with open_pool(bridge, dsn, schema) as pool:
-        yield JobStore(pool)
+        yield JobStore(pool, notifications=Notifications(bridge, dsn, schema))

@@ -136,6 +136,7 @@ def _action(row: asyncpg.Record) -> Action:
         created_after=row["created_after"],
         created_before=row["created_before"],
         error=row["error"],
+        queue=row["in_queue"],
         ids=None if ids is None else tuple(ids),
     )
     place = row["after_at"], row["after_id"]

@@ -15,7 +15,7 @@ from workqueue.core.counters import NEVER_RUN, Counters
 from workqueue.core.errors import StoreUnavailable
 from workqueue.core.job import Artifact, JobState, RunOutcome
 from workqueue.core.job_filter import ActName
-from workqueue.core.options import JobOptions
+from workqueue.core.options import FREE_NAMES, NAMES, PLAIN_NAMES, JobOptions, are_plain, until_seconds
 from workqueue.core.store import sql
 from workqueue.core.store.actions import Acted, ActionStore, acted
 from workqueue.core.store.audit import AuditStore, bound
@@ -23,12 +23,14 @@ from workqueue.core.store.changes import ChangeStore
 from workqueue.core.store.clean import clean
 from workqueue.core.store.listing import JobLists
 from workqueue.core.store.migrate import KINDS, check_oldest
+from workqueue.core.store.notifications import Notifications
 from workqueue.core.store.oldest_waiting import OldestWaiting
 from workqueue.core.store.pauses import PauseStore
 from workqueue.core.store.pool import STATEMENT_SECONDS, Pool
 from workqueue.core.store.reports import ProgressRow, ReportStore
 from workqueue.core.store.rows import JobRow, job_options, job_row
-from workqueue.core.store.sql import array_text, option_arrays
+from workqueue.core.store.schedules import ScheduleStore
+from workqueue.core.store.sql import array_text, due_arrays, option_arrays
 from workqueue.core.store.stats import StatsStore
 from workqueue.core.wire import Task
 
@@ -47,6 +49,8 @@ class NewJob(Struct, frozen=True, gc=False):
     type: str
     payload: str  #: the JSON text of an object
     options: JobOptions
+    delay: float | None = None  #: seconds; then `run_at` is so much later than the server's clock says
+    is_far: bool = False  #: due so late that it is not in Redis yet, and needs no outbox entry
 
 
 class Counter(StrEnum):
@@ -73,6 +77,15 @@ class KeyHolder(Struct, frozen=True):
     body_hash: bytes
     expired: bool  #: the key counts as free
     answerable: bool  #: the job will run, or has ended; False: ask anew, it may have been refused just now
+    duplicate: bool  #: the job was another's, by its unique key
+
+
+class UniqueHolder(Struct, frozen=True):
+    """The job that holds a unique key."""
+
+    job_id: UUID
+    is_new: bool  #: it was inserted
+    is_sooner: bool  #: it is due sooner than before: its tasks in Redis come too late
 
 
 class Finish(Struct, frozen=True, gc=False):
@@ -144,14 +157,18 @@ class JobStore:
     Mutable state: what the last check has found.
     """
 
-    def __init__(self, pool: Pool, oldest_waiting: OldestWaiting | None = None) -> None:
+    def __init__(
+        self, pool: Pool, oldest_waiting: OldestWaiting | None = None, notifications: Notifications | None = None
+    ) -> None:
         self._pool = pool
+        self.notifications = notifications  #: None: none are heard, and the outbox relay finds what they tell of
         self.actions = ActionStore(pool)
         self.reports = ReportStore(pool)
         self.pauses = PauseStore(pool)
         self.stats = StatsStore(pool)
         self.audit = AuditStore(pool)
         self.changes = ChangeStore(pool)
+        self.schedules = ScheduleStore(pool)
         self.lists = JobLists(pool, oldest_waiting or OldestWaiting())
         self._unfit: str | None = None
 
@@ -159,15 +176,20 @@ class JobStore:
 
     async def insert(self, batch: UUID, queue: str, jobs: Sequence[NewJob], pushed: Sequence[UUID]) -> None:
         """Insert jobs and their outbox entry; drop the entries of batches that were pushed."""
-        statement = sql.INSERT_JOBS.bind(
-            batch=batch,
-            queue=queue,
-            ids=array_text([job.id for job in jobs]),
-            types=[job.type for job in jobs],
-            payloads=[job.payload for job in jobs],
-            pushed=pushed,
-            **option_arrays([job.options for job in jobs]),
-        )
+        options = [job.options for job in jobs]
+        values: dict[str, object] = {
+            "batch": batch,
+            "queue": queue,
+            "ids": array_text([job.id for job in jobs]),
+            "types": [job.type for job in jobs],
+            "payloads": [job.payload for job in jobs],
+            "pushed": pushed,
+        }
+        if are_plain(options):  # each array costs, also one without values
+            statement = sql.INSERT_JOBS.bind(**values, **option_arrays(options, PLAIN_NAMES))
+        else:
+            arrays = option_arrays(options, FREE_NAMES)
+            statement = sql.INSERT_JOBS_WITH_OPTIONS.bind(**values, **arrays, **_due_arrays(jobs))
         await self._pool.fetch(*statement, refusable=True)
 
     async def insert_once(
@@ -194,17 +216,61 @@ class JobStore:
             body_hashes=[body_hash for _, body_hash in keys],
             ttl_seconds=ttl_seconds,
             pushed=pushed,
-            **option_arrays([job.options for job in jobs]),
+            **option_arrays([job.options for job in jobs], FREE_NAMES),
+            **_due_arrays(jobs),
         )
         rows = await self._pool.fetch(*statement, refusable=True)
         return {row["id"] for row in rows}
+
+    async def insert_unique(
+        self,
+        batch: UUID,
+        queue: str,
+        jobs: Sequence[NewJob],
+        keys: Sequence[tuple[bytes, bytes] | None],
+        sooner: UUID,
+        pushed: Sequence[UUID],
+        *,
+        ttl_seconds: float,
+    ) -> dict[str, UniqueHolder]:
+        """Insert what gets its unique key, and tell the others whose it is: key -> that job. Missing: ask anew.
+
+        `keys`: (hash of the key, of the body) of the idempotency key of each job; None: it has none. `sooner`: of a
+        second outbox entry, with what is due sooner now. No unique key may come twice. Not to be repeated with the same
+        ids. Raises StoreBusy where another transaction takes one of the keys and does not end.
+        """
+        statement = sql.INSERT_UNIQUE.bind(
+            batch=batch,
+            queue=queue,
+            ids=[job.id for job in jobs],
+            types=[job.type for job in jobs],
+            payloads=[job.payload for job in jobs],
+            seconds=[until_seconds(job.options) for job in jobs],
+            key_hashes=[key[0] if key else None for key in keys],
+            body_hashes=[key[1] if key else None for key in keys],
+            ttl_seconds=ttl_seconds,
+            sooner=sooner,
+            pushed=pushed,
+            **option_arrays([job.options for job in jobs]),
+            **_due_arrays(jobs),
+        )
+        rows = await self._pool.fetch(*statement, refusable=True)
+        return {row["key"]: UniqueHolder(row["job_id"], row["new"], row["sooner"]) for row in rows}
+
+    async def prune_unique(self, queue: str, *, after: str, limit: int) -> tuple[int, int, str | None]:
+        """Forget those of the next `limit` unique keys behind `after` that are free: how many were looked at, how many
+        went, and the last one that was looked at. May be repeated."""
+        [row] = await self._pool.fetch(*sql.PRUNE_UNIQUE.bind(queue=queue, after=after, limit=limit))
+        return row["looked"], row["pruned"], row["last"]
 
     async def join(self, queue: str, keys: Sequence[tuple[bytes, bytes]]) -> dict[bytes, KeyHolder]:
         """Promise to run what holds these (hash of a key, of a body), where the body is the same. May be repeated."""
         key_hashes, body_hashes = zip(*keys, strict=True)
         rows = await self._pool.fetch(*sql.JOIN_JOBS.bind(queue=queue, key_hashes=key_hashes, body_hashes=body_hashes))
         return {
-            row["key_hash"]: KeyHolder(row["job_id"], row["body_hash"], row["expired"], row["answerable"])
+            row["key_hash"]: KeyHolder(
+                row["job_id"], row["body_hash"], row["expired"], row["answerable"], row["duplicate"]
+            )
             for row in rows
         }
 
@@ -238,10 +304,12 @@ class JobStore:
         worker: str,
         earlier: Sequence[UUID],
         done_claims: Sequence[UUID],
+        replaced: list[UUID] | None = None,
     ) -> dict[int, Counters]:
         """Take jobs that are pending and due, or held by a token of `earlier`. Never repeated with one token.
 
-        Key of an id (its number) -> counters, of each that was taken.
+        Key of an id (its number) -> counters, of each that was taken. `replaced` grows by those whose tasks in Redis
+        are old: see `claimed_tasks`.
         """
         statement = sql.CLAIM_JOBS.bind(
             ids=array_text(ids),
@@ -255,15 +323,21 @@ class JobStore:
         rows = await self._pool.fetch(*statement)
         taken = dict.fromkeys([job_id.int for job_id in ids], NEVER_RUN)
         changed = 0
-        for job_id, attempts, recoveries, interruptions in rows:
+        for job_id, attempts, recoveries, interruptions, is_replaced in rows:
             if job_id is None:
                 changed = attempts
             elif attempts is None:
                 del taken[job_id.int]
             else:
                 taken[job_id.int] = Counters(attempts, recoveries, interruptions)
+                if is_replaced and replaced is not None:
+                    replaced.append(job_id)
         _compare("claimed", changed, len(taken))
         return taken
+
+    async def claimed_tasks(self, ids: Sequence[UUID]) -> dict[UUID, Task]:
+        """The tasks of jobs, as their rows say. May be repeated."""
+        return {row["id"]: _task(row) for row in await self._pool.fetch(*sql.CLAIMED_TASKS.bind(ids=ids))}
 
     async def get_status(self, ids: Sequence[UUID]) -> dict[UUID, RowStatus]:
         """What the rows say now; ids without a row are missing."""
@@ -280,7 +354,9 @@ class JobStore:
 
         Workers that were quicker keep the others: a claim tells. Without an answer it tells of all of them.
         """
-        statement = sql.ADOPT_JOBS.bind(
+        options = [task.options for _, task in tasks]
+        plain = are_plain(options)
+        statement = (sql.ADOPT_JOBS if plain else sql.ADOPT_JOBS_WITH_OPTIONS).bind(
             token=token,
             queue=queue,
             owner=owner,
@@ -292,7 +368,7 @@ class JobStore:
             attempts=[task.counters.attempts for _, task in tasks],
             recoveries=[task.counters.recoveries for _, task in tasks],
             interruptions=[task.counters.interruptions for _, task in tasks],
-            **option_arrays([task.options for _, task in tasks]),
+            **option_arrays(options, PLAIN_NAMES if plain else NAMES),
         )
         rows = await self._pool.fetch(*statement, refusable=True)
         return {job_id.int for (job_id,) in rows}
@@ -321,24 +397,43 @@ class JobStore:
             plain = [finish for finish in finishes if not finish.artifacts and finish.state == JobState.COMPLETED]
         done: set[int] = set()
         if plain or not others:  # the settled claims go in any case
-            statement = sql.COMPLETE_JOBS.bind(
-                ids=array_text([finish.id for finish in plain]),
-                tokens=array_text([finish.token for finish in plain]),
-                results=[finish.result for finish in plain],
-                durations=array_text([finish.seconds for finish in plain]),
-                finished_claims=done_claims,
+            done = await self.complete(
+                [finish.id for finish in plain],
+                [finish.token for finish in plain],
+                [finish.result for finish in plain],
+                [finish.seconds for finish in plain],
+                done_claims,
             )
-            rows = await self._pool.fetch(*statement, refusable=True)
-            done = {finish.id.int for finish in plain}
-            changed = 0
-            for job_id, count in rows:
-                if job_id is None:
-                    changed = count
-                else:
-                    done.discard(job_id.int)
-            _compare("completed", changed, len(done))
         if others:
             done |= await self._finish(others, () if plain else done_claims)
+        return done
+
+    async def complete(
+        self,
+        ids: Sequence[UUID],
+        tokens: Sequence[UUID],
+        results: Sequence[str | None],
+        durations: Sequence[float],
+        done_claims: Sequence[UUID] = (),
+    ) -> set[int]:
+        """What `finish` does for jobs that completed and made nothing, in the order of ids: nearly all of them, so that
+        no object is made for each."""
+        statement = sql.COMPLETE_JOBS.bind(
+            ids=array_text(ids),
+            tokens=array_text(tokens),
+            results=results,
+            durations=array_text(durations),
+            finished_claims=done_claims,
+        )
+        rows = await self._pool.fetch(*statement, refusable=True)
+        done = {job_id.int for job_id in ids}
+        changed = 0
+        for job_id, count in rows:
+            if job_id is None:
+                changed = count
+            else:
+                done.discard(job_id.int)
+        _compare("completed", changed, len(done))
         return done
 
     async def _finish(self, finishes: Sequence[Finish], done_claims: Sequence[UUID]) -> set[int]:
@@ -397,6 +492,15 @@ class JobStore:
         """
         rows = await self._pool.fetch(*sql.TAKE_OUTBOX.bind(queue=queue, age_seconds=age_seconds, limit=limit))
         return [(row["batch"], list(row["ids"]), row["whole"]) for row in rows]
+
+    async def bring(self, queue: str, batch: UUID, *, horizon_seconds: float, limit: int) -> int:
+        """Put what was far off, and is due within the horizon, into the outbox; how many rows were looked at.
+
+        May be repeated, each time under a batch of its own.
+        """
+        values = {"queue": queue, "batch": batch, "horizon_seconds": horizon_seconds, "limit": limit}
+        [row] = await self._pool.fetch(*sql.BRING_JOBS.bind(**values))
+        return int(row["looked"])
 
     async def waiting(self, ids: Sequence[UUID], *, after: UUID | None, bytes_max: int) -> list[tuple[UUID, int, Task]]:
         """(id, delay in ms, task) of what is still pending, in the order of ids; [] at the end."""
@@ -622,6 +726,10 @@ def _compare(done: str, changed: int, told: int) -> None:
             f"Postgres: {changed} rows were {done} where the answer amounts to {told}: look for row security, rules or "
             "triggers on the table jobs"
         )
+
+
+def _due_arrays(jobs: Sequence[NewJob]) -> dict[str, object]:
+    return due_arrays([job.delay for job in jobs], [job.is_far for job in jobs])
 
 
 def _task(row: asyncpg.Record) -> Task:

@@ -116,7 +116,8 @@ class JobLists:
 def _is_search(wanted: JobFilter, payload: Sequence[PayloadMatch]) -> bool:
     """Must rows be looked at?"""
     derived = wanted.status in {StatusFilter.SCHEDULED, StatusFilter.RETRYING}
-    return bool(derived or wanted.error is not None or wanted.ids is not None or payload)
+    looked_at = (wanted.error, wanted.queue, wanted.ids)
+    return bool(derived or any(each is not None for each in looked_at) or payload)
 
 
 def _given(queue: str, wanted: JobFilter, before: Place | None, limit: int) -> dict[str, object]:

@@ -5,16 +5,17 @@ from msgspec.structs import asdict
 from workqueue.core.job_filter import JobFilter, StatusFilter
 
 ENDED_BADLY = frozenset({StatusFilter.FAILED, StatusFilter.CANCELLED})
-WAIT_AGAIN = frozenset({StatusFilter.SCHEDULED, StatusFilter.RETRYING})
 
 
 def bound(wanted: JobFilter, *, ended_badly: bool = False) -> dict[str, object]:
     """`ended_badly`: only jobs that failed or were cancelled are meant, whatever the filter says."""
     values = asdict(wanted)
+    values["in_queue"] = values.pop("queue")  # `queue` is the installation
     if wanted.error is not None:
         values["error"] = f"%{_escaped(wanted.error)}%"
     values["ended_badly"] = ended_badly or wanted.status in ENDED_BADLY
-    values["again"] = wanted.status in WAIT_AGAIN
+    values["again"] = wanted.status == StatusFilter.RETRYING
+    values["timed"] = wanted.status == StatusFilter.SCHEDULED
     return values
 
 

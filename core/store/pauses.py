@@ -2,6 +2,8 @@
 
 from collections.abc import Collection
 
+import asyncpg
+
 from workqueue.core.audit import AuditEntry
 from workqueue.core.pauses import NOTHING, PAUSED_TYPES_MAX, Paused
 from workqueue.core.store import sql
@@ -9,6 +11,10 @@ from workqueue.core.store.audit import bound
 from workqueue.core.store.clean import clean
 from workqueue.core.store.pool import Pool
 from workqueue.core.wire import TYPE_LENGTH_MAX
+
+
+def _paused(row: asyncpg.Record) -> Paused:
+    return Paused(row["version"], frozenset(row["types"]), frozenset(row["queues"]))
 
 
 class PauseStore:
@@ -19,8 +25,8 @@ class PauseStore:
 
     async def read(self, queue: str) -> Paused:
         """What is paused."""
-        for version, types in await self._pool.fetch(*sql.GET_PAUSES.bind(queue=queue)):
-            return Paused(version, frozenset(types))
+        for row in await self._pool.fetch(*sql.GET_PAUSES.bind(queue=queue)):
+            return _paused(row)
         return NOTHING
 
     async def change(
@@ -40,8 +46,24 @@ class PauseStore:
             types_max=PAUSED_TYPES_MAX,
             **bound(audit),
         )
-        for version, types in await self._pool.fetch(*statement):
-            return Paused(version, frozenset(types))
+        for row in await self._pool.fetch(*statement):
+            return _paused(row)
+        return None
+
+    async def change_queues(
+        self,
+        queue: str,
+        *,
+        pause: Collection[str] = (),
+        resume: Collection[str] = (),
+        audit: AuditEntry | None = None,
+    ) -> Paused | None:
+        """The same for queues of the installation `queue`."""
+        statement = sql.CHANGE_PAUSED_QUEUES.bind(
+            queue=queue, pause=list(pause), resume=list(resume), queues_max=PAUSED_TYPES_MAX, **bound(audit)
+        )
+        for row in await self._pool.fetch(*statement):
+            return _paused(row)
         return None
 
     async def outrun(self, queue: str, version: int) -> Paused:

@@ -6,7 +6,7 @@ from uuid import UUID
 import asyncpg
 from msgspec import Struct
 
-from workqueue.core.options import NAMES, JobOptions
+from workqueue.core.options import COLUMNS, NAMES, JobOptions
 from workqueue.core.store.reports import ProgressRow
 
 
@@ -32,6 +32,8 @@ class JobRow(Struct, frozen=True):
     cancelling: bool = False  #: it runs, and a person has cancelled it
     progress: ProgressRow | None = None  #: of the last run; not in pages
     earlier_runs: int = 0  #: before the last retry by hand, and cancelled ones
+    schedule: str | None = None  #: the one that made it
+    due_at: datetime | None = None  #: for this due time of it
     result: str | None = None
 
 
@@ -41,4 +43,4 @@ def job_row(row: asyncpg.Record) -> JobRow:
 
 
 def job_options(row: asyncpg.Record) -> JobOptions:
-    return JobOptions(**{name: row[name] for name in NAMES})
+    return JobOptions(**{name: row[COLUMNS.get(name, name)] for name in NAMES})

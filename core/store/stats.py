@@ -69,6 +69,9 @@ class StatsStore:
             failures=array_text([each.failed for each in failures.values()]),
             retries=array_text([each.retried for each in failures.values()]),
             last_jobs=array_text([str(each.last_job) for each in failures.values()]),
+            queues=list(sums.queues),
+            queue_done=array_text([done for done, _ in sums.queues.values()]),
+            queue_failed=array_text([failed for _, failed in sums.queues.values()]),
         )
         await self._pool.fetch(*statement)
 
@@ -88,6 +91,14 @@ class StatsStore:
         )
         rows = await self._pool.fetch(*statement)
         return [FailureGroup(**dict(row) | {"trend": _trend.decode(row["trend"])}) for row in rows]
+
+    async def by_queue(self, queue: str) -> dict[str, tuple[int, int]]:
+        """How many jobs of each queue of this installation were done and have failed in a minute, of late.
+
+        The last minute that is over, or what there is of this one where that is more.
+        """
+        rows = await self._pool.fetch(*sql.GET_QUEUE_STATS.bind(queue=queue))
+        return {row["in_queue"]: (int(row["done"]), int(row["failed"])) for row in rows}
 
     async def now(self) -> datetime:
         """The clock that the spans go by."""

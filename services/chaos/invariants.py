@@ -48,6 +48,13 @@ async def left_over(queue: Queue, *, dead: bool = False) -> set[str]:
     """Keys of this queue that exist though no job waits and no worker is alive. The keys about Postgres, and workers
     that are gone, may stay, and, where they are the only trace of a job (`dead`), the dead letters.
     """
-    about = {queue.keys.checkpoint, queue.keys.rows, queue.keys.pauses, queue.keys.gone}
+    about = {
+        queue.keys.checkpoint,
+        queue.keys.rows,
+        queue.keys.pauses,
+        queue.keys.gone,
+        queue.keys.queues,
+        queue.keys.bell,
+    }
     kept = about | ({queue.keys.dead} if dead else set())
     return await queue.key_names() - kept

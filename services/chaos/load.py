@@ -22,6 +22,9 @@ CLIENTS = 24
 RETRIES = 3
 LONG_SECONDS = 4.0  #: the longest job: longer than a lease, shorter than the grace at a stop
 LONG_SHARE = 0.05  #: of those that nap
+CHOOSES_SHARE = 0.5  #: of the jobs that choose more than their retries
+QUEUES = ("mail", "pdf")
+DELAY_SECONDS = 4.0  #: the longest
 HANG_UPS = 0.01  #: share of the clients that hang up after they have sent
 FOREIGN_FIRST = 1_000_000_000  #: numbers of the jobs that came by RPUSH begin here
 FOREIGN_SECONDS = 0.25  #: between two RPUSHes
@@ -141,6 +144,33 @@ def type_of(seed: int, n: int) -> str:
     return f"chaos.{_kind(Random(f'{seed} job {n}'))}"  # noqa: S311 - to be repeatable
 
 
+def options_of(seed: int, n: int) -> dict[str, object]:
+    """What the job of this number chooses: half of them something."""
+    random = Random(f"{seed} options {n}")  # noqa: S311 - to be repeatable
+    options: dict[str, object] = {}
+    if random.random() < CHOOSES_SHARE:
+        if random.random() < 0.6:
+            options["queue"] = random.choice(QUEUES)
+        if random.random() < 0.4:
+            options["delay"] = round(random.uniform(0.1, DELAY_SECONDS), 2)
+        if random.random() < 0.3:
+            options["timeout"] = 30
+        if random.random() < 0.2:
+            options["expires_in"] = 36_000
+    return options
+
+
+def delay_of(seed: int, n: int) -> float:
+    """The delay that the job of this number chooses; 0: none."""
+    delay = options_of(seed, n).get("delay", 0.0)
+    return delay if isinstance(delay, float) else 0.0
+
+
+def pausable(seed: int, n: int) -> frozenset[str]:
+    """What may be paused so that the job of this number does not start."""
+    return frozenset({type_of(seed, n), f"queue {options_of(seed, n).get('queue', 'default')}"})
+
+
 def _kind(random: Random) -> str:
     return random.choices(["quick", "naps", "fails", "thread"], [65, 22, 10, 3])[0]
 
@@ -156,5 +186,5 @@ def task(seed: int, n: int, job_id: UUID | None = None) -> bytes:
         payload["seconds"] = round(random.uniform(0, LONG_SECONDS if is_long else 0.15), 3)
     if kind == "fails":
         payload["failures"] = random.randint(1, RETRIES + 1)
-    body: dict[str, object] = {"type": f"chaos.{kind}", "retries": RETRIES, "payload": payload}
+    body: dict[str, object] = {"type": f"chaos.{kind}", "retries": RETRIES, "payload": payload, **options_of(seed, n)}
     return msgspec.json.encode(body | ({"job_id": str(job_id)} if job_id else {}))

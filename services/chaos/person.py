@@ -1,5 +1,5 @@
-"""A person who acts on jobs during a chaos run: cancels, retries, runs now, deletes, and pauses types. Each act is
-recorded with its answer, for the verdict."""
+"""A person who acts on jobs during a chaos run: cancels, retries, runs now, deletes, and pauses types and queues. Each
+act is recorded with its answer, for the verdict."""
 
 import time
 from collections import deque
@@ -17,6 +17,7 @@ ACT_SECONDS = 0.1  #: between two acts of one hand
 ANSWER_SECONDS = 20.0
 RECENT_MAX = 200  #: of the jobs that were accepted last: these are cancelled
 PAUSED_TYPE = "chaos.quick"
+PAUSED_QUEUE = "pdf"
 PAUSED_SECONDS = (1.0, 6.0)
 PAUSE_EVERY_SECONDS = 15.0
 LATE_SECONDS = 3.0
@@ -27,6 +28,7 @@ NOT_SENT = 0  #: in the place of a status
 
 ACTS = ("cancel", "retry", "run-now", "delete")
 WEIGHTS = (55, 25, 10, 10)
+_TYPE, _QUEUE = f"/api/types/{PAUSED_TYPE}", f"/api/queues/{PAUSED_QUEUE}"
 
 
 class Act(Struct):
@@ -48,10 +50,11 @@ class Act(Struct):
 
 
 class Pause(Struct):
-    """A type was paused, certainly from `begun` (its answer) until `ended` (the resumption was sent)."""
+    """A type or a queue was paused, certainly from `begun` (its answer) until `ended` (the resumption was sent)."""
 
     begun: float
     ended: float
+    what: str = PAUSED_TYPE  #: a type, or `queue NAME`
 
 
 class Person:
@@ -76,19 +79,21 @@ class Person:
         async with trio.open_nursery() as nursery:
             for _ in range(HANDS):
                 nursery.start_soon(self._act_on_jobs)
-            nursery.start_soon(self._pause_and_resume)
+            nursery.start_soon(self._pause_and_resume, PAUSED_TYPE, _TYPE)
+            nursery.start_soon(self._pause_and_resume, f"queue {PAUSED_QUEUE}", _QUEUE)
             nursery.start_soon(self._retry_many)
 
     async def resume_at_last(self) -> None:
         """Once `run` has ended: resume what may be paused, also by a request that a stopped producer still had."""
-        await self._resume()
-        await trio.sleep(LATE_SECONDS)
-        await self._resume()
+        for late in (0.0, LATE_SECONDS):
+            await trio.sleep(late)
+            await self._resume(_TYPE)
+            await self._resume(_QUEUE)
 
-    async def _resume(self) -> None:
+    async def _resume(self, path: str) -> None:
         """Lasts until a producer has answered."""
         while True:
-            status, _ = await self._ask("POST", f"/api/types/{PAUSED_TYPE}/resume")
+            status, _ = await self._ask("POST", f"{path}/resume")
             if status == 200:
                 return
             await trio.sleep(0.2)
@@ -120,14 +125,14 @@ class Person:
         if kind == "cancel" and status == 200:
             self._cancelled.append((n, job_id))
 
-    async def _pause_and_resume(self) -> None:
+    async def _pause_and_resume(self, what: str, path: str) -> None:
         while True:
             await trio.sleep(self._random.uniform(0.3, 1.0) * PAUSE_EVERY_SECONDS)
-            status, _ = await self._ask("POST", f"/api/types/{PAUSED_TYPE}/pause")
+            status, _ = await self._ask("POST", f"{path}/pause")
             begun = time.monotonic() if status == 200 else float("inf")
             await trio.sleep(self._random.uniform(*PAUSED_SECONDS))
-            pause = Pause(begun, time.monotonic())
-            await self._resume()
+            pause = Pause(begun, time.monotonic(), what)
+            await self._resume(path)
             if status == 200:
                 self.pauses.append(pause)
                 self.counts["pause"] = self.counts.get("pause", 0) + 1

@@ -24,7 +24,7 @@ from workqueue.services.chaos.aftermath import Aftermath
 from workqueue.services.chaos.faults import Faults, Link, Servers
 from workqueue.services.chaos.history import History
 from workqueue.services.chaos.ledger import read_ledger
-from workqueue.services.chaos.load import Foreign, Load, type_of
+from workqueue.services.chaos.load import Foreign, Load, delay_of, pausable
 from workqueue.services.chaos.logs import bugs
 from workqueue.services.chaos.person import Person
 from workqueue.services.chaos.plan import (
@@ -177,9 +177,8 @@ class _Chaos:
             dead=dead,
             violations=violations,
             acts=person.acts if person else {},
-            types={n: type_of(options.seed, n) for n in (*load.told, *foreign.told)}
-            if person and person.pauses
-            else {},
+            kinds={n: pausable(options.seed, n) for n in (*load.told, *foreign.told)} if person else {},
+            delays={n: delay for n in load.told if (delay := delay_of(options.seed, n))},
             pauses=person.pauses if person else [],
             retried_many=person.retried_many if person else [],
             acted=person.counts if person else {},

@@ -19,10 +19,11 @@ What is demanded, job by job:
    "While it had the job" is from a term before the run began (the fault that costs a lease begins earlier) until the
    next run, but not longer than SETTLE_SECONDS after the run's end, plus what outages of its servers lasted just then.
    A job that failed because its worker died too often wants such a cause for its last run as well.
-5. Acts of a person explain more: a job that a person cancelled may end `cancelled`, though it ran; one that was deleted
-   has no row; one that was retried runs again. After the answer to a cancellation or a deletion no run of the job
-   begins, unless a person retried it since. Where the answer said that the job was claimed already, and for paused
-   types, a worker may need HEARD_SECONDS to hear of it, and longer while it is kept from hearing.
+5. A job that has a delay begins no earlier. Acts of a person explain more: a job that a person cancelled may end
+   `cancelled`, though it ran; one that was deleted has no row; one that was retried runs again. After the answer to a
+   cancellation or a deletion no run of the job begins, unless a person retried it since. Where the answer said that the
+   job was claimed already, and for paused types and queues, a worker may need HEARD_SECONDS to hear of it, and longer
+   while it is kept from hearing.
 6. An enqueue refused with `failed to enqueue task` did not run, unless (README.md) the server that could tell failed
    just then as well: with Postgres, Postgres, without it, Redis; or the producer itself stood still. Its row, if there
    is one, is cancelled. `failed to persist job` may have run; its row, if there is one, has an end as all others.
@@ -37,7 +38,7 @@ from msgspec import Struct
 from workqueue.services.chaos.history import History, Stretch, joined
 from workqueue.services.chaos.ledger import Ledger, Run
 from workqueue.services.chaos.load import LONG_SECONDS, Told
-from workqueue.services.chaos.person import BULK_TYPE, PAUSED_TYPE, Act, Pause
+from workqueue.services.chaos.person import BULK_TYPE, Act, Pause
 
 SETTLE_SECONDS = 5.0
 LEASE_SHARE = 0.5  #: of a term: what may cost a lease
@@ -88,7 +89,8 @@ class Evidence(Struct):
     acts: dict[int, list[Act]] = {}  #: what a person did to jobs
     pauses: list[Pause] = []
     retried_many: list[float] = []  #: when a person asked for all failed jobs of BULK_TYPE to be retried
-    types: dict[int, str] = {}
+    kinds: dict[int, frozenset[str]] = {}  #: by what each job may be paused: its type, its queue
+    delays: dict[int, float] = {}  #: seconds, of the jobs that have one
     acted: dict[str, int] = {}  #: act -> how often it was done
 
 
@@ -237,15 +239,21 @@ class _Judge:
                 self._fault(n, Kind.LIE, f"run {run.number} began after it was answered {act.status} to {act.kind}")
         for run in ran:
             if self._is_paused(n, run) and not self._is_kept_from_hearing(run):
-                self._fault(n, Kind.LIE, f"run {run.number} began while its type was paused")
+                self._fault(n, Kind.LIE, f"run {run.number} began while its type or queue was paused")
+        delay = self._evidence.delays.get(n)
+        if delay is not None and ran and not acts and ran[0].begun < self._told(n).sent + delay:
+            self._fault(n, Kind.LIE, f"it has a delay of {delay} s, and began before")
 
     @staticmethod
     def _retries(act: Act) -> bool:
         return act.kind == "retry" and act.may_have_happened
 
     def _is_paused(self, n: int, run: Run) -> bool:
-        is_paused = any(pause.begun + HEARD_SECONDS < run.begun < pause.ended for pause in self._evidence.pauses)
-        return is_paused and self._evidence.types.get(n) == PAUSED_TYPE
+        kinds = self._evidence.kinds.get(n, frozenset())
+        return any(
+            pause.what in kinds and pause.begun + HEARD_SECONDS < run.begun < pause.ended
+            for pause in self._evidence.pauses
+        )
 
     def _is_kept_from_hearing(self, run: Run) -> bool:
         """Something kept its worker from messages and looks just before it began."""
@@ -280,7 +288,9 @@ class _Judge:
         retries = [act for act in self._acts(n) if self._retries(act)]
         if any(before.begun < act.answered and act.sent < after.begun for act in retries):
             return "retried by hand"
-        of_many = self._evidence.types.get(n) == BULK_TYPE and before.how == "fail" and after.number <= before.number
+        of_many = (
+            BULK_TYPE in self._evidence.kinds.get(n, ()) and before.how == "fail" and after.number <= before.number
+        )
         return "retried with many" if of_many and any(at < after.begun for at in self._evidence.retried_many) else None
 
     def _judge_deaths(self, n: int, ran: list[Run]) -> None:

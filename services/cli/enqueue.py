@@ -1,5 +1,7 @@
 """`workqueue enqueue`: one job over HTTP, as any client would."""
 
+from collections.abc import Mapping
+
 import httpx
 
 from workqueue.core.errors import WorkQueueError
@@ -12,13 +14,16 @@ class NotEnqueued(WorkQueueError):
     """The producer did not take the job; the text has its answer."""
 
 
-async def enqueue_job(url: str, job_type: str, payload: dict[str, object], retries: int, key: str | None = None) -> str:
+async def enqueue_job(
+    url: str, job_type: str, payload: dict[str, object], options: Mapping[str, object], key: str | None = None
+) -> str:
     """Post to the producer at `url`; returns the job's id, or `queued` where jobs have no rows.
 
+    `options`: retries, delay and the like, as POST /enqueue takes them.
     `key`: an idempotency key; the same command again then gives the same job. Raises NotEnqueued and NotAllowed.
     """
     headers = {} if key is None else {"Idempotency-Key": key}
-    body = {"type": job_type, "retries": retries, "payload": payload}
+    body = {"type": job_type, **options, "payload": payload}
     try:
         async with httpx.AsyncClient(timeout=ANSWER_SECONDS, **for_producer_async()) as client:
             response = await client.post(f"{url.rstrip('/')}/enqueue", json=body, headers=headers)

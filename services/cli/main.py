@@ -21,6 +21,8 @@ from workqueue.services.cli import local_installation
 from workqueue.services.cli.act_commands import add_act_commands
 from workqueue.services.cli.dead_commands import add_dead_commands
 from workqueue.services.cli.pauses import add_pause_commands
+from workqueue.services.cli.queues import add_queue_commands
+from workqueue.services.cli.schedules import add_schedule_commands
 from workqueue.services.cli.worker_commands import add_worker_commands
 from workqueue.services.early import end_at_signals, ignore_signals
 from workqueue.services.logs import printable
@@ -273,6 +275,25 @@ def bench(jobs: int, latencies: int, redis_only: bool) -> None:
     show_default=True,
     help="How often it runs again after a failure.",
 )
+@click.option("--queue", metavar="QUEUE", help="The queue that it waits in.  [default: default]")
+@click.option("--delay", type=float, metavar="SECONDS", help="Not before so long from now.")
+@click.option("--run-at", metavar="TIME", help="Not before this time: 2026-12-24T18:00:00+01:00.")
+@click.option("--expires-in", type=float, metavar="SECONDS", help="Not started later than that: it fails then.")
+@click.option(
+    "--timeout", type=float, metavar="SECONDS", help="So long may a run last, instead of what its handler says."
+)
+@click.option("--unique-key", metavar="KEY", help="One job at a time under this key.")
+@click.option(
+    "--unique-until",
+    callback=lambda context, parameter, value: _number_or_text(value),
+    metavar="WHEN",
+    help="When the key is free again: ended, started, or after so many seconds.  [default: ended]",
+)
+@click.option(
+    "--on-duplicate",
+    type=click.Choice(["keep", "replace"]),
+    help="replace: a job that waits gets this payload and these options.  [default: keep]",
+)
 @click.option("--key", metavar="KEY", help="An idempotency key: the same command with it again makes no second job.")
 @click.option("--from", "lines", type=click.File("rb"), metavar="FILE", help="Many jobs, one a line; - standard input.")
 @click.option("--wait", is_flag=True, help="Wait for the end of the job, and print its result.")
@@ -280,6 +301,7 @@ def bench(jobs: int, latencies: int, redis_only: bool) -> None:
 @click.pass_context
 def enqueue(
     context: click.Context,
+    /,
     job_type: str | None,
     payload: str,
     retries: int,
@@ -287,6 +309,7 @@ def enqueue(
     lines: BinaryIO | None,
     wait: bool,
     url: str | None,
+    **options: object,
 ) -> None:
     """Enqueue one job of TYPE over HTTP and print its id.
 
@@ -296,7 +319,7 @@ def enqueue(
     With --from, enqueue a job for each line of FILE and print which were refused; status 1 if any was. Such a line:
 
     \b
-    {"type": "send_email", "retries": 3, "payload": {"to": "someone@example.com"}}
+    {"type": "send_email", "retries": 3, "payload": {"to": "someone@example.com"}, "delay": 60}
     """
     import trio
 
@@ -314,12 +337,14 @@ def enqueue(
     if lines is None:
         if job_type is None:
             raise click.UsageError("Missing argument 'TYPE', or --from FILE.")
-        job_id = trio.run(enqueue_job, url, job_type, _payload(payload), retries, key)
+        chosen = {name: value for name, value in options.items() if value is not None}
+        job_id = trio.run(enqueue_job, url, job_type, _payload(payload), chosen | {"retries": retries}, key)
         if wait:
             context.exit(_wait(url, job_id))
         click.echo(printable(job_id))
         return
     given = {"TYPE": job_type, "--key": key, "--payload": payload != "{}", "--retries": retries, "--wait": wait}
+    given |= {f"--{name.replace('_', '-')}": value is not None for name, value in options.items()}
     if needless := [name for name, value in given.items() if value]:
         raise click.UsageError(f"{' and '.join(needless)} cannot go with --from: each line says all of its job.")
     with open_progress() as progress:
@@ -409,6 +434,8 @@ def inspect(context: click.Context, ids: tuple[UUID, ...], as_json: bool, url: s
 
 add_act_commands(main, lambda: _producer_url(_settings()))
 add_pause_commands(main, lambda: _producer_url(_settings()))
+add_queue_commands(main, lambda: _producer_url(_settings()))
+add_schedule_commands(main, lambda: _producer_url(_settings()))
 add_worker_commands(main, lambda: _producer_url(_settings()))
 
 
@@ -503,6 +530,13 @@ def _payload(given: str) -> dict[str, object]:
     if not isinstance(payload, dict):
         raise click.BadParameter(f'{where}: a payload is a JSON object, such as \'{{"to": "you"}}\'')
     return payload
+
+
+def _number_or_text(given: str | None) -> float | str | None:
+    try:
+        return None if given is None else float(given)
+    except ValueError:
+        return given
 
 
 def _refuse_constant(name: str) -> float:

@@ -14,8 +14,9 @@ from workqueue.core.errors import WorkQueueError
 
 log = logging.getLogger(__name__)
 
-#: Error class -> status and the exact body. An error is looked up by its own class, then by those it inherits from.
-ErrorResponses = Mapping[type[Exception], tuple[int, str]]
+#: Error class -> status and the exact body (None: the text of the error). An error is looked up by its own class, then
+#: by those it inherits from.
+ErrorResponses = Mapping[type[Exception], tuple[int, str | None]]
 
 
 class Refused(WorkQueueError):
@@ -64,7 +65,8 @@ def response_to(error: Exception, errors: ErrorResponses) -> tuple[int, str]:
         return error.status, error.message
     for kind in type(error).__mro__:
         if kind in errors:
-            return errors[kind]
+            status, message = errors[kind]
+            return status, str(error) if message is None else message
     log.error("a request met a bug", exc_info=error)
     return 500, "internal error"
 

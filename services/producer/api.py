@@ -20,6 +20,9 @@ from workqueue.core.errors import (
     RetriesNegative,
     TypeMissing,
 )
+from workqueue.core.options import QUEUE_NAME, SENTENCES
+from workqueue.core.schedules import NAME_LENGTH_MAX
+from workqueue.core.schedules import SENTENCES as SCHEDULE_SENTENCES
 from workqueue.core.steps.submit_once import KEY_LENGTH_MAX
 from workqueue.core.store import Run
 from workqueue.core.wire import TYPE_LENGTH_MAX
@@ -35,6 +38,8 @@ from workqueue.services.producer import (
     jobs,
     openapi,
     pauses,
+    queues,
+    schedules,
     session,
     state,
     stats,
@@ -48,7 +53,17 @@ from workqueue.services.producer.enqueue import fast_enqueue
 from workqueue.services.producer.errors import ERROR_RESPONSES
 from workqueue.services.producer.events import ChangedJobs, WatchedJob
 from workqueue.services.producer.openapi import JSON, NDJSON, Operation, Parameter, our_version
-from workqueue.services.producer.parameters import AFTER, AUDIT_PAGE, BEFORE, DEAD_PAGE, EVENTS, FILTER, STATS, WAIT
+from workqueue.services.producer.parameters import (
+    AFTER,
+    AUDIT_PAGE,
+    BEFORE,
+    DEAD_PAGE,
+    EVENTS,
+    FILTER,
+    SCHEDULE_PAGE,
+    STATS,
+    WAIT,
+)
 from workqueue.services.producer.routing import Fast, Live, PageView, Route, Streaming, View
 from workqueue.services.producer.views import (
     BatchAnswer,
@@ -70,7 +85,7 @@ from workqueue.services.producer.views import (
 
 
 def _messages(*errors: type[Exception]) -> str:
-    return " | ".join(ERROR_RESPONSES[error][1] for error in errors)
+    return " | ".join(ERROR_RESPONSES[error][1] or "" for error in errors)
 
 
 async def _openapi_json(_: Backend) -> Response:
@@ -79,6 +94,7 @@ async def _openapi_json(_: Backend) -> Response:
 
 JOB_ID = Parameter("job_id", "path", {"type": "string", "format": "uuid"}, "a job's id")
 WORKER_ID = Parameter("worker_id", "path", {"type": "string", "format": "uuid"}, "a worker's id")
+QUEUE = Parameter("queue_name", "path", {"type": "string", "pattern": QUEUE_NAME}, "a queue")
 NO_JOB = {400: jobs.NOT_A_JOB_ID, 404: f"{jobs.JOB_NOT_FOUND} | {errors.ONLY_WITH_DATABASE}"}
 JOB_TYPE = Parameter(
     "job_type", "path", {"type": "string", "minLength": 1, "maxLength": TYPE_LENGTH_MAX}, "a type of jobs"
@@ -88,6 +104,10 @@ NO_ACTION = {400: actions.NOT_AN_ACTION_ID, 404: f"{actions.ACTION_NOT_FOUND} | 
 DEAD_ID = Parameter(
     "dead_id", "path", {"type": "string", "pattern": f"^[0-9a-f]{{{ID_LENGTH}}}$"}, "a dead letter's id"
 )
+SCHEDULE = Parameter(
+    "schedule_name", "path", {"type": "string", "minLength": 1, "maxLength": NAME_LENGTH_MAX}, "a schedule's name"
+)
+NO_SCHEDULE = {404: f"{schedules.SCHEDULE_NOT_FOUND} | {errors.ONLY_WITH_DATABASE}"}
 #: One of both members, and not none of them.
 DEAD_CHOICE = Annotated[
     DeadLetterChoice, Meta(extra_json_schema={"oneOf": [{"required": ["ids"]}, {"required": ["all"]}]})
@@ -108,7 +128,7 @@ ROUTES: tuple[Route, ...] = (
             examples={JSON: EXAMPLE},
             shows=EnqueueAnswer,
             errors={
-                400: _messages(InvalidTask, TypeMissing, RetriesNegative, InvalidKey),
+                400: " | ".join((_messages(InvalidTask, TypeMissing, RetriesNegative, InvalidKey), *SENTENCES)),
                 422: _messages(KeyReused),
                 500: _messages(PersistFailed, EnqueueFailed),
             },
@@ -327,6 +347,174 @@ ROUTES: tuple[Route, ...] = (
         for name, view, summary, more in (
             ("pause", pauses.pause_type, "Start no more jobs of a type", {409: pauses.TOO_MANY_PAUSED}),
             ("resume", pauses.resume_type, "Run the jobs of a paused type again", {}),
+        )
+    ),
+    Route(
+        "GET",
+        "/api/queues",
+        Role.READ,
+        View(queues.list_queues),
+        Operation(
+            id="list_queues",
+            summary="The queues, and what is in them",
+            shows=list[queues.QueueView],
+            errors={404: errors.ONLY_WITH_DATABASE, 500: queues.QUEUES_FAILED},
+        ),
+    ),
+    *(
+        Route(
+            "POST",
+            f"/api/queues/{{queue_name}}/{name}",
+            Role.OPERATE,
+            View(view),
+            Operation(
+                id=f"{name}_queue",
+                summary=summary,
+                shows=queues.PausedQueue,
+                errors={
+                    400: queues.NOT_A_QUEUE,
+                    404: f"{queues.QUEUE_NOT_FOUND} | {errors.ONLY_WITH_DATABASE}",
+                    500: pauses.PAUSE_FAILED,
+                }
+                | more,
+                parameters=(QUEUE,),
+            ),
+        )
+        for name, view, summary, more in (
+            ("pause", queues.pause_queue, "Claim no more jobs of a queue", {409: queues.TOO_MANY_PAUSED}),
+            ("resume", queues.resume_queue, "Claim jobs of a paused queue again", {}),
+        )
+    ),
+    Route(
+        "POST",
+        "/api/queues/{queue_name}/purge",
+        Role.OPERATE,
+        View(queues.purge_queue),
+        Operation(
+            id="purge_queue",
+            summary="Cancel all jobs that wait in a queue; workers do it, in small pieces",
+            takes=queues.Purge,
+            examples={JSON: {"confirm": "mail"}},
+            shows=actions.ActionAccepted,
+            errors={
+                400: f"{queues.NOT_A_QUEUE} | {queues.NOT_CONFIRMED} | {openapi.INVALID_JSON}",
+                404: f"{queues.QUEUE_NOT_FOUND} | {errors.ONLY_WITH_DATABASE}",
+                409: queues.NOT_CONFIRMED,
+                500: actions.ASK_FAILED,
+            },
+            parameters=(QUEUE,),
+        ),
+        body="whole",
+    ),
+    Route(
+        "GET",
+        "/api/schedules",
+        Role.READ,
+        View(schedules.list_schedules),
+        Operation(
+            id="list_schedules",
+            summary="The schedules in the order of their names, each with its next five runs",
+            shows=list[schedules.ScheduleView],
+            link='rel="next": the next page',
+            errors={
+                400: "names the parameter and what is allowed",
+                404: errors.ONLY_WITH_DATABASE,
+                500: schedules.READ_FAILED,
+            },
+            parameters=SCHEDULE_PAGE,
+        ),
+    ),
+    Route(
+        "GET",
+        "/api/schedules/{schedule_name}",
+        Role.READ,
+        View(schedules.get_schedule),
+        Operation(
+            id="get_schedule",
+            summary="One schedule with its next five runs",
+            shows=schedules.ScheduleView,
+            errors=NO_SCHEDULE | {500: schedules.READ_FAILED},
+            parameters=(SCHEDULE,),
+        ),
+    ),
+    Route(
+        "PUT",
+        "/api/schedules/{schedule_name}",
+        Role.OPERATE,
+        View(schedules.put_schedule),
+        Operation(
+            id="put_schedule",
+            summary="Create a schedule, or give it another definition",
+            takes=schedules.ScheduleRequest,
+            examples={
+                JSON: {
+                    "cron": "0 9 * * mon-fri",
+                    "tz": "Europe/Berlin",
+                    "type": "send_email",
+                    "payload": {"to": "someone@example.com", "subject": "Good morning"},
+                },
+            },
+            shows=schedules.ScheduleView,
+            errors={
+                400: " | ".join((openapi.INVALID_JSON, *SCHEDULE_SENTENCES)),
+                404: errors.ONLY_WITH_DATABASE,
+                409: schedules.DECLARED,
+                500: f"{schedules.CHANGE_FAILED} | {schedules.READ_FAILED}",
+            },
+            parameters=(SCHEDULE,),
+        ),
+        body="whole",
+    ),
+    Route(
+        "DELETE",
+        "/api/schedules/{schedule_name}",
+        Role.OPERATE,
+        View(schedules.delete_schedule),
+        Operation(
+            id="delete_schedule",
+            summary="Delete a schedule; its jobs stay",
+            description="it is deleted",
+            errors=NO_SCHEDULE | {409: schedules.DECLARED, 500: f"{schedules.CHANGE_FAILED} | {schedules.READ_FAILED}"},
+            parameters=(SCHEDULE,),
+        ),
+        answer="none",
+    ),
+    *(
+        Route(
+            "POST",
+            f"/api/schedules/{{schedule_name}}/{name}",
+            Role.OPERATE,
+            View(view),
+            Operation(
+                id=f"{name.replace('-', '_')}_schedule",
+                summary=summary,
+                shows=shows,
+                errors=NO_SCHEDULE | {409: conflicts, 500: f"{schedules.CHANGE_FAILED} | {schedules.READ_FAILED}"},
+                parameters=(SCHEDULE,),
+            ),
+        )
+        for name, view, summary, shows, conflicts in (
+            (
+                "pause",
+                schedules.pause_schedule,
+                "Make no more jobs of a schedule",
+                schedules.ScheduleView,
+                schedules.CHANGED_MEANWHILE,
+            ),
+            (
+                "resume",
+                schedules.resume_schedule,
+                "Make jobs of a paused schedule again; what was due meanwhile makes none",
+                schedules.ScheduleView,
+                f"{schedules.NOT_DECLARED} | {schedules.CHANGED_MEANWHILE}",
+            ),
+            (
+                "run-now",
+                schedules.run_now,
+                "Make a job of a schedule at once; its due times stay",
+                schedules.ScheduleRun,
+                schedules.CHANGED_MEANWHILE,
+            ),
         )
     ),
     Route(

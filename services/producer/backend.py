@@ -15,17 +15,21 @@ from workqueue.core.engine import STATS_SECONDS, Engine, open_engine
 from workqueue.core.errors import (
     BatchFailed,
     EnqueueFailed,
+    InvalidOption,
     KeyReused,
     PersistFailed,
     QueueUnavailable,
     StoreUnavailable,
 )
 from workqueue.core.ids import clock, made_at
+from workqueue.core.options import DEFAULT_QUEUE
 from workqueue.core.queue import Queue
 from workqueue.core.settings import Settings, without_password
 from workqueue.core.steps.dead_acts import DeadLetters
+from workqueue.core.steps.queues import KnownQueues
 from workqueue.core.steps.submit import BATCH_BYTES_MAX, BATCH_MAX, SubmitResult, size
 from workqueue.core.steps.submit_once import Keyed, keyed_size
+from workqueue.core.steps.submit_unique import Duplicate, UniqueResult, item_size, submission_of
 from workqueue.core.store import JobStore
 from workqueue.core.wire import Submission
 from workqueue.services.health import Dependency, remedy
@@ -50,7 +54,7 @@ DEAD_TURNS = 4  #: requests at once that read or change dead letters
 log = logging.getLogger(__name__)
 
 Item = TypeVar("Item")
-Answer = TypeVar("Answer", bound=SubmitResult | KeyReused)
+Answer = TypeVar("Answer", bound=UniqueResult)
 
 
 @asynccontextmanager
@@ -71,6 +75,9 @@ async def open_backend(settings: Settings) -> AsyncIterator["Backend"]:
         await backend.flush()
 
 
+SubmitFailure = BatchFailed | InvalidOption | EnqueueFailed
+
+
 class Backend:
     """What the routes of one process work with: the connections, group commit, and the health of both servers.
 
@@ -88,6 +95,7 @@ class Backend:
             self.postgres = Dependency("Postgres", remedy("DATABASE_URL", settings.database_url))
         self._looked = trio.Event()  #: at the installation, answered or not
         once = engine.submit_once(ttl_seconds=settings.idempotency_ttl)
+        unique = engine.submit_unique(ttl_seconds=settings.idempotency_ttl)
         limits = {"batch_max": BATCH_MAX, "waiting_max": WAITING_MAX, "bytes_max": BATCH_BYTES_MAX}
         self._batcher: Batcher[Submission, SubmitResult] = Batcher(
             partial(self._run_batch, engine.submit.run_batch), **limits, size=size
@@ -95,7 +103,12 @@ class Backend:
         self._keyed_batcher: Batcher[Keyed, SubmitResult | KeyReused] = Batcher(
             partial(self._run_batch, once.run_batch), **limits, size=keyed_size
         )
+        self._submit_unique = unique
+        self._unique_batcher: Batcher[Submission | Keyed, UniqueResult] = Batcher(
+            partial(self._run_batch, unique.run_batch), **limits, size=item_size
+        )
         self._bulk_turn = trio.CapacityLimiter(1)
+        self._queues = KnownQueues(self.queue)
         self._reads = trio.CapacityLimiter(READS_MAX)
         self._dead_turns = trio.CapacityLimiter(DEAD_TURNS)
         self._last_batch_at = 0.0
@@ -115,6 +128,7 @@ class Backend:
         async with trio.open_nursery() as nursery:
             await nursery.start(self._batcher.run)
             await nursery.start(self._keyed_batcher.run)
+            await nursery.start(self._unique_batcher.run)
             nursery.start_soon(self.redis.watch, self.queue.depths, partial(self.queue.check, room=True))
             if self.postgres is not None:
                 nursery.start_soon(self._keep_store, bridge, self.engine.rows(), self.postgres)
@@ -148,6 +162,7 @@ class Backend:
             nursery.start_soon(self._clear_outbox)
             nursery.start_soon(self._record_stats)
             nursery.start_soon(self._look_for_a_loss)
+            nursery.start_soon(self._push_notified)
             nursery.start_soon(self.waiters.run)
             nursery.start_soon(self.answers.run)
 
@@ -180,6 +195,11 @@ class Backend:
                 pass  # `watch` logs the outage
             await trio.sleep(QUIET_SECONDS)
 
+    async def _push_notified(self) -> None:
+        await self.installation.known.wait()
+        if self.installation.may_work:
+            await self.engine.push_notified()
+
     async def _clear_outbox(self) -> None:
         """Remove the entries of the last batch: while batches follow, each removes those of the one before."""
         while True:
@@ -206,16 +226,22 @@ class Backend:
         """The system at a glance. Raises nothing: it says what is wrong."""
         return await read_overview(self.settings, self.asking, self.redis, self.postgres)
 
-    async def enqueue(self, item: Submission | Keyed) -> UUID:
-        """Accept a job, in one batch with the others that arrive now; returns its id.
+    async def enqueue(self, item: Submission | Keyed) -> UUID | Duplicate:
+        """Accept a job, in one batch with the others that arrive now; returns its id, or whose duplicate it is.
 
         Raises PersistFailed or EnqueueFailed, at once where the server is known to be away, KeyReused, and BatchFailed
-        for a bug. Cancelled: the job may be accepted all the same.
+        for a bug, and InvalidOption where there are too many queues. Cancelled: the job may be accepted all the same.
         """
         if (failure := await self.known_failure()) is not None:
             raise failure
+        submission = item.submission if isinstance(item, Keyed) else item
+        if submission.options.queue != DEFAULT_QUEUE:
+            await self._note_queue(submission.options.queue)
+        accepted: UniqueResult
         try:
-            if isinstance(item, Keyed):
+            if submission.options.unique_key is not None:
+                accepted = await self._unique_batcher.submit(item, enter_seconds=ENTER_SECONDS)
+            elif isinstance(item, Keyed):
                 accepted = await self._keyed_batcher.submit(item, enter_seconds=ENTER_SECONDS)
             else:
                 accepted = await self._batcher.submit(item, enter_seconds=ENTER_SECONDS)
@@ -265,14 +291,33 @@ class Backend:
     def _count(self, items: Sequence[object], answers: Sequence[object], begun: float) -> None:
         """Count the jobs that were accepted. Under a key the answer may be a job of long ago."""
         accepted = [item for item, answer in zip(items, answers, strict=True) if type(answer) is UUID]
-        if accepted and isinstance(accepted[0], Keyed):
+        if any(isinstance(item, Keyed) for item in accepted):
             ids = [answer for answer in answers if type(answer) is UUID]
-            pairs = zip(cast("list[Keyed]", accepted), ids, strict=True)
-            self._enqueued.add(item.submission.type for item, job_id in pairs if (made_at(job_id) or 0.0) >= begun - 1)
+            pairs = zip(cast("list[Submission | Keyed]", accepted), ids, strict=True)
+            self._enqueued.add(
+                submission_of(item).type for item, job_id in pairs if (made_at(job_id) or 0.0) >= begun - 1
+            )
         else:
             self._enqueued.add([item.type for item in cast("list[Submission]", accepted)])
 
-    async def enqueue_many(self, submissions: Sequence[Submission]) -> list[SubmitResult | BatchFailed]:
+    async def _note_queue(self, name: str) -> None:
+        try:
+            await self._queues.note(name)
+        except QueueUnavailable as error:
+            self.redis.failed(error)
+            raise EnqueueFailed(str(error)) from error
+
+    async def _note_queues(self, submissions: Sequence[Submission]) -> dict[str, Callable[[], SubmitFailure]]:
+        """The queues that cannot be used, and the error for each of their jobs."""
+        refused: dict[str, Callable[[], SubmitFailure]] = {}
+        for name in {submission.options.queue for submission in submissions} - {DEFAULT_QUEUE}:
+            try:
+                await self._note_queue(name)
+            except (InvalidOption, EnqueueFailed) as error:
+                refused[name] = partial(type(error), str(error))
+        return refused
+
+    async def enqueue_many(self, submissions: Sequence[Submission]) -> list[UniqueResult | SubmitFailure]:
         """Accept up to BATCH_MAX jobs that came together; the result for each, in order. Callers take turns, also those
         whose jobs were all refused before (`submissions` is empty then).
 
@@ -286,9 +331,27 @@ class Backend:
             if not submissions:
                 return []
             try:
-                return list(await self._run_batch(self.engine.submit.run_batch, submissions))
+                refused = await self._note_queues(submissions)
+                if not refused:
+                    return list(await self._submit_many(submissions))
+                left = [submission for submission in submissions if submission.options.queue not in refused]
+                answers = iter(await self._submit_many(left) if left else [])
+                return [
+                    refused[submission.options.queue]() if submission.options.queue in refused else next(answers)
+                    for submission in submissions
+                ]
             except Exception as error:  # noqa: BLE001 - a bug, logged by _run_batch
                 return [BatchFailed(str(error)) for _ in submissions]
+
+    async def _submit_many(self, submissions: Sequence[Submission]) -> Sequence[UniqueResult]:
+        """Those with a unique key in a batch of their own, behind the others."""
+        plain = [each for each in submissions if each.options.unique_key is None]
+        if len(plain) == len(submissions):
+            return await self._run_batch(self.engine.submit.run_batch, submissions)
+        others = iter(await self._run_batch(self.engine.submit.run_batch, plain) if plain else [])
+        unique = [each for each in submissions if each.options.unique_key is not None]
+        answers = iter(await self._run_batch(self._submit_unique.run_batch, unique))
+        return [next(others if each.options.unique_key is None else answers) for each in submissions]
 
     @asynccontextmanager
     async def reading(self, store: JobStore, message: str) -> AsyncIterator[None]:

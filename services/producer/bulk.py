@@ -22,6 +22,7 @@ import trio
 
 from workqueue.core.errors import InvalidTask
 from workqueue.core.steps.submit import BATCH_BYTES_MAX, BATCH_MAX, size
+from workqueue.core.steps.submit_unique import Duplicate
 from workqueue.core.wire import Submission, read_submission
 from workqueue.services.http.body import Body, ClientGone
 from workqueue.services.http.guard import BODY_TOO_LARGE
@@ -218,9 +219,9 @@ class _Answers:
             raise
         self.file, self._in_memory = file, False
 
-    def add(self, answers: Sequence[UUID | Exception | str]) -> None:
-        """An id: accepted. An error or a message: refused."""
-        self._refused += sum(not isinstance(answer, UUID) for answer in answers)
+    def add(self, answers: Sequence[UUID | Duplicate | Exception | str]) -> None:
+        """An id: accepted, or whose duplicate it is. An error or a message: refused."""
+        self._refused += sum(not isinstance(answer, UUID | Duplicate) for answer in answers)
         lines = [self._line(number, answer) for number, answer in enumerate(answers, self._count)]
         if self._count:
             self.file.write(self._between)
@@ -239,12 +240,14 @@ class _Answers:
         self.file.truncate()  # the reserved room is larger than the answers
         return Streamed(b"application/json" if self._as_array else b"application/x-ndjson", self.file)
 
-    def _line(self, index: int, answer: UUID | Exception | str) -> bytes:
+    def _line(self, index: int, answer: UUID | Duplicate | Exception | str) -> bytes:
         if isinstance(answer, UUID):
             return (
                 b'{"index":%d,"job_id":%b}' % (index, _encode(answer))
                 if self._shows_ids
                 else (b'{"index":%d,"status":"queued"}' % index)
             )
+        if isinstance(answer, Duplicate):
+            return b'{"index":%d,"job_id":%b,"status":"duplicate"}' % (index, _encode(answer.job_id))
         message = answer if isinstance(answer, str) else response_to(answer, ERROR_RESPONSES)[1]
         return b'{"index":%d,"error":%b}' % (index, _encode(message))

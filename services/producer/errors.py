@@ -4,6 +4,7 @@ from workqueue.core.errors import (
     BatchFailed,
     EnqueueFailed,
     InvalidKey,
+    InvalidOption,
     InvalidTask,
     JobsNotStored,
     KeyReused,
@@ -17,6 +18,7 @@ ONLY_WITH_DATABASE = "jobs are stored only with DATABASE_URL"
 
 ERROR_RESPONSES: ErrorResponses = {
     InvalidTask: (400, "invalid JSON body"),
+    InvalidOption: (400, None),
     TypeMissing: (400, "type is required"),
     RetriesNegative: (400, "retries cannot be negative"),
     InvalidKey: (400, "Idempotency-Key must be 1 to 255 visible ASCII characters, given once"),

@@ -9,6 +9,8 @@ from msgspec import Struct
 from werkzeug.datastructures import MultiDict
 
 from workqueue.core.job_filter import ERROR_LENGTH_MAX, JobFilter, PayloadMatch, StatusFilter
+from workqueue.core.options import is_queue_name
+from workqueue.core.schedules import is_name
 from workqueue.core.wire import TYPE_LENGTH_MAX
 from workqueue.services.http.responses import Refused
 from workqueue.services.producer.openapi import Parameter
@@ -35,6 +37,7 @@ FILTER = (
         "waits after a failure",
     ),
     Parameter("type", "query", {"type": "string", "maxLength": TYPE_LENGTH_MAX}, "only this type"),
+    Parameter("queue", "query", {"type": "string", "maxLength": 64}, "only this queue"),
     Parameter("created_after", "query", _MOMENT, "only jobs that were accepted then or later"),
     Parameter("created_before", "query", _MOMENT, "only jobs that were accepted before"),
     Parameter(
@@ -94,6 +97,11 @@ AUDIT_PAGE = (
     ),
 )
 AUDIT_PAGE_NAMES = tuple(parameter.name for parameter in AUDIT_PAGE)
+SCHEDULE_PAGE = (
+    _limit_of("schedules a page"),
+    Parameter("after", "query", {"type": "string"}, "only those behind this name; from the Link of the page before"),
+)
+SCHEDULE_PAGE_NAMES = tuple(parameter.name for parameter in SCHEDULE_PAGE)
 #: The query of GET /api/events.
 EVENT_JOBS_MAX = 20
 EVENT_ID_MAX = 2**53
@@ -131,7 +139,7 @@ class Filter(Struct, frozen=True):
         """The Link header of the next page of the same filter, which is not counted again."""
         moments = {name: getattr(self.jobs, name) for name in ("created_after", "created_before")}
         given = {
-            "status": self.jobs.status, "type": self.jobs.type, "error": self.jobs.error,
+            "status": self.jobs.status, "type": self.jobs.type, "queue": self.jobs.queue, "error": self.jobs.error,
             **{name: moment.isoformat() for name, moment in moments.items() if moment},
             **{PAYLOAD + ".".join(match.path): match.value for match in self.payload},
             "limit": str(self.limit), "cursor": cursor,
@@ -146,6 +154,7 @@ def read_filter(query: MultiDict[str, str]) -> Filter:
     jobs = JobFilter(
         status=_status(query.get("status", "")),
         type=_job_type(query.get("type", "")),
+        queue=_queue(query.get("queue", "")),
         created_after=_moment(query, "created_after"),
         created_before=_moment(query, "created_before"),
         error=_error(query.get("error", "")),
@@ -157,6 +166,12 @@ def read_filter(query: MultiDict[str, str]) -> Filter:
         _before(query.get("cursor", "")),
         _counts(query.get("count", "")),
     )
+
+
+def _queue(text: str) -> str | None:
+    if text and not is_queue_name(text):
+        raise Refused(400, "queue: must have 1 to 64 letters, digits, - and _")
+    return text or None
 
 
 class DeadPageWanted(Struct, frozen=True):
@@ -218,6 +233,26 @@ def read_audit_page(query: MultiDict[str, str]) -> AuditPageWanted:
     if not (text.isascii() and text.isdecimal() and len(text) <= 16 and int(text) <= AUDIT_ID_MAX):
         raise Refused(400, "before: must be the id of an act")
     return AuditPageWanted(limit, int(text))
+
+
+class SchedulePageWanted(Struct, frozen=True):
+    """How many schedules to list, and which of them have been listed."""
+
+    limit: int = LIMIT_DEFAULT
+    after: str = ""
+
+    def link(self, after: str) -> str:
+        """The Link header of the next page."""
+        return f'</api/schedules?{urlencode({"limit": self.limit, "after": after})}>; rel="next"'
+
+
+def read_schedule_page(query: MultiDict[str, str]) -> SchedulePageWanted:
+    """By the rules of `read_filter`. Raises Refused(400)."""
+    _check_names(query, SCHEDULE_PAGE_NAMES)
+    limit, after = _limit(query.get("limit", "")), query.get("after", "")
+    if after and not is_name(after):
+        raise Refused(400, "after: must be the name of a schedule")
+    return SchedulePageWanted(limit, after)
 
 
 def read_run_number(query: MultiDict[str, str]) -> int | None:

@@ -14,7 +14,7 @@ from workqueue.core.errors import InvalidTask
 from workqueue.core.gone import KEEP_SECONDS, Became, Gone
 from workqueue.core.ids import made_at
 from workqueue.core.job import JobState, RunOutcome
-from workqueue.core.options import RETRIES_MAX
+from workqueue.core.options import DELAY_SECONDS_MAX, QUEUE_NAME, RETRIES_MAX, UNIQUE_KEY_MAX
 from workqueue.core.queue import Depths
 from workqueue.core.store import (
     LISTED_ERROR_MAX,
@@ -40,21 +40,25 @@ _ID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
 
 class EnqueueAnswer(Struct, frozen=True):
-    """A job was accepted: it will run. `job_id` is there only with DATABASE_URL."""
+    """A job was accepted: it will run. `job_id` is there only with DATABASE_URL. Or it is a duplicate: `job_id` is that
+    of the job that has its unique key."""
 
-    status: Literal["queued"]
+    status: Literal["queued", "duplicate"]
     type: str
     retries: int
     queue_name: str
     job_id: UUID | UnsetType = UNSET
+    run_at: datetime | UnsetType = UNSET  #: there where it waits for a time
+    queue: str | UnsetType = UNSET  #: there where it is not `default`
 
 
 class BatchAnswer(Struct, frozen=True):
-    """The result of one job of a batch: an error, or its id (without DATABASE_URL: its status)."""
+    """The result of one job of a batch: an error, or its id (without DATABASE_URL: its status). Of a duplicate both:
+    the id is that of the job that has its unique key."""
 
     index: int
     job_id: UUID | UnsetType = UNSET
-    status: Literal["queued"] | UnsetType = UNSET
+    status: Literal["queued", "duplicate"] | UnsetType = UNSET
     error: str | UnsetType = UNSET
 
 
@@ -64,6 +68,27 @@ class EnqueueRequest(Struct, frozen=True):
     type: Annotated[str, Meta(min_length=1, max_length=TYPE_LENGTH_MAX)]
     payload: dict[str, Any] | None = {}
     retries: Annotated[int, Meta(ge=0, le=RETRIES_MAX)] | None = 0
+    queue: Annotated[str, Meta(pattern=QUEUE_NAME, description="of this installation; default: default")] | None = None
+    timeout: (
+        Annotated[float, Meta(gt=0, description="seconds that each run may last, instead of what its handler says")]
+        | None
+    ) = None
+    delay: Annotated[float, Meta(ge=0, le=DELAY_SECONDS_MAX, description="seconds; not started before")] | None = None
+    run_at: Annotated[datetime, Meta(tz=True, description="not started before; excludes delay")] | None = None
+    expires_in: (
+        Annotated[float, Meta(gt=0, description="seconds; not started later for the first time: it fails then")] | None
+    ) = None
+    unique_key: (
+        Annotated[str, Meta(min_length=1, max_length=UNIQUE_KEY_MAX, description="one job at a time under it")] | None
+    ) = None
+    unique_until: Annotated[
+        Literal["ended", "started"] | Annotated[float, Meta(gt=0)] | None,
+        Meta(description="when the key is free again, or after how many seconds; default: ended"),
+    ] = None
+    on_duplicate: Annotated[
+        Literal["keep", "replace"] | None,
+        Meta(description="replace: a job that waits gets the payload and options of the second; default: keep"),
+    ] = None
 
 
 class JobView(Struct, frozen=True, kw_only=True):
@@ -84,10 +109,17 @@ class JobView(Struct, frozen=True, kw_only=True):
     recoveries: int
     interruptions: int
     run_at: datetime | None
+    expires_at: datetime | None
+    timeout: float | None
+    unique_key: str | None
+    unique_until: Annotated[str | None, Meta(description="`started`, or a number of seconds; null: ended")]
+    on_duplicate: Annotated[str | None, Meta(description="`replace`; null: keep")]
     worker: str | None
     started_at: datetime | None
     finished_at: datetime | None
     cancelling: bool
+    schedule: str | None  #: that made it, for the time `due_at`
+    due_at: datetime | None
 
 
 class ListedJob(JobView, frozen=True, kw_only=True):
@@ -125,6 +157,7 @@ class WorkerView(Struct, frozen=True):
     concurrency: int
     types: list[str]
     running: list[RunningJob]
+    running_in: dict[str, int]  #: how many run, by queue
     jobs_done: int
     jobs_failed: int
     uptime_seconds: float
@@ -330,7 +363,9 @@ def gone_view(ended_at: datetime, gone: Gone, now: float) -> WorkerView | None:
         return None
     worker = read_published(gone.published.encode()) or Published()
     state = "stopped" if gone.is_clean else "gone"
-    return _worker(gone.lease, worker, seconds_ago, state=state, running=[], ended_at=ended_at, became=gone.became)
+    return _worker(
+        gone.lease, worker, seconds_ago, state=state, running=[], running_in={}, ended_at=ended_at, became=gone.became
+    )
 
 
 def with_asked(worker: WorkerView, wish: str | None) -> WorkerView:
@@ -355,7 +390,7 @@ def redis_view(depths: Depths, oldest_seconds: float | None, workers: Sequence[W
         oldest_seconds=oldest_seconds,
         scheduled=depths.scheduled,
         dead=depths.dead,
-        paused=[TypeView(each, True, depths.parked.get(each, 0)) for each in sorted(depths.paused)],
+        paused=[TypeView(each, True, depths.parked.get(each, 0)) for each in sorted(depths.paused.types)],
         workers=len(workers),
         concurrency=sum(worker.concurrency for worker in workers),
         running=sum(len(worker.running) for worker in workers),

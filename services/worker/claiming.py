@@ -7,6 +7,7 @@ from random import Random
 import trio
 
 from workqueue.core.errors import LeaseLost, QueueUnavailable, StoreUnavailable
+from workqueue.core.queue import WAIT_SECONDS
 from workqueue.core.steps.claim import AUDIT_SECONDS, CLAIM_MAX, Claim
 from workqueue.core.steps.lease import ClaimedTask, Lease
 from workqueue.core.steps.until_answered import TRIP_SECONDS
@@ -31,8 +32,8 @@ STOP_SECONDS = 1.0  #: for a claim that is under way at a stop
 class Claiming:
     """From Redis into the buffer.
 
-    Mutable state: the scope of the claim that is under way, whether the last one emptied the list, and the time of the
-    last audit.
+    Mutable state: the scope of the claim that is under way, whether the last one emptied the queues, whether another
+    queue than the default one was pushed to since, and the time of the last audit.
     """
 
     def __init__(
@@ -47,12 +48,16 @@ class Claiming:
         random: Random,
         may_claim: Callable[[], bool] = lambda: True,
         is_quiet: Callable[[], bool] = lambda: False,
+        waits_for_default: Callable[[], bool] = lambda: True,
     ) -> None:
         """`may_claim`: while it returns False, no job is claimed. `is_quiet`: a person has asked for that, so what was
-        claimed and has not started goes back."""
+        claimed and has not started goes back. `waits_for_default`: whether jobs of the default queue are taken."""
         self._claim = claim
         self._may_claim = may_claim
         self._is_quiet = is_quiet
+        self._waits_for_default = waits_for_default
+        self._idle = trio.Event()
+        self._rung = trio.Event()
         self._leases = leases
         self._buffer = buffer
         self._consumers = consumers
@@ -86,6 +91,17 @@ class Claiming:
                     self._leases.lose(lease)
                 except (QueueUnavailable, StoreUnavailable):
                     await trio.sleep(self._random.uniform(0.2, 0.8))
+
+    async def wait_idle(self) -> None:
+        """Return once the queues were found empty, and are waited for."""
+        await self._idle.wait()
+
+    def ring(self) -> None:
+        """Another queue than the default one was pushed to: look at once, where nothing but the default one is waited
+        for."""
+        self._rung.set()
+        if self._is_empty and not self._under_way.shield:
+            self._under_way.cancel()
 
     def end_soon(self) -> None:
         """At a stop: bound the claim that is under way by STOP_SECONDS."""
@@ -139,16 +155,31 @@ class Claiming:
             def on_task_available() -> None:
                 nonlocal began
                 self._under_way.shield, began = True, trio.current_time()
+                self._rung = trio.Event()
 
-            claimed = await self._claim.run_once(lease, count, on_task_available if self._is_empty else None)
+            waits = self._is_empty
+            if waits and not self._waits_for_default():
+                with trio.move_on_after(WAIT_SECONDS):
+                    await self._rung.wait()
+                on_task_available()
+                waits = False
+            claimed = await self._claim.run_once(lease, count, on_task_available if waits else None)
             if self._is_quiet():  # since this claim began: none of it starts
                 self._consumers.give_back(claimed)
             else:
                 self._consumers.claimed(claimed)
-            self._is_empty = len(claimed) < count
+            self._found_empty(len(claimed) < count and not self._rung.is_set())
             self._prefetch.claimed(trio.current_time() - began)
             return claimed
-        return []  # a stop: the audit gives back what the claim took
+        self._found_empty(False)  # rung, or a stop: then the audit gives back what the claim took
+        return []
+
+    def _found_empty(self, is_empty: bool) -> None:
+        if is_empty and not self._is_empty:
+            self._idle.set()
+        elif self._is_empty and not is_empty:
+            self._idle = trio.Event()
+        self._is_empty = is_empty
 
     def _room(self) -> int:
         """How many jobs to claim now; under a backlog of outcomes none."""

@@ -1,7 +1,7 @@
 """Control: carries out what the workers of a queue are told (core/control.py), and what stands in the rows instead."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from uuid import UUID
 
 import trio
@@ -33,8 +33,10 @@ class Control:
         *,
         asked: Callable[[str], None],
         lease_id: Callable[[], UUID | None],
+        learn_queues: Callable[[Collection[str]], None],
     ) -> None:
-        """`asked` gets what a person asks of the worker of this lease."""
+        """`asked` gets what a person asks of the worker of this lease, `learn_queues` the names of queues that are
+        new."""
         self._queue = engine.queue
         self._cancelled = engine.cancelled
         self._parking = engine.parking
@@ -43,6 +45,7 @@ class Control:
         self._heartbeats = heartbeats
         self._asked = asked
         self._lease_id = lease_id
+        self._learn_queues = learn_queues
         self._logged = ""
 
     async def listen(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -78,6 +81,8 @@ class Control:
         for lease, wish in message.workers:
             if lease == self._lease_id():
                 self._asked(wish)
+        if message.queues:
+            self._learn_queues(message.queues)
         if message.tree:
             self._inspecting.ask(message.tree)
 

@@ -17,9 +17,11 @@ from workqueue.core.engine import STATS_SECONDS, Engine, WorkerParts
 from workqueue.core.errors import NeedsOperator, QueueUnavailable, StoreUnavailable
 from workqueue.core.handlers import Registry
 from workqueue.core.job import Job
+from workqueue.core.options import DEFAULT_QUEUE
+from workqueue.core.policies import Backoff
 from workqueue.core.protocol import OLDEST, PROTOCOL
 from workqueue.core.queue import LeaseConnection
-from workqueue.core.retry import RetryPolicy
+from workqueue.core.queues import Served
 from workqueue.core.settings import Settings
 from workqueue.core.steps.dropped import Dropped
 from workqueue.core.steps.fencing import Fencing
@@ -28,6 +30,7 @@ from workqueue.core.steps.promote import Promote
 from workqueue.core.steps.recover import Farewell
 from workqueue.core.steps.until_answered import OnFailure, UntilAnswered, ignore_failure
 from workqueue.services.published import Published, WorkerState
+from workqueue.services.worker.bell import QUEUES_SECONDS, Bell
 from workqueue.services.worker.claiming import Claiming
 from workqueue.services.worker.control import LOOK_SECONDS, Control
 from workqueue.services.worker.heartbeats import Heartbeats
@@ -89,8 +92,9 @@ class Worker:
         self._buffer = Buffer()
         self._at_stop = 0  # how many jobs had gone back when the stop began
         self._dropped = Dropped()
-        policy = RetryPolicy(settings.retry_base_seconds, settings.retry_cap_seconds)
-        parts = WorkerParts(self.name, policy, random, self._dropped)
+        backoff = Backoff(settings.retry_base_seconds, settings.retry_cap_seconds)
+        self._served = served = Served(settings.queue_choice)
+        parts = WorkerParts(self.name, backoff, random, self._dropped, served)
         self._claim = self.engine.claim(parts, self._until_answered)
         self._outcomes = Outcomes(
             self.engine.settle(parts, self._until_answered),
@@ -148,6 +152,7 @@ class Worker:
             self.heartbeats,
             asked=self.wishes.hear,
             lease_id=self._lease_id,
+            learn_queues=lambda names: self._bell.learn(names),
         )
         self._claiming = Claiming(
             self._claim,
@@ -160,7 +165,9 @@ class Worker:
             random,
             may_claim=self._may_work,
             is_quiet=lambda: self.wishes.state is WorkerState.QUIET,
+            waits_for_default=self._waits_for_default,
         )
+        self._bell = Bell(queue, served, self.heartbeats, self._claiming.wait_idle, self._claiming.ring)
         self._observe = Fencing(
             queue, term_seconds=term, mine=self._lease_id, steady_since=self._lease_thread.steady_since
         )
@@ -205,6 +212,7 @@ class Worker:
                 starting.start_soon(_cancel_after, stop, starting.cancel_scope)
                 await self.leases.wait()
                 await self._until_answered(self._look_at_pauses)  # this Redis may have lost them
+                await self._until_answered(self._bell.look)
                 starting.cancel_scope.cancel()
             if self.leases.current is None:
                 services.cancel_scope.cancel()
@@ -237,8 +245,10 @@ class Worker:
             ("reports", self._reports.run_once, EVERY_SECONDS),
             ("pauses", self._look_at_pauses, PAUSES_SECONDS),
             ("statistics", self._record, STATS_SECONDS),
+            ("queues", self._bell.look, QUEUES_SECONDS),
         ]
-        loops += [(step.name, step.run_once, step.every_seconds) for step in self.engine.upkeep(self.settings.keep)]
+        steps = [*self.engine.upkeep(self.settings.keep), *self.engine.declare(self.registry.schedules)]
+        loops += [(step.name, step.run_once, step.every_seconds) for step in steps]
         for name, run_once, every in loops:
             ours = partial(self._unless_refused, run_once)
             await upkeep.start(partial(repeat, ours, every_seconds=every, name=name, heartbeats=self.heartbeats))
@@ -247,6 +257,16 @@ class Worker:
         await upkeep.start(self._watch_slots)
         upkeep.start_soon(self._inspecting.run)
         await upkeep.start(self._control.listen)
+        await upkeep.start(self._bell.listen)
+        await upkeep.start(self._push_notified)
+
+    async def _push_notified(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        with self.heartbeats.service("notifications") as heartbeat:
+            task_status.started()
+            await self.engine.push_notified(heartbeat)
+
+    def _waits_for_default(self) -> bool:
+        return self._served.takes_default and DEFAULT_QUEUE not in self.engine.parking.known.queues
 
     def _may_work(self) -> bool:
         return self.installation.refusal is None
@@ -463,6 +483,7 @@ class Worker:
             concurrency=self.settings.worker_concurrency,
             types=self.registry.types,
             running=self.consumers.shown(),
+            running_in=self.consumers.running_in(),
             jobs_done=self.counts.done,
             jobs_failed=self.jobs_failed,
             uptime_seconds=round(self.counts.uptime_seconds, 1),

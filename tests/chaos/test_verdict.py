@@ -230,24 +230,40 @@ def test_a_deleted_job_has_no_row_and_does_not_run():
 
 
 def test_a_paused_type_does_not_start():
-    paused = {"pauses": [Pause(100.0, 110.0)], "types": {1: PAUSED_TYPE}}
-    assert texts_of(ran((1, 105, "end")), [], rows=[row()], **paused) == ["run 1 began while its type was paused"]
+    paused = {"pauses": [Pause(100.0, 110.0)], "kinds": {1: frozenset({PAUSED_TYPE, "queue pdf"})}}
+    assert texts_of(ran((1, 105, "end")), [], rows=[row()], **paused) == [
+        "run 1 began while its type or queue was paused"
+    ]
     for at in (99.0, 102.0, 111.0):
         assert texts_of(ran((1, at, "end")), [], rows=[row()], **paused) == []
-    paused["types"] = {1: "chaos.naps"}
+    paused["kinds"] = {1: frozenset({"chaos.naps", "queue default"})}
     assert texts_of(ran((1, 105, "end")), [], rows=[row()], **paused) == []
+
+
+def test_a_paused_queue_does_not_start():
+    paused = {"pauses": [Pause(100.0, 110.0, "queue pdf")], "kinds": {1: frozenset({"chaos.naps", "queue pdf"})}}
+    assert len(texts_of(ran((1, 105, "end")), [], rows=[row()], **paused)) == 1
+    paused["kinds"] = {1: frozenset({PAUSED_TYPE, "queue mail"})}
+    assert texts_of(ran((1, 105, "end")), [], rows=[row()], **paused) == []
+
+
+def test_a_delayed_job_does_not_begin_before_it_is_due():
+    lines = ran((1, 103.0, "end"))
+    sent = evidence(lines).told[1].sent
+    assert texts_of(lines, [], rows=[row()], delays={1: 103.0 - sent - 1}) == []
+    assert texts_of(lines, [], rows=[row()], delays={1: 103.0 - sent + 1}) != []
 
 
 def test_a_retry_of_many_explains_that_a_failed_job_begins_anew():
     lines = ran(*((number, 100.0 + number, "fail") for number in range(1, 5)), (1, 110, "fail"))
     failed = row("failed", attempts=4, earlier_runs=1)
-    many = {"retried_many": [106.0], "types": {1: BULK_TYPE}}
+    many = {"retried_many": [106.0], "kinds": {1: frozenset({BULK_TYPE})}}
     assert texts_of(lines, [], rows=[failed], **many) == []
-    assert texts_of(lines, [], rows=[failed], retried_many=[111.0], types={1: BULK_TYPE}) != []
+    assert texts_of(lines, [], rows=[failed], retried_many=[111.0], kinds={1: frozenset({BULK_TYPE})}) != []
 
 
 def test_the_first_run_after_a_retry_of_many_may_have_been_cut_short_before_it_began():
     lines = ran(*((number, 100.0 + number, "fail") for number in range(1, 5)), (2, 110, "end"))
     row_ = row(attempts=0, interruptions=1, earlier_runs=4)
-    assert texts_of(lines, [], rows=[row_], retried_many=[106.0], types={1: BULK_TYPE}) == []
+    assert texts_of(lines, [], rows=[row_], retried_many=[106.0], kinds={1: frozenset({BULK_TYPE})}) == []
     assert texts_of(lines, [], rows=[row_]) != []

@@ -11,7 +11,8 @@ from workqueue.core.engine import Engine, RowEngine, TaskEngine, WorkerParts, en
 from workqueue.core.errors import JobsNotStored
 from workqueue.core.job import RunOutcome
 from workqueue.core.outcome import Complete, Fail
-from workqueue.core.retry import RetryPolicy
+from workqueue.core.policies import Backoff
+from workqueue.core.schedules import make_schedule
 from workqueue.core.settings import Keep, load_settings
 from workqueue.core.steps.dropped import Dropped
 from workqueue.core.steps.lease import Lease
@@ -32,7 +33,7 @@ def lease(redis_url, queue_name) -> Lease:
 
 
 def worker() -> WorkerParts:
-    return WorkerParts("w", RetryPolicy(), Random(1), Dropped())
+    return WorkerParts("w", Backoff(), Random(1), Dropped())
 
 
 async def test_the_rows_decide_which_engine_it_is(queue, rows):
@@ -95,7 +96,9 @@ async def test_rows_ask_for_upkeep_and_tasks_for_none(engine, rows):
     upkeep = engine.upkeep(Keep(completed=60, failed=None))
     names = {
         "outbox",
+        "jobs far off",
         "idempotency keys",
+        "unique keys",
         "piggyback",
         "loss",
         "retention",
@@ -104,11 +107,25 @@ async def test_rows_ask_for_upkeep_and_tasks_for_none(engine, rows):
         "ended actions",
         "audit",
         "old statistics",
+        "schedules",
     }
     assert {each.name for each in upkeep} == (set() if rows is None else names)
     for each in upkeep:
         assert not await each.run_once(), f"{each.name}: there is nothing to do"
     assert await engine.rows_fault() is None
+
+
+async def test_schedules_of_the_code_are_kept_where_the_jobs_are(engine, rows, redis):
+    schedule = make_schedule("s", {"every": 60, "type": "x"})
+    steps = engine.declare([schedule])
+    assert [step.name for step in steps] == ["schedules" if rows is None else "declared schedules"]
+    for step in steps:
+        assert not await step.run_once()
+    if rows is None:
+        assert await redis("ZCARD", engine.queue.keys.schedules) == 1
+        assert engine.declare([]) == []
+    else:
+        assert [row.schedule for row in (await rows.schedules.get(engine.queue.name, ["s"])).values()] == [schedule]
 
 
 @pytest.mark.parametrize("database", [False, True], ids=["redis only", "postgres"])

@@ -5,8 +5,10 @@ import pytest
 
 import core
 import workqueue
-from workqueue.core.handlers import Registry, handler, registry
+from workqueue.core.handlers import Every, Registry, every, handler, registry
 from workqueue.core.job import Job
+from workqueue.core.options import JobOptions
+from workqueue.core.schedules import job_options
 
 
 def test_a_later_registration_wins_and_kinds_are_told_apart():
@@ -118,3 +120,68 @@ def test_what_cannot_be_a_handler_is_refused_where_it_is_registered(function, sa
 def test_a_handler_without_its_type_is_told_how():
     with pytest.raises(ValueError, match=r'Plain.__call__: a handler needs the type .*@handler\("send_email"\)'):
         Registry().handler(cast(Any, Plain.__call__))  # as `@handler` alone does
+
+
+# --- schedules
+
+
+def job_function(job: Job) -> object: ...
+
+
+def test_a_schedule_is_of_the_handler_below_it():
+    registry = Registry()
+
+    @registry.periodic("*/5 * * * *", tz="Europe/Berlin", payload={"a": 1}, name="often")
+    @registry.periodic(every(minutes=1, seconds=30), missed="all", overlap="wait", jitter=5, queue="slow", retries=0)
+    @registry.handler("report", retries=3, queue="mail")
+    def report(job: Job) -> object: ...
+
+    often, default = registry.schedules
+    assert (often.name, often.cron, often.tz, often.type, often.payload) == (
+        "often", "*/5 * * * *", "Europe/Berlin", "report", '{"a":1}',
+    )  # fmt: skip
+    assert job_options(often) == JobOptions(retries=3, queue="mail")
+    assert (default.name, default.every, default.missed, default.overlap, default.jitter) == (
+        "report", 90, "all", "wait", 5,
+    )  # fmt: skip
+    assert job_options(default) == JobOptions(queue="slow")
+    assert registry.get("report").function is report  # type: ignore[union-attr]
+    assert every(hours=1, days=1) == Every(90_000)
+
+
+@pytest.mark.parametrize(
+    ("when", "members", "said"),
+    [
+        ("* * * *", {}, "periodic '* * * *' of 'report': cron is not valid"),
+        (every(), {}, "periodic Every(seconds=0) of 'report': every is not valid"),
+        ("@daily", {"tz": "Europe/Nowhere"}, "periodic '@daily' of 'report': tz is not valid"),
+        ("@daily", {"payload": [1]}, "periodic '@daily' of 'report': payload is not valid"),
+        ("@daily", {"payload": {"a": object()}}, "periodic '@daily' of 'report': payload is not valid"),
+        ("@daily", {"missed": "never"}, "periodic '@daily' of 'report': missed is not valid"),
+        ("@daily", {"name": "a/b"}, "periodic '@daily' of 'report': name is not valid"),
+        (30, {}, "periodic 30 of 'report': cron is not valid"),
+    ],
+)
+def test_a_schedule_that_cannot_be_is_refused_when_it_is_imported(when, members, said):
+    registry = Registry()
+    registry.handler("report")(job_function)
+    with pytest.raises(ValueError, match=r"periodic") as caught:
+        registry.periodic(when, **members)(job_function)
+    assert str(caught.value) == said
+    assert registry.schedules == []
+
+
+def test_a_schedule_without_a_handler_and_a_second_one_of_its_name_are_refused():
+    registry = Registry()
+    with pytest.raises(ValueError, match=r"put it above @handler"):
+        registry.periodic("@daily")(job_function)
+    registry.handler("report")(job_function)
+    registry.periodic("@daily")(job_function)
+    with pytest.raises(ValueError, match=r"there is a schedule 'report': give it a name"):
+        registry.periodic("@hourly")(job_function)
+    registry.periodic("@hourly", name="hourly")(job_function)
+
+
+def test_users_find_them():
+    assert workqueue.periodic == registry.periodic
+    assert workqueue.every is every

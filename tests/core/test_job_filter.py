@@ -33,7 +33,8 @@ def test_a_filter_is_read_from_json():
         json.dumps({"error": "x" * (ERROR_LENGTH_MAX + 1)}),
         '{"created_after": "2026-01-01T00:00:00"}',
         f'{{"ids": {json.dumps([ID] * (IDS_MAX + 1))}}}',
-        '{"queue": "x"}',
+        '{"queue": "a b"}',
+        '{"queue": ""}',
     ],
 )
 def test_what_is_no_filter_is_refused(text: str):

@@ -271,7 +271,7 @@ async def test_a_command_that_was_renamed_is_named(nursery, bridge, tmp_path, co
         for _ in range(2):
             with pytest.raises(NeedsOperator, match=f"Redis does not know {command}: "):
                 await queue.check()
-            await queue.depths()  # no answer of the question is taken for this one's
+            await queue.key_names()  # no answer of the question is taken for this one's
         for ask in (
             queue.depths, queue.workers, queue.promote, queue.read_checkpoint, partial(queue.push, [b"x"]),
             partial(queue.claim, uuid4(), start=1, count=1, on_task_available=lambda: None),

@@ -12,6 +12,7 @@ PUBLISHED = {
     "concurrency": 4,
     "types": ["a", "b"],
     "running": [{"job_id": str(uuid4()), "type": "a", "seconds": 1.25}],
+    "running_in": {"default": 1},
     "jobs_done": 10,
     "jobs_failed": 3,
     "uptime_seconds": 60.5,

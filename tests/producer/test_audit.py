@@ -102,6 +102,37 @@ async def test_pausing_a_type_and_resuming_it_leave_rows(guarded):
     ]
 
 
+async def test_acts_on_schedules_leave_rows(guarded):
+    path, body = "/api/schedules/daily", {"cron": "@daily", "type": "a"}
+    for role in ("read", "enqueue"):
+        assert (await guarded.put(path, json=body, headers=bearer(role))).status_code == 403
+    assert (await guarded.put(path, json=body, headers=OPS)).status_code == 200
+    for act in ("pause", "resume", "run-now"):
+        assert (await guarded.post(f"{path}/{act}", json={}, headers=OPS)).status_code == 200
+    assert (await guarded.request("DELETE", path, json={}, headers=OPS)).status_code == 204
+    assert (await guarded.request("DELETE", path, json={}, headers=OPS)).status_code == 404
+    assert [of(row) for row in await audit(guarded)] == [
+        ("operate-1", "delete schedule", {"schedule": "daily"}, None),
+        ("operate-1", "run schedule now", {"schedule": "daily"}, 1),
+        ("operate-1", "resume schedule", {"schedule": "daily"}, None),
+        ("operate-1", "pause schedule", {"schedule": "daily"}, None),
+        ("operate-1", "put schedule", {"schedule": "daily"}, None),
+    ]
+
+
+async def test_what_is_done_to_a_queue_leaves_rows(guarded):
+    assert (await guarded.post("/enqueue", json={"type": "a", "queue": "mail"}, headers=OPS)).status_code == 200
+    bodies: dict[str, dict[str, str]] = {"pause": {}, "resume": {}, "purge": {"confirm": "mail"}}
+    for act, body in bodies.items():
+        assert (await guarded.post(f"/api/queues/mail/{act}", json=body, headers=OPS)).status_code == 200
+    purged, *others = [of(row) for row in await audit(guarded)]
+    target: Any = purged[2]
+    assert (purged[:2], target["filter"], purged[3]) == (
+        ("operate-1", "purge queue"), {"status": "pending", "queue": "mail"}, 1,
+    )  # fmt: skip
+    assert others == [("operate-1", f"{act} queue", {"queue": "mail"}, None) for act in ("resume", "pause")]
+
+
 def test_each_route_that_operates_is_one_of_those_here():
     """A new act leaves a row as well, and has its test here."""
     job, dead, action = "/api/jobs/{job_id}", "/api/dead", "/api/actions/{action_id}"
@@ -109,7 +140,10 @@ def test_each_route_that_operates_is_one_of_those_here():
         ("POST", f"{job}/cancel"), ("POST", f"{job}/retry"), ("POST", f"{job}/run-now"), ("DELETE", job),
         ("POST", "/api/jobs/actions"), ("POST", f"{action}/stop"), ("POST", f"{dead}/retry"), ("DELETE", dead),
         ("POST", "/api/types/{job_type}/pause"), ("POST", "/api/types/{job_type}/resume"),
+        *(("POST", f"/api/queues/{{queue_name}}/{act}") for act in ("pause", "resume", "purge")),
         *(("POST", f"/api/workers/{{worker_id}}/{act}") for act in ("quiet", "resume", "stop")),
+        *(("POST", f"/api/schedules/{{schedule_name}}/{act}") for act in ("pause", "resume", "run-now")),
+        *((method, "/api/schedules/{schedule_name}") for method in ("PUT", "DELETE")),
     }  # fmt: skip
 
 

@@ -61,7 +61,7 @@ async def test_each_route_is_open_to_exactly_the_roles_that_it_names(guarded, ca
     wrong = []
     for route in ROUTES:
         for method in (route.method, *(["HEAD"] if route.method == "GET" else [])):
-            json: object = {} if method in {"POST", "DELETE"} else None
+            json: object = {} if method in {"POST", "PUT", "DELETE"} else None
             answer = await guarded.request(method, path_of(route), json=json, headers=CALLERS[caller])
             refused = None
             if answer.status_code in {401, 403}:

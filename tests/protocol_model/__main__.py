@@ -77,6 +77,9 @@ def main() -> int:
     parser.add_argument("--disaster", default="", choices=(*DISASTERS, "killer", "long outage"), help="certainly this")
     parser.add_argument("--person", action="store_true", help="certainly a person who acts on jobs, and retention")
     parser.add_argument("--pausing", action="store_true", help="certainly a person who pauses and resumes a type")
+    parser.add_argument("--timed", action="store_true", help="jobs choose when they run")
+    parser.add_argument("--firing", action="store_true", help="schedules make jobs")
+    parser.add_argument("--unique", action="store_true", help="jobs are submitted under unique keys")
     parser.add_argument("--find", action="store_true", help="the first bad schedule without each mechanism")
     parser.add_argument("--trace", action="store_true", help="print the schedule of --seed, or the first bad one")
     parser.add_argument("--processes", type=int, default=2)
@@ -89,7 +92,18 @@ def main() -> int:
     losses = not (arguments.no_losses or arguments.redis_only)
     off = frozenset(arguments.without)
     focus = frozenset(arguments.focus)
-    options = Options(arguments.redis_only, losses, off, focus, arguments.disaster, arguments.person, arguments.pausing)
+    options = Options(
+        arguments.redis_only,
+        losses,
+        off,
+        focus,
+        arguments.disaster,
+        arguments.person,
+        arguments.pausing,
+        arguments.timed,
+        arguments.firing,
+        arguments.unique,
+    )
     seeds = range(arguments.seed, arguments.seed + arguments.schedules)
     if arguments.ablate:
         for name in MECHANISMS:

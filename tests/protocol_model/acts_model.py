@@ -29,9 +29,9 @@ class Acts(Rows):
             self.watcher.asked(job, row.token)
             return row.token
         if row.state == "pending":
-            self._leave_scheduled(job, row, "cancel-remembers")
+            self.leave_scheduled(job, row, "cancel-remembers")
             self.become(job, "cancelled", "cancel")
-            row.requeued, row.run_at = False, 0
+            row.requeued, row.run_at, row.is_far = False, 0, False
         return ""
 
     def retry(self, job: str, batch: str) -> bool:
@@ -54,8 +54,9 @@ class Acts(Rows):
         row = self.rows.get(job)
         if row is None or row.state != "pending" or row.run_at <= self.clock():
             return False
-        self._leave_scheduled(job, row, "run-now-remembers")
+        self.leave_scheduled(job, row, "run-now-remembers")
         row.run_at, row.updated_at = 0, self.clock()
+        row.is_far = row.is_far and not self.switches.on("run-now-not-far")
         if self.switches.on("run-now-outbox"):
             self.add_to_outbox(batch, [job])
         return True
@@ -98,7 +99,7 @@ class Acts(Rows):
     def status_of_deleted(self, ids: list[str]) -> dict[str, tuple[State, str, int]]:
         return {job: ("cancelled", "", 0) for job in ids if job in self.deleted and job not in self.rows}
 
-    def _leave_scheduled(self, job: str, row: Row, mechanism: str) -> None:
+    def leave_scheduled(self, job: str, row: Row, mechanism: str) -> None:
         if row.run_at > self.clock():
             self.watcher.left(job, row.run_at)
             if self.switches.on(mechanism):

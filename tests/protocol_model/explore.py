@@ -14,6 +14,7 @@ from tests.protocol_model.mechanisms import Options, Switches
 from tests.protocol_model.pausing import Pauser
 from tests.protocol_model.person import Person
 from tests.protocol_model.redis_model import Redis, Task
+from tests.protocol_model.unique_model import UniqueProducer
 from tests.protocol_model.upkeep import Upkeep
 from tests.protocol_model.worker import Worker
 from tests.protocol_model.world import World
@@ -29,7 +30,7 @@ HOT_TRIPS = (
     "audit", "register", "shutdown.end", "orphans", "settle.look", "ledger", "row-audit", "audit.release",
     "recover.fetch", "act.cancel", "act.tell", "act.retry", "act.run_now", "act.delete", "act.fetch", "act.push",
     "act.delete_outbox", "look", "retention", "prune",
-    # pause.rows, pause.redis, park, park.restore, pauses and unpark by --focus: here they would move all chance
+    # bring, fire, pause.rows, pause.redis, park, park.restore, pauses, unpark by --focus: else they move all chance
 )  # fmt: skip
 DISASTERS = ("outage", "hang", "clock", "partition", "stop", "shutdown", "loss", "cut")
 
@@ -51,6 +52,9 @@ class Schedule:
         self.killing_job = draw.random() < 0.12 or options.disaster == "killer"
         self.world = World(seed, Switches(options.off), self._draw_faults(draw), options.redis_only)
         self.world.pausing = options.pausing
+        self.world.timed = options.timed
+        self.world.firing = options.firing
+        self.world.unique = options.unique
         self.engine = self.world.engine
         self.engine.trace = [] if tracing else None
         self.engine.on_death = self._replace_dead
@@ -88,6 +92,9 @@ class Schedule:
         self.engine.start(process, "submit", producer.submit_all(batches, pause))
         keys = [f"key{self.world.rng.randint(1, 4)}" for _ in range(4)]
         self.engine.start(process, "keys", producer.submit_under_keys(keys, TRAFFIC // 3))
+        if self.world.unique:
+            self.engine.start(process, "unique", UniqueProducer(producer).submit_all(40, TRAFFIC // 20))
+            self.engine.start(process, "prune", UniqueProducer(producer).prune_all(4 * SECOND))
 
     def _start_outsiders(self) -> None:
         world, rng = self.world, self.world.rng
@@ -249,6 +256,9 @@ class Schedule:
             self.world.redis.push([Task(job)])
 
     def run(self) -> Result:
+        if self.world.firing:
+            now = self.world.postgres_clock()
+            self.world.schedules.begin(now, now + TRAFFIC)
         for _ in range(2):
             self._start_producer(7)
         workers = self.world.rng.choice((1, 2, 2, 3))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -18,6 +18,19 @@ MAX_RECOVERIES = 3
 SWEEP_AGE = 5 * SECOND
 RECONCILE_MARGIN = 60 * SECOND
 RECONCILE_PAUSE = 10 * SECOND
+HORIZON = 10 * SECOND  #: what is due later is far off; an hour in the code
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """When a new job is due, and whether its producer takes that for far off."""
+
+    at: int
+    is_far: bool
+
+
+AT_ONCE = Due(0, False)
+NONE_DUE: Mapping[str, Due] = {}
 
 
 @dataclass
@@ -33,12 +46,25 @@ class Postgres(Acts):
 
     # --- submit
 
-    def insert(self, ids: list[str], batch: str, pushed: list[str]) -> None:
+    def insert(self, ids: list[str], batch: str, pushed: list[str], due: Mapping[str, Due] = NONE_DUE) -> None:
         for job in ids:
-            self.make(job, Row("pending", self.clock()))
-        if self.switches.on("submit-outbox"):
-            self.add_to_outbox(batch, ids)
+            when = due.get(job, AT_ONCE)
+            self.make(job, Row("pending", self.clock(), run_at=when.at, is_far=when.is_far))
+        near = [job for job in ids if not self.rows[job].is_far]
+        if near and self.switches.on("submit-outbox"):
+            self.add_to_outbox(batch, near)
         self.delete_outbox(pushed)
+
+    def bring(self, batch: str) -> None:
+        """What was far off and is no longer goes into the outbox, old enough for the sweep at once."""
+        due = [job for job, row in self.rows.items() if row.is_far and 0 < row.run_at <= self.clock() + HORIZON]
+        for job in due:
+            if not self.is_locked(job):
+                row = self.rows[job]
+                row.is_far, row.updated_at = False, self.clock()
+                if row.state == "pending" and self.switches.on("bring-outbox"):
+                    self.add_to_outbox(batch, [job])
+                    self.outbox[batch].at = 0
 
     def insert_once(self, key: str, job: str, batch: str) -> str:
         """Insert under an idempotency key; returns the job that holds it."""
@@ -66,6 +92,8 @@ class Postgres(Acts):
             if self.state_of(job) == "pending" and self._never_claimed(self.rows[job]) and job not in joined:
                 self.become(job, "cancelled", "refuse")
                 self.free_keys(job)
+                if self.switches.on("unique-refused"):
+                    self.unique = {key: held for key, held in self.unique.items() if held.job != job}
             if self.state_of(job) == "cancelled" and (
                 not self.rows[job].last_run or not self.switches.on("refused-ran")
             ):
@@ -95,7 +123,8 @@ class Postgres(Acts):
                 free = row.state not in TERMINAL and due
             if free or mine:
                 self.become(job, "processing", "claim", token)
-                claimed[job] = Counters(row.attempts, row.recoveries, row.interruptions)
+                replaced = row.replaced and self.switches.on("unique-replaced")
+                claimed[job] = Counters(row.attempts, row.recoveries, row.interruptions, replaced)
         self.forget_claims(done)
         self._note(token, lease, claimed)
         return claimed
@@ -161,7 +190,8 @@ class Postgres(Acts):
         row.interruptions += counter == "interruptions"
         asked = row.cancel_at and self.switches.on("requeue-cancelled")
         self.become(job, "cancelled" if asked else "pending", "settle")
-        row.requeued, row.run_at = not asked, self.clock() + delay if delay and not asked else 0
+        row.requeued = not asked
+        row.run_at = 0 if asked else self.clock() + delay if delay else row.run_at  # past, or it was not claimed
         if counter != "none":
             self.note_run(job)
         if not asked and self.switches.on("release-outbox"):
@@ -188,7 +218,7 @@ class Postgres(Acts):
             if row.cancel_at and self.switches.on("recover-cancelled"):
                 state = "cancelled"
             self.become(job, state, "recover")
-            row.requeued, row.run_at = state == "pending", 0
+            row.requeued, row.run_at = state == "pending", row.run_at if state == "pending" else 0
             if blamed or blameless:
                 self.note_run(job)
         waiting = [job for job in mine if self.rows[job].state == "pending"]
@@ -219,11 +249,15 @@ class Postgres(Acts):
     def fetch_pending(self, ids: list[str]) -> dict[str, tuple[int, Counters]]:
         found = {}
         for job in ids:
-            if self.state_of(job) == "pending":
+            if self.state_of(job) == "pending" and not self._stays_away(self.rows[job]):
                 row = self.rows[job]
-                counters = Counters(row.attempts, row.recoveries, row.interruptions)
+                counters = Counters(row.attempts, row.recoveries, row.interruptions, payload=row.payload)
                 found[job] = (max(0, row.run_at - self.clock()), counters)
         return found
+
+    def _stays_away(self, row: Row) -> bool:
+        """A task of it would take room in Redis for long."""
+        return row.is_far and self.switches.on("far-stays-away")
 
     def read_run(self) -> tuple[int | None, int, int]:
         return self.run, self.n, self.clock()
@@ -239,7 +273,8 @@ class Postgres(Acts):
             self.reconciled_at = self.clock()
         self.run = run
         limit = -1 if since is None else since - RECONCILE_MARGIN
-        lost = [job for job, row in self.rows.items() if row.state == "pending" and row.updated_at >= limit]
+        waiting = [(job, row) for job, row in self.rows.items() if row.state == "pending" and not self._stays_away(row)]
+        lost = [job for job, row in waiting if row.updated_at >= limit]
         if lost:
             self.add_to_outbox(batch, lost)
         return True

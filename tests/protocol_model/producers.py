@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from tests.protocol_model.engine import SECOND, LockTimeout, NoAnswer, Process, Sleep, Steps
+from tests.protocol_model.postgres_model import HORIZON, NONE_DUE, Due
 from tests.protocol_model.redis_model import Task
 from tests.protocol_model.world import World
 
@@ -36,17 +39,37 @@ class Producer:
             yield from self.push_only(ids)
             return
         batch, riding, sent = self.world.fresh("m"), list(self.pushed), self.world.engine.now
+        due = self.choose_times(ids) if self.world.timed else {}
         try:
-            yield from self.world.sql_once("submit.insert", lambda sql: sql.insert(ids, batch, riding))
+            yield from self.world.sql_once("submit.insert", lambda sql: sql.insert(ids, batch, riding, due))
         except NoAnswer:
             return  # 500 failed to persist job: the row and its outbox entry are there, or neither is
         self.pushed = []
-        yield from self.push(ids, batch, sent)
+        far = [job for job, when in due.items() if when.is_far]
+        self.world.truth.accepted.update(far)
+        if near := [job for job in ids if job not in far]:
+            yield from self.push(near, batch, sent, due)
 
-    def push(self, ids: list[str], batch: str, sent: int) -> Steps[None]:
-        tasks = [Task(job) for job in ids]
+    def choose_times(self, ids: list[str]) -> dict[str, Due]:
+        """The clock of a producer may be wrong: then it is wrong about what is far off."""
+        rng, now = self.world.rng, self.world.postgres_clock()
+        due: dict[str, Due] = {}
+        for job in ids:
+            if rng.random() < 0.5:
+                delay, error = rng.randint(1, 60 * SECOND), rng.choice((0, 0, 0, -20 * SECOND, 20 * SECOND))
+                due[job] = Due(now + delay, delay + error > HORIZON)
+        return due
+
+    def push(self, ids: list[str], batch: str, sent: int, due: Mapping[str, Due] = NONE_DUE) -> Steps[None]:
+        now = self.world.postgres_clock()
+        delays = {job: max(1, when.at - now) for job, when in due.items() if not when.is_far}
+        tasks = [Task(job) for job in ids if job not in delays]
+        scheduled = {Task(job): delay for job, delay in delays.items()}
         try:
-            yield from self.world.redis_once("submit.push", lambda redis: redis.push(tasks))
+            if tasks:
+                yield from self.world.redis_once("submit.push", lambda redis: redis.push(tasks))
+            if scheduled:
+                yield from self.world.redis_once("submit.push", lambda redis: redis.schedule_all(scheduled))
         except NoAnswer:
             yield from self.refuse(ids, batch)
             return

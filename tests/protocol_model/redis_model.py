@@ -25,6 +25,7 @@ class Task:
     attempts: int = 0
     recoveries: int = 0
     interruptions: int = 0
+    payload: int = 0
     origin: str = field(default="", compare=False)
 
     def named(self, job: str) -> Task:
@@ -131,7 +132,7 @@ class Redis:
     def push_waiting(self, waiting: dict[str, tuple[int, Counters]]) -> None:
         """What rows say that wait: each job with its delay and its counters."""
         for job, (delay, counters) in waiting.items():
-            task = Task(job, counters.attempts, counters.recoveries, counters.interruptions)
+            task = Task(job, counters.attempts, counters.recoveries, counters.interruptions, counters.payload)
             if delay > 0:
                 self.schedule(task, delay)
             else:
@@ -146,6 +147,10 @@ class Redis:
 
     def schedule(self, task: Task, delay: int) -> None:
         self.scheduled[task] = self.clock() + delay
+
+    def schedule_all(self, delays: dict[Task, int]) -> None:
+        for task, delay in delays.items():
+            self.schedule(task, delay)
 
     def blmove(self) -> None:
         if self.ready:

@@ -26,9 +26,15 @@ class Row:
     interruptions: int = 0
     earlier_runs: int = 0
     requeued: bool = False
+    is_far: bool = False  #: due so late that it is in no list yet, and has no outbox entry
     joined: bool = False
     cancel_at: bool = False
     runs: set[int] = field(default_factory=set)  #: numbers in the table `runs`
+    payload: int = 0
+    replaced: bool = False  #: it waited when its unique key came again: its tasks in Redis are old
+    unique_key: str = ""
+    until_started: bool = False  #: its key is free when it is claimed, not when it has ended
+    for_seconds: bool = False  #: its key is free after a time
 
     @property
     def counted(self) -> int:
@@ -45,6 +51,17 @@ class Counters:
     attempts: int
     recoveries: int
     interruptions: int
+    replaced: bool = field(default=False, compare=False)
+    payload: int = field(default=0, compare=False)  #: of a task that is made from the row
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A unique key that was taken, a row of the table `unique_keys`."""
+
+    job: str
+    until_started: bool
+    free_at: int  #: 0: that depends on what becomes of the job
 
 
 @dataclass(slots=True)
@@ -79,6 +96,9 @@ class Watcher(Protocol):
     def gone(self, job: str) -> None:
         """The row was deleted."""
 
+    def meets(self, job: str, other: str) -> None:
+        """`other` gets the unique key of `job`, which has not let it go."""
+
     def run_is_lost(self, job: str, number: int) -> None:
         """The number of a run that has ended is taken in `runs`."""
 
@@ -92,6 +112,7 @@ class Rows:
     outbox: dict[str, OutboxEntry] = field(default_factory=dict)
     claimed: dict[str, Claimed] = field(default_factory=dict)
     keys: dict[str, str] = field(default_factory=dict)
+    unique: dict[str, Held] = field(default_factory=dict)
     deleted: dict[str, int] = field(default_factory=dict)
     locked_until: dict[str, int] = field(default_factory=dict)
 

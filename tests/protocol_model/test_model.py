@@ -16,6 +16,9 @@ MODES = {
     "with losses of Redis": Options(),
     "without losses": Options(losses=False),
     "a type that is paused": Options(pausing=True, person=True),
+    "jobs that wait for a time": Options(timed=True, person=True),
+    "schedules": Options(firing=True),
+    "unique keys": Options(timed=True, unique=True),
     "Redis only": Options(redis_only=True, losses=False),
 }
 SHOWN = [name for name, mechanism in MECHANISMS.items() if mechanism.seed]

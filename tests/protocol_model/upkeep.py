@@ -9,6 +9,7 @@ from tests.protocol_model.engine import SECOND, NoAnswer, Sleep, Steps
 from tests.protocol_model.held import Lease
 from tests.protocol_model.postgres_model import MAX_RECOVERIES, Postgres
 from tests.protocol_model.redis_model import ENDED, FENCED, Redis, Task
+from tests.protocol_model.scheduling import fire_loop
 from tests.protocol_model.settling import ANSWER_WITHIN
 from tests.protocol_model.worker import GRACE, Worker
 from tests.protocol_model.world import TERM, World
@@ -32,6 +33,10 @@ class Upkeep:
         if self.world.postgres is not None:
             loops += [self.orphan_loop(), self.sweep_loop(), self.loss_loop()]
             loops += [worker.ledger_loop(), worker.look_loop()]
+        if self.world.timed:
+            loops.append(self.bring_loop())
+        if self.world.firing:
+            loops.append(fire_loop(self.world))
         if self.world.pausing:
             loops.append(worker.parking.loop())
         for loop in loops:
@@ -212,6 +217,14 @@ class Upkeep:
         if self.now - sent <= ANSWER_WITHIN or not self.world.on("thirty-seconds"):
             batches = [batch for batch, _, touched in taken if touched or not self.world.on("all-touched")]
             yield from self.world.sql_once("sweep.delete_outbox", lambda sql: sql.delete_outbox(batches))
+
+    def bring_loop(self) -> Steps[None]:
+        while True:
+            yield Sleep(2 * SECOND)
+            if self.world.on("bring"):
+                batch = self.world.fresh("b")
+                with suppress(NoAnswer):
+                    yield from self.world.sql_once("bring", lambda sql, batch=batch: sql.bring(batch))  # type: ignore[misc]
 
     # --- loss
 

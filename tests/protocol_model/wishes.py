@@ -56,6 +56,10 @@ class Wishes:
     def gone(self, job: str) -> None:
         self.deleted.add(job)
 
+    def meets(self, job: str, other: str) -> None:
+        if job not in self.retried:  # by hand: nobody asks for its key then
+            self.violate(f"{other} was accepted under the unique key of {job}, which has it still")
+
     def run_is_lost(self, job: str, number: int) -> None:
         self.violate(f"{job} has lost a run: number {number} is taken")
 

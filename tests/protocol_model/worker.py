@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from contextlib import suppress
 from functools import partial
 
@@ -157,6 +158,8 @@ class Worker(Controlled):
             wanted = [item.job for item in waiting.values()]
             token, counters = yield from self.send_claim(lease, wanted, earlier, unanswered)
             spare.update(earlier)
+            if replaced := [job for job, its in counters.items() if its.replaced]:
+                yield from self.read_tasks(replaced, waiting)
             for number, item in list(waiting.items()):
                 if item.job in counters:
                     item.counters, item.token = counters[item.job], token
@@ -178,6 +181,15 @@ class Worker(Controlled):
             spare -= unanswered  # they may still come
         self.ledger.claims += sorted(spare)
         return claimed
+
+    def read_tasks(self, jobs: list[str], items: dict[int, Item]) -> Steps[None]:
+        """What these jobs are to do stands in their rows: it was replaced when their tasks were in Redis."""
+        rows = yield from self.world.sql_again(
+            "claim.tasks", lambda sql: {job: sql.rows[job].payload for job in jobs if job in sql.rows}
+        )
+        for item in items.values():
+            if item.job in rows:
+                item.task = dataclasses.replace(item.task, payload=rows[item.job])
 
     def send_claim(
         self, lease: Lease, ids: list[str], earlier: list[str], unanswered: set[str]
@@ -286,6 +298,14 @@ class Worker(Controlled):
         yield from self.start_and_settle(lease, number, item)
         lease.last_chances -= last_chance
 
+    def check_payload(self, item: Item) -> None:
+        if self.world.postgres is not None and item.job in self.world.sql.rows:
+            row = self.world.sql.rows[item.job]
+            if row.token == item.token and row.payload != item.task.payload:
+                self.world.truth.violate(
+                    f"{item.job} runs with payload {item.task.payload}, its row says {row.payload}"
+                )
+
     def start_and_settle(self, lease: Lease, number: int, item: Item) -> Steps[None]:
         if item.counters.recoveries > 0:
             yield from self.world.redis_again("start.note", lambda redis: redis.note_start(lease.id, number))
@@ -296,6 +316,7 @@ class Worker(Controlled):
             return
         item.run, item.stage = Run(item.job, self.process, lease.id, self.now, item.token), "running"
         self.world.truth.start(item.run, self.claim_is_valid(lease, number, item), self.is_due(item))
+        self.check_payload(item)
         interrupted = yield from self.run(lease, item)
         item.stage = "over"
         self.world.truth.end(item.run)

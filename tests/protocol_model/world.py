@@ -11,6 +11,7 @@ from tests.protocol_model.engine import SECOND, Engine, Faults, Steps, again, as
 from tests.protocol_model.mechanisms import Switches
 from tests.protocol_model.postgres_model import Postgres
 from tests.protocol_model.redis_model import Redis
+from tests.protocol_model.scheduling import Schedules
 from tests.protocol_model.truth import Truth
 
 T = TypeVar("T")
@@ -35,6 +36,10 @@ class World:
         self.at_hand: dict[str, set[str]] = {}  # process -> jobs of the tasks that it claims just now
         self.calm = False
         self.pausing = False  # a person pauses and resumes a type
+        self.timed = False  # jobs choose when they run
+        self.firing = False  # schedules make jobs
+        self.schedules = Schedules()
+        self.unique = False  # jobs are submitted under unique keys
         self._seen: dict[str, str] = {}
         self.engine.changes = self._changes
         self._serial = 0

@@ -20,7 +20,7 @@ class OneAttempt:
 
     def __init__(self, handler: Handler, job: Job) -> None:
         held = ClaimedTask.of(Lease(), 1, Task(handler.type), uuid4(), 0.0)
-        self._attempt: Attempt | None = Attempt(handler, job, held)
+        self._attempt: Attempt | None = Attempt(handler, job, held, handler.timeout_seconds)
         self.slot = Slot(
             lambda: None, self._take, self._ended, self._outlived, self._left_nursery, Threads(trio.CapacityLimiter(10))
         )

@@ -66,5 +66,5 @@ def interleaved(
 
 
 def _over(bridge: Bridge, queue: Queue, store: JobStore | None) -> tuple[Queue, JobStore | None]:
-    over = Queue(bridge, queue._commands, queue._blocking, queue._listening, queue.keys)
+    over = Queue(bridge, queue._commands, queue._blocking, queue._listening, queue._ringing, queue.keys)
     return over, None if store is None else JobStore(Pool(bridge, store._pool._pool, store._pool.schema))

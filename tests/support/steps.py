@@ -5,8 +5,9 @@ from collections.abc import Callable
 from random import Random
 from uuid import UUID
 
+from workqueue.core.policies import Backoff
 from workqueue.core.queue import Keys, LeaseConnection, Queue
-from workqueue.core.retry import RetryPolicy
+from workqueue.core.queues import QueueChoice, Served
 from workqueue.core.steps.claim import Claim, TaskClaims
 from workqueue.core.steps.claim_rows import RowClaims
 from workqueue.core.steps.dead_letters import Discards
@@ -24,6 +25,7 @@ from workqueue.core.steps.settle_rows import RowEndings
 from workqueue.core.steps.settle_tasks import TaskEndings
 from workqueue.core.steps.submit import Submit, SubmitRows, SubmitTasks
 from workqueue.core.steps.submit_once import SubmitOnce, SubmitOnceRows, SubmitOnceTasks
+from workqueue.core.steps.submit_unique import SubmitUnique, SubmitUniqueRows, SubmitUniqueTasks
 from workqueue.core.steps.until_answered import UntilAnswered
 from workqueue.core.store import JobStore
 
@@ -40,26 +42,33 @@ def make_submit_once(queue: Queue, store: JobStore | None, *, ttl_seconds: float
     return SubmitOnceRows(queue, store, piggyback, SubmitRows(queue, store, piggyback), ttl_seconds=ttl_seconds)
 
 
+def make_submit_unique(queue: Queue, store: JobStore | None, *, ttl_seconds: float = 60.0) -> SubmitUnique:
+    """A producer of its own."""
+    if store is None:
+        return SubmitUniqueTasks(queue, ttl_seconds=ttl_seconds)
+    piggyback = Piggyback()
+    return SubmitUniqueRows(queue, store, piggyback, SubmitRows(queue, store, piggyback), ttl_seconds=ttl_seconds)
+
+
 def make_claim(
     queue: Queue,
     store: JobStore | None,
     piggyback: Piggyback | None = None,
     worker: str = "w",
     parking: Parking | None = None,
+    served: Served | None = None,
 ) -> Claim:
-    until_answered, parking = UntilAnswered(), parking or Parking(queue)
+    until_answered, parking, served = UntilAnswered(), parking or Parking(queue), served or Served(QueueChoice())
     discards = Discards(queue, until_answered, Dropped())
     if store is None:
-        return Claim(queue, TaskClaims(), discards, parking, until_answered)
+        return Claim(queue, TaskClaims(queue, until_answered), discards, parking, until_answered, served)
     claims = RowClaims(queue, store, piggyback or Piggyback(), worker, discards, until_answered)
-    return Claim(queue, claims, discards, parking, until_answered)
+    return Claim(queue, claims, discards, parking, until_answered, served)
 
 
-def make_settle(
-    queue: Queue, store: JobStore | None, piggyback: Piggyback, policy: RetryPolicy, random: Random
-) -> Settle:
+def make_settle(queue: Queue, store: JobStore | None, piggyback: Piggyback, backoff: Backoff, random: Random) -> Settle:
     until_answered = UntilAnswered()
-    departures = Departures(queue, piggyback, policy, random, until_answered)
+    departures = Departures(queue, piggyback, backoff, random, until_answered)
     if store is None:
         return Settle(TaskEndings(queue, departures, Dropped(), until_answered))
     return Settle(RowEndings(queue, store, piggyback, departures, until_answered))
@@ -93,15 +102,15 @@ def registered(redis_url: str, queue_name: str) -> Lease:
     return lease
 
 
-QUICK = RetryPolicy(base_seconds=0.01, cap_seconds=0.02)
+QUICK = Backoff(base=0.01, cap=0.02)
 
 
 class Steps:
     """A producer and a worker, step by step."""
 
-    def __init__(self, queue: Queue, store: JobStore | None, policy: RetryPolicy = QUICK) -> None:
+    def __init__(self, queue: Queue, store: JobStore | None, backoff: Backoff = QUICK) -> None:
         self.piggyback = Piggyback()
         self.parking = Parking(queue)
         self.submit = make_submit(queue, store, self.piggyback)
         self.claim = make_claim(queue, store, self.piggyback, "w", self.parking)
-        self.settle = make_settle(queue, store, self.piggyback, policy, Random(1))
+        self.settle = make_settle(queue, store, self.piggyback, backoff, Random(1))

@@ -100,6 +100,27 @@ def a_pdf_is_shown_and_a_failure_says_why(base: str) -> None:
         expect(page.locator(".fault")).to_be_visible()
 
 
+def a_job_chooses_a_queue_and_a_delay_in_the_form(base: str) -> None:
+    with browser() as opened, watched(opened, base) as page:
+        page.goto(f"{base}/new")
+        page.get_by_label("Type").fill("import_pages")
+        page.get_by_label("Payload (JSON)").fill("{}")
+        page.get_by_text("More options").click()
+        page.get_by_label("Queue").fill("not a queue")
+        expect(page.locator("form button[type=submit]")).to_be_disabled()
+        page.get_by_label("Queue").fill("later")
+        page.get_by_label("Delay (seconds)").fill("3600")
+        page.get_by_label("Timeout of a run (seconds)").fill("30")
+        expect(page.locator("code").first).to_contain_text('"delay":3600,"timeout":30')
+        page.locator("form button[type=submit]").click()
+        expect(page.locator("output.outcome")).to_contain_text("scheduled")
+        page.locator("output.outcome").get_by_role("link").click()
+        expect(page.locator(".facts")).to_contain_text("later")
+        expect(page.locator(".facts")).to_contain_text("runs again")
+        page.get_by_role("button", name="Run now").click()
+        expect(page.get_by_role("heading", level=1)).to_contain_text("completed")
+
+
 def a_failed_job_is_retried_and_deleted_with_clicks(base: str) -> None:
     with browser() as opened, watched(opened, base) as page:
         body = {"type": "send_email", "retries": 5, "payload": {"subject": "Hi"}}
@@ -503,6 +524,7 @@ SCENARIOS: dict[str, Callable[..., None]] = {
     for function in (
         enqueue_and_see_it_completed,
         a_pdf_is_shown_and_a_failure_says_why,
+        a_job_chooses_a_queue_and_a_delay_in_the_form,
         a_failed_job_is_retried_and_deleted_with_clicks,
         a_running_job_tells_how_far_it_is_and_what_it_does,
         all_that_the_list_shows_is_retried_and_deleted,

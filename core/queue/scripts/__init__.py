@@ -21,8 +21,24 @@ class Script(Struct, frozen=True):
         return f"{self.name}.lua ({', '.join(self.commands)})"
 
 
+def _read(name: str) -> str:
+    return files(__name__).joinpath(f"{name}.lua").read_text("utf-8")
+
+
+def _part(name: str) -> dict[str, str]:
+    """The functions of a file whose name begins with `_`, by their names."""
+    code = "".join(line for line in _read(name).splitlines(keepends=True) if not line.startswith("--"))
+    functions = re.split(r"^(?=local function )", code, flags=re.MULTILINE)
+    return {re.findall(r"function (\w+)", text)[0]: text for text in functions if text.strip()}
+
+
+_QUEUES = _part("_queues")
+
+
 def _load(name: str) -> Script:
-    text = files(__name__).joinpath(f"{name}.lua").read_text("utf-8")
+    """With those of the functions of _queues.lua that it calls."""
+    text = _read(name)
+    text = "".join(code for function, code in _QUEUES.items() if re.search(rf"\b{function}\(", text)) + text
     commands = tuple(sorted(set(re.findall(r"redis\.p?call\('([A-Z]+)'", text))))
     return Script(name, text, sha1(text.encode(), usedforsecurity=False).hexdigest(), commands)
 
@@ -43,15 +59,23 @@ RECORD_SUSPECT_START = _load("record_suspect_start")
 READ_CHECKPOINT = _load("read_checkpoint")
 SET_CHECKPOINT = _load("set_checkpoint")
 SUBMIT_ONCE = _load("submit_once")
+SUBMIT_UNIQUE = _load("submit_unique")
+FREE_UNIQUE = _load("free_unique")
 NEXT_TASK = _load("next_task")
 READ_DEAD = _load("read_dead")
 UNBURY = _load("unbury")
 SET_PAUSED = _load("set_paused")
 PARK = _load("park")
 UNPARK = _load("unpark")
+PUSH = _load("push")
+ADD_QUEUE = _load("add_queue")
+DEPTHS = _load("depths")
+HEADS = _load("heads")
+FIRE = _load("fire")
 
 ALL = (
     REGISTER, RENEW, FENCE, END, RETIRE, CLAIM, ASSIGN_IDS, ACK, GIVE_BACK, BURY, PROMOTE, SCHEDULE,
     RECORD_SUSPECT_START, READ_CHECKPOINT, SET_CHECKPOINT, SUBMIT_ONCE, NEXT_TASK,
-    READ_DEAD, UNBURY, SET_PAUSED, PARK, UNPARK,
+    READ_DEAD, UNBURY, SET_PAUSED, PARK, UNPARK, PUSH, ADD_QUEUE, DEPTHS, HEADS, FIRE,
+    SUBMIT_UNIQUE, FREE_UNIQUE,
 )  # fmt: skip

@@ -1,12 +1,16 @@
--- Claim up to ARGV[2] tasks for one worker: from the front list first, then from the head of the ready list.
+-- Claim up to ARGV[2] tasks for one worker from the heads of its queues: of the default one from the front list first.
 -- KEYS[1] ready list    KEYS[2] front list    KEYS[3] leases    KEYS[4] this lease's in-flight hash    KEYS[5] pauses
+-- KEYS[6] names of the queues besides the default one
 -- ARGV[1] lease    ARGV[2] how many (>= 1)    ARGV[3] at most so many bytes, the first task always    ARGV[4] start number
--- ARGV[5..] ids for tasks that have none, used in order: where few are taken, a trip for their names alone would cost a
+-- ARGV[5] how many queues (0: the default one alone), ARGV[6..] pairs: queue, how many at least as far as it has them;
+-- what some of them lack, the others give, in their order. Paused ones are passed over.
+-- Behind them: ids for tasks that have none, used in order: where few are taken, a trip for their names alone would cost a
 -- third of the time to their start. Only the first of a claim are looked at, as many as there are ids, and those of
 -- which it is plain what they are; assign_ids.lua is for the others.
 -- Returns {start, task, task, ...} (false where a number of a repeated claim is gone), or {-1} when the lease is lost.
--- In the place of `start` stands {field, value, ...} of the pauses, where there are any (set_paused.lua): they are not
--- looked at here, because a task would have to be decoded.
+-- In the place of `start` stands {field, value, ...} of the pauses, where there are any (set_paused.lua). Those of types
+-- are not looked at here, because a task would have to be decoded.
+-- A task of another queue than the default one says so: where another program has not, the claim adds it.
 -- Field `at` of the hash is the start of the last claim. The same start again: the answer was lost, so the same answer
 -- again and nothing taken. A start below `at`: a send that comes too late for anybody, so nothing is taken.
 -- Copy first, remove last: Redis does not roll back a script that fails half way. O(n), n <= ARGV[2].
@@ -35,7 +39,14 @@ if at == start then
   return answer
 end
 
-local used = 4
+local queue_count = tonumber(ARGV[5])
+local ids_from = 5 + 2 * queue_count
+local is_paused = {}
+for i = 1, #paused, 2 do
+  is_paused[paused[i]] = true
+end
+
+local used = ids_from
 local function named(task)
   if #task > 4096 or string.find(task, '"job_id"', 1, true) then
     return task
@@ -49,16 +60,29 @@ local function named(task)
   return members .. ',"job_id":"' .. ARGV[used] .. '"}'
 end
 
+local function with_queue(task, queue)
+  if string.find(task, '"queue":"' .. queue .. '"', 1, true) then
+    return task
+  end
+  local members = string.match(task, '^%s*({.*)}%s*$')
+  local ok, value = pcall(cjson.decode, task)
+  if not members or not ok or type(value) ~= 'table' or type(value.type) ~= 'string' or value.queue ~= nil then
+    return task
+  end
+  return members .. ',"queue":"' .. queue .. '"}'
+end
+
 redis.call('LTRIM', ready, 0, -1) -- changes nothing: under out-of-memory the rest is allowed now; checks the type too
 redis.call('LTRIM', front, 0, -1)
 redis.call('HSET', flight, 'at', ARGV[4])
-local count, bytes = 0, 0
-for _, source in ipairs({front, ready}) do
-  local taken, full = 0, false
-  while not full and count < count_max do
+local count, bytes, full = 0, 0, false
+local function take(source, queue, limit)
+  local taken = 0
+  while not full and taken < limit and count < count_max do
     -- Pieces, so that tasks of a MiB each are not read by the thousand; 100 pairs, because unpack has a limit.
     local fits = count == 0 and 16 or math.max(1, math.floor((bytes_max - bytes) / (bytes / count)))
-    local tasks = redis.call('LRANGE', source, taken, taken + math.min(count_max - count, fits, 100) - 1)
+    local wanted = math.min(count_max - count, limit - taken, fits, 100)
+    local tasks = redis.call('LRANGE', source, taken, taken + wanted - 1)
     if #tasks == 0 then
       break
     end
@@ -68,7 +92,10 @@ for _, source in ipairs({front, ready}) do
         full = true
         break
       end
-      if count < #ARGV - 4 then
+      if queue ~= 'default' then
+        task = with_queue(task, queue)
+      end
+      if count < #ARGV - ids_from then
         task = named(task)
       end
       pairs_[#pairs_ + 1] = start + count
@@ -83,8 +110,29 @@ for _, source in ipairs({front, ready}) do
   if taken > 0 then
     redis.call('LTRIM', source, taken, -1)
   end
-  if full then
-    break
+  return taken
+end
+local function take_from(queue, limit)
+  if is_paused['q:' .. queue] then
+    return 0
+  end
+  if queue ~= 'default' then
+    local taken = take(list_of(queue, ready), queue, limit)
+    if taken > 0 then
+      note(KEYS[6], queue) -- another program may have pushed there first
+    end
+    return taken
+  end
+  local taken = take(front, queue, limit)
+  return taken + take(ready, queue, limit - taken)
+end
+if queue_count == 0 then
+  take_from('default', count_max)
+else
+  for round = 1, 2 do
+    for i = 6, ids_from, 2 do
+      take_from(ARGV[i], round == 1 and tonumber(ARGV[i + 1]) or count_max)
+    end
   end
 end
 return answer

@@ -1,5 +1,6 @@
--- Give tasks back from a flight: to the head of the ready list, or into the scheduled set.
--- KEYS[1] ready list    KEYS[2] scheduled set    KEYS[3] in-flight hash
+-- Give tasks back from a flight: to the head of the ready list of their queue, or into its scheduled set.
+-- KEYS[1] ready list of the default queue    KEYS[2] its scheduled set    KEYS[3] in-flight hash    KEYS[4] bell
+-- KEYS[5] names of the other queues
 -- ARGV triples: number, delay in ms (0: head of the ready list), task ('' = as it is in the flight)
 -- Returns a list of 1 and 0 (not in this flight: nothing done). Sent twice, the second time answers 0.
 -- Triples are worked off in order: give the highest number first to keep the order at the head. O(n).
@@ -13,10 +14,17 @@ for i = 1, #ARGV, 3 do
   if held then
     local task = ARGV[i + 2] == '' and held or ARGV[i + 2]
     local delay_ms = tonumber(ARGV[i + 1])
+    local queue = queue_of(task)
     if delay_ms > 0 then
-      redis.call('ZADD', KEYS[2], now_ms + delay_ms, task)
+      redis.call('ZADD', scheduled_of(queue, KEYS[1]), now_ms + delay_ms, task)
     else
-      redis.call('LPUSH', KEYS[1], task)
+      redis.call('LPUSH', list_of(queue, KEYS[1]), task)
+    end
+    if queue ~= 'default' then
+      note(KEYS[5], queue) -- a Redis that has lost its data knows no queue
+      if delay_ms == 0 then
+        ring(KEYS[4], queue)
+      end
     end
     redis.call('HDEL', KEYS[3], ARGV[i])
     answer[#answer + 1] = 1

@@ -1,5 +1,7 @@
--- Move parked tasks of one type to the head of the ready list, the last ones first, unless the type is paused.
--- KEYS[1] ready list    KEYS[2] pauses    KEYS[3] parked tasks of the type    KEYS[4] how many are parked, by type
+-- Move parked tasks of one type to the heads of the ready lists of their queues, the last ones first, unless the type is
+-- paused.
+-- KEYS[1] ready list of the default queue    KEYS[2] pauses    KEYS[3] parked tasks of the type    KEYS[4] how many are parked, by type
+-- KEYS[5] bell
 -- ARGV[1] type    ARGV[2] at most so many    ARGV[3] at most so many bytes (a piece of 100 tasks may exceed it)
 -- Returns {how many were moved, how many are left}. LPUSH first, LTRIM last. O(n).
 redis.call('LTRIM', KEYS[1], 0, -1) -- changes nothing: under out-of-memory the rest is allowed now; checks the type too
@@ -12,7 +14,11 @@ local count, bytes, count_max, bytes_max = 0, 0, tonumber(ARGV[2]), tonumber(ARG
 while left > 0 and count < count_max and bytes < bytes_max do
   local piece = redis.call('LRANGE', KEYS[3], -math.min(100, count_max - count), -1)
   for i = #piece, 1, -1 do
-    redis.call('LPUSH', KEYS[1], piece[i])
+    local queue = queue_of(piece[i])
+    redis.call('LPUSH', list_of(queue, KEYS[1]), piece[i])
+    if queue ~= 'default' then
+      ring(KEYS[5], queue)
+    end
     bytes = bytes + #piece[i]
   end
   redis.call('LTRIM', KEYS[3], 0, -#piece - 1)

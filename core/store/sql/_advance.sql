@@ -6,7 +6,7 @@
         after_at = coalesce(last.created_at, actions.after_at),
         after_id = coalesce(last.id, actions.after_id),
         state = CASE WHEN (SELECT count(*) FROM looked) < :look AND (SELECT count(*) FROM piece) = (SELECT count(*) FROM looked)
-                     THEN 'done' ELSE 'running' END,
+                     THEN 'done' ELSE actions.state END,
         updated_at = now()
     FROM guard LEFT JOIN last ON true
     WHERE actions.id = guard.id

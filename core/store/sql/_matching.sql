@@ -3,4 +3,5 @@
  OR :status NOT IN ('scheduled', 'retrying') AND state = :status
  OR :status = 'scheduled' AND state = 'pending' AND run_at > now() AND attempts = 0
  OR :status = 'retrying' AND state = 'pending' AND attempts > 0)
+AND (:in_queue::text IS NULL OR in_queue = :in_queue)
 AND (:error::text IS NULL OR error_message ILIKE :error)

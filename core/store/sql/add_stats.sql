@@ -1,6 +1,7 @@
 -- Add sums of one process to the stored ones. Sent again it adds nothing.
 -- :queue text    :writer uuid, :number bigint: greater than that of the writer's last batch    :age_seconds float8: since then
 -- :types text[] :enqueued :done :failed :retried :cancelled bigint[] :waits :runs text[] (arrays of bigint in text form)
+-- :queues text[] :queue_done :queue_failed bigint[] of queues besides the default one
 -- :failure_types :errors text[] :failures :retries bigint[] :last_jobs uuid[]
 WITH guard AS (
     INSERT INTO {schema}.stats_writers AS known (writer, number) VALUES (:writer, :number)
@@ -31,6 +32,15 @@ WITH guard AS (
         waits = ARRAY(SELECT a + b FROM unnest(kept.waits, excluded.waits) AS pairs (a, b)),
         runs = ARRAY(SELECT a + b FROM unnest(kept.runs, excluded.runs) AS pairs (a, b))
     RETURNING 1
+), queues AS (
+    INSERT INTO {schema}.queue_stats AS kept (queue, at, in_queue, done, failed)
+    SELECT :queue, at, in_queue, done, failed
+    FROM spans, unnest(:queues::text[], :queue_done::text::bigint[], :queue_failed::text::bigint[])
+        AS given (in_queue, done, failed)
+    WHERE span = 60
+    ORDER BY in_queue
+    ON CONFLICT (queue, at, in_queue) DO UPDATE SET
+        done = kept.done + excluded.done, failed = kept.failed + excluded.failed
 )
 INSERT INTO {schema}.failures AS kept (queue, span, at, type, error, failed, retried, last_at, last_job)
 SELECT :queue, span, at, type, error, failed, retried, now(), last_job

@@ -10,7 +10,7 @@ WITH {chosen}, locked AS ( -- all of them, so that the states in the answer are 
       AND (SELECT set_config('lock_timeout', '2s', true)) IS NOT NULL
     ORDER BY id FOR UPDATE
 ), ended AS (
-    UPDATE {schema}.jobs SET state = 'cancelled', requeued = false, run_at = NULL, finished_at = now(), failed_at = now(),
+    UPDATE {schema}.jobs SET state = 'cancelled', requeued = false, run_at = NULL, is_far = false, finished_at = now(), failed_at = now(),
         updated_at = now()
     FROM locked WHERE jobs.id = locked.id AND locked.state = 'pending'
 ), asked AS (

@@ -10,9 +10,9 @@ WITH changed AS (
     WHERE cardinality(ARRAY(
         SELECT unnest(now.types) UNION SELECT unnest(:pause::text[]) EXCEPT SELECT unnest(:resume::text[])
     )) <= :types_max
-    RETURNING version, types
+    RETURNING version, types, queues
 ), audited AS (
     INSERT INTO {schema}.audit (queue, who, act, target)
     SELECT :queue, :audit_who::text, :audit_act::text, :audit_target::json FROM changed WHERE :audit_act::text IS NOT NULL
 )
-SELECT version, types FROM changed
+SELECT version, types, queues FROM changed

@@ -17,7 +17,8 @@ WITH needed AS (
         ('migrations', 'SELECT'),
         ('outbox', 'SELECT, INSERT, UPDATE, DELETE'),
         ('redis_checkpoints', 'SELECT, INSERT, UPDATE'),
-        ('runs', 'SELECT, INSERT')
+        ('runs', 'SELECT, INSERT'),
+        ('unique_keys', 'SELECT, INSERT, UPDATE, DELETE')
     ) AS given (name, rights)
 ), found AS (
     SELECT name, rights, needed.oid, pg_class.relkind::text AS kind FROM needed LEFT JOIN pg_class ON pg_class.oid = needed.oid

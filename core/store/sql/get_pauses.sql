@@ -1,3 +1,3 @@
 -- What is paused in a queue; no row: nothing ever was.
 -- :queue text
-SELECT version, types FROM {schema}.pauses WHERE queue = :queue
+SELECT version, types, queues FROM {schema}.pauses WHERE queue = :queue

@@ -18,6 +18,7 @@ WITH {chosen}, locked AS ( -- all of them, so that the states in the answer are 
         requeued = true,
         token = NULL,
         run_at = NULL,
+        is_far = false,
         cancel_at = NULL,
         error_message = NULL,
         worker = NULL,

@@ -13,7 +13,7 @@ WITH {chosen}, locked AS ( -- all of them, so that the states in the answer are 
 ), early AS (
     SELECT id, run_at FROM locked WHERE state = 'pending' AND run_at > now()
 ), due AS (
-    UPDATE {schema}.jobs SET run_at = NULL, updated_at = now() FROM early WHERE jobs.id = early.id
+    UPDATE {schema}.jobs SET run_at = NULL, is_far = false, updated_at = now() FROM early WHERE jobs.id = early.id
 ), remembered AS (
     INSERT INTO {schema}.deleted (id, queue, at) SELECT id, :queue, run_at FROM early
     ON CONFLICT (id) DO UPDATE SET at = greatest(deleted.at, excluded.at)

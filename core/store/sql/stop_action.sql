@@ -4,7 +4,7 @@
 -- Returns id where it was running.
 WITH stopped AS (
     UPDATE {schema}.actions SET state = 'stopped', updated_at = now()
-    WHERE id = :id AND queue = :queue AND state = 'running' AND (SELECT set_config('lock_timeout', '2s', true)) IS NOT NULL
+    WHERE id = :id AND queue = :queue AND state IN ('running', 'asked') AND (SELECT set_config('lock_timeout', '2s', true)) IS NOT NULL
     RETURNING id, done
 ), audited AS (
     INSERT INTO {schema}.audit (queue, who, act, target, count)

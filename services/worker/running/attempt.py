@@ -1,6 +1,7 @@
 """One run of one job, and how its result or error becomes an Outcome."""
 
 import inspect
+import math
 from pathlib import Path
 from types import TracebackType
 
@@ -8,11 +9,13 @@ import msgspec
 import outcome
 import trio
 from msgspec import Struct
+from msgspec.structs import replace
 
 from workqueue.core.errors import PermanentFailure, WorkQueueError
 from workqueue.core.handlers import Handler
 from workqueue.core.job import Job
-from workqueue.core.outcome import Complete, Failed, Outcome
+from workqueue.core.outcome import Complete, Failed, Outcome, Snoozed
+from workqueue.core.policies import NO_POLICY, Policy, Retry, Snooze
 from workqueue.core.steps.lease import ClaimedTask
 from workqueue.services.worker.running.tracebacks import Tracebacks
 
@@ -44,6 +47,7 @@ class Attempt(Struct, eq=False, gc=False):
     handler: Handler
     job: Job
     claimed: ClaimedTask  #: what the job was claimed as
+    timeout_seconds: float | None = None  #: the job's own, or its handler's
     is_admitted: bool = False  #: by Admission.admit, which is told when it has ended
     started_at: float = 0.0  #: trio's clock
     left_behind: trio.Event | None = None  #: set once what cannot be stopped has ended: a thread
@@ -55,7 +59,7 @@ class Attempt(Struct, eq=False, gc=False):
     @property
     def deadline(self) -> float | None:
         """When it has timed out (trio's clock); None: never."""
-        timeout = self.handler.timeout_seconds
+        timeout = self.timeout_seconds
         return None if timeout is None else self.started_at + timeout + self.extended_seconds
 
 
@@ -68,6 +72,22 @@ def succeeded(result: object, job: Job) -> Outcome:
     if len(text) > RESULT_BYTES_MAX:
         return Failed(f"the result has {len(text)} bytes of JSON, at most {RESULT_BYTES_MAX} are kept", permanent=True)
     return Complete(text, job.artifacts)
+
+
+def raised(error: BaseException, policy: Policy = NO_POLICY) -> Outcome:
+    """The outcome of a handler that raised `error`; `policy`: the handler's. Raises nothing."""
+    if isinstance(error, WorkQueueError):
+        if isinstance(error, Snooze):
+            return Snoozed(max(1, math.ceil(error.seconds * 1000)))
+        if isinstance(error, Retry):
+            return replace(failed(error), delay_ms=None if error.after is None else math.ceil(error.after * 1000))
+    failure = failed(error)
+    if policy is NO_POLICY:
+        return failure
+    try:
+        return replace(failure, permanent=True) if policy.is_permanent(error) else failure
+    except BaseException:  # noqa: BLE001 - classes with an __instancecheck__ of their own; nothing is awaited in there
+        return failure
 
 
 def failed(error: BaseException) -> Failed:

@@ -4,7 +4,9 @@ import contextvars
 import inspect
 import logging
 import os
+from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
+from datetime import UTC, datetime
 from itertools import islice
 from types import FrameType
 from typing import NoReturn
@@ -16,6 +18,7 @@ from workqueue.core.control import ClaimedJob
 from workqueue.core.errors import InvalidTask
 from workqueue.core.handlers import Registry
 from workqueue.core.job import Job, RunContext
+from workqueue.core.options import DEFAULT_QUEUE, DEFAULTS
 from workqueue.core.outcome import (
     Cancel,
     Cancelled,
@@ -49,6 +52,7 @@ from workqueue.services.worker.running.statistics import Statistics
 
 log = logging.getLogger(__name__)
 
+EXPIRED = "expired: it was not started in time"
 THREADS_MAX = 10_000  #: room for each slot, threads that outlived their jobs included
 RUNNING_SHOWN_MAX = 100
 EARLY_SECONDS = 5.0  #: the answer of a claim may come so long after a cancellation of what it claimed
@@ -172,13 +176,18 @@ class Consumers:
         self._statistics.claimed(items)
         if self._cancelled:
             self._cancel(self._cancelled)
-        if self._parking.known.types:
+        if self._parking.known.types or self._parking.known.queues:
             self.give_back_paused()
 
     def give_back_paused(self) -> None:
-        """Jobs whose type was paused since they were claimed do not start."""
-        if (types := self._parking.known.types) and len(self._buffer):
-            self.give_back(self._buffer.remove(lambda claimed: claimed.task.type in types))
+        """Jobs whose type or queue was paused since they were claimed do not start."""
+        paused = self._parking.known
+        if (paused.types or paused.queues) and len(self._buffer):
+            self.give_back(
+                self._buffer.remove(
+                    lambda claimed: claimed.task.type in paused.types or claimed.task.options.queue in paused.queues
+                )
+            )
 
     def _cancel(self, runs: set[ClaimedJob]) -> None:
         for slot, claimed in self._running():
@@ -216,6 +225,10 @@ class Consumers:
         """The jobs that run now, for the page; at most RUNNING_SHOWN_MAX."""
         running = islice(self._running(), RUNNING_SHOWN_MAX)
         return [RunningJob(str(claimed.job_id), claimed.task.type, round(slot.seconds, 1)) for slot, claimed in running]
+
+    def running_in(self) -> dict[str, int]:
+        """How many jobs run now, by queue."""
+        return dict(Counter(claimed.task.options.queue for _, claimed in self._running()))
 
     def tree(self, run: ClaimedJob, worker: str) -> JobTree | None:
         """What goes on inside this run; None: it does not run here now. `worker`: our name, for people."""
@@ -313,8 +326,13 @@ class Consumers:
             payload = decode_payload(task.payload)
         except InvalidTask as error:
             return Failed(str(error), permanent=True)
-        job = Job(claimed.job_id, task.type, payload, claimed.counters.run, task.options.retries, self._context)
-        return Attempt(handler, job, claimed, is_admitted)
+        options, timeout = task.options, handler.timeout_seconds
+        if options is not DEFAULTS:
+            if options.expires_at is not None and claimed.counters.run == 1 and datetime.now(UTC) > options.expires_at:
+                return Failed(EXPIRED, permanent=True)
+            timeout = options.timeout or timeout
+        job = Job(claimed.job_id, task.type, payload, claimed.counters.run, options.retries, self._context)
+        return Attempt(handler, job, claimed, timeout, is_admitted)
 
     # --- after it has ended
 
@@ -338,8 +356,17 @@ class Consumers:
     def _put(self, claimed: ClaimedTask, outcome: Outcome, seconds: float | None = None) -> None:
         """Decide what follows from an outcome, count and log it once, and hand it over."""
         task = claimed.task
+        counts = self._counts.types.get(task.type) or self._counts.of(task.type)
+        if type(outcome) is Complete and seconds is not None:  # nearly always: what follows it would do, in a third
+            self._counts.finished += 1
+            self._counts.done += 1
+            counts.done += 1
+            counts.ran(seconds)
+            if task.options is not DEFAULTS and task.options.queue != DEFAULT_QUEUE:
+                self._statistics.ended(task.options.queue, outcome)
+            self._outcomes.put(Ending(claimed, outcome, seconds))
+            return
         verdict = outcome if isinstance(outcome, Complete) else self._judged(outcome, claimed)
-        counts = self._counts.of(task.type)
         if seconds is not None:
             self._counts.finished += 1
             counts.ran(seconds)
@@ -364,12 +391,16 @@ class Consumers:
                 counts.retried += 1
                 self._failures.tell(logging.WARNING, "failed and will be retried", claimed, verdict)
                 self._statistics.failed(claimed, verdict)
+        if task.options is not DEFAULTS and task.options.queue != DEFAULT_QUEUE:
+            self._statistics.ended(task.options.queue, verdict)
         self._outcomes.put(Ending(claimed, verdict, seconds))
 
     def _judged(self, outcome: Outcome, claimed: ClaimedTask) -> Verdict:
         counters = claimed.counters
+        handler = self._registry.get(claimed.task.type)
         return decide(
             outcome,
+            backoff=None if handler is None else handler.policy.backoff,
             failures=counters.attempts,
             retries=claimed.task.options.retries,
             interruptions=counters.interruptions,

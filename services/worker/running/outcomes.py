@@ -43,8 +43,12 @@ class Outcomes:
 
     def put(self, settled: Ending) -> None:
         """Hand over, even where there is no room: consumers wait for it before their next job, so one each at most."""
+        verdict = settled.verdict
         self._waiting.append(settled)
-        self._bytes += size(settled.verdict)
+        if type(verdict) is Complete and not verdict.artifacts:  # as `size` does it
+            self._bytes += len(verdict.result)
+        else:
+            self._bytes += size(verdict)
         if self._come:
             self._come.unpark()
 

@@ -17,7 +17,7 @@ import trio
 from workqueue.core.errors import CannotStart
 from workqueue.core.outcome import Cancelled, Failed, Interrupted, NotStarted, Outcome, TimedOut
 from workqueue.services.job_tree import JobTree
-from workqueue.services.worker.running.attempt import Attempt, failed, succeeded
+from workqueue.services.worker.running.attempt import Attempt, failed, raised, succeeded
 from workqueue.services.worker.running.runtimes import NotGiven, Runtime
 from workqueue.services.worker.running.tree import job_tree
 
@@ -167,14 +167,14 @@ class Slot:
                     if trio.current_effective_deadline() > float("-inf"):
                         # No scope around the slot was cancelled: the handler kept this from a scope of its own.
                         # Raised on, it would stop this worker, and each one that gets the job.
-                        self._end(failed(error))
+                        self._end(raised(error, self.attempt.handler.policy))
                         if self._left_variables():
                             return True
                         continue
                     self._end(Interrupted())  # a stop; errors that were raised meanwhile are dropped
                     raise cancelled from None
             if (attempt := self.attempt) is not None:  # its scope was cancelled; `left` is what else it raised
-                self._end(self._cut_short(attempt) if left is None else self._raised(left))
+                self._end(self._cut_short(attempt) if left is None else self._raised(attempt, left))
                 if (left_behind := attempt.left_behind) is not None and not left_behind.is_set():
                     await self._outlived(attempt, left_behind)
             if self._left_variables():
@@ -188,7 +188,7 @@ class Slot:
             handler = attempt.handler
             attempt.started_at = began = self._now()
             self.attempt = attempt
-            if (timeout := handler.timeout_seconds) is not None and timeout < ARM_SECONDS:
+            if (timeout := attempt.timeout_seconds) is not None and timeout < ARM_SECONDS:
                 self._arm(began + timeout)
             try:
                 if handler.is_async:
@@ -206,9 +206,9 @@ class Slot:
             except BaseExceptionGroup as group:
                 if group.subgroup(trio.Cancelled) is not None:
                     raise  # it belongs to an outer scope; `serve` gets what that leaves of the group
-                outcome = failed(group)
+                outcome = raised(group, handler.policy)
             except BaseException as error:  # noqa: BLE001 - sys.exit() in a handler as well: it harms only its job
-                outcome = failed(error)
+                outcome = raised(error, handler.policy)
             else:
                 outcome = succeeded(result, attempt.job)
             if len(task.child_nurseries) > nurseries:
@@ -245,11 +245,11 @@ class Slot:
             return Cancelled()
         if self._interrupted is not None:
             return Interrupted(self._interrupted)
-        return TimedOut((attempt.handler.timeout_seconds or 0.0) + attempt.extended_seconds)
+        return TimedOut((attempt.timeout_seconds or 0.0) + attempt.extended_seconds)
 
-    def _raised(self, error: BaseException) -> Outcome:
+    def _raised(self, attempt: Attempt, error: BaseException) -> Outcome:
         """Of an attempt that was cut short, and raised an error of its own on its way out."""
-        failure = failed(error)
+        failure = raised(error, attempt.handler.policy)
         if self._interrupted is InterruptReason.CANCELLED and isinstance(failure, Failed):
             return Cancelled(f"cancelled; its clean-up failed: {failure.error}")
         return failure

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from workqueue.core.ids import clock, made_at
-from workqueue.core.outcome import Fail, Retry
+from workqueue.core.outcome import Complete, Fail, Retry, Verdict
 from workqueue.core.stats import (
     GROUPS_MAX,
     OTHER_ERRORS,
@@ -18,6 +18,7 @@ from workqueue.core.stats import (
 from workqueue.core.steps.lease import ClaimedTask
 from workqueue.services.worker.metrics import Counts, TypeCounts
 
+SEEN_MAX = 1000
 SAMPLE_MAX = 8  #: jobs of one claim whose wait is looked at: more would cost each job
 
 
@@ -31,6 +32,8 @@ class Statistics:
         self._before: dict[str, TypeCounts] = {}
         self._types: dict[str, TypeSums] = {}
         self._failures: dict[FailureKey, FailureSums] = {}
+        self._queues: dict[str, list[int]] = {}
+        self._seen: dict[tuple[str, str], FailureSums] = {}  #: by type and error, without the work to group them
 
     def claimed(self, items: Sequence[ClaimedTask]) -> None:
         """These were claimed just now."""
@@ -42,15 +45,30 @@ class Statistics:
 
     def failed(self, claimed: ClaimedTask, verdict: Fail | Retry) -> None:
         """A run has failed."""
-        key = self._counts.name_of(claimed.task.type), group_of(verdict.error)
-        if key not in self._failures and len(self._failures) >= GROUPS_MAX:
-            key = key[0], OTHER_ERRORS
-        sums = self._failures.setdefault(key, FailureSums())
+        error = claimed.task.type, verdict.error
+        if (sums := self._seen.get(error)) is None:
+            sums = self._sums_of(claimed, verdict)
+            if len(self._seen) < SEEN_MAX:
+                self._seen[error] = sums
         sums.last_job = claimed.job_id
         if isinstance(verdict, Retry):
             sums.retried += 1
         else:
             sums.failed += 1
+
+    def _sums_of(self, claimed: ClaimedTask, verdict: Fail | Retry) -> FailureSums:
+        """Those of the group that the failure belongs to."""
+        key = self._counts.name_of(claimed.task.type), group_of(verdict.error)
+        if len(self._failures) >= GROUPS_MAX and key not in self._failures:
+            key = key[0], OTHER_ERRORS
+        if (sums := self._failures.get(key)) is None:
+            sums = self._failures[key] = FailureSums()
+        return sums
+
+    def ended(self, queue: str, verdict: Verdict) -> None:
+        """A job of another queue than the default one is done, or has failed; other verdicts are passed over."""
+        if isinstance(verdict, Complete | Fail):
+            self._queues.setdefault(queue, [0, 0])[isinstance(verdict, Fail)] += 1
 
     def take(self) -> Sums:
         """What has happened since the last time."""
@@ -71,8 +89,9 @@ class Statistics:
         for job_type, count in self._adopted.items():
             self._of(job_type).enqueued += count
         self._adopted.clear()
-        taken = Sums(self._types, self._failures)
-        self._types, self._failures = {}, {}
+        taken = Sums(self._types, self._failures, self._queues)
+        self._types, self._failures, self._queues = {}, {}, {}
+        self._seen.clear()
         return taken
 
     def _of(self, job_type: str) -> TypeSums:

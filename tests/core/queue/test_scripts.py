@@ -26,21 +26,57 @@ CALLS: dict[str, tuple[Script, list[str], list[object], bool]] = {
         ["LEASE", '{"new":1}', 2, 60_000],
         False,
     ),
-    "claim": (scripts.CLAIM, ["ready", "front", "leases", "flight", "pauses"], ["LEASE", 5, 1000, 7], True),
+    "claim": (
+        scripts.CLAIM,
+        ["ready", "front", "leases", "flight", "pauses", "queues"],
+        ["LEASE", 5, 1000, 7, 0],
+        True,
+    ),
     "assign_ids": (scripts.ASSIGN_IDS, ["leases", "flight"], ["LEASE", 1, "named"], True),
     "ack": (scripts.ACK, ["flight"], [1, 2], True),
-    "back": (scripts.GIVE_BACK, ["ready", "scheduled", "flight"], [1, 0, "", 2, 50, "later"], True),
+    "back": (
+        scripts.GIVE_BACK,
+        ["ready", "scheduled", "flight", "bell", "queues"],
+        [1, 0, "", 2, 50, "later"],
+        True,
+    ),
     "bury": (scripts.BURY, ["dead", "flight"], [10, 1, "entry"], True),
-    "promote": (scripts.PROMOTE, ["ready", "scheduled"], [10, 1000], True),
-    "schedule": (scripts.SCHEDULE, ["scheduled"], [5, "task"], True),
-    "submit_once": (scripts.SUBMIT_ONCE, ["ready", "idem"], [60_000, "body", "task"], True),
+    "promote": (scripts.PROMOTE, ["ready", "scheduled", "queues", "bell"], [10, 1000], True),
+    "schedule": (scripts.SCHEDULE, ["ready", "scheduled", "queues"], ["+5", "task"], True),
+    "submit_once": (scripts.SUBMIT_ONCE, ["ready", "queues", "bell", "idem"], [60_000, "body", "", "task"], True),
     "record_suspect_start": (scripts.RECORD_SUSPECT_START, ["leases", "started"], ["LEASE", 2], True),
     "next_task": (scripts.NEXT_TASK, ["front", "ready"], [100], True),
     "read_dead": (scripts.READ_DEAD, ["dead"], [0, "newest", 10, 1000, ""], True),
-    "unbury": (scripts.UNBURY, ["dead", "ready"], [0, "d1", "task"], True),
-    "set_paused": (scripts.SET_PAUSED, ["pauses"], [4, "z"], True),
+    "unbury": (scripts.UNBURY, ["dead", "ready", "queues", "bell"], [0, "d1", "task"], True),
+    "set_paused": (scripts.SET_PAUSED, ["pauses"], [4, "t:z"], True),
     "park": (scripts.PARK, ["flight", "pauses", "parked", "counts"], ["x", 1, 3], True),
-    "unpark": (scripts.UNPARK, ["ready", "pauses", "parked", "counts"], ["y", 10, 1000], True),
+    "unpark": (scripts.UNPARK, ["ready", "pauses", "parked", "counts", "bell"], ["y", 10, 1000], True),
+    "submit_unique": (
+        scripts.SUBMIT_UNIQUE,
+        ["ready", "queues", "bell", "front", "free", "idem"],
+        [60_000, "", 0, "x", "j2", "", "task", "body"],
+        True,
+    ),
+    "free_unique": (scripts.FREE_UNIQUE, ["flight", "unique"], [1, 1, "j1"], True),
+    "push": (scripts.PUSH, ["ready", "queues", "bell"], ["default", "task"], True),
+    "fire": (
+        scripts.FIRE,
+        ["ready", "queues", "bell", "schedules"],
+        [
+            *("s", "4000000000000", "4000000001000", "default", 0, 1, 0, "task"),
+            *("s", "4000000000000", "4000000002000", "default", 0, 1, 0, "not pushed: it has moved"),
+            *("new", "", "4000000003000", "default", 0, 0),
+        ],
+        True,
+    ),
+    "add_queue": (scripts.ADD_QUEUE, ["queues"], ["new", 5], True),
+    "depths": (
+        scripts.DEPTHS,
+        ["ready", "front", "scheduled", "dead", "counts", "pauses", "queues"],
+        [],
+        True,
+    ),
+    "heads": (scripts.HEADS, ["ready", "front", "queues"], [100], True),
     "tick": (scripts.READ_CHECKPOINT, ["checkpoint"], [], True),
     "set_checkpoint": (scripts.SET_CHECKPOINT, ["checkpoint"], [1000, 2000], True),
 }
@@ -50,8 +86,11 @@ MISSING = {  # what each answers on a server that has none of its keys
     "submit_once": [b"pushed"], "tick": [b"RUN", None],
     "next_task": [b"", b"NOW"], "read_dead": [0, -1], "unbury": [0],
     "set_paused": [b"v", b"4", b"t:z", b"1"], "park": [1, 1], "unpark": [0, 0],
+    "fire": [b"NOW", b"", b"", b"NOW"],
+    "submit_unique": [b"pushed", b""], "free_unique": 0,
+    "push": 1, "add_queue": 1, "depths": [0, 0, 0, [], []], "heads": [b"NOW", b"default", 0, 0, b""],
 }  # fmt: skip
-ONLY_READS = {"next_task", "read_dead", "tick"}
+ONLY_READS = {"next_task", "read_dead", "tick", "depths", "heads"}
 EACH_KEY = [(name, key) for name, (_, keys, _, _) in CALLS.items() for key in keys]
 
 
@@ -68,6 +107,8 @@ class Keyspace:
             "scheduled": keys.scheduled, "dead": keys.dead, "flight": keys.flight(lease),
             "started": keys.suspect_starts(lease), "idem": keys.idempotency(b"k"), "checkpoint": keys.checkpoint,
             "asked": keys.asked(lease), "gone": keys.gone,
+            "unique": keys.unique("k"), "free": keys.unique("free"),
+            "queues": keys.queues, "bell": keys.bell, "schedules": keys.schedules,
             "pauses": keys.pauses, "parked": keys.parked("y"), "counts": keys.parked_counts,
         }  # fmt: skip
 
@@ -89,6 +130,10 @@ class Keyspace:
         await self("HSET", self.keys["pauses"], "v", 3, "t:x", 1)
         await self("RPUSH", self.keys["parked"], "p1", "p2")
         await self("HSET", self.keys["counts"], "y", 2)
+        await self("HSET", self.keys["unique"], "id", "j1", "type", "x", "task", "t1")
+        await self("SADD", self.keys["queues"], "low")
+        await self("RPUSH", self.keys["bell"], "low")
+        await self("ZADD", self.keys["schedules"], 1, "left behind", 4_000_000_000_000, "s")
         if lives:
             await self("HSET", self.keys["flight"], "at", 1, 1, "t1", 2, "t2")
         else:
@@ -148,6 +193,15 @@ CHANGES: dict[str, tuple[object, dict[str, object]]] = {
     "park": ([1, 1], {"flight": {b"at": b"1", b"2": b"t2"}, "parked": [b"p1", b"p2", b"t1"],
                       "counts": {b"y": b"2", b"x": b"3"}}),
     "unpark": ([2, 0], {"ready": [b"p1", b"p2", b"r1", b"r2"], "parked": 0, "counts": 0}),
+    "submit_unique": ([b"pushed", b""], {"ready": [b"r1", b"r2", b"task"], "idem": b"body",
+                                         "free": {b"id": b"j2", b"type": b"x", b"task": b"task"}}),
+    "free_unique": (1, {"flight": {b"at": b"1", b"2": b"t2"}, "unique": 0}),
+    "push": (1, {"ready": [b"r1", b"r2", b"task"]}),
+    "fire": ([b"NOW", b"NOW", b"NOW", b"NOW"],
+             {"ready": [b"r1", b"r2", b"task"], "schedules": [b"s", b"NOW", b"new", b"NOW"]}),
+    "add_queue": (1, {"queues": {b"low", b"new"}}),
+    "depths": ([3, 1, 1, [b"y", b"2"], [b"v", b"3", b"t:x", b"1"], b"low", 0, 0], {}),
+    "heads": ([b"NOW", b"default", 3, 1, b"f1", b"low", 0, 0, b""], {}),
     "tick": ([b"RUN", b"1000"], {}),
     "set_checkpoint": (1, {"checkpoint": b"2000"}),
 }  # fmt: skip
@@ -168,6 +222,33 @@ WITHOUT: dict[tuple[str, str], tuple[object, set[str]]] = {
     ("claim", "front"): ([PAUSES, b"r1", b"r2"], {"ready", "flight"}), ("claim", "leases"): ([-1], set()),
     ("claim", "flight"): ([PAUSES, b"f1", b"r1", b"r2"], {"ready", "front", "flight"}),
     ("claim", "pauses"): ([7, b"f1", b"r1", b"r2"], {"ready", "front", "flight"}),
+    ("claim", "queues"): ([PAUSES, b"f1", b"r1", b"r2"], {"ready", "front", "flight"}),
+    **{("back", key): ([1, 1], {"ready", "scheduled", "flight"}) for key in ("bell", "queues")},
+    **{("promote", key): (1, {"ready", "scheduled"}) for key in ("bell", "queues")},
+    **{("schedule", key): (1, {"scheduled"}) for key in ("ready", "queues")},
+    **{("submit_once", key): ([b"pushed"], {"ready", "idem"}) for key in ("bell", "queues")},
+    **{("unbury", key): ([1], {"dead", "ready"}) for key in ("bell", "queues")},
+    ("unpark", "bell"): ([2, 0], {"ready", "parked", "counts"}),
+    **{("fire", key): ([b"NOW"] * 4, {"ready", "schedules"}) for key in ("ready", "bell", "queues")},
+    ("fire", "schedules"): ([b"NOW", b"", b"", b"NOW"], {"schedules"}),
+    **{("submit_unique", key): ([b"pushed", b""], {"ready", "free", "idem"}) for key in (
+        "ready", "queues", "bell", "front", "free", "idem",
+    )},
+    ("free_unique", "flight"): (0, set()), ("free_unique", "unique"): (1, {"flight"}),
+    **{("push", key): (1, {"ready"}) for key in ("ready", "bell", "queues")},
+    ("add_queue", "queues"): (1, {"queues"}),
+    **{("depths", key): (answer, set()) for key, answer in {
+        "ready": [1, 1, 1, [b"y", b"2"], PAUSES, b"low", 0, 0],
+        "front": [2, 1, 1, [b"y", b"2"], PAUSES, b"low", 0, 0],
+        "scheduled": [3, 0, 1, [b"y", b"2"], PAUSES, b"low", 0, 0],
+        "dead": [3, 1, 0, [b"y", b"2"], PAUSES, b"low", 0, 0],
+        "counts": [3, 1, 1, [], PAUSES, b"low", 0, 0],
+        "pauses": [3, 1, 1, [b"y", b"2"], [], b"low", 0, 0],
+        "queues": [3, 1, 1, [b"y", b"2"], PAUSES],
+    }.items()},
+    ("heads", "ready"): ([b"NOW", b"default", 1, 1, b"f1", b"low", 0, 0, b""], set()),
+    ("heads", "front"): ([b"NOW", b"default", 2, 1, b"r1", b"low", 0, 0, b""], set()),
+    ("heads", "queues"): ([b"NOW", b"default", 3, 1, b"f1"], set()),
     ("assign_ids", "leases"): ([0], set()), ("assign_ids", "flight"): ([0], set()),
     ("ack", "flight"): (0, set()),
     ("back", "ready"): ([1, 1], {"ready", "scheduled", "flight"}),
@@ -244,7 +325,18 @@ async def test_one_key_that_is_missing_is_no_error_and_the_others_change_as_they
 
 ONLY_DELETED = ("retire", "started")
 GONE_WITHOUT = {("renew", "asked"), ("retire", "gone")}  #: no lease may be lost, or stay, for what people are told
-HARMS_ITS_OWN_TASK_ALONE = ("submit_once", "idem")
+HARMS_ITS_OWN_TASK_ALONE = {
+    ("submit_once", "idem"), ("submit_unique", "idem"), ("submit_unique", "free"), ("free_unique", "unique"),
+}  # fmt: skip
+#: No task depends on them: the bell wakes, and the names are noted again.
+DONE_WITHOUT = {
+    ("submit_unique", "front"),
+    *((name, key) for name, key in EACH_KEY if key == "bell"),
+    *(
+        (name, key) for name, key in EACH_KEY
+        if key == "queues" and name not in {"promote", "add_queue", "depths", "heads"}
+    ),
+}  # fmt: skip
 NOT_READ_AS_A_STRING = [("tick", "checkpoint"), ("set_checkpoint", "checkpoint")]  # a string is what they want
 
 
@@ -253,7 +345,7 @@ NOT_READ_AS_A_STRING = [("tick", "checkpoint"), ("set_checkpoint", "checkpoint")
     [
         each
         for each in EACH_KEY
-        if each not in GONE_WITHOUT | {ONLY_DELETED, HARMS_ITS_OWN_TASK_ALONE, *NOT_READ_AS_A_STRING}
+        if each not in GONE_WITHOUT | DONE_WITHOUT | HARMS_ITS_OWN_TASK_ALONE | {ONLY_DELETED, *NOT_READ_AS_A_STRING}
     ],
 )
 async def test_a_key_of_another_type_stops_a_script_before_it_has_done_anything(keyspace, name, key):
@@ -285,6 +377,18 @@ async def test_what_a_script_goes_without_may_be_of_another_type(keyspace, name,
     assert (answer, {each for each in before if before[each] != after[each]}) == (1, set(CALLS[name][1]) - {key})
 
 
+@pytest.mark.parametrize(("name", "key"), sorted(DONE_WITHOUT))
+async def test_a_bell_and_names_of_another_type_change_nothing_else(keyspace, name, key):
+    await keyspace.fill(lives=CALLS[name][3])
+    await keyspace("DEL", keyspace.keys[key])
+    await keyspace("HSET", keyspace.keys[key], "of another", "type")
+    before = await keyspace.everything()
+    answer = await keyspace.run(name)
+    after = await keyspace.everything()
+    changed = {each: shown(after[each], keyspace.lease) for each in before if before[each] != after[each]}
+    assert (shown(answer, keyspace.lease), changed) == CHANGES[name]
+
+
 async def test_a_worker_is_noted_once_and_the_note_goes_after_its_time(keyspace):
     await keyspace.fill(lives=False)
     for _ in range(2):
@@ -310,7 +414,14 @@ async def test_under_out_of_memory_every_script_does_all_of_its_work_or_nothing(
             before = await keyspace.everything()
             await keyspace("CONFIG", "SET", "maxmemory", "1")
             await until(partial(_is_full, keyspace))
-            if name in {"schedule", "submit_once"}:  # they take what was not there before; their callers know it
+            if name in {
+                "schedule",
+                "submit_once",
+                "submit_unique",
+                "push",
+                "fire",
+                "add_queue",
+            }:  # they take what was not there before; their callers know it
                 with pytest.raises(QueueUnavailable, match="maxmemory"):
                     await keyspace.run(name)
                 assert await keyspace.everything() == before
@@ -333,6 +444,6 @@ async def _is_full(keyspace) -> bool:
 
 async def test_an_idempotency_key_of_another_type_harms_only_its_own_task(redis, queue):
     await redis("RPUSH", queue.keys.idempotency(b"2"), "of another type")
-    tasks = [(key, b"body", b"task " + key) for key in (b"1", b"2", b"3")]
+    tasks = [(key, b"body", b"", b"task " + key) for key in (b"1", b"2", b"3")]
     assert await queue.push_once(tasks, ttl_seconds=60) == ["pushed", "odd", "pushed"]
     assert await redis.list(queue.name) == [b"task 1", b"task 3"]

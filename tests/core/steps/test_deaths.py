@@ -15,8 +15,8 @@ from tests.support.steps import Steps, make_claim, make_recover, make_settle
 from workqueue.core.job import RunOutcome
 from workqueue.core.options import JobOptions
 from workqueue.core.outcome import Complete, Fail, GiveBack, Retry, Verdict
+from workqueue.core.policies import Backoff
 from workqueue.core.queue import Queue
-from workqueue.core.retry import RetryPolicy
 from workqueue.core.steps.lease import ClaimedTask, Lease
 from workqueue.core.steps.piggyback import Piggyback
 from workqueue.core.steps.settle import Ending
@@ -101,7 +101,7 @@ async def test_a_worker_may_die_at_each_step_of_a_settle(
         died = False
         try:
             dying = mortal(bridge, queue, rows, crossings, after=after)
-            policy = RetryPolicy(base_seconds=0.01, cap_seconds=0.02)
+            policy = Backoff(base=0.01, cap=0.02)
             settle = make_settle(*dying, Piggyback(), policy, Random(1))
             await settle.run_batch([Ending(item, verdict, 0.1) for item in held])
         except Killed:

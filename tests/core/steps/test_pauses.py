@@ -107,10 +107,10 @@ async def test_a_database_that_was_set_back_wins_over_what_redis_remembers(
     await psql("UPDATE pauses SET version = 1, types = '{x}'")
     await pauses.run_once()
     assert (await store.pauses.read(queue.name)).types == {"x"}
-    assert (await queue.depths()).paused == {"x"}
+    assert (await queue.depths()).paused.types == {"x"}
     await psql("DELETE FROM pauses")
     await pauses.run_once()
-    assert (await queue.depths()).paused == set()
+    assert (await queue.depths()).paused.types == set()
 
 
 async def test_a_pause_while_redis_is_away_holds_once_it_is_back(
@@ -126,7 +126,7 @@ async def test_a_pause_while_redis_is_away_holds_once_it_is_back(
         await pauses.run_once()
     redis_proxy.heal()
     await pauses.run_once()
-    assert (await queue.depths()).paused == {"x"}
+    assert (await queue.depths()).paused.types == {"x"}
 
 
 async def test_an_answer_that_was_lost_parks_nothing_twice(queue: Queue, lease: Lease, redis: RedisCli):

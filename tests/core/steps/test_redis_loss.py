@@ -100,6 +100,9 @@ async def test_a_loss_before_the_first_look_is_made_good_by_it(redis, loss, own_
     assert await psql("SELECT * FROM outbox") == []
     await loss.run_once()
     await relay(own_queue, store)
+    assert await ready(redis, own_queue) == [], "a producer may just be at work on them"
+    await psql("UPDATE outbox SET at = at - interval '5 seconds'")
+    await relay(own_queue, store)
     assert sorted(await ready(redis, own_queue)) == ids
     assert loss.counts.noticed == 0, "it may as well have been none"
 

@@ -9,7 +9,7 @@ from tests.support.wait import until
 from workqueue.core.job import RunOutcome
 from workqueue.core.options import JobOptions
 from workqueue.core.outcome import Complete, Fail, GiveBack, Retry, Verdict
-from workqueue.core.retry import RetryPolicy
+from workqueue.core.policies import Backoff
 from workqueue.core.steps.settle import Ending
 from workqueue.core.wire import Submission, encode_task
 
@@ -57,7 +57,7 @@ async def test_a_settle_costs_one_trip_to_postgres_and_one_to_redis(steps, lease
 
 async def test_retries_wait_behind_everything_that_is_ready(queue, store, lease):
     # A delay of 0 would mean the head of the list: a job that fails at once would starve all others.
-    steps = Steps(queue, store, RetryPolicy(base_seconds=0))
+    steps = Steps(queue, store, Backoff(base=0))
     await steps.submit.run_batch(HUNDRED[:3])
     [held] = await take(steps, lease, 1)
     await steps.settle.run_batch([Ending(held, Retry("E", RunOutcome.FAILED), 0.1)])

@@ -12,7 +12,7 @@ from tests.support.wait import until
 from workqueue.core.job import RunOutcome
 from workqueue.core.options import JobOptions
 from workqueue.core.outcome import Complete, Fail, GiveBack, Retry
-from workqueue.core.retry import RetryPolicy
+from workqueue.core.policies import Backoff
 from workqueue.core.steps.settle import Ending
 from workqueue.core.wire import Submission
 
@@ -58,7 +58,7 @@ async def test_redis_only_a_failed_job_is_a_dead_letter_and_a_retry_carries_its_
 )
 async def test_redis_only_an_answer_that_was_cut_is_asked_for_again(far_queue, redis_proxy, queue, lease, verdict,
                                                                     where):  # fmt: skip
-    steps = Steps(far_queue, None, RetryPolicy(base_seconds=3600))
+    steps = Steps(far_queue, None, Backoff(base=3600))
     await steps.submit.run_batch(HUNDRED[:1])
     [held] = await take(steps, lease, 1)
     redis_proxy.swallow_replies()

@@ -18,9 +18,10 @@ CREATE TABLE actions (
     after_id uuid NOT NULL DEFAULT '00000000-0000-0000-0000-000000000000'::uuid,
     created_at timestamp with time zone NOT NULL DEFAULT now(),
     updated_at timestamp with time zone NOT NULL DEFAULT now(),
+    in_queue text,
     CONSTRAINT actions_pkey PRIMARY KEY (id),
     CONSTRAINT actions_action_check CHECK ((action = ANY (ARRAY['cancel'::text, 'retry'::text, 'run-now'::text, 'delete'::text]))),
-    CONSTRAINT actions_state_check CHECK ((state = ANY (ARRAY['running'::text, 'done'::text, 'stopped'::text])))
+    CONSTRAINT actions_state_check CHECK ((state = ANY (ARRAY['running'::text, 'asked'::text, 'done'::text, 'stopped'::text])))
 );
 CREATE INDEX actions_created ON actions USING btree (created_at, id);
 
@@ -53,6 +54,15 @@ CREATE TABLE claimed (
 );
 CREATE INDEX claimed_owner ON claimed USING btree (owner);
 
+CREATE TABLE declarations (
+    queue text NOT NULL,
+    hash bytea NOT NULL,
+    names text[] NOT NULL,
+    since timestamp with time zone NOT NULL,
+    seen_at timestamp with time zone NOT NULL,
+    CONSTRAINT declarations_pkey PRIMARY KEY (queue, hash)
+);
+
 CREATE TABLE deleted (
     id uuid NOT NULL,
     queue text NOT NULL,
@@ -80,6 +90,7 @@ CREATE TABLE idempotency (
     body_hash bytea NOT NULL,
     job_id uuid NOT NULL,
     expires_at timestamp with time zone NOT NULL,
+    duplicate boolean,
     CONSTRAINT idempotency_pkey PRIMARY KEY (queue, key_hash)
 );
 CREATE INDEX idempotency_expires ON idempotency USING btree (expires_at);
@@ -118,6 +129,16 @@ CREATE TABLE jobs (
     updated_at timestamp with time zone NOT NULL DEFAULT now(),
     requeued boolean NOT NULL DEFAULT false,
     earlier_runs integer NOT NULL DEFAULT 0,
+    timeout double precision,
+    start_by timestamp with time zone,
+    in_queue text NOT NULL DEFAULT 'default'::text,
+    is_far boolean NOT NULL DEFAULT false,
+    unique_key text,
+    unique_until text,
+    on_duplicate text,
+    replaced boolean,
+    schedule text,
+    due_at timestamp with time zone,
     CONSTRAINT jobs_pkey PRIMARY KEY (id),
     CONSTRAINT jobs_attempts_check CHECK ((attempts >= 0)),
     CONSTRAINT jobs_check CHECK (((state <> 'processing'::text) OR (token IS NOT NULL))),
@@ -129,8 +150,10 @@ CREATE TABLE jobs (
 CREATE INDEX jobs_created ON jobs USING btree (created_at, id);
 CREATE INDEX jobs_failed_created ON jobs USING btree (created_at, id) WHERE (failed_at IS NOT NULL);
 CREATE INDEX jobs_failed_type ON jobs USING btree (type, created_at, id) WHERE (failed_at IS NOT NULL);
+CREATE INDEX jobs_far ON jobs USING btree (run_at) WHERE is_far;
 CREATE INDEX jobs_requeued_created ON jobs USING btree (created_at, id) WHERE requeued;
 CREATE INDEX jobs_requeued_type ON jobs USING btree (type, created_at, id) WHERE requeued;
+CREATE INDEX jobs_timed_created ON jobs USING btree (created_at, id) WHERE (run_at IS NOT NULL);
 CREATE INDEX jobs_type_created ON jobs USING btree (type, created_at, id);
 CREATE INDEX jobs_updated ON jobs USING brin (updated_at) WITH (autosummarize='on');
 
@@ -162,6 +185,7 @@ CREATE TABLE pauses (
     queue text NOT NULL,
     version bigint NOT NULL,
     types text[] NOT NULL,
+    queues text[] NOT NULL DEFAULT '{}'::text[],
     CONSTRAINT pauses_pkey PRIMARY KEY (queue)
 );
 
@@ -172,6 +196,15 @@ CREATE TABLE progress (
     text text NOT NULL,
     at timestamp with time zone NOT NULL DEFAULT now(),
     CONSTRAINT progress_pkey PRIMARY KEY (job_id)
+);
+
+CREATE TABLE queue_stats (
+    queue text NOT NULL,
+    at timestamp with time zone NOT NULL,
+    in_queue text NOT NULL,
+    done bigint NOT NULL,
+    failed bigint NOT NULL,
+    CONSTRAINT queue_stats_pkey PRIMARY KEY (queue, at, in_queue)
 );
 
 CREATE TABLE redis_checkpoints (
@@ -195,6 +228,34 @@ CREATE TABLE runs (
     CONSTRAINT runs_job_id_fkey FOREIGN KEY (job_id) REFERENCES jobs(id) ON DELETE CASCADE
 );
 
+CREATE TABLE schedules (
+    queue text NOT NULL,
+    name text NOT NULL,
+    source text NOT NULL,
+    cron text,
+    every double precision,
+    tz text NOT NULL,
+    type text NOT NULL,
+    payload text NOT NULL,
+    options text NOT NULL,
+    missed text NOT NULL,
+    overlap text NOT NULL,
+    jitter double precision NOT NULL,
+    paused_why text,
+    gone boolean NOT NULL DEFAULT false,
+    next_at timestamp with time zone NOT NULL,
+    last_at timestamp with time zone,
+    last_job_id uuid,
+    version bigint NOT NULL DEFAULT 1,
+    created_at timestamp with time zone NOT NULL DEFAULT now(),
+    updated_at timestamp with time zone NOT NULL DEFAULT now(),
+    CONSTRAINT schedules_pkey PRIMARY KEY (queue, name),
+    CONSTRAINT schedules_missed_check CHECK ((missed = ANY (ARRAY['skip'::text, 'once'::text, 'all'::text]))),
+    CONSTRAINT schedules_overlap_check CHECK ((overlap = ANY (ARRAY['allow'::text, 'skip'::text, 'wait'::text]))),
+    CONSTRAINT schedules_source_check CHECK ((source = ANY (ARRAY['code'::text, 'api'::text])))
+) WITH (fillfactor=70);
+CREATE INDEX schedules_due ON schedules USING btree (queue, next_at) WHERE ((paused_why IS NULL) AND (NOT gone));
+
 CREATE TABLE stats (
     queue text NOT NULL,
     span integer NOT NULL,
@@ -216,3 +277,12 @@ CREATE TABLE stats_writers (
     at timestamp with time zone NOT NULL DEFAULT now(),
     CONSTRAINT stats_writers_pkey PRIMARY KEY (writer)
 ) WITH (fillfactor=60);
+
+CREATE TABLE unique_keys (
+    queue text NOT NULL,
+    key text NOT NULL,
+    job_id uuid NOT NULL,
+    until_started boolean NOT NULL,
+    free_at timestamp with time zone,
+    CONSTRAINT unique_keys_pkey PRIMARY KEY (queue, key)
+);

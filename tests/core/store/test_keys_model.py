@@ -64,7 +64,7 @@ class KeysMachine(RuleBasedStateMachine):
             if body == given[key] and state in RUNNING and key not in self.expired:
                 joined = True
                 self.jobs[job_id] = (state, joined)
-            expected[key] = KeyHolder(job_id, body, key in self.expired, joined or state not in RUNNING)
+            expected[key] = KeyHolder(job_id, body, key in self.expired, joined or state not in RUNNING, False)
         assert self.portal.call(self.store.join, self.queue, list(given.items())) == expected
 
     @rule(data=st.data())

@@ -17,8 +17,9 @@ from workqueue.core.job import Artifact, JobState, RunOutcome
 from workqueue.core.job_filter import ActName, JobFilter, StatusFilter
 from workqueue.core.options import DEFAULTS
 from workqueue.core.report import JobReport, LogLine, Progress
+from workqueue.core.schedules import make_schedule
 from workqueue.core.stats import FailureSums, Sums, TypeSums
-from workqueue.core.store import Finish, JobStore, NewJob, Requeue, migrate, open_store
+from workqueue.core.store import Finish, Firing, JobStore, NewJob, NewRun, Requeue, migrate, open_store
 from workqueue.core.store.jobs import Checkpoint, Counter
 
 Q = "q"
@@ -91,6 +92,20 @@ async def do_everything(store: JobStore) -> None:
     await store.stats.failures(Q, span=60, since_seconds=60, job_type=None, limit=1)
     await store.stats.now()
     await store.stats.prune(limit=1)
+    definition = make_schedule("s", {"every": 60, "type": "x", "overlap": "wait"})
+    now = await store.schedules.now()
+    await store.schedules.put(Q, "api", [(definition, now)], AuditEntry("ops", "put schedule", all_target()))
+    await store.schedules.declare(Q, b"h", ["x"], silent_seconds=60)
+    assert await store.schedules.leave(Q, silent_seconds=60) == []
+    [schedule] = await store.schedules.due(Q, limit=10)
+    run = NewRun(uuid7(), schedule.next_at, DEFAULTS)
+    firing = Firing("s", schedule.version, schedule.next_at, schedule.next_at, [run])
+    assert await store.schedules.fire(Q, uuid7(), [firing], far_seconds=60) == {"s": 1}
+    assert await store.schedules.pause(Q, schedule, "by a person")
+    [schedule] = await store.schedules.page(Q, after="", limit=10)
+    assert await store.schedules.resume(Q, schedule, now)
+    assert await store.schedules.get(Q, ["s"])
+    assert await store.schedules.delete(Q, "s")
     for act in ActName:
         await store.actions.count(Q, act, JobFilter())
         await store.actions.insert(action_id := uuid7(), Q, act, JobFilter(ids=(uuid4(),)), 0)

@@ -47,7 +47,8 @@ class Jobs:
             return None
         job = Job(id="1", type="x", payload={}, attempt=1, retries=0)
         held = ClaimedTask.of(Lease(), 1, Task("x"), uuid4(), 0.0)
-        return Attempt(Handler("x", self._left.popleft(), True, self._timeout), job, held)
+        handler = Handler("x", self._left.popleft(), True, self._timeout)
+        return Attempt(handler, job, held, self._timeout)
 
     def _ended(self, attempt: Attempt, outcome: Outcome, seconds: float) -> None:
         self.outcomes.append(outcome)

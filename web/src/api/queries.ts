@@ -112,10 +112,9 @@ export const workerMetricsQuery = (live: boolean) =>
     enabled: WORKER !== "",
   });
 
-/** `payload` is JSON text, sent as it was typed. */
-export async function enqueue(type: string, payload: string, retries: number): Promise<Enqueued> {
-  const body = `{"type":${JSON.stringify(type)},"retries":${retries},"payload":${payload}}`;
-  return (await (await request("/enqueue", { method: "POST", body })).json()) as Enqueued;
+/** `task` is JSON text: its payload is sent as it was typed. */
+export async function enqueue(task: string): Promise<Enqueued> {
+  return (await (await request("/enqueue", { method: "POST", body: task })).json()) as Enqueued;
 }
 
 /** What operates takes JSON alone, which a page of another origin cannot send. */

@@ -48,11 +48,12 @@ export type AuditView = {
   count: number | null;
 };
 
-/** The result of one job of a batch: an error, or its id (without DATABASE_URL: its status). */
+/** The result of one job of a batch: an error, or its id (without DATABASE_URL: its status). Of a duplicate both:
+    the id is that of the job that has its unique key. */
 export type BatchAnswer = {
   index: number;
   job_id?: string;
-  status?: "queued";
+  status?: "duplicate" | "queued";
   error?: string;
 };
 
@@ -109,13 +110,16 @@ export type DependencyHealth = {
   error: string | null;
 };
 
-/** A job was accepted: it will run. `job_id` is there only with DATABASE_URL. */
+/** A job was accepted: it will run. `job_id` is there only with DATABASE_URL. Or it is a duplicate: `job_id` is that
+    of the job that has its unique key. */
 export type EnqueueAnswer = {
-  status: "queued";
+  status: "duplicate" | "queued";
   type: string;
   retries: number;
   queue_name: string;
   job_id?: string;
+  run_at?: string;
+  queue?: string;
 };
 
 /** What POST /enqueue takes. Unknown fields are ignored, null counts as absent. */
@@ -123,6 +127,16 @@ export type EnqueueRequest = {
   type: string;
   payload?: Record<string, unknown> | null;
   retries?: number | null;
+  queue?: string | null;
+  timeout?: number | null;
+  delay?: number | null;
+  run_at?: string | null;
+  expires_in?: number | null;
+  unique_key?: string | null;
+  /** when the key is free again, or after how many seconds; default: ended */
+  unique_until?: "ended" | "started" | number | null;
+  /** replace: a job that waits gets the payload and options of the second; default: keep */
+  on_duplicate?: "keep" | "replace" | null;
 };
 
 /** Failures that are alike: of one type, with the same error but for numbers, names and addresses. */
@@ -153,10 +167,19 @@ export type JobDetails = {
   recoveries: number;
   interruptions: number;
   run_at: string | null;
+  expires_at: string | null;
+  timeout: number | null;
+  unique_key: string | null;
+  /** `started`, or a number of seconds; null: ended */
+  unique_until: string | null;
+  /** `replace`; null: keep */
+  on_duplicate: string | null;
   worker: string | null;
   started_at: string | null;
   finished_at: string | null;
   cancelling: boolean;
+  schedule: string | null;
+  due_at: string | null;
   /** any JSON value, or null */
   result: unknown;
   progress: ProgressRow | null;
@@ -168,6 +191,7 @@ export type JobDetails = {
 export type JobFilter = {
   status: StatusFilter | null;
   type: string | null;
+  queue: string | null;
   created_after: string | null;
   created_before: string | null;
   error: string | null;
@@ -204,10 +228,19 @@ export type JobView = {
   recoveries: number;
   interruptions: number;
   run_at: string | null;
+  expires_at: string | null;
+  timeout: number | null;
+  unique_key: string | null;
+  /** `started`, or a number of seconds; null: ended */
+  unique_until: string | null;
+  /** `replace`; null: keep */
+  on_duplicate: string | null;
   worker: string | null;
   started_at: string | null;
   finished_at: string | null;
   cancelling: boolean;
+  schedule: string | null;
+  due_at: string | null;
 };
 
 /** How long the rows of jobs are kept after their end: `12h`, `7d`, `forever`. */
@@ -232,10 +265,19 @@ export type ListedJob = {
   recoveries: number;
   interruptions: number;
   run_at: string | null;
+  expires_at: string | null;
+  timeout: number | null;
+  unique_key: string | null;
+  /** `started`, or a number of seconds; null: ended */
+  unique_until: string | null;
+  /** `replace`; null: keep */
+  on_duplicate: string | null;
   worker: string | null;
   started_at: string | null;
   finished_at: string | null;
   cancelling: boolean;
+  schedule: string | null;
+  due_at: string | null;
   payload_start: string | null;
 };
 
@@ -261,6 +303,12 @@ export type Metrics = {
   queue_name: string;
 };
 
+/** What becomes of due times at which no worker was there. */
+export type Missed = "all" | "once" | "skip";
+
+/** What becomes of a due time while the last job of the schedule has not ended. */
+export type Overlap = "allow" | "skip" | "wait";
+
 /** The system at a glance. While Redis is away, the numbers that come from it are null. */
 export type Overview = {
   queue_name: string;
@@ -280,11 +328,36 @@ export type Overview = {
   jobs_failed: number | null;
 };
 
+/** A queue that is paused, or was. */
+export type PausedQueue = {
+  name: string;
+  paused: boolean;
+};
+
 /** How far a run is, or was at its end. */
 export type ProgressRow = {
   fraction: number;
   text: string;
   at: string;
+};
+
+/** What POST /api/queues/<name>/purge takes. */
+export type Purge = {
+  /** the name of the queue */
+  confirm: string;
+};
+
+/** A queue that had a job once, and what is in it. */
+export type QueueView = {
+  name: string;
+  key: string;
+  waiting: number;
+  scheduled: number;
+  running: number;
+  oldest_seconds: number | null;
+  paused: boolean;
+  done_per_minute: number;
+  failed_per_minute: number;
 };
 
 /** What became of the dead letters that were to be retried. */
@@ -315,6 +388,53 @@ export type RunningJob = {
   job_id: string;
   type: string;
   seconds: number;
+};
+
+/** What PUT /api/schedules/<name> takes: the whole definition. null counts as absent. */
+export type ScheduleRequest = {
+  type: string;
+  cron?: string | null;
+  every?: number | null;
+  tz?: string | null;
+  payload?: Record<string, unknown> | null;
+  retries?: number | null;
+  queue?: string | null;
+  timeout?: number | null;
+  expires_in?: number | null;
+  missed?: Missed | null;
+  overlap?: Overlap | null;
+  jitter?: number | null;
+};
+
+/** The job that was made. */
+export type ScheduleRun = {
+  job_id: string;
+};
+
+/** A schedule. Either `cron` or `every` is there. */
+export type ScheduleView = {
+  name: string;
+  source: "api" | "code";
+  cron: string | null;
+  every: number | null;
+  tz: string;
+  type: string;
+  payload: Record<string, unknown>;
+  retries: number;
+  queue: string;
+  timeout: number | null;
+  expires_in: number | null;
+  missed: Missed;
+  overlap: Overlap;
+  jitter: number;
+  paused: boolean;
+  paused_why: string | null;
+  next_at: string | null;
+  next_runs: string[];
+  last_at: string | null;
+  last_job_id: string | null;
+  created_at: string;
+  updated_at: string;
 };
 
 /** What POST /api/session takes. */
@@ -449,6 +569,7 @@ export type WorkerView = {
   concurrency: number;
   types: string[];
   running: RunningJob[];
+  running_in: Record<string, number>;
   jobs_done: number;
   jobs_failed: number;
   uptime_seconds: number;

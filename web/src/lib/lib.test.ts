@@ -2,7 +2,7 @@ import { expect, test } from "vitest";
 import { nextCursor } from "../api/client";
 import { jobQuery } from "../api/queries";
 import { jobsSearch } from "../app/router";
-import { payloadFault, retriesFault } from "../pages/Enqueue";
+import { OPTIONS, optionMembers, payloadFault, retriesFault } from "../pages/Enqueue";
 import { ago, bytes, count, duration } from "./format";
 import { oneLine, parseJson, pretty } from "./json";
 import { rates, type Sample, withSample } from "./rates";
@@ -113,4 +113,15 @@ test("a payload is an object and retries are a number", () => {
   expect(payloadFault("[1]")).toBe("The payload must be a JSON object.");
   expect(payloadFault("{")).not.toBeNull();
   expect([retriesFault("1.5"), retriesFault("-1"), retriesFault(""), retriesFault("9999999")]).not.toContain(null);
+});
+
+test("what a job chooses stands in its task, and what is wrong is said", () => {
+  expect(optionMembers({})).toBe("");
+  expect(optionMembers({ queue: "", delay: "90", timeout: "2.5", expires_in: "" })).toBe(',"delay":90,"timeout":2.5');
+  expect(optionMembers({ queue: "low" })).toBe(',"queue":"low"');
+  expect(OPTIONS.queue.fault("a b")).not.toBeNull();
+  expect(OPTIONS.queue.fault("critical-1_x")).toBeNull();
+  expect(OPTIONS.delay.fault("0")).toBeNull();
+  for (const wrong of ["-1", "soon", "1e3", "400000000"]) expect(OPTIONS.delay.fault(wrong)).not.toBeNull();
+  for (const wrong of ["0", "-1", "x"]) expect(OPTIONS.timeout.fault(wrong)).not.toBeNull();
 });

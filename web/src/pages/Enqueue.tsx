@@ -2,7 +2,7 @@ import { useMutation, useQuery } from "@tanstack/react-query";
 import { Link } from "@tanstack/react-router";
 import { useState } from "react";
 import { API } from "../api/client";
-import { RETRIES_MAX, TYPE_LENGTH_MAX } from "../api/constants.gen";
+import { DELAY_SECONDS_MAX, RETRIES_MAX, TYPE_LENGTH_MAX } from "../api/constants.gen";
 import { enqueue, jobQuery, overviewQuery, workersQuery } from "../api/queries";
 import type { Enqueued } from "../api/types";
 import { useLive } from "../app/live";
@@ -57,6 +57,41 @@ export function retriesFault(text: string): string | null {
     : `Retries must be a whole number from 0 to ${count(RETRIES_MAX)}.`;
 }
 
+/** What a job may choose besides, and what is wrong with what was typed; null: nothing. Empty: it is not chosen. */
+export const OPTIONS = {
+  queue: {
+    label: "Queue",
+    note: "default",
+    fault: (text: string) => (/^[A-Za-z0-9_-]{1,64}$/.test(text) ? null : "1 to 64 letters, digits, - and _."),
+  },
+  delay: {
+    label: "Delay (seconds)",
+    note: "at once",
+    fault: (text: string) =>
+      isNumber(text) && Number(text) <= DELAY_SECONDS_MAX ? null : `0 to ${count(DELAY_SECONDS_MAX)} seconds.`,
+  },
+  expires_in: {
+    label: "Expires in (seconds)",
+    note: "never",
+    fault: (text: string) => (isNumber(text) && Number(text) > 0 ? null : "More than 0 seconds."),
+  },
+  timeout: {
+    label: "Timeout of a run (seconds)",
+    note: "its handler's",
+    fault: (text: string) => (isNumber(text) && Number(text) > 0 ? null : "More than 0 seconds."),
+  },
+} as const;
+type OptionName = keyof typeof OPTIONS;
+const OPTION_NAMES = Object.keys(OPTIONS) as OptionName[];
+const isNumber = (text: string) => /^\d{1,12}(\.\d{1,6})?$/.test(text);
+
+/** The members of a task for what was chosen, with a comma before each. */
+export function optionMembers(chosen: Partial<Record<OptionName, string>>): string {
+  return OPTION_NAMES.filter((name) => chosen[name])
+    .map((name) => `,"${name}":${name === "queue" ? JSON.stringify(chosen[name]) : Number(chosen[name])}`)
+    .join("");
+}
+
 export function EnqueuePage() {
   const { live } = useLive();
   const workers = useQuery(workersQuery(live));
@@ -64,7 +99,11 @@ export function EnqueuePage() {
   const [type, setType] = useState("send_email");
   const [payload, setPayload] = useState(exampleOf("send_email"));
   const [retries, setRetries] = useState(RETRIES);
-  const submit = useMutation({ mutationFn: () => enqueue(type.trim(), payload, Number(retries)) });
+  const [options, setOptions] = useState<Partial<Record<OptionName, string>>>({});
+  const submit = useMutation({ mutationFn: () => enqueue(taskOf(payload)) });
+  const optionFaults = OPTION_NAMES.map((name) => (options[name] ? OPTIONS[name].fault(options[name]) : null));
+  const taskOf = (text: string) =>
+    `{"type":${JSON.stringify(type.trim())},"retries":${retries || 0},"payload":${text}${optionMembers(options)}}`;
   const faults = {
     type: type.trim() ? null : "Enter a type: it selects the handler.",
     payload: payloadFault(payload),
@@ -79,9 +118,9 @@ export function EnqueuePage() {
       setPayload(exampleOf(chosen));
     setType(chosen);
   };
-  const isWrong = Object.values(faults).some(Boolean);
+  const isWrong = [...Object.values(faults), ...optionFaults].some(Boolean);
   const compact = isWrong ? payload : JSON.stringify(JSON.parse(payload));
-  const task = `{"type":${JSON.stringify(type)},"retries":${retries || 0},"payload":${compact}}`;
+  const task = taskOf(compact);
   const quoted = task.replaceAll("'", "'\\''");
   return (
     <div className="page">
@@ -150,6 +189,22 @@ export function EnqueuePage() {
               none: 0.
             </p>
           </Field>
+          <details className="more-options">
+            <summary>More options</summary>
+            {OPTION_NAMES.map((name, place) => (
+              <Field key={name} id={`option-${name}`} label={OPTIONS[name].label} fault={optionFaults[place] ?? null}>
+                <input
+                  id={`option-${name}`}
+                  value={options[name] ?? ""}
+                  placeholder={OPTIONS[name].note}
+                  inputMode={name === "queue" ? "text" : "decimal"}
+                  autoComplete="off"
+                  spellCheck={false}
+                  onChange={(event) => setOptions({ ...options, [name]: event.target.value.trim() })}
+                />
+              </Field>
+            ))}
+          </details>
           <button type="submit" className="button primary" disabled={isWrong || submit.isPending}>
             {submit.isPending ? "Enqueuing…" : "Enqueue"}
           </button>

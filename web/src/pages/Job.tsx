@@ -54,6 +54,9 @@ export function JobView({ job }: { job: JobDetails }) {
   ];
   const seconds = job.status === "pending" && job.run_at ? (Date.parse(job.run_at) - now) / 1000 : 0;
   if (seconds > 0) facts.push(["runs again", `in ${duration(Math.ceil(seconds))}`]); // otherwise it is due, or running
+  if (job.timeout !== null) facts.push(["timeout", duration(job.timeout)]);
+  const left = job.status === "pending" && job.expires_at ? (Date.parse(job.expires_at) - now) / 1000 : null;
+  if (left !== null) facts.push(["expires", left > 0 ? `in ${duration(Math.ceil(left))}` : "now"]);
   if (job.recoveries) facts.push(["worker died", `${job.recoveries} times`]);
   if (job.interruptions) facts.push(["interrupted", `${job.interruptions} times`]);
   if (job.progress && job.status !== "completed")
