@@ -28,6 +28,7 @@ async def test_a_delayed_job_starts_when_it_is_due_and_not_before(registry, run_
     async def handle(job):
         began[job.payload["name"]] = trio.current_time()
 
+    made = trio.current_time()
     chosen = {
         "now": Submission("x", b'{"name":"now"}'),
         "after": Submission("x", b'{"name":"after"}', JobOptions(run_at=_moment(1.0)), 1.0),
@@ -37,9 +38,10 @@ async def test_a_delayed_job_starts_when_it_is_due_and_not_before(registry, run_
         accepted = trio.current_time()
         await make_submit(queue, rows).run_batch(list(chosen.values()))
         await finished(worker, 3)
-    assert began["now"] < accepted + 0.9
+    assert began["now"] < min(began["after"], began["at"])
     for name in ("after", "at"):
-        assert 0.95 <= began[name] - accepted < 3
+        assert began[name] - made >= 0.98, "two clocks may differ a little"
+        assert began[name] - accepted < 3
     if psql_if_rows is not None:
         await psql_if_rows("DELETE FROM outbox")
     await check_nothing_left(queue, psql_if_rows)
