@@ -35,6 +35,7 @@ KNOWN_KEY = re.compile(
 for number, usual in ((signal.SIGHUP, signal.SIG_DFL), (signal.SIGINT, signal.default_int_handler)):
     if signal.getsignal(number) is signal.SIG_IGN:
         signal.signal(number, usual)
+signal.signal(signal.SIGTERM, signal.default_int_handler)  # ended so, the run takes its servers down as well
 
 #: No test depends on the machine being quick: the usual limit of an example, 200 ms, would, and so would that of its
 #: making.

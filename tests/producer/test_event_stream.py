@@ -382,7 +382,8 @@ async def test_two_hundred_streams_that_come_and_go_leave_nothing(client, made):
     for _ in range(10):
         await batch()
     await until_true(lambda: left() <= before)
-    await until_true(lambda: len(os.listdir("/proc/self/fd")) <= descriptors)
+    # The pools of Redis and Postgres may have grown meanwhile; a stream that left one each would have left 200.
+    await until_true(lambda: len(os.listdir("/proc/self/fd")) <= descriptors + 20)
 
 
 async def test_a_hundred_streams_cost_what_one_does(client, made):
