@@ -16,6 +16,7 @@ from redis.exceptions import NoScriptError
 from workqueue.core.bridge import Bridge
 from workqueue.core.errors import LeaseLost
 from workqueue.core.gone import ENTRIES_MAX, KEEP_SECONDS
+from workqueue.core.limits import Limits
 from workqueue.core.options import DEFAULT_QUEUE, REPLACE, JobOptions, is_queue_name, until_seconds
 from workqueue.core.pauses import NOTHING, Paused
 from workqueue.core.queue import checks, scripts
@@ -396,6 +397,14 @@ class Queue(Trips):
         names, _ = self._odd.split(self.keys.pauses, fields, _read_paused)
         of = {kind: frozenset(name for its, name in names if its == kind) for kind in ("t", "q")}
         return Paused(versions[0] if versions else 0, of["t"], of["q"])
+
+    async def set_limits(self, limits: Limits) -> int:
+        """Write down all limits, where no newer version stands; the version that stands there then. May be repeated."""
+        pairs = [
+            (scope, f"{limit.running or 0} {limit.interval_us} {limit.burst}")
+            for scope, limit in sorted(limits.effective.items())
+        ]
+        return int(await self._script(scripts.SET_LIMITS, [self.keys.ready], [limits.version, *_flat(pairs)]))
 
     # --- leases
 

@@ -65,6 +65,7 @@ NEXT_TASK = _load("next_task")
 READ_DEAD = _load("read_dead")
 UNBURY = _load("unbury")
 SET_PAUSED = _load("set_paused")
+SET_LIMITS = _load("set_limits")
 PARK = _load("park")
 UNPARK = _load("unpark")
 PUSH = _load("push")
@@ -77,5 +78,5 @@ ALL = (
     REGISTER, RENEW, FENCE, END, RETIRE, CLAIM, ASSIGN_IDS, ACK, GIVE_BACK, BURY, PROMOTE, SCHEDULE,
     RECORD_SUSPECT_START, READ_CHECKPOINT, SET_CHECKPOINT, SUBMIT_ONCE, NEXT_TASK,
     READ_DEAD, UNBURY, SET_PAUSED, PARK, UNPARK, PUSH, ADD_QUEUE, DEPTHS, HEADS, FIRE,
-    SUBMIT_UNIQUE, FREE_UNIQUE,
+    SUBMIT_UNIQUE, FREE_UNIQUE, SET_LIMITS,
 )  # fmt: skip
