@@ -7,7 +7,7 @@ from uuid import UUID
 
 from msgspec import Meta, Struct
 
-from workqueue.core.options import QUEUE_NAME
+from workqueue.core.options import GROUP_MAX, QUEUE_NAME
 from workqueue.core.wire import TYPE_LENGTH_MAX
 
 IDS_MAX = 1000
@@ -49,6 +49,7 @@ class JobFilter(Struct, frozen=True, forbid_unknown_fields=True):
     status: StatusFilter | None = None
     type: Annotated[str, Meta(min_length=1, max_length=TYPE_LENGTH_MAX, pattern=NO_NUL)] | None = None
     queue: Annotated[str, Meta(pattern=QUEUE_NAME)] | None = None
+    group: Annotated[str, Meta(min_length=1, max_length=GROUP_MAX, pattern=NO_NUL)] | None = None
     created_after: Annotated[datetime, Meta(tz=True)] | None = None  #: that moment included
     created_before: Annotated[datetime, Meta(tz=True)] | None = None  #: that moment excluded
     #: a part of the error, in capitals or not

@@ -11,13 +11,13 @@ from collections.abc import Mapping
 from msgspec import Struct
 
 from workqueue.core.errors import InvalidOption
+from workqueue.core.options import GROUP_MAX
 
 RUNNING_MAX = 1_000_000
 RATE_MAX = 1_000_000
 PER_SECONDS_MAX = 31_536_000.0  #: a year
 TYPES_MAX = 100  #: limited types: each claim brings their names
 GROUPS_MAX = 10_000  #: limited groups
-GROUP_LENGTH_MAX = 200
 TYPE_LENGTH_MAX = 200
 GROUPS = "groups"  #: the scope of each group without a limit of its own
 BURST_SHARE = 0.05  #: of a rate that may start at once
@@ -67,7 +67,7 @@ NONE = Limits()
 def check_scope(scope: str) -> str:
     """The scope itself. Raises InvalidOption where there can be none of this name."""
     kind, _, name = scope.partition(":")
-    most = {"type": TYPE_LENGTH_MAX, "group": GROUP_LENGTH_MAX}.get(kind, 0)
+    most = {"type": TYPE_LENGTH_MAX, "group": GROUP_MAX}.get(kind, 0)
     if scope != GROUPS and not (0 < len(name) <= most and "\0" not in name):
         raise InvalidOption("scope is not valid")
     return scope

@@ -29,6 +29,8 @@ QUEUE_NAME = r"^[A-Za-z0-9_-]{1,64}\Z"
 UNIQUE_KEY_MAX = 255  #: characters
 UNIQUE_KEY = rf"^[^\x00]{{1,{UNIQUE_KEY_MAX}}}\Z"  #: Postgres takes no NUL
 UNTIL_ENDED, UNTIL_STARTED = "ended", "started"  #: when a unique key is free again; or after so many seconds
+GROUP_MAX = 200  #: characters
+GROUP = rf"^[^\x00]{{1,{GROUP_MAX}}}\Z"
 KEEP, REPLACE = "keep", "replace"  #: what becomes of a job that still waits when its unique key comes again
 
 
@@ -44,6 +46,7 @@ class JobOptions(Struct, frozen=True, gc=False):
     #: When the key is free again: None when the job has ended, UNTIL_STARTED, or the text of a number of seconds.
     unique_until: str | None = None
     on_duplicate: str | None = None  #: REPLACE; None: the first job stays as it is
+    group: str | None = None  #: for fairness, order and limits (core/limits.py)
 
 
 DEFAULTS = JobOptions()
@@ -53,7 +56,7 @@ TOO_MANY_QUEUES = "too many queues"
 #: What a request is told of an option that no job can have.
 SENTENCES = (
     *(f"{name} is not valid" for name in ("queue", "delay", "run_at", "expires_in", "timeout")),
-    *(f"{name} is not valid" for name in ("unique_key", "unique_until", "on_duplicate")),
+    *(f"{name} is not valid" for name in ("unique_key", "unique_until", "on_duplicate", "group")),
     EXCLUDED,
     TOO_MANY_QUEUES,
 )
@@ -78,6 +81,7 @@ class TaskOptions(PlainTaskOptions, kw_only=True):
     unique_key: Annotated[str, Meta(pattern=UNIQUE_KEY)] | None = None
     unique_until: Literal["ended", "started"] | Seconds | None = None
     on_duplicate: Literal["keep", "replace"] | None = None
+    group: Annotated[str, Meta(pattern=GROUP)] | None = None
 
 
 class PlainRequestedOptions(Struct, kw_only=True):
@@ -97,6 +101,7 @@ class RequestedOptions(PlainRequestedOptions, kw_only=True):
     unique_key: object = None
     unique_until: object = None
     on_duplicate: object = None
+    group: object = None
 
 
 class Chosen(Struct, frozen=True):
@@ -108,7 +113,7 @@ class Chosen(Struct, frozen=True):
 
 NAMES: tuple[str, ...] = JobOptions.__struct_fields__
 #: Columns that are not named like their options: statements of the release before would take them for others.
-COLUMNS = {"expires_at": "start_by", "queue": "in_queue"}
+COLUMNS = {"expires_at": "start_by", "queue": "in_queue", "group": "in_group"}
 PLAIN_NAMES = NAMES[:1]  #: those of a job that has chosen nothing else
 #: Those of a job without a unique key: its statements take no arrays for one.
 FREE_NAMES = tuple(name for name in NAMES if not name.startswith("unique_") and name != "on_duplicate")
@@ -195,7 +200,8 @@ def choose_options(options: JobOptions, requested: RequestedOptions) -> Chosen:
     if expires_in is not None:
         expires_at = MOMENT_MAX if expires_in > _SECONDS_MAX else now + timedelta(seconds=expires_in)
     unique = _requested_unique(requested)
-    return Chosen(JobOptions(options.retries, timeout, run_at, expires_at, queue, *unique), delay or None)
+    group = _text("group", requested.group, _GROUP)
+    return Chosen(JobOptions(options.retries, timeout, run_at, expires_at, queue, *unique, group), delay or None)
 
 
 def is_queue_name(text: str) -> bool:
@@ -220,6 +226,7 @@ def until_seconds(options: JobOptions) -> float | None:
 
 _QUEUE_NAME = re.compile(QUEUE_NAME)
 _UNIQUE_KEY = re.compile(UNIQUE_KEY, re.DOTALL)
+_GROUP = re.compile(GROUP, re.DOTALL)
 _UNIQUE_NAMES = ("unique_key", "unique_until", "on_duplicate")
 _NOTHING_REQUESTED = _REQUESTED(RequestedOptions())
 _SECONDS_MAX = 20 * DELAY_SECONDS_MAX  #: further off is never
@@ -243,10 +250,15 @@ def _seconds(name: str, value: object) -> float | None:
     return seconds
 
 
+def _text(name: str, value: object, pattern: re.Pattern[str]) -> str | None:
+    if value is None or (isinstance(value, str) and pattern.match(value)):
+        return value
+    raise InvalidOption(f"{name} is not valid")
+
+
 def _requested_unique(requested: RequestedOptions) -> tuple[str | None, str | None, str | None]:
     key, until, on_duplicate = requested.unique_key, requested.unique_until, requested.on_duplicate
-    if key is not None and not (isinstance(key, str) and _UNIQUE_KEY.match(key)):
-        raise InvalidOption("unique_key is not valid")
+    _text("unique_key", key, _UNIQUE_KEY)
     if until not in (None, UNTIL_ENDED, UNTIL_STARTED):
         until = _seconds("unique_until", until)
     if on_duplicate not in (None, KEEP, REPLACE):

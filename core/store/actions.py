@@ -137,6 +137,7 @@ def _action(row: asyncpg.Record) -> Action:
         created_before=row["created_before"],
         error=row["error"],
         queue=row["in_queue"],
+        group=row["in_group"],
         ids=None if ids is None else tuple(ids),
     )
     place = row["after_at"], row["after_id"]

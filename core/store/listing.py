@@ -116,7 +116,7 @@ class JobLists:
 def _is_search(wanted: JobFilter, payload: Sequence[PayloadMatch]) -> bool:
     """Must rows be looked at?"""
     derived = wanted.status in {StatusFilter.SCHEDULED, StatusFilter.RETRYING}
-    looked_at = (wanted.error, wanted.queue, wanted.ids)
+    looked_at = (wanted.error, wanted.queue, wanted.group, wanted.ids)
     return bool(derived or any(each is not None for each in looked_at) or payload)
 
 

@@ -11,6 +11,7 @@ def bound(wanted: JobFilter, *, ended_badly: bool = False) -> dict[str, object]:
     """`ended_badly`: only jobs that failed or were cancelled are meant, whatever the filter says."""
     values = asdict(wanted)
     values["in_queue"] = values.pop("queue")  # `queue` is the installation
+    values["in_group"] = values.pop("group")
     if wanted.error is not None:
         values["error"] = f"%{_escaped(wanted.error)}%"
     values["ended_badly"] = ended_badly or wanted.status in ENDED_BADLY

@@ -65,6 +65,8 @@ def _add_act(main: click.Group, name: str, text: str, default_url: Callable[[], 
     @click.argument("ids", metavar="ID...", nargs=-1, type=click.UUID)
     @click.option("--type", "job_type", metavar="TYPE", help="Jobs of this type.")
     @click.option("--status", type=click.Choice([str(each) for each in StatusFilter]), help="Jobs in this state.")
+    @click.option("--queue", metavar="QUEUE", help="Jobs of this queue.")
+    @click.option("--group", metavar="GROUP", help="Jobs of this group.")
     @click.option("--error", metavar="TEXT", help="Jobs whose error has this in it, in capitals or not.")
     @click.option("--since", type=Moment(), help="Created since: 90s, 30m, 12h, 7d, or a time with its offset.")
     @click.option("--until", type=Moment(), help="Created before that.")
@@ -78,6 +80,8 @@ def _add_act(main: click.Group, name: str, text: str, default_url: Callable[[], 
         ids: tuple[UUID, ...],
         job_type: str | None,
         status: str | None,
+        queue: str | None,
+        group: str | None,
         error: str | None,
         since: str | None,
         until: str | None,
@@ -86,14 +90,19 @@ def _add_act(main: click.Group, name: str, text: str, default_url: Callable[[], 
         yes: bool,
         url: str | None,
     ) -> None:
-        given = {"type": job_type, "status": status, "error": error, "created_after": since, "created_before": until}
+        given = {
+            "type": job_type, "status": status, "queue": queue, "group": group, "error": error,
+            "created_after": since, "created_before": until,
+        }  # fmt: skip
         wanted = {key: value for key, value in given.items() if value is not None}
         if ids and (wanted or is_all or dry_run or yes):
             raise click.UsageError("IDs cannot go with a filter, nor with --all, --dry-run or --yes.")
         if wanted and is_all:
             raise click.UsageError("--all cannot go with a filter.")
         if not (ids or wanted or is_all):
-            raise click.UsageError("Missing argument 'ID...', or a filter: --type, --status, --error, --since, --all.")
+            raise click.UsageError(
+                "Missing argument 'ID...', or a filter: --type, --status, --queue, --group, --error, --since, --all."
+            )
         at = url or default_url()
         context.exit(_act_on(at, name, ids) if ids else _act_on_many(at, name, wanted, dry_run=dry_run, yes=yes))
 

@@ -295,6 +295,7 @@ def bench(jobs: int, latencies: int, redis_only: bool) -> None:
     type=click.Choice(["keep", "replace"]),
     help="replace: a job that waits gets this payload and these options.  [default: keep]",
 )
+@click.option("--group", metavar="GROUP", help="For fairness, order and limits: a customer, a document.")
 @click.option("--key", metavar="KEY", help="An idempotency key: the same command with it again makes no second job.")
 @click.option("--from", "lines", type=click.File("rb"), metavar="FILE", help="Many jobs, one a line; - standard input.")
 @click.option("--wait", is_flag=True, help="Wait for the end of the job, and print its result.")

@@ -9,7 +9,7 @@ from msgspec import Struct
 from werkzeug.datastructures import MultiDict
 
 from workqueue.core.job_filter import ERROR_LENGTH_MAX, JobFilter, PayloadMatch, StatusFilter
-from workqueue.core.options import is_queue_name
+from workqueue.core.options import GROUP_MAX, is_queue_name
 from workqueue.core.schedules import is_name
 from workqueue.core.wire import TYPE_LENGTH_MAX
 from workqueue.services.http.responses import Refused
@@ -38,6 +38,7 @@ FILTER = (
     ),
     Parameter("type", "query", {"type": "string", "maxLength": TYPE_LENGTH_MAX}, "only this type"),
     Parameter("queue", "query", {"type": "string", "maxLength": 64}, "only this queue"),
+    Parameter("group", "query", {"type": "string", "maxLength": GROUP_MAX}, "only this group"),
     Parameter("created_after", "query", _MOMENT, "only jobs that were accepted then or later"),
     Parameter("created_before", "query", _MOMENT, "only jobs that were accepted before"),
     Parameter(
@@ -139,7 +140,8 @@ class Filter(Struct, frozen=True):
         """The Link header of the next page of the same filter, which is not counted again."""
         moments = {name: getattr(self.jobs, name) for name in ("created_after", "created_before")}
         given = {
-            "status": self.jobs.status, "type": self.jobs.type, "queue": self.jobs.queue, "error": self.jobs.error,
+            "status": self.jobs.status, "type": self.jobs.type, "queue": self.jobs.queue,
+            "group": self.jobs.group, "error": self.jobs.error,
             **{name: moment.isoformat() for name, moment in moments.items() if moment},
             **{PAYLOAD + ".".join(match.path): match.value for match in self.payload},
             "limit": str(self.limit), "cursor": cursor,
@@ -155,6 +157,7 @@ def read_filter(query: MultiDict[str, str]) -> Filter:
         status=_status(query.get("status", "")),
         type=_job_type(query.get("type", "")),
         queue=_queue(query.get("queue", "")),
+        group=_group(query.get("group", "")),
         created_after=_moment(query, "created_after"),
         created_before=_moment(query, "created_before"),
         error=_error(query.get("error", "")),
@@ -166,6 +169,12 @@ def read_filter(query: MultiDict[str, str]) -> Filter:
         _before(query.get("cursor", "")),
         _counts(query.get("count", "")),
     )
+
+
+def _group(text: str) -> str | None:
+    if len(text) > GROUP_MAX or "\0" in text:
+        raise Refused(400, f"group: must have 1 to {GROUP_MAX} characters, no NUL")
+    return text or None
 
 
 def _queue(text: str) -> str | None:

@@ -14,7 +14,7 @@ from workqueue.core.errors import InvalidTask
 from workqueue.core.gone import KEEP_SECONDS, Became, Gone
 from workqueue.core.ids import made_at
 from workqueue.core.job import JobState, RunOutcome
-from workqueue.core.options import DELAY_SECONDS_MAX, QUEUE_NAME, RETRIES_MAX, UNIQUE_KEY_MAX
+from workqueue.core.options import DELAY_SECONDS_MAX, GROUP_MAX, QUEUE_NAME, RETRIES_MAX, UNIQUE_KEY_MAX
 from workqueue.core.queue import Depths
 from workqueue.core.store import (
     LISTED_ERROR_MAX,
@@ -89,6 +89,9 @@ class EnqueueRequest(Struct, frozen=True):
         Literal["keep", "replace"] | None,
         Meta(description="replace: a job that waits gets the payload and options of the second; default: keep"),
     ] = None
+    group: (
+        Annotated[str, Meta(min_length=1, max_length=GROUP_MAX, description="for fairness, order and limits")] | None
+    ) = None
 
 
 class JobView(Struct, frozen=True, kw_only=True):
@@ -114,6 +117,7 @@ class JobView(Struct, frozen=True, kw_only=True):
     unique_key: str | None
     unique_until: Annotated[str | None, Meta(description="`started`, or a number of seconds; null: ended")]
     on_duplicate: Annotated[str | None, Meta(description="`replace`; null: keep")]
+    group: str | None
     worker: str | None
     started_at: datetime | None
     finished_at: datetime | None

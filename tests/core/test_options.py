@@ -185,6 +185,8 @@ def test_without_a_key_the_rest_means_nothing():
         b'{"unique_until":0}',
         b'{"unique_until":"60"}',
         b'{"on_duplicate":"x"}',
+        b'{"group":""}',
+        b'{"group":7}',
     ],
 )
 def test_a_task_with_a_wrong_value_is_none(wrong):

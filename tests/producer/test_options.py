@@ -134,6 +134,7 @@ async def test_a_duplicate_may_replace_what_waits(client):
         ("unique_key", ["", "x" * 256, 5, True, [], {}, "a\0"]),
         ("unique_until", ["", "soon", 0, -1, True, [], {}, "60"]),
         ("on_duplicate", ["", "drop", 1, True, []]),
+        ("group", ["", "g" * 201, 5, True, [], {}, "a\0"]),
     ],
 )
 async def test_bad_values_of_unique_keys_get_their_sentence(client, tasks, name, values):
@@ -194,3 +195,20 @@ async def test_with_an_idempotency_key_a_repeat_gets_the_same_answer(client, tas
     await psql("UPDATE jobs SET state = 'completed'")
     assert (await send("one"), await send("two")) == (first, second)
     assert len(await tasks()) == 1
+
+
+async def test_a_group_is_kept_shown_and_filtered_by(client):
+    for group in ("acme", "ü/\U0001f600", None):
+        assert (await enqueue(client, **({} if group is None else {"group": group}))).status_code == 200
+    assert sorted(str(row["group"]) for row in (await client.get("/api/jobs")).json()) == [
+        "None",
+        "acme",
+        "ü/\U0001f600",
+    ]
+    for group in ("acme", "ü/\U0001f600"):
+        [row] = (await client.get("/api/jobs", params={"group": group})).json()
+        assert row["group"] == group
+    refused = await client.get("/api/jobs", params={"group": "g" * 201})
+    assert (refused.status_code, refused.text) == (400, "group: must have 1 to 200 characters, no NUL")
+    asked = {"action": "cancel", "filter": {"group": "acme"}, "dry_run": True}
+    assert (await client.post("/api/jobs/actions", json=asked)).json() == {"matched": 1}

@@ -4,4 +4,5 @@
  OR :status = 'scheduled' AND state = 'pending' AND run_at > now() AND attempts = 0
  OR :status = 'retrying' AND state = 'pending' AND attempts > 0)
 AND (:in_queue::text IS NULL OR in_queue = :in_queue)
+AND (:in_group::text IS NULL OR in_group = :in_group)
 AND (:error::text IS NULL OR error_message ILIKE :error)

@@ -1,7 +1,7 @@
 -- The jobs of an act: the next piece of an action.
 -- :action uuid    :after_at timestamptz, :after_id uuid the place up to which jobs were looked at; another worker that is
 -- at the same place does nothing    :look int rows to look at    :limit int jobs to change
--- The filter: :queue :status :type :created_after :created_before :error :in_queue :ids :ended_badly :again :timed (_among.sql, _matching.sql)
+-- The filter: :queue :status :type :created_after :created_before :error :in_queue :in_group :ids :ended_badly :again :timed (_among.sql, _matching.sql)
 guard AS (
     SELECT id FROM {schema}.actions
     WHERE id = :action AND state IN ('running', 'asked') AND after_at = :after_at AND after_id = :after_id

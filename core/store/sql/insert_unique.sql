@@ -21,13 +21,13 @@ WITH pushed AS (
     FROM unnest(:ids::uuid[], :types::text[], :payloads::text[], {option_arrays}, {due_arrays}, :seconds::float8[], :key_hashes::bytea[], :body_hashes::bytea[])
         AS given (id, type, payload, {options}, delay, is_far, seconds, key_hash, body_hash)
 ), held AS MATERIALIZED (
-    SELECT unique_keys.key, unique_keys.job_id, jobs.type, jobs.in_queue, jobs.joined,
+    SELECT unique_keys.key, unique_keys.job_id, jobs.type, jobs.in_queue, jobs.in_group, jobs.joined,
            free_at, until_started, coalesce(never_claimed, false) AS waits,
            CASE WHEN free_at IS NOT NULL THEN free_at <= now()
                 WHEN until_started THEN never_claimed IS NOT TRUE
                 ELSE coalesce(state NOT IN ('pending', 'processing'), true) END AS is_free
     FROM {schema}.unique_keys LEFT JOIN (
-        SELECT id, type, in_queue, joined, state,
+        SELECT id, type, in_queue, in_group, joined, state,
                state = 'pending' AND NOT requeued AND attempts = 0 AND recoveries = 0 AND interruptions = 0 AS never_claimed
         FROM {schema}.jobs
     ) AS jobs ON jobs.id = unique_keys.job_id
@@ -44,7 +44,7 @@ WITH pushed AS (
     SELECT held.key, held.is_free
     FROM {schema}.unique_keys JOIN held ON held.key = unique_keys.key JOIN given ON given.unique_key = held.key
     WHERE unique_keys.queue = :queue AND unique_keys.job_id = held.job_id
-      AND (held.is_free OR held.waits AND given.on_duplicate = 'replace' AND held.type = given.type AND held.in_queue = given.in_queue)
+      AND (held.is_free OR held.waits AND given.on_duplicate = 'replace' AND held.type = given.type AND held.in_queue = given.in_queue AND held.in_group IS NOT DISTINCT FROM given.in_group)
       AND unique_keys.until_started = held.until_started AND unique_keys.free_at IS NOT DISTINCT FROM held.free_at
       AND (SELECT count(*) FROM added) >= 0 -- not before
     ORDER BY unique_keys.key FOR UPDATE OF unique_keys
@@ -59,10 +59,10 @@ WITH pushed AS (
 ), mine AS MATERIALIZED (
     SELECT given.* FROM given WHERE id IN (SELECT job_id FROM added UNION ALL SELECT job_id FROM taken)
 ), touched AS MATERIALIZED ( -- holders that are not joined yet, or that get what came last
-    SELECT held.job_id, given.id, coalesce(given.on_duplicate = 'replace' AND held.type = given.type AND held.in_queue = given.in_queue, false) AS replaces
+    SELECT held.job_id, given.id, coalesce(given.on_duplicate = 'replace' AND held.type = given.type AND held.in_queue = given.in_queue AND held.in_group IS NOT DISTINCT FROM given.in_group, false) AS replaces
     FROM held JOIN given ON given.unique_key = held.key
     WHERE NOT held.is_free AND held.waits
-      AND (NOT held.joined OR given.on_duplicate = 'replace' AND held.type = given.type AND held.in_queue = given.in_queue)
+      AND (NOT held.joined OR given.on_duplicate = 'replace' AND held.type = given.type AND held.in_queue = given.in_queue AND held.in_group IS NOT DISTINCT FROM given.in_group)
 ), locked AS (
     SELECT id, run_at, is_far FROM {schema}.jobs
     WHERE id IN (SELECT job_id FROM touched) AND state = 'pending'

@@ -1,7 +1,7 @@
 -- A page of the jobs that match what no index knows, newest first, of the newest :look behind the cursor.
 -- :queue text    :before_at timestamptz, :before_id uuid cursor (null: first page)    :limit int how many; one more is
 -- returned where there are more    :look int rows to look at    :bytes_max bigint of their payloads (the first row always)
--- The filter: :status :type :created_after :created_before :error :in_queue :ids :ended_badly :again :timed (_among.sql, _matching.sql)
+-- The filter: :status :type :created_after :created_before :error :in_queue :in_group :ids :ended_badly :again :timed (_among.sql, _matching.sql)
 -- :paths text[], :wanted text[]: what the payload must have (payload_has)
 -- Returns the rows that match, and the last one that was looked at in any case, where there may be more behind it:
 --   matches    does it?    is_last    is it that one?

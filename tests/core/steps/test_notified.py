@@ -40,6 +40,8 @@ REFUSED = {
     "type => 'x', timeout => 'infinity'": "timeout is not valid",
     "type => 'x', unique_key => ''": "unique_key is not valid",
     "type => 'x', unique_key => repeat('x', 256)": "unique_key is not valid",
+    "type => 'x', \"group\" => ''": "group is not valid",
+    "type => 'x', \"group\" => repeat('g', 201)": "group is not valid",
     "type => 'x', unique_key => 'k', unique_until => 'soon'": "unique_until is not valid",
     "type => 'x', unique_key => 'k', unique_until => '0'": "unique_until is not valid",
     "type => 'x', unique_key => 'k', unique_until => '-1'": "unique_until is not valid",

@@ -19,6 +19,7 @@ CREATE TABLE actions (
     created_at timestamp with time zone NOT NULL DEFAULT now(),
     updated_at timestamp with time zone NOT NULL DEFAULT now(),
     in_queue text,
+    in_group text,
     CONSTRAINT actions_pkey PRIMARY KEY (id),
     CONSTRAINT actions_action_check CHECK ((action = ANY (ARRAY['cancel'::text, 'retry'::text, 'run-now'::text, 'delete'::text]))),
     CONSTRAINT actions_state_check CHECK ((state = ANY (ARRAY['running'::text, 'asked'::text, 'done'::text, 'stopped'::text])))
@@ -139,6 +140,7 @@ CREATE TABLE jobs (
     replaced boolean,
     schedule text,
     due_at timestamp with time zone,
+    in_group text,
     CONSTRAINT jobs_pkey PRIMARY KEY (id),
     CONSTRAINT jobs_attempts_check CHECK ((attempts >= 0)),
     CONSTRAINT jobs_check CHECK (((state <> 'processing'::text) OR (token IS NOT NULL))),

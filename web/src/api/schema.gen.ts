@@ -137,6 +137,7 @@ export type EnqueueRequest = {
   unique_until?: "ended" | "started" | number | null;
   /** replace: a job that waits gets the payload and options of the second; default: keep */
   on_duplicate?: "keep" | "replace" | null;
+  group?: string | null;
 };
 
 /** Failures that are alike: of one type, with the same error but for numbers, names and addresses. */
@@ -174,6 +175,7 @@ export type JobDetails = {
   unique_until: string | null;
   /** `replace`; null: keep */
   on_duplicate: string | null;
+  group: string | null;
   worker: string | null;
   started_at: string | null;
   finished_at: string | null;
@@ -192,6 +194,7 @@ export type JobFilter = {
   status: StatusFilter | null;
   type: string | null;
   queue: string | null;
+  group: string | null;
   created_after: string | null;
   created_before: string | null;
   error: string | null;
@@ -235,6 +238,7 @@ export type JobView = {
   unique_until: string | null;
   /** `replace`; null: keep */
   on_duplicate: string | null;
+  group: string | null;
   worker: string | null;
   started_at: string | null;
   finished_at: string | null;
@@ -272,6 +276,7 @@ export type ListedJob = {
   unique_until: string | null;
   /** `replace`; null: keep */
   on_duplicate: string | null;
+  group: string | null;
   worker: string | null;
   started_at: string | null;
   finished_at: string | null;
