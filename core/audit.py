@@ -7,6 +7,7 @@ from msgspec import Struct
 from msgspec.structs import asdict
 
 from workqueue.core.job_filter import JobFilter
+from workqueue.core.limits import Limit
 
 IDS_MAX = 100  #: of the jobs or dead letters that were named, so many are kept; all are counted
 
@@ -53,6 +54,11 @@ def queue_target(name: str) -> str:
 def schedule_target(name: str) -> str:
     """The target of what is done to a schedule."""
     return _json({"schedule": name})
+
+
+def limit_target(scope: str, limit: Limit | None = None) -> str:
+    """The target of what is done to the limit of a scope; `limit`: the one that it is given."""
+    return _json({"scope": scope} | ({} if limit is None else {"limit": limit}))
 
 
 def worker_target(worker_id: object, name: str) -> str:

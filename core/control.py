@@ -37,6 +37,7 @@ class ControlMessage(Struct, frozen=True, omit_defaults=True):
         tuple[UUID, str]
     ] = []  #: leases, and what their workers are to do (Wish); it stands in Keys.asked too
     paused: Paused | None = None  #: what is paused now
+    limits: int | None = None  #: the version of the limits that were changed just now: it is time to look at them
     queues: list[str] = []  #: names of queues that are used for the first time
     tree: list[TreeRequest] = []  #: runs whose tasks are to be shown (services/job_tree.py)
 

@@ -32,6 +32,7 @@ from workqueue.core.steps.dropped import Dropped
 from workqueue.core.steps.expiry import PruneActions, PruneAudit, PruneDeleted, PruneKeys, PruneUnique
 from workqueue.core.steps.far_off import BRING_SECONDS, FarOff
 from workqueue.core.steps.installation import Installation, no_database
+from workqueue.core.steps.limit_acts import LimitActs
 from workqueue.core.steps.notified import Notified
 from workqueue.core.steps.orphans import Orphans
 from workqueue.core.steps.outbox import OutboxRelay
@@ -127,6 +128,9 @@ class Engine(Protocol):
     def pauses(self) -> Pauses:
         """Pause and resume types. Raises JobsNotStored."""
 
+    def limit_acts(self) -> LimitActs:
+        """Set limits and take them away. Raises JobsNotStored."""
+
     def audit(self) -> Audit:
         """Who does what to dead letters; acts on rows leave their rows themselves."""
 
@@ -209,6 +213,9 @@ class TaskEngine:
         return DeadLetters(self.queue)
 
     def pauses(self) -> Pauses:
+        raise JobsNotStored("jobs are stored only with DATABASE_URL")
+
+    def limit_acts(self) -> LimitActs:
         raise JobsNotStored("jobs are stored only with DATABASE_URL")
 
     def audit(self) -> Audit:
@@ -304,6 +311,9 @@ class RowEngine:
 
     def pauses(self) -> Pauses:
         return Pauses(self.queue, self.store.pauses, self.parking)
+
+    def limit_acts(self) -> LimitActs:
+        return LimitActs(self.queue, self.store.limits)
 
     def audit(self) -> Audit:
         return Audit(self.queue.name, self.store)

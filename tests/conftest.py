@@ -27,7 +27,7 @@ from workqueue.services.local.valkey import Server, run_valkey
 #: Every key of a queue, by its name (core/queue/keys.py); those with an expiry: EXPIRING (support/invariants.py).
 KNOWN_KEY = re.compile(
     r"(\{)?[A-Za-z0-9_.:-]+(?(1)\}:("
-    r"front|leases|workers|scheduled|dead|checkpoint|rows|gone|pauses|parked(:.+)?|queues|bell|schedules|q:[A-Za-z0-9_-]+(:scheduled)?|"
+    r"limits|group_limits|front|leases|workers|scheduled|dead|checkpoint|rows|gone|pauses|parked(:.+)?|queues|bell|schedules|q:[A-Za-z0-9_-]+(:scheduled)?|"
     r"(flight|suspect_starts|answer|asked):[0-9a-f-]{36}|(idem|unique):[0-9a-f]+))"
 )
 

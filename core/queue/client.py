@@ -20,7 +20,7 @@ from workqueue.core.options import DEFAULT_QUEUE, REPLACE, JobOptions, is_queue_
 from workqueue.core.pauses import NOTHING, Paused
 from workqueue.core.queue import checks, scripts
 from workqueue.core.queue.keys import Keys
-from workqueue.core.queue.lanes import LaneTrips
+from workqueue.core.queue.lanes import LaneTrips, LimitedTypes, read_limited
 from workqueue.core.queue.odd import Odd, parse_checkpoint, read_lease, read_number
 from workqueue.core.queue.packets import together
 from workqueue.core.queue.trips import COMMAND_SECONDS

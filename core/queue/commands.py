@@ -16,7 +16,7 @@ PRODUCER_DIRECT = frozenset({
 PRODUCER_SCRIPTS: tuple[Script, ...] = (
     scripts.SUBMIT_ONCE, scripts.READ_CHECKPOINT, scripts.SET_CHECKPOINT, scripts.SCHEDULE, scripts.NEXT_TASK,
     scripts.READ_DEAD, scripts.UNBURY, scripts.SET_PAUSED, scripts.PUSH, scripts.ADD_QUEUE, scripts.DEPTHS,
-    scripts.HEADS, scripts.SUBMIT_UNIQUE,
+    scripts.HEADS, scripts.SUBMIT_UNIQUE, scripts.SET_LIMITS,
 )  # fmt: skip
 
 #: What workers and `workqueue reconcile` send besides.

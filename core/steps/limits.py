@@ -5,14 +5,15 @@ lanes get their permits with the claim itself (core/queue/scripts/_lanes.lua). T
 looked at here: one trip more for a claim that has any of a limited type.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
 from uuid import UUID
 
-from workqueue.core.limits import NONE, Limits
+from workqueue.core.limits import NONE, Limit, Limits
 from workqueue.core.queue import Queue
 from workqueue.core.steps.lease import ClaimedTask
 from workqueue.core.steps.until_answered import UntilAnswered
+from workqueue.core.store import LimitStore
 
 TYPE = "type:"
 
@@ -54,6 +55,7 @@ class Limiting:
         for claimed in items:
             if claimed.number in with_permits:
                 claimed.has_permit = True
+                claimed.is_type_counted = claimed.task.type in types
             elif claimed.task.options.group is not None or claimed.task.type in types:
                 asked.append(claimed)
         if not asked:
@@ -71,6 +73,7 @@ class Limiting:
         refused: set[int] = set()
         for claimed, may_run in zip(asked, answers, strict=True):
             claimed.has_permit = may_run
+            claimed.is_type_counted = claimed.task.type in types
             if not may_run:
                 refused.add(claimed.number)
         return [claimed for claimed in items if claimed.number not in refused] if refused else items
@@ -106,18 +109,41 @@ class KeepLimits:
             await self._queue.set_limits(known)
         types = limited_types(known)
         if types:
-            await self._hold([claimed for claimed in self._held() if claimed.task.type in types])
+            await self._hold([each for each in self._held() if each.task.type in types and not each.is_type_counted])
 
     async def _hold(self, running: Sequence[ClaimedTask]) -> None:
         """What was claimed before its type had a limit counts, too."""
         leases: dict[UUID, list[ClaimedTask]] = {}
         for claimed in running:
-            if not claimed.has_permit or claimed.task.options.group is not None and not claimed.is_held:
-                leases.setdefault(claimed.lease.id, []).append(claimed)
+            leases.setdefault(claimed.lease.id, []).append(claimed)
         for lease, items in leases.items():
             await self._queue.hold(lease, [(each.number, group_of(each), each.task.type) for each in items])
             for each in items:
-                each.has_permit = each.is_held = True
+                each.has_permit = each.is_type_counted = True
+
+
+class LookAtLimits:
+    """Learns what Postgres has. Mutable state: none but what it teaches."""
+
+    def __init__(self, queue: Queue, store: LimitStore, limiting: Limiting) -> None:
+        self._queue = queue
+        self._store = store
+        self._limiting = limiting
+
+    async def run_once(self) -> None:
+        """Raises QueueUnavailable, StoreUnavailable. Cancelled: it may be repeated."""
+        name, known = self._queue.name, self._limiting.known
+        stored = await self._store.version(name)
+        there = await self._queue.limits_version() if stored or known.version else 0
+        newest = max(known.version, there)
+        if stored < newest:  # the database was set back
+            self._limiting.learn(await self._store.outrun(name, newest))
+        elif stored > known.version:
+            self._limiting.learn(await self._store.read(name))
+
+    async def declare(self, declared: Mapping[str, Limit], types: Collection[str]) -> None:
+        """Note what the code of this worker declares for its types. Raises StoreUnavailable."""
+        self._limiting.learn(await self._store.declare(self._queue.name, declared, types))
 
 
 class SweepPermits:

@@ -19,6 +19,7 @@ from workqueue.core.store.jobs import (
     RowStatus,
     Run,
 )
+from workqueue.core.store.limits import LimitStore
 from workqueue.core.store.listing import LISTED_ERROR_MAX, LISTED_PAYLOAD_MAX, JobCount, JobPage
 from workqueue.core.store.migrate import migrate
 from workqueue.core.store.notifications import Notifications
@@ -50,6 +51,7 @@ __all__ = [
     "JobRow",
     "JobStore",
     "KeyHolder",
+    "LimitStore",
     "LogRow",
     "NewJob",
     "NewRun",

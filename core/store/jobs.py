@@ -21,6 +21,7 @@ from workqueue.core.store.actions import Acted, ActionStore, acted
 from workqueue.core.store.audit import AuditStore, bound
 from workqueue.core.store.changes import ChangeStore
 from workqueue.core.store.clean import clean
+from workqueue.core.store.limits import LimitStore
 from workqueue.core.store.listing import JobLists
 from workqueue.core.store.migrate import KINDS, check_oldest
 from workqueue.core.store.notifications import Notifications
@@ -165,6 +166,7 @@ class JobStore:
         self.actions = ActionStore(pool)
         self.reports = ReportStore(pool)
         self.pauses = PauseStore(pool)
+        self.limits = LimitStore(pool)
         self.stats = StatsStore(pool)
         self.audit = AuditStore(pool)
         self.changes = ChangeStore(pool)

@@ -20,6 +20,7 @@ from workqueue.core.settings import Settings, load_settings, misspelt
 from workqueue.services.cli import local_installation
 from workqueue.services.cli.act_commands import add_act_commands
 from workqueue.services.cli.dead_commands import add_dead_commands
+from workqueue.services.cli.limits import add_limit_commands
 from workqueue.services.cli.pauses import add_pause_commands
 from workqueue.services.cli.queues import add_queue_commands
 from workqueue.services.cli.schedules import add_schedule_commands
@@ -436,6 +437,7 @@ def inspect(context: click.Context, ids: tuple[UUID, ...], as_json: bool, url: s
 add_act_commands(main, lambda: _producer_url(_settings()))
 add_pause_commands(main, lambda: _producer_url(_settings()))
 add_queue_commands(main, lambda: _producer_url(_settings()))
+add_limit_commands(main, lambda: _producer_url(_settings()))
 add_schedule_commands(main, lambda: _producer_url(_settings()))
 add_worker_commands(main, lambda: _producer_url(_settings()))
 

@@ -36,6 +36,7 @@ from workqueue.services.producer import (
     errors,
     event_stream,
     jobs,
+    limits,
     openapi,
     pauses,
     queues,
@@ -406,6 +407,7 @@ ROUTES: tuple[Route, ...] = (
         ),
         body="whole",
     ),
+    *limits.ROUTES,
     Route(
         "GET",
         "/api/schedules",

@@ -28,7 +28,7 @@ from workqueue.services.producer.dashboard import Dashboard
 from workqueue.services.producer.openapi import INVALID_JSON, JSON, NO_JSON, Operation
 
 #: Parameters of paths that may have slashes inside: %2F is one before a route sees it. Something must follow them.
-MANY_SEGMENTS = frozenset({"job_type"})
+MANY_SEGMENTS = frozenset({"job_type", "scope"})
 PAGE_METHODS = frozenset({"GET", "HEAD"})
 
 

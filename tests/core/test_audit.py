@@ -9,11 +9,13 @@ from workqueue.core.audit import (
     all_target,
     filter_target,
     ids_target,
+    limit_target,
     type_target,
     worker_target,
 )
 from workqueue.core.job_filter import IDS_MAX as FILTER_IDS_MAX
 from workqueue.core.job_filter import JobFilter, StatusFilter
+from workqueue.core.limits import Limit
 
 
 def test_ids_are_bounded_and_counted():
@@ -37,5 +39,8 @@ def test_a_filter_is_kept_as_far_as_it_was_given():
 def test_the_others():
     assert json.loads(all_target()) == {"all": True}
     assert json.loads(type_target("a/b")) == {"type": "a/b"}
+    assert json.loads(limit_target("groups")) == {"scope": "groups"}
+    limit = {"running": 2, "rate": 5, "per_seconds": 60.0}
+    assert json.loads(limit_target("type:a/b", Limit(**limit))) == {"scope": "type:a/b", "limit": limit}
     assert json.loads(worker_target(UUID(int=2), "x" * 300)) == {"worker": str(UUID(int=2)), "name": "x" * 200}
     assert json.loads(action_target(UUID(int=2))) == {"action": str(UUID(int=2))}

@@ -10,7 +10,7 @@ RUN = UUID(int=1), UUID("01a224af-fb7f-738a-925f-ea8b9947bd5a")
 
 
 def test_a_message_is_read_as_it_was_written():
-    message = ControlMessage(cancel=[RUN], tree=[(UUID(int=2), *RUN)], workers=[(UUID(int=3), "quiet")])
+    message = ControlMessage(cancel=[RUN], tree=[(UUID(int=2), *RUN)], workers=[(UUID(int=3), "quiet")], limits=7)
     assert read_message(write_message(message)) == message
 
 

@@ -10,6 +10,7 @@ from tests.support.steps import registered
 from workqueue.core.engine import Engine, RowEngine, TaskEngine, WorkerParts, engine_of, open_engine
 from workqueue.core.errors import JobsNotStored
 from workqueue.core.job import RunOutcome
+from workqueue.core.limits import NONE
 from workqueue.core.outcome import Complete, Fail
 from workqueue.core.policies import Backoff
 from workqueue.core.schedules import make_schedule
@@ -41,10 +42,12 @@ async def test_the_rows_decide_which_engine_it_is(queue, rows):
     assert isinstance(engine, TaskEngine if rows is None else RowEngine)
     assert engine.keeps_rows == (rows is not None)
     if rows is None:
-        with pytest.raises(JobsNotStored, match="DATABASE_URL"):
-            engine.rows()
+        for of_rows in (engine.rows, engine.limit_acts):
+            with pytest.raises(JobsNotStored, match="DATABASE_URL"):
+                of_rows()
     else:
         assert engine.rows() is rows
+        assert await engine.limit_acts().read() == NONE
 
 
 async def test_a_job_goes_from_submit_to_its_end_and_leaves_nothing(engine, queue, rows, psql_if_rows, lease):

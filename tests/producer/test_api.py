@@ -68,6 +68,7 @@ def test_the_paths_of_the_contract_are_there():
         "POST /api/schedules/{schedule_name}/resume", "POST /api/schedules/{schedule_name}/run-now",
         "GET /api/queues", "POST /api/queues/{queue_name}/pause", "POST /api/queues/{queue_name}/resume",
         "POST /api/queues/{queue_name}/purge",
+        "GET /api/limits", "GET /api/limits/{scope}", "PUT /api/limits/{scope}", "DELETE /api/limits/{scope}",
         "GET /api/stats", "GET /api/events",
         "GET /metrics", "GET /health", "GET /ready", "GET /openapi.json",
         "GET /docs", "GET /", "GET /api/dead", "GET /api/dead/{dead_id}", "POST /api/dead/retry", "DELETE /api/dead",

@@ -40,6 +40,7 @@ def path_of(route: Route) -> str:
         .replace("{job_id}", "x")
         .replace("{action_id}", "x")
         .replace("{job_type}", "x/y")
+        .replace("{scope}", "type:x/y")
     )
 
 

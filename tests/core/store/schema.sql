@@ -159,6 +159,14 @@ CREATE INDEX jobs_timed_created ON jobs USING btree (created_at, id) WHERE (run_
 CREATE INDEX jobs_type_created ON jobs USING btree (type, created_at, id);
 CREATE INDEX jobs_updated ON jobs USING brin (updated_at) WITH (autosummarize='on');
 
+CREATE TABLE limits (
+    queue text NOT NULL,
+    version bigint NOT NULL,
+    limits jsonb NOT NULL,
+    declared jsonb NOT NULL,
+    CONSTRAINT limits_pkey PRIMARY KEY (queue)
+);
+
 CREATE TABLE logs (
     job_id uuid NOT NULL,
     number bigint NOT NULL,

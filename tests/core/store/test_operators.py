@@ -11,10 +11,11 @@ from uuid_utils.compat import uuid7
 
 from tests.support.rows import open_psql
 from tests.support.wait import until
-from workqueue.core.audit import AuditEntry, all_target
+from workqueue.core.audit import AuditEntry, all_target, limit_target
 from workqueue.core.errors import StoreUnavailable
 from workqueue.core.job import Artifact, JobState, RunOutcome
 from workqueue.core.job_filter import ActName, JobFilter, StatusFilter
+from workqueue.core.limits import Limit
 from workqueue.core.options import DEFAULTS
 from workqueue.core.report import JobReport, LogLine, Progress
 from workqueue.core.schedules import make_schedule
@@ -86,6 +87,10 @@ async def do_everything(store: JobStore) -> None:
     await store.reports.logs(ids[0], after=0, limit=10)
     await store.pauses.change(Q, pause=["x"])
     await store.pauses.outrun(Q, 5)
+    await store.limits.put(Q, "type:x", Limit(running=1), AuditEntry("ops", "set limit", limit_target("type:x")))
+    await store.limits.declare(Q, {"type:y": Limit(running=1)}, ["y"])
+    await store.limits.outrun(Q, await store.limits.version(Q) + 1)
+    assert await store.limits.delete(Q, "type:x", AuditEntry("ops", "delete limit", limit_target("type:x")))
     failures = {("x", "E"): FailureSums(1, 1, ids[0])}
     await store.stats.add(Q, uuid4(), 1, Sums({"x": TypeSums(1)}, failures), age_seconds=0)
     await store.stats.read(Q, span=60, since_seconds=60, job_type=None)
