@@ -1,6 +1,7 @@
 """Lanes: tasks that wait by their group or by a limited type, limits, and permits (scripts/_lanes.lua says how)."""
 
 from collections.abc import Sequence
+from enum import IntEnum
 from uuid import UUID
 
 from msgspec import Struct
@@ -21,22 +22,28 @@ class LimitedTypes(Struct, frozen=True):
     types: frozenset[str] = frozenset()
 
 
+class Admitted(IntEnum):
+    """Whether a task may run."""
+
+    NO = 0  #: it has left the flight, and waits in its lane
+    YES = 1
+    COUNTED = 2  #: and it counts for the limit of its type
+
+
 class LaneTrips(Trips):
     """The trips that only jobs with a group, or of a limited type, need."""
 
     keys: Keys
 
-    async def admit(self, lease: UUID, tasks: Sequence[tuple[int, str, str, str]]) -> list[bool]:
-        """Give claimed tasks their permits: (number, queue, group or "", limited type or ""), in order.
-
-        False: it may not run now, and has left the flight: it waits in its lane. May be repeated.
-        """
-        answer: list[bool] = []
+    async def admit(self, lease: UUID, tasks: Sequence[tuple[int, str, str, str]]) -> list[Admitted]:
+        """Give claimed tasks the permits that they need: (number, queue, group or "", type), in order. May be
+        repeated."""
+        answer: list[Admitted] = []
         for begin in range(0, len(tasks), ADMITTED_MAX):
             part = tasks[begin : begin + ADMITTED_MAX]
             arguments = [str(lease), *(value for row in part for value in row)]
             said = await self._script(scripts.ADMIT, [self.keys.ready, self.keys.flight(lease)], arguments)
-            answer += [bool(each) for each in said]
+            answer += [Admitted(each) for each in said]
         return answer
 
     async def hold(self, lease: UUID, tasks: Sequence[tuple[int, str, str]]) -> None:

@@ -10,7 +10,7 @@ from functools import partial
 from uuid import UUID
 
 from workqueue.core.limits import NONE, Limit, Limits
-from workqueue.core.queue import Queue
+from workqueue.core.queue import Admitted, Queue
 from workqueue.core.steps.lease import ClaimedTask
 from workqueue.core.steps.until_answered import UntilAnswered
 from workqueue.core.store import LimitStore
@@ -63,21 +63,13 @@ class Limiting:
             self.on_use()
         if not asked:
             return items
-        rows = [
-            (
-                claimed.number,
-                claimed.task.options.queue,
-                group_of(claimed),
-                claimed.task.type if claimed.task.type in types else "",
-            )
-            for claimed in asked
-        ]
+        rows = [(claimed.number, claimed.task.options.queue, group_of(claimed), claimed.task.type) for claimed in asked]
         answers = await until_answered(partial(self._queue.admit, lease, rows))
         refused: set[int] = set()
-        for claimed, may_run in zip(asked, answers, strict=True):
-            claimed.has_permit = may_run
-            claimed.is_type_counted = claimed.task.type in types
-            if not may_run:
+        for claimed, answer in zip(asked, answers, strict=True):
+            claimed.has_permit = answer is not Admitted.NO
+            claimed.is_type_counted = answer is Admitted.COUNTED
+            if answer is Admitted.NO:
                 refused.add(claimed.number)
         return [claimed for claimed in items if claimed.number not in refused] if refused else items
 

@@ -78,6 +78,7 @@ class IdleConsumers(Consumers):
     def __init__(self, buffer: Buffer) -> None:
         self._buffer = buffer
         self._cancelled = set()
+        self._pauses = {}
         self._statistics = Statistics(Counts(), Counter())
         self._parking = Parking(None)  # type: ignore[arg-type]  # no claim asks it
         self.environment = Environment()

@@ -311,17 +311,27 @@ local function lanes_in(ready)
     return taken
   end
 
-  -- A task that was claimed from a list: it gets a permit, or goes to its lane; false: it is not to run.
+  -- A task that was claimed from a list: it gets a permit, where it needs one, or goes to its lane. 0: it is not to run, 2: it
+  -- counts for the limit of its type.
   function self.admit(lease, number, task, queue, group, kind)
+    local known = redis.call('HGET', prefix .. 'permits:' .. lease, number)
+    if known then
+      local _, _, counted = parts('-:' .. known)
+      return counted ~= '' and 2 or 1
+    end
+    kind = is_limited(kind) and kind or ''
+    if group == '' and kind == '' then
+      return 1
+    end
     local its_lane = lane_of(queue, group, self.is_strict(group) and '' or kind)
     local found = scopes(group, kind)
     if redis.call('EXISTS', list(its_lane)) == 0 and room_of(found) > 0 then
       permit(lease, number, 1, group, kind)
       count_starts(found, 1)
-      return true
+      return kind ~= '' and 2 or 1
     end
     push_to_lane(its_lane, task, false, ready)
-    return false
+    return 0
   end
 
   -- A task that runs already counts from now on, whatever the limits say.
@@ -334,10 +344,6 @@ local function lanes_in(ready)
       self.release(lease, number)
     end
     permit(lease, number, 1, group, kind)
-  end
-
-  function self.has_permit(lease, number)
-    return redis.call('HEXISTS', prefix .. 'permits:' .. lease, number) == 1
   end
 
   function self.release(lease, number)
