@@ -16,14 +16,14 @@ from redis.exceptions import NoScriptError
 from workqueue.core.bridge import Bridge
 from workqueue.core.errors import LeaseLost
 from workqueue.core.gone import ENTRIES_MAX, KEEP_SECONDS
-from workqueue.core.limits import Limits
 from workqueue.core.options import DEFAULT_QUEUE, REPLACE, JobOptions, is_queue_name, until_seconds
 from workqueue.core.pauses import NOTHING, Paused
 from workqueue.core.queue import checks, scripts
 from workqueue.core.queue.keys import Keys
+from workqueue.core.queue.lanes import LaneTrips, LimitedTypes, read_limited
 from workqueue.core.queue.odd import Odd, parse_checkpoint, read_lease, read_number
 from workqueue.core.queue.packets import together
-from workqueue.core.queue.trips import COMMAND_SECONDS, Trips
+from workqueue.core.queue.trips import COMMAND_SECONDS
 from workqueue.core.queue.urls import client, target
 
 T = TypeVar("T")
@@ -117,7 +117,7 @@ class Inspection(Struct, frozen=True):
     published: bytes = b""  #: what its worker said of itself last
 
 
-class Queue(Trips):
+class Queue(LaneTrips):
     """One queue. Cancelling any method leaves the command's effect unknown, unless it says more.
 
     What another program has put into our keys is passed over, and named once in the log.
@@ -138,6 +138,8 @@ class Queue(Trips):
         super().__init__(bridge, commands, command_seconds=command_seconds)
         self.keys = keys
         self.paused = NOTHING  #: at the last claim
+        self.limited = LimitedTypes()  #: at the last claim
+        self.with_permits: frozenset[int] = frozenset()  #: the numbers of the last claim that have one already
         self._blocking = blocking
         self._listening = listening
         self._ringing = ringing
@@ -248,10 +250,15 @@ class Queue(Trips):
         now_ms, *dues = await self._script(scripts.FIRE, keys, arguments)
         return int(now_ms), [int(float(due)) if due else None for due in dues]
 
-    async def promote(self) -> int:
-        """Move what is due to the ready lists; returns how many, PROMOTE_MAX at most."""
+    async def promote(self) -> tuple[int, float | None]:
+        """Move what is due to the ready lists, and give lanes that are due their turns.
+
+        Returns how many tasks were moved, PROMOTE_MAX at most, and the seconds until the next lane is due (None: none
+        waits for a time).
+        """
         keys = [self.keys.ready, self.keys.scheduled, self.keys.queues, self.keys.bell]
-        return int(await self._script(scripts.PROMOTE, keys, [PROMOTE_MAX, PUSH_BYTES_MAX]))
+        count, next_ms = await self._script(scripts.PROMOTE, keys, [PROMOTE_MAX, PUSH_BYTES_MAX])
+        return int(count), None if next_ms < 0 else next_ms / 1000
 
     # --- tasks in flight
 
@@ -271,8 +278,8 @@ class Queue(Trips):
         `spare_ids`: fresh ids, for those of the first tasks that have none (claim.lua says which). `on_task_available`:
         wait for a task of the default queue first, for WAIT_SECONDS at most; called when the wait is over, before
         anything is taken. `quotas`: queues, and how many of each at least as far as it has them; what some lack, the
-        others give, in this order. None: all from the default queue. `paused` is what was paused at that moment. Raises
-        LeaseLost when Redis says so. Cancelled or without an answer: the tasks may be in the flight.
+        others give, in this order. None: all from the default queue. `paused` is what was paused at that moment, `limited`
+        which types were limited; those of `with_permits` have their permits already. Raises LeaseLost when Redis says so. Cancelled or without an answer: the tasks may be in the flight.
         """
         keys = [self.keys.ready, self.keys.front, self.keys.leases, self.keys.flight(lease), self.keys.pauses]
         keys.append(self.keys.queues)
@@ -283,8 +290,15 @@ class Queue(Trips):
             first, *tasks = await self._script_once_there_is_a_task(scripts.CLAIM, keys, arguments, on_task_available)
         if first == -1:
             raise LeaseLost(f"lease {lease} is lost")
-        self.paused = self._read_paused(first) if isinstance(first, list) else NOTHING
-        return {number: task for number, task in enumerate(tasks, start) if task is not None}
+        self.paused, self.limited = NOTHING, LimitedTypes()
+        if isinstance(first, list):
+            self.paused, self.limited = self._read_paused(first[0]), read_limited(first[1])
+        found = {number: task for number, task in enumerate(tasks, start) if task is not None}
+        with_permits = [number for number, task in found.items() if type(task) is list]
+        self.with_permits = frozenset(with_permits)
+        for number in with_permits:
+            [found[number]] = found[number]
+        return found
 
     async def assign_ids(self, lease: UUID, tasks: Sequence[tuple[int, bytes]]) -> list[bool]:
         """Replace (number, task with its new id) in the flight; False: no longer ours, no row may be made."""
@@ -397,14 +411,6 @@ class Queue(Trips):
         names, _ = self._odd.split(self.keys.pauses, fields, _read_paused)
         of = {kind: frozenset(name for its, name in names if its == kind) for kind in ("t", "q")}
         return Paused(versions[0] if versions else 0, of["t"], of["q"])
-
-    async def set_limits(self, limits: Limits) -> int:
-        """Write down all limits, where no newer version stands; the version that stands there then. May be repeated."""
-        pairs = [
-            (scope, f"{limit.running or 0} {limit.interval_us} {limit.burst}")
-            for scope, limit in sorted(limits.effective.items())
-        ]
-        return int(await self._script(scripts.SET_LIMITS, [self.keys.ready], [limits.version, *_flat(pairs)]))
 
     # --- leases
 
@@ -619,6 +625,7 @@ class Queue(Trips):
                     *(["LLEN", self.keys.ready_of(queue)] for queue in queues),
                     *(["ZCARD", self.keys.scheduled_of(queue)] for queue in queues),
                     ["LLEN", self.keys.front],
+                    ["HVALS", self.keys.grouped],
                     ["HGETALL", self.keys.parked_counts],
                     *(["HKEYS", self.keys.flight(lease)] for lease in leases),
                     ["ZRANGE", self.keys.leases, 0, -1],
@@ -626,17 +633,18 @@ class Queue(Trips):
                 ),
             )
             waiting = sum(rest[:in_queues])
-            front, parked, *flights, living, published = rest[in_queues:]
+            front, grouped, parked, *flights, living, published = rest[in_queues:]
             there = {*self._leases(self.keys.leases, living), *self._leases(self.keys.workers, published)}
             if there <= set(leases):  # else: a new one's flight
-                waiting += front + sum(_counts_by_type(parked).values())
+                waiting += front + sum(map(int, grouped)) + sum(_counts_by_type(parked).values())
                 return int(waiting + sum(field != b"at" for flight in flights for field in flight))
 
     async def tasks(self) -> AsyncIterator[list[bytes]]:
         """Every task that is anywhere in this queue, in pieces. Work goes on meanwhile, so it is no exact picture."""
         parked = [self.keys.parked(job_type) for job_type in await self.parked()]
         queues = sorted(await self.queues())
-        for key in (*parked, self.keys.front, *map(self.keys.ready_of, queues)):
+        lanes = [self.keys.lane(name) for name in await self.lanes()]
+        for key in (*parked, self.keys.front, *lanes, *map(self.keys.ready_of, queues)):
             begin = 0
             while piece := await self._command("LRANGE", key, begin, begin + TASKS_MAX - 1):
                 yield piece

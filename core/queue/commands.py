@@ -10,25 +10,25 @@ from workqueue.core.queue.scripts import Script
 #: What producers send, and what their scripts do.
 PRODUCER_DIRECT = frozenset({
     "DISCARD", "EVAL", "EVALSHA", "EXEC", "GET", "HGETALL", "LLEN", "LRANGE", "LTRIM",
-    "MULTI", "PING", "PUBLISH", "RPUSH",
+    "HGET", "MULTI", "PING", "PUBLISH", "RPUSH",
     "SELECT", "SET", "SMEMBERS", "TIME", "TYPE", "ZCARD", "ZRANGE",
 })  # fmt: skip
 PRODUCER_SCRIPTS: tuple[Script, ...] = (
     scripts.SUBMIT_ONCE, scripts.READ_CHECKPOINT, scripts.SET_CHECKPOINT, scripts.SCHEDULE, scripts.NEXT_TASK,
     scripts.READ_DEAD, scripts.UNBURY, scripts.SET_PAUSED, scripts.PUSH, scripts.ADD_QUEUE, scripts.DEPTHS,
-    scripts.HEADS, scripts.SUBMIT_UNIQUE,
+    scripts.HEADS, scripts.SUBMIT_UNIQUE, scripts.SET_LIMITS,
 )  # fmt: skip
 
 #: What workers and `workqueue reconcile` send besides.
 WORKER_DIRECT = frozenset({
-    "BLMOVE", "BLPOP", "HGET", "HKEYS", "HMGET", "LRANGE", "SMEMBERS", "SUBSCRIBE", "UNSUBSCRIBE", "ZSCORE",
+    "BLMOVE", "BLPOP", "HGET", "HKEYS", "HMGET", "HVALS", "LRANGE", "SMEMBERS", "SUBSCRIBE", "UNSUBSCRIBE", "ZSCORE",
 })  # fmt: skip
 
 #: What is done without where it is refused; docs/deployment.md says what is lost then.
 OPTIONAL = frozenset({"INFO", "PUBLISH", "SUBSCRIBE", "UNSUBSCRIBE"})
 
 #: What `workqueue bench` and `workqueue chaos` send besides, to measure and to clear up.
-TOOLS = frozenset({"EXISTS", "SCAN"})
+TOOLS = frozenset({"SCAN"})
 
 PRODUCER_OPTIONAL = frozenset({"INFO", "PUBLISH"})  #: the part of it that producers send
 
@@ -39,7 +39,8 @@ ALL = PRODUCER.union(WORKER_DIRECT, *(script.commands for script in scripts.ALL)
 _ARGUMENTS = {
     "BLMOVE": "KEY KEY LEFT RIGHT 0.01", "BLPOP": "KEY 0.01",
     "DEL": "KEY", "EVAL": "return KEY 1 KEY", "EVALSHA": "0 1 KEY", "GET": "KEY",
-    "HDEL": "KEY f", "HEXISTS": "KEY f", "HGET": "KEY f", "HGETALL": "KEY", "HKEYS": "KEY", "HLEN": "KEY",
+    "EXISTS": "KEY", "HDEL": "KEY f", "HEXISTS": "KEY f", "HGET": "KEY f", "HGETALL": "KEY", "HINCRBY": "KEY f 1",
+    "HKEYS": "KEY", "HLEN": "KEY", "HSETNX": "KEY f v", "HVALS": "KEY", "LPOP": "KEY", "SREM": "KEY v",
     "HMGET": "KEY f", "HSET": "KEY f v", "LINSERT": "KEY BEFORE v w",
     "LLEN": "KEY", "LPUSH": "KEY v", "LRANGE": "KEY 0 0", "LREM": "KEY 0 v",
     "LTRIM": "KEY 0 -1", "PERSIST": "KEY", "PEXPIRE": "KEY 1000",

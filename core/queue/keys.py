@@ -94,6 +94,45 @@ class Keys(Struct, frozen=True):
         return f"{{{self.ready}}}:parked:{job_type}"
 
     @property
+    def limits(self) -> str:
+        """Hash: `v` -> version, `type:<type>` -> its limit (scripts/_lanes.lua). With Postgres a copy of the table."""
+        return f"{{{self.ready}}}:limits"
+
+    @property
+    def group_limits(self) -> str:
+        """Hash: `group:<group>`, `groups` -> limit. The keys of lanes and permits: scripts/_lanes.lua."""
+        return f"{{{self.ready}}}:group_limits"
+
+    @property
+    def lanes(self) -> str:
+        """Set: the lanes that have tasks."""
+        return f"{{{self.ready}}}:lanes"
+
+    def lane(self, name: str) -> str:
+        """List: the tasks of a lane."""
+        return f"{{{self.ready}}}:g:{name}"
+
+    @property
+    def grouped(self) -> str:
+        """Hash: queue -> how many tasks are in its lanes."""
+        return f"{{{self.ready}}}:grouped"
+
+    @property
+    def behind(self) -> str:
+        """Sorted set: lane -> ms at which its first task is due, a retry that keeps its place."""
+        return f"{{{self.ready}}}:behind"
+
+    @property
+    def running(self) -> str:
+        """Hash: scope of a limit -> how many permits there are."""
+        return f"{{{self.ready}}}:running"
+
+    @property
+    def holders(self) -> str:
+        """Set: the leases with permits."""
+        return f"{{{self.ready}}}:holders"
+
+    @property
     def unused(self) -> str:
         """Nothing is ever there: a name to ask with (commands.py)."""
         return f"{{{self.ready}}}:unused"
@@ -123,6 +162,10 @@ class Keys(Struct, frozen=True):
     def flight(self, lease: UUID) -> str:
         """Hash: number -> task that this lease has claimed; `at` = start of its last claim."""
         return f"{{{self.ready}}}:flight:{lease}"
+
+    def permits(self, lease: UUID) -> str:
+        """Hash: number in the flight -> the group and the limited type that it counts for."""
+        return f"{{{self.ready}}}:permits:{lease}"
 
     def suspect_starts(self, lease: UUID) -> str:
         """Set: numbers of suspects whose start was recorded."""

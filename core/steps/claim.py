@@ -20,6 +20,7 @@ from workqueue.core.queue import Queue
 from workqueue.core.queues import Served
 from workqueue.core.steps.dead_letters import ClaimCounts, Discards
 from workqueue.core.steps.lease import ClaimedTask, Lease
+from workqueue.core.steps.limits import Limiting
 from workqueue.core.steps.pauses import Parking
 from workqueue.core.steps.until_answered import UntilAnswered
 from workqueue.core.wire import Task, decode_task, encode_task
@@ -73,6 +74,7 @@ class Claim:
         claims: Claims,
         discards: Discards,
         parking: Parking,
+        limiting: Limiting,
         until_answered: UntilAnswered,
         served: Served,
     ) -> None:
@@ -80,6 +82,7 @@ class Claim:
         self._served = served
         self._claims = claims
         self._parking = parking
+        self._limiting = limiting
         self._discards = discards
         self._until_answered = until_answered
 
@@ -91,7 +94,8 @@ class Claim:
         self, lease: Lease, count: int, on_task_available: Callable[[], None] | None = None
     ) -> list[ClaimedTask]:
         """Take up to `count` tasks; what is returned is ours, has an id and (with Postgres) a row that is `processing`
-        under our token. Tasks of paused types are set aside.
+        under our token. Tasks of paused types are set aside, and those that a limit keeps from running wait in their
+        lanes.
 
         `on_task_available`: wait for a task first (Queue.claim). Then QueueUnavailable is raised where the wait was
         not possible. Raises LeaseLost. Lasts as long as an outage does. Cancelled anywhere: the tasks lie in the
@@ -107,6 +111,9 @@ class Claim:
         unpaused = await self._parking.park(lease.id, items, self._until_answered)
         if unpaused is not items:
             items, new = unpaused, [claimed for claimed in new if claimed in unpaused]
+        admitted = await self._limiting.admit(lease.id, items, self._until_answered)
+        if admitted is not items:
+            items, new = admitted, [claimed for claimed in new if claimed in admitted]
         if items:
             items = await self._claims.claim(lease, items, new)
         lease.add(items)

@@ -21,7 +21,7 @@ class ClaimedTask(Struct, eq=False):
     """A claimed task, from the answer of the claim until its last ack is answered.
 
     Mutable state: `task` and `counters` are set by the claim; `token` with each send of its statement; `finishing` by
-    the settler, just before it sends what becomes of the job.
+    the settler, just before it sends what becomes of the job; the last two by core/steps/limits.py.
     """
 
     lease: "Lease"
@@ -33,6 +33,8 @@ class ClaimedTask(Struct, eq=False):
     counters: Counters
     token: UUID | None = None  #: of the claim that got the row; None without Postgres
     finishing: bool = False
+    has_permit: bool = False  #: it counts for the limits of its group or type (core/steps/limits.py)
+    is_type_counted: bool = False  #: it counts for the limit of its type
     batch: _Batch | None = None  #: set by the lease; None without Postgres
 
     @staticmethod

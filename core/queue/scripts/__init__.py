@@ -32,14 +32,18 @@ def _part(name: str) -> dict[str, str]:
     return {re.findall(r"function (\w+)", text)[0]: text for text in functions if text.strip()}
 
 
-_QUEUES = _part("_queues")
+#: In the order in which they may call each other.
+_SHARED = {**_part("_queues"), **_part("_lanes")}
+_COMMAND = re.compile(r"redis\.p?call\((?:at_head and )?'([A-Z]+)'(?: or '([A-Z]+)')?")
 
 
 def _load(name: str) -> Script:
-    """With those of the functions of _queues.lua that it calls."""
+    """With those of the shared functions that it calls, and those that these call."""
     text = _read(name)
-    text = "".join(code for function, code in _QUEUES.items() if re.search(rf"\b{function}\(", text)) + text
-    commands = tuple(sorted(set(re.findall(r"redis\.p?call\('([A-Z]+)'", text))))
+    for function, code in reversed(_SHARED.items()):
+        if re.search(rf"\b{function}\(", text):
+            text = code + text
+    commands = tuple(sorted({each for found in _COMMAND.findall(text) for each in found if each}))
     return Script(name, text, sha1(text.encode(), usedforsecurity=False).hexdigest(), commands)
 
 
@@ -65,7 +69,6 @@ NEXT_TASK = _load("next_task")
 READ_DEAD = _load("read_dead")
 UNBURY = _load("unbury")
 SET_PAUSED = _load("set_paused")
-SET_LIMITS = _load("set_limits")
 PARK = _load("park")
 UNPARK = _load("unpark")
 PUSH = _load("push")
@@ -73,10 +76,16 @@ ADD_QUEUE = _load("add_queue")
 DEPTHS = _load("depths")
 HEADS = _load("heads")
 FIRE = _load("fire")
+ADMIT = _load("admit")
+HOLD = _load("hold")
+SET_LIMITS = _load("set_limits")
+PAUSE_SCOPE = _load("pause_scope")
+SWEEP_PERMITS = _load("sweep_permits")
+ROUSE = _load("rouse")
 
 ALL = (
     REGISTER, RENEW, FENCE, END, RETIRE, CLAIM, ASSIGN_IDS, ACK, GIVE_BACK, BURY, PROMOTE, SCHEDULE,
     RECORD_SUSPECT_START, READ_CHECKPOINT, SET_CHECKPOINT, SUBMIT_ONCE, NEXT_TASK,
     READ_DEAD, UNBURY, SET_PAUSED, PARK, UNPARK, PUSH, ADD_QUEUE, DEPTHS, HEADS, FIRE,
-    SUBMIT_UNIQUE, FREE_UNIQUE, SET_LIMITS,
+    SUBMIT_UNIQUE, FREE_UNIQUE, ADMIT, HOLD, SET_LIMITS, PAUSE_SCOPE, SWEEP_PERMITS, ROUSE,
 )  # fmt: skip

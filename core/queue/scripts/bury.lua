@@ -6,6 +6,7 @@
 -- looked at, at most, each up to its 8th KiB}. O(n).
 redis.call('LTRIM', KEYS[1], 0, -1) -- changes nothing: under out-of-memory the rest is allowed now
 local answer = {0}
+local ready, lease = owner_of(KEYS[2])
 for i = 3, #KEYS do
   local number, id = ARGV[2 * i - 4], ARGV[2 * i - 3]
   if redis.call('HEXISTS', KEYS[2], number) == 1 and redis.pcall('HGET', KEYS[i], 'id') == id then
@@ -16,6 +17,7 @@ for i = 2 * #KEYS - 2, #ARGV, 2 do
   if redis.call('HEXISTS', KEYS[2], ARGV[i]) == 1 then
     redis.call('RPUSH', KEYS[1], ARGV[i + 1])
     redis.call('HDEL', KEYS[2], ARGV[i])
+    release(ready, lease, ARGV[i])
     answer[#answer + 1] = 1
   else
     answer[#answer + 1] = 0

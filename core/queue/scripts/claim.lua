@@ -1,4 +1,5 @@
--- Claim up to ARGV[2] tasks for one worker from the heads of its queues: of the default one from the front list first.
+-- Claim up to ARGV[2] tasks for one worker from the heads of its queues: of the default one from the front list first. Where
+-- lanes wait in a queue (_lanes.lua), they and its list give half each as far as they have it; those tasks get permits.
 -- KEYS[1] ready list    KEYS[2] front list    KEYS[3] leases    KEYS[4] this lease's in-flight hash    KEYS[5] pauses
 -- KEYS[6] names of the queues besides the default one
 -- ARGV[1] lease    ARGV[2] how many (>= 1)    ARGV[3] at most so many bytes, the first task always    ARGV[4] start number
@@ -7,9 +8,11 @@
 -- Behind them: ids for tasks that have none, used in order: where few are taken, a trip for their names alone would cost a
 -- third of the time to their start. Only the first of a claim are looked at, as many as there are ids, and those of
 -- which it is plain what they are; assign_ids.lua is for the others.
--- Returns {start, task, task, ...} (false where a number of a repeated claim is gone), or {-1} when the lease is lost.
--- In the place of `start` stands {field, value, ...} of the pauses, where there are any (set_paused.lua). Those of types
--- are not looked at here, because a task would have to be decoded.
+-- Returns {start, task, task, ...} (false where a number of a repeated claim is gone), or {-1} when the lease is lost. A task
+-- that has a permit stands in a list of its own.
+-- In the place of `start` stands {{field, value, ...} of the pauses (set_paused.lua), the same of the limits of types
+-- (set_limits.lua)}, where there are any. Those of types are not looked at here, because a task of the list would have to
+-- be decoded.
 -- A task of another queue than the default one says so: where another program has not, the claim adds it.
 -- Field `at` of the hash is the start of the last claim. The same start again: the answer was lost, so the same answer
 -- again and nothing taken. A start below `at`: a send that comes too late for anybody, so nothing is taken.
@@ -25,13 +28,16 @@ if not at or at ~= at or at > start + 1e12 then
   at = 0 -- not ours: no late send comes before so many others
 end
 local paused = redis.call('HGETALL', KEYS[5])
-local answer = {#paused > 0 and paused or start}
+local limited = redis.call('HGETALL', '{' .. ready .. '}:limits')
+local answer = {(#paused > 0 or #limited > 0) and {paused, limited} or start}
+local permits = '{' .. ready .. '}:permits:' .. ARGV[1]
 if at > start then
   return answer
 end
 if at == start then
   for number = start, start + count_max - 1 do
-    answer[#answer + 1] = redis.call('HGET', flight, number)
+    local task = redis.call('HGET', flight, number)
+    answer[#answer + 1] = task and redis.call('HEXISTS', permits, number) == 1 and {task} or task
   end
   while #answer > 1 and not answer[#answer] do
     answer[#answer] = nil
@@ -112,10 +118,7 @@ local function take(source, queue, limit)
   end
   return taken
 end
-local function take_from(queue, limit)
-  if is_paused['q:' .. queue] then
-    return 0
-  end
+local function take_listed(queue, limit)
   if queue ~= 'default' then
     local taken = take(list_of(queue, ready), queue, limit)
     if taken > 0 then
@@ -125,6 +128,40 @@ local function take_from(queue, limit)
   end
   local taken = take(front, queue, limit)
   return taken + take(ready, queue, limit - taken)
+end
+local lanes = redis.call('EXISTS', '{' .. ready .. '}:lanes') == 1 and lanes_in(ready)
+local toss = 0
+if lanes then
+  lanes.wake_due()
+  toss = redis.call('TIME')[2] % 2 -- who comes first, where a claim takes one task
+end
+local function kind_of(task)
+  local ok, value = pcall(cjson.decode, task)
+  return ok and type(value) == 'table' and type(value.type) == 'string' and value.type or ''
+end
+local function take_from(queue, limit)
+  limit = math.min(limit, count_max - count)
+  if limit < 1 or is_paused['q:' .. queue] then
+    return
+  end
+  if not lanes or redis.call('EXISTS', ring_of(queue, ready)) == 0 then
+    take_listed(queue, limit)
+    return
+  end
+  local function take_one_lane(list, wanted)
+    local before = #answer
+    local taken = take(list, queue, wanted)
+    for i = before + 1, #answer do
+      answer[i] = {answer[i]}
+    end
+    return full and taken == 0 and -1 or taken
+  end
+  local function take_turns(wanted)
+    return lanes.take_turns(ARGV[1], queue, wanted, start + count, take_one_lane, kind_of)
+  end
+  local taken = take_turns(math.floor((limit + toss) / 2))
+  taken = taken + take_listed(queue, limit - taken)
+  take_turns(limit - taken)
 end
 if queue_count == 0 then
   take_from('default', count_max)

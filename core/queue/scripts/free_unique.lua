@@ -4,6 +4,7 @@
 -- Returns how many tasks were in the flight; of the others nothing is done. Sent twice, the second time answers 0 where
 -- they leave. A key that holds another job by now stays, and so does one that another program has made. O(n).
 local count = 0
+local ready, lease = owner_of(KEYS[1])
 for i = 2, #KEYS do
   local number, id = ARGV[2 * i - 2], ARGV[2 * i - 1]
   if redis.call('HEXISTS', KEYS[1], number) == 1 then
@@ -13,6 +14,7 @@ for i = 2, #KEYS do
     end
     if ARGV[1] == '1' then
       redis.call('HDEL', KEYS[1], number)
+      release(ready, lease, number)
     end
   end
 end

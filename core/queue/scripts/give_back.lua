@@ -1,4 +1,5 @@
--- Give tasks back from a flight: to the head of the ready list of their queue, or into its scheduled set.
+-- Give tasks back from a flight: to the head of the ready list of their queue (of the lane of their group), or into its
+-- scheduled set; in a group whose order is kept they wait for their time at its head. Their permits go (_lanes.lua).
 -- KEYS[1] ready list of the default queue    KEYS[2] its scheduled set    KEYS[3] in-flight hash    KEYS[4] bell
 -- KEYS[5] names of the other queues
 -- ARGV triples: number, delay in ms (0: head of the ready list), task ('' = as it is in the flight)
@@ -9,22 +10,29 @@ redis.call('ZREMRANGEBYRANK', KEYS[2], 1, 0)
 local now = redis.call('TIME')
 local now_ms = now[1] * 1000 + math.floor(now[2] / 1000)
 local answer = {}
+local ready, lease = KEYS[1], string.match(KEYS[3], '[^:]*$')
 for i = 1, #ARGV, 3 do
   local held = redis.call('HGET', KEYS[3], ARGV[i])
   if held then
     local task = ARGV[i + 2] == '' and held or ARGV[i + 2]
     local delay_ms = tonumber(ARGV[i + 1])
     local queue = queue_of(task)
-    if delay_ms > 0 then
-      redis.call('ZADD', scheduled_of(queue, KEYS[1]), now_ms + delay_ms, task)
+    release(ready, lease, ARGV[i])
+    if delay_ms == 0 then
+      if put(task, queue, ready, true) then
+        ring(KEYS[4], queue)
+      end
     else
-      redis.call('LPUSH', list_of(queue, KEYS[1]), task)
+      local group = group_of(task)
+      local lanes = group ~= '' and lanes_in(ready)
+      if lanes and lanes.is_strict(group) then
+        lanes.put_off(lane_of(queue, group, ''), task, now_ms + delay_ms)
+      else
+        redis.call('ZADD', scheduled_of(queue, ready), now_ms + delay_ms, task)
+      end
     end
     if queue ~= 'default' then
       note(KEYS[5], queue) -- a Redis that has lost its data knows no queue
-      if delay_ms == 0 then
-        ring(KEYS[4], queue)
-      end
     end
     redis.call('HDEL', KEYS[3], ARGV[i])
     answer[#answer + 1] = 1

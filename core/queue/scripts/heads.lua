@@ -4,13 +4,18 @@
 -- Returns {ms since 1970, queue, ready, scheduled, task ('' where none is ready or it is longer), ...}. O(queues).
 local time = redis.call('TIME')
 local answer = {string.format('%d%03d', time[1], math.floor(time[2] / 1000))}
+local grouped = in_lanes(KEYS[1])
 local function add(queue, front)
   local list = list_of(queue, KEYS[1])
-  local ready = redis.call('LLEN', list)
+  local ready = redis.call('LLEN', list) + (grouped[queue] or 0)
   local task = redis.call('LRANGE', list, 0, 0)[1]
   if front then
     ready = ready + redis.call('LLEN', front)
     task = redis.call('LRANGE', front, 0, 0)[1] or task
+  end
+  local lane = not task and grouped[queue] and redis.call('ZRANGE', ring_of(queue, KEYS[1]), 0, 0)[1]
+  if lane then
+    task = redis.call('LRANGE', '{' .. KEYS[1] .. '}:g:' .. lane, 0, 0)[1]
   end
   answer[#answer + 1] = queue
   answer[#answer + 1] = ready

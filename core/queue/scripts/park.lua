@@ -5,6 +5,7 @@
 -- paused). May be repeated. RPUSH first, HDEL last. O(n).
 redis.call('LTRIM', KEYS[3], 0, -1) -- changes nothing: under out-of-memory the rest is allowed now; checks the type too
 redis.call('HLEN', KEYS[4]) -- fails on a key of another type, before anything is done
+local ready, lease = owner_of(KEYS[1])
 local is_paused = redis.call('HEXISTS', KEYS[2], 't:' .. ARGV[1]) == 1
 local answer, length = {}, nil
 for i = 2, #ARGV do
@@ -13,6 +14,7 @@ for i = 2, #ARGV do
     length = redis.call('RPUSH', KEYS[3], task)
     redis.call('HSET', KEYS[4], ARGV[1], length)
     redis.call('HDEL', KEYS[1], ARGV[i])
+    release(ready, lease, ARGV[i])
   end
   answer[i - 1] = (task and not is_paused) and 0 or 1
 end

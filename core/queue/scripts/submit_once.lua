@@ -19,14 +19,13 @@ for i = 4, #KEYS do
     answer[#answer + 1] = 'odd'
   elseif not held then
     local queue = queue_of(task)
-    if due == '' then
-      redis.call('RPUSH', list_of(queue, KEYS[1]), task)
-    else
+    if due ~= '' then
       redis.call('ZADD', scheduled_of(queue, KEYS[1]), due_ms(due, now_ms), task)
+    elseif put(task, queue, KEYS[1], false) then
+      ring(KEYS[3], queue)
     end
     if queue ~= 'default' then
       note(KEYS[2], queue)
-      ring(KEYS[3], queue)
     end
     redis.call('SET', KEYS[i], body_hash, 'PX', ARGV[1])
     answer[#answer + 1] = 'pushed'

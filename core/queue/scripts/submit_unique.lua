@@ -13,11 +13,11 @@
 local answer = {}
 local now = redis.call('TIME')
 local now_ms = now[1] * 1000 + math.floor(now[2] / 1000)
-local function put(queue, due, task)
-  if due == '' then
-    redis.call('RPUSH', list_of(queue, KEYS[1]), task)
-  else
+local function push(queue, due, task)
+  if due ~= '' then
     redis.call('ZADD', scheduled_of(queue, KEYS[1]), due_ms(due, now_ms), task)
+  elseif put(task, queue, KEYS[1], false) then
+    ring(KEYS[3], queue)
   end
 end
 local function keep(key, until_ms)
@@ -28,18 +28,29 @@ local function keep(key, until_ms)
   end
 end
 -- Put `task` where `old` waits; false: it does not wait any more.
-local function replace(queue, due, old, task)
+local function replace(queue, group, job_type, due, old, task)
   if redis.call('ZREM', scheduled_of(queue, KEYS[1]), old) == 1 then
-    put(queue, due, task)
+    push(queue, due, task)
     return true
   end
-  local lists = queue == 'default' and {KEYS[1], KEYS[4]} or {list_of(queue, KEYS[1])}
-  for _, list in ipairs(lists) do
+  local lists = {list_of(queue, KEYS[1])}
+  if queue == 'default' then
+    lists[2] = KEYS[4]
+  end
+  local names = {lane_of(queue, group, job_type), group ~= '' and lane_of(queue, group, '') or nil}
+  for _, lane in ipairs(names) do
+    lists[#lists + 1] = '{' .. KEYS[1] .. '}:g:' .. lane
+  end
+  for i, list in ipairs(lists) do
     if due == '' and redis.call('LINSERT', list, 'BEFORE', old, task) > 0 then
       redis.call('LREM', list, 1, old)
       return true
     elseif due ~= '' and redis.call('LREM', list, 1, old) == 1 then
-      put(queue, due, task)
+      local lane = names[i - #lists + #names]
+      if lane then
+        leave_lane(lane, queue, 1, KEYS[1])
+      end
+      push(queue, due, task)
       return true
     end
   end
@@ -67,19 +78,19 @@ for i = 5, #KEYS, 2 do
   elseif held[1] then
     word, holder = 'held', held[1]
     local queue = queue_of(task)
-    if replaces == '1' and held[2] == job_type and held[3] and queue_of(held[3]) == queue then
+    if replaces == '1' and held[2] == job_type and held[3] and queue_of(held[3]) == queue
+      and group_of(held[3]) == group_of(task) then
       local new = string.sub(task, 1, -39) .. holder .. '"}' -- 36 characters of the id, a quote and a brace
-      if replace(queue, due, held[3], new) then
+      if replace(queue, group_of(task), job_type, due, held[3], new) then
         redis.call('HSET', key, 'task', new)
         keep(key, until_ms)
       end
     end
   else
     local queue = queue_of(task)
-    put(queue, due, task)
+    push(queue, due, task)
     if queue ~= 'default' then
       note(KEYS[2], queue)
-      ring(KEYS[3], queue)
     end
     redis.call('HSET', key, 'id', id, 'type', job_type, 'task', task)
     keep(key, until_ms)

@@ -13,11 +13,12 @@ for i = 2, #ARGV, 2 do
   if ARGV[i + 1] ~= '' then
     local queue = queue_of(ARGV[i + 1])
     for _ = 1, count do
-      redis.call('RPUSH', list_of(queue, KEYS[2]), ARGV[i + 1])
+      if put(ARGV[i + 1], queue, KEYS[2], false) then
+        ring(KEYS[4], queue)
+      end
     end
     if queue ~= 'default' and count > 0 then
       note(KEYS[3], queue)
-      ring(KEYS[4], queue)
     end
   end
   answer[#answer + 1] = count

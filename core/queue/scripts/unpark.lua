@@ -15,8 +15,7 @@ while left > 0 and count < count_max and bytes < bytes_max do
   local piece = redis.call('LRANGE', KEYS[3], -math.min(100, count_max - count), -1)
   for i = #piece, 1, -1 do
     local queue = queue_of(piece[i])
-    redis.call('LPUSH', list_of(queue, KEYS[1]), piece[i])
-    if queue ~= 'default' then
+    if put(piece[i], queue, KEYS[1], true) then
       ring(KEYS[5], queue)
     end
     bytes = bytes + #piece[i]

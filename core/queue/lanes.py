@@ -1,0 +1,95 @@
+"""Lanes: tasks that wait by their group or by a limited type, limits, and permits (scripts/_lanes.lua says how)."""
+
+from collections.abc import Sequence
+from uuid import UUID
+
+from msgspec import Struct
+
+from workqueue.core.limits import Limit, Limits
+from workqueue.core.queue import scripts
+from workqueue.core.queue.keys import Keys
+from workqueue.core.queue.trips import Trips
+
+ADMITTED_MAX = 700  #: tasks a trip
+_TYPE = b"type:"
+
+
+class LimitedTypes(Struct, frozen=True):
+    """The types whose tasks need permits, at the moment of a claim."""
+
+    version: int = 0  #: of the limits
+    types: frozenset[str] = frozenset()
+
+
+class LaneTrips(Trips):
+    """The trips that only jobs with a group, or of a limited type, need."""
+
+    keys: Keys
+
+    async def admit(self, lease: UUID, tasks: Sequence[tuple[int, str, str, str]]) -> list[bool]:
+        """Give claimed tasks their permits: (number, queue, group or "", limited type or ""), in order.
+
+        False: it may not run now, and has left the flight: it waits in its lane. May be repeated.
+        """
+        answer: list[bool] = []
+        for begin in range(0, len(tasks), ADMITTED_MAX):
+            part = tasks[begin : begin + ADMITTED_MAX]
+            arguments = [str(lease), *(value for row in part for value in row)]
+            said = await self._script(scripts.ADMIT, [self.keys.ready, self.keys.flight(lease)], arguments)
+            answer += [bool(each) for each in said]
+        return answer
+
+    async def hold(self, lease: UUID, tasks: Sequence[tuple[int, str, str]]) -> None:
+        """Count tasks that run already: (number, group or "", type). More than the limit may be counted. May be
+        repeated."""
+        for begin in range(0, len(tasks), ADMITTED_MAX):
+            part = tasks[begin : begin + ADMITTED_MAX]
+            arguments = [str(lease), *(value for row in part for value in row)]
+            await self._script(scripts.HOLD, [self.keys.ready, self.keys.flight(lease)], arguments)
+
+    async def set_limits(self, limits: Limits) -> int:
+        """Write down the limits, where no newer version stands; returns the version that stands there. May be
+        repeated."""
+        fields = [each for scope, limit in sorted(limits.effective.items()) for each in (scope, _written(limit))]
+        keys = [self.keys.ready, self.keys.limits, self.keys.group_limits]
+        return int(await self._script(scripts.SET_LIMITS, keys, [limits.version, *fields]))
+
+    async def limits_version(self) -> int:
+        """Which version of the limits this Redis has; 0: none."""
+        version = await self._command("HGET", self.keys.limits, "v")
+        return int(version) if version is not None and version.isdigit() and len(version) < 19 else 0
+
+    async def pause_scope(self, scope: str, seconds: float) -> None:
+        """Start no task of `type:X` or `group:X` for so long. May be repeated."""
+        await self._script(scripts.PAUSE_SCOPE, [self.keys.ready], [scope, max(1, int(seconds * 1000))])
+
+    async def sweep_permits(self) -> int:
+        """Release the permits of leases that are no more; of how many leases there were any."""
+        keys = [self.keys.ready, self.keys.leases, self.keys.holders]
+        return int(await self._script(scripts.SWEEP_PERMITS, keys, []))
+
+    async def rouse(self) -> None:
+        """Look anew at the groups that wait behind a job that waits for its time. May be repeated."""
+        await self._script(scripts.ROUSE, [self.keys.ready, self.keys.behind], [])
+
+    async def lanes(self) -> list[str]:
+        """The names of the lanes that have tasks."""
+        return sorted(name.decode(errors="replace") for name in await self._command("SMEMBERS", self.keys.lanes))
+
+    async def permits(self) -> dict[str, int]:
+        """Scope of a limit -> how many of its tasks run, or are about to."""
+        flat = await self._command("HGETALL", self.keys.running)
+        pairs = zip(flat[::2], flat[1::2], strict=True)
+        return {name.decode(errors="replace"): int(count) for name, count in pairs if count.isdigit()}
+
+
+def read_limited(flat: Sequence[bytes]) -> LimitedTypes:
+    """What a claim was answered, as HGETALL. What another program has put there is passed over."""
+    fields = dict(zip(flat[::2], flat[1::2], strict=True))
+    version = fields.get(b"v", b"0")
+    types = frozenset(name[len(_TYPE) :].decode(errors="replace") for name in fields if name.startswith(_TYPE))
+    return LimitedTypes(int(version) if version.isdigit() and len(version) < 19 else 0, types)
+
+
+def _written(limit: Limit) -> str:
+    return f"{limit.running or 0} {limit.interval_us} {limit.burst}"

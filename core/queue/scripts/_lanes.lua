@@ -1,0 +1,444 @@
+-- Lanes: tasks that wait by their group, or by a type that is limited; and the permits of those that were claimed.
+-- A lane is named `<queue>:<bytes of group>:<group><type>`: the type is '' unless its tasks were found to be limited by it.
+-- Its tasks are in the list g:<lane>. A lane that has tasks is in `lanes`, and in one of these: the ring of its queue
+-- (sorted set: turn, the lowest is next); blocked:<queue>:<scope> (sorted set), with its scope in the hash `blocked`, where it
+-- waits for a permit; `later` (sorted set: ms), where it waits for a rate; `behind` (the same), where its first task waits for its time.
+-- A permit is an entry of permits:<lease>: number in the flight -> `<bytes of group>:<group><type>`, made and removed with
+-- that number. The hash `running` counts them by scope (group:X, type:X); `holders` is the set of leases with any.
+-- Limits: hashes `limits` (of types) and `group_limits`: scope -> `<running> <interval in us> <burst>`, 0 for none.
+-- `not_before`: sorted set scope -> us: the theoretical arrival time of its next start (GCRA).
+-- All keys are made from the ready list's, in its slot. What is read of limits is kept for the length of the script.
+local function lane_of(queue, group, kind)
+  return queue .. ':' .. #group .. ':' .. group .. kind
+end
+-- The group of a task, '' where it has none.
+local function group_of(task)
+  if string.find(task, '"group"', 1, true) then
+    local ok, value = pcall(cjson.decode, task)
+    local name = ok and type(value) == 'table' and value.group
+    if type(name) == 'string' and #name <= 800 then
+      return name
+    end
+  end
+  return ''
+end
+-- A lane to one end of a sorted set of lanes.
+local function place(key, lane, at_head)
+  local edge = redis.call('ZRANGE', key, at_head and 0 or -1, at_head and 0 or -1, 'WITHSCORES')
+  redis.call('ZADD', key, edge[2] and tonumber(edge[2]) + (at_head and -1 or 1) or 0, lane)
+end
+local function ring_of(queue, ready)
+  return queue == 'default' and '{' .. ready .. '}:ring' or '{' .. ready .. '}:q:' .. queue .. ':ring'
+end
+local function push_to_lane(lane, task, at_head, ready)
+  local queue = string.match(lane, '^[%w_-]+')
+  redis.call('HINCRBY', '{' .. ready .. '}:grouped', queue, 1)
+  if redis.call(at_head and 'LPUSH' or 'RPUSH', '{' .. ready .. '}:g:' .. lane, task) == 1 then
+    redis.call('SADD', '{' .. ready .. '}:lanes', lane)
+    place(ring_of(queue, ready), lane, false)
+  end
+end
+-- Push a task to the tail (or the head) of the list where it waits: of its group's lane, or of its queue. True: a bell has
+-- to ring for it.
+local function put(task, queue, ready, at_head)
+  local group = group_of(task)
+  if group ~= '' then
+    push_to_lane(lane_of(queue, group, ''), task, at_head, ready)
+  else
+    redis.call(at_head and 'LPUSH' or 'RPUSH', list_of(queue, ready), task)
+  end
+  return group ~= '' or queue ~= 'default'
+end
+local function unblock(lane, scope, ready)
+  redis.call('ZREM', '{' .. ready .. '}:blocked:' .. string.match(lane, '^[%w_-]+') .. ':' .. scope, lane)
+  redis.call('HDEL', '{' .. ready .. '}:blocked', lane)
+end
+-- `count` tasks have left a lane.
+local function leave_lane(lane, queue, count, ready)
+  local prefix = '{' .. ready .. '}:'
+  if redis.call('HINCRBY', prefix .. 'grouped', queue, -count) <= 0 then
+    redis.call('HDEL', prefix .. 'grouped', queue)
+  end
+  if redis.call('EXISTS', prefix .. 'g:' .. lane) == 1 then
+    return
+  end
+  redis.call('SREM', prefix .. 'lanes', lane)
+  redis.call('ZREM', ring_of(queue, ready), lane)
+  redis.call('ZREM', prefix .. 'later', lane)
+  redis.call('ZREM', prefix .. 'behind', lane)
+  local scope = redis.call('HGET', prefix .. 'blocked', lane)
+  if scope then
+    unblock(lane, scope, ready)
+  end
+end
+local function lanes_in(ready)
+  local prefix = '{' .. ready .. '}:'
+  local self, limits, now_us = {}, {}, nil
+
+  local function clock()
+    if not now_us then
+      local time = redis.call('TIME')
+      now_us = time[1] * 1000000 + time[2]
+    end
+    return now_us
+  end
+
+  local function parts(lane)
+    local queue, length, rest = string.match(lane, '^([%w_-]+):(%d+):(.*)$')
+    return queue, string.sub(rest, 1, tonumber(length)), string.sub(rest, tonumber(length) + 1)
+  end
+
+  local function scopes(group, kind)
+    local found = {}
+    if group ~= '' then
+      found[1] = 'group:' .. group
+    end
+    if kind ~= '' then
+      found[#found + 1] = 'type:' .. kind
+    end
+    return found
+  end
+
+  local function list(lane)
+    return prefix .. 'g:' .. lane
+  end
+
+  local function block(lane, scope)
+    place(prefix .. 'blocked:' .. parts(lane) .. ':' .. scope, lane, false)
+    redis.call('HSET', prefix .. 'blocked', lane, scope)
+  end
+
+  local function enter(lane, at_head)
+    place(ring_of((parts(lane)), ready), lane, at_head)
+  end
+
+  local function limit(scope)
+    if not limits[scope] then
+      local text
+      if string.sub(scope, 1, 5) == 'type:' then
+        text = redis.call('HGET', prefix .. 'limits', scope)
+      else
+        text = redis.call('HGET', prefix .. 'group_limits', scope) or redis.call('HGET', prefix .. 'group_limits', 'groups')
+      end
+      local running, interval, burst = string.match(text or '', '^(%d+) (%d+) (%d+)$')
+      limits[scope] = {tonumber(running) or 0, tonumber(interval) or 0, tonumber(burst) or 1}
+    end
+    return unpack(limits[scope])
+  end
+
+  -- How many may start now. 0: from which ms on one may, or nothing where a permit has to be released first.
+  local function room(scope)
+    local running, interval, burst = limit(scope)
+    local free = math.huge
+    if running > 0 then
+      free = running - tonumber(redis.call('HGET', prefix .. 'running', scope) or '0')
+      if free <= 0 then
+        return 0
+      end
+    end
+    local arrival = redis.call('ZSCORE', prefix .. 'not_before', scope)
+    local earliest = arrival and tonumber(arrival) - (burst - 1) * interval or 0
+    if clock() < earliest then
+      return 0, math.ceil(earliest / 1000)
+    end
+    if interval > 0 then
+      free = math.min(free, burst, math.floor((clock() - earliest) / interval) + 1)
+    end
+    return free
+  end
+
+  -- Of each queue the lane that has waited longest for a permit of this scope has its turn, if there is one: not each queue
+  -- has a worker that takes from it.
+  local function wake(scope)
+    for _, queue in ipairs(redis.call('HKEYS', prefix .. 'grouped')) do
+      local lane = redis.call('ZRANGE', prefix .. 'blocked:' .. queue .. ':' .. scope, 0, 0)[1]
+      local free, from_ms = 0, nil
+      if lane then
+        free, from_ms = room(scope)
+      end
+      if free > 0 then
+        unblock(lane, scope, ready)
+        enter(lane, true)
+        ring(prefix .. 'bell', queue)
+      elseif from_ms then
+        unblock(lane, scope, ready)
+        redis.call('ZADD', prefix .. 'later', from_ms, lane)
+      end
+    end
+  end
+
+  -- How many of these scopes may start now; where none may, the scope that is in the way, and from which ms on.
+  local function room_of(found)
+    local least = math.huge
+    for _, scope in ipairs(found) do
+      local free, from_ms = room(scope)
+      if free <= 0 then
+        return 0, scope, from_ms
+      end
+      least = math.min(least, free)
+    end
+    return least
+  end
+
+  -- A lane that may not start anything leaves the ring. A permit that it might have taken of another scope is for others.
+  local function set_aside(lane, queue, found, scope, from_ms)
+    redis.call('ZREM', ring_of(queue, ready), lane)
+    if from_ms then
+      redis.call('ZADD', prefix .. 'later', from_ms, lane)
+    else
+      block(lane, scope)
+    end
+    for _, other in ipairs(found) do
+      if other ~= scope then
+        wake(other)
+      end
+    end
+  end
+
+  -- Note permits for `count` tasks from `number` on.
+  local function permit(lease, number, count, group, kind)
+    local fields, held = {}, #group .. ':' .. group .. kind
+    for each = number, number + count - 1 do
+      fields[#fields + 1] = each
+      fields[#fields + 1] = held
+    end
+    redis.call('HSET', prefix .. 'permits:' .. lease, unpack(fields))
+    redis.call('SADD', prefix .. 'holders', lease)
+    for _, scope in ipairs(scopes(group, kind)) do
+      redis.call('HINCRBY', prefix .. 'running', scope, count)
+    end
+  end
+
+  -- So many starts count for the rates.
+  local function count_starts(found, count)
+    for _, scope in ipairs(found) do
+      local _, interval = limit(scope)
+      if interval > 0 then
+        local arrival = tonumber(redis.call('ZSCORE', prefix .. 'not_before', scope) or '0')
+        redis.call('ZADD', prefix .. 'not_before', math.max(arrival, clock()) + count * interval, scope)
+      end
+    end
+  end
+
+  local function is_limited(kind)
+    return kind ~= '' and redis.call('HEXISTS', prefix .. 'limits', 'type:' .. kind) == 1
+  end
+
+  -- In a group of which one job runs at a time, their order is kept.
+  function self.is_strict(group)
+    return group ~= '' and limit('group:' .. group) == 1
+  end
+
+  -- To the head of the lane, which waits with it until `due_ms`.
+  function self.put_off(lane, task, due_ms)
+    push_to_lane(lane, task, true, ready)
+    local scope = redis.call('HGET', prefix .. 'blocked', lane)
+    if scope then
+      unblock(lane, scope, ready)
+    end
+    redis.call('ZREM', ring_of((parts(lane)), ready), lane)
+    redis.call('ZREM', prefix .. 'later', lane)
+    redis.call('ZADD', prefix .. 'behind', due_ms, lane)
+    local _, group = parts(lane)
+    wake('group:' .. group) -- another lane of the group may have waited behind this one
+  end
+
+  -- What waits behind a task that waits for its time is looked at anew: a person has done something to that job, perhaps.
+  function self.rouse()
+    for _, lane in ipairs(redis.call('ZRANGE', prefix .. 'behind', 0, -1)) do
+      redis.call('ZREM', prefix .. 'behind', lane)
+      enter(lane, true)
+      ring(prefix .. 'bell', (parts(lane)))
+    end
+  end
+
+  -- Give the lanes of a queue their turns, the first one first, until they have given `wanted` tasks. take(lane, n, number):
+  -- takes up to n from the head of the lane's list, and answers how many, or -1 where there is room for no more.
+  -- kind_of(task): its type. Returns how many were taken.
+  function self.take_turns(lease, queue, wanted, number, take, kind_of)
+    local key, taken = ring_of(queue, ready), 0
+    local known = prefix .. 'limits'
+    local has_limited_types = redis.call('HLEN', known) > redis.call('HEXISTS', known, 'v')
+    for _ = 1, wanted + 500 do
+      local lane = redis.call('ZRANGE', key, 0, 0)[1]
+      if not lane then
+        return taken
+      end
+      local _, group, kind = parts(lane)
+      local most, moved = 100, false
+      if kind == '' and has_limited_types then
+        local head = redis.call('LRANGE', list(lane), 0, 0)[1]
+        local its = head and kind_of(head) or ''
+        most = 1 -- the next one may be of another type
+        if is_limited(its) then
+          kind = its
+          if not self.is_strict(group) then -- the others of its group do not wait behind it
+            push_to_lane(lane_of(queue, group, its), head, false, ready)
+            redis.call('LPOP', list(lane))
+            leave_lane(lane, queue, 1, ready)
+            moved = true
+          end
+        end
+      end
+      if not moved then
+        local found = scopes(group, kind)
+        local free, scope, from_ms = room_of(found)
+        if free <= 0 then
+          set_aside(lane, queue, found, scope, from_ms)
+        else
+          local share = math.max(1, math.floor((wanted - taken) / redis.call('ZCARD', key)))
+          local count = take(list(lane), math.min(most, free, share, wanted - taken), number + taken)
+          if count < 0 then
+            return taken
+          end
+          if count > 0 then
+            permit(lease, number + taken, count, group, kind)
+            count_starts(found, count)
+            taken = taken + count
+          end
+          place(key, lane, false)
+          leave_lane(lane, queue, count, ready)
+          for _, each in ipairs(found) do
+            wake(each)
+          end
+        end
+      end
+      if taken >= wanted then
+        return taken
+      end
+    end
+    ring(prefix .. 'bell', queue) -- there may be more
+    return taken
+  end
+
+  -- A task that was claimed from a list: it gets a permit, or goes to its lane; false: it is not to run.
+  function self.admit(lease, number, task, queue, group, kind)
+    local its_lane = lane_of(queue, group, self.is_strict(group) and '' or kind)
+    local found = scopes(group, kind)
+    if redis.call('EXISTS', list(its_lane)) == 0 and room_of(found) > 0 then
+      permit(lease, number, 1, group, kind)
+      count_starts(found, 1)
+      return true
+    end
+    push_to_lane(its_lane, task, false, ready)
+    return false
+  end
+
+  -- A task that runs already counts from now on, whatever the limits say.
+  function self.hold(lease, number, group, kind)
+    local known = redis.call('HGET', prefix .. 'permits:' .. lease, number)
+    if known == #group .. ':' .. group .. kind then
+      return
+    end
+    if known then
+      self.release(lease, number)
+    end
+    permit(lease, number, 1, group, kind)
+  end
+
+  function self.has_permit(lease, number)
+    return redis.call('HEXISTS', prefix .. 'permits:' .. lease, number) == 1
+  end
+
+  function self.release(lease, number)
+    local key = prefix .. 'permits:' .. lease
+    local held = redis.call('HGET', key, number)
+    if not held then
+      return
+    end
+    redis.call('HDEL', key, number)
+    if redis.call('EXISTS', key) == 0 then
+      redis.call('SREM', prefix .. 'holders', lease)
+    end
+    local _, group, kind = parts('-:' .. held)
+    for _, scope in ipairs(scopes(group, kind)) do
+      if redis.call('HINCRBY', prefix .. 'running', scope, -1) <= 0 then
+        redis.call('HDEL', prefix .. 'running', scope)
+      end
+      wake(scope)
+    end
+  end
+
+  function self.release_all(lease)
+    for _, number in ipairs(redis.call('HKEYS', prefix .. 'permits:' .. lease)) do
+      self.release(lease, number)
+    end
+  end
+
+  -- What waits for a time that has come has its turn. Returns in how many ms the next one is due, or -1.
+  function self.wake_due()
+    local now_ms, next_ms = clock() / 1000, math.huge
+    for _, waiting in ipairs({'later', 'behind'}) do
+      for _, lane in ipairs(redis.call('ZRANGEBYSCORE', prefix .. waiting, '-inf', now_ms, 'LIMIT', 0, 1000)) do
+        redis.call('ZREM', prefix .. waiting, lane)
+        enter(lane, true)
+        ring(prefix .. 'bell', (parts(lane)))
+      end
+      local first = redis.call('ZRANGE', prefix .. waiting, 0, 0, 'WITHSCORES')
+      next_ms = math.min(next_ms, first[2] and tonumber(first[2]) or math.huge)
+    end
+    return next_ms < math.huge and math.max(0, math.ceil(next_ms - now_ms)) or -1
+  end
+
+  -- No start of this scope before so many ms from now have passed.
+  function self.pause(scope, pause_ms)
+    local _, interval, burst = limit(scope)
+    redis.call('ZADD', prefix .. 'not_before', 'GT', clock() + pause_ms * 1000 + (burst - 1) * interval, scope)
+    if string.sub(scope, 1, 5) == 'type:' then -- as long as it lasts, the type counts as limited
+      redis.call('HSETNX', prefix .. 'limits', scope, '0 0 1')
+    end
+  end
+
+  -- Times that are over mean nothing any more, and so do limits that stood for a pause alone.
+  function self.forget_times()
+    for _, scope in ipairs(redis.call('ZRANGEBYSCORE', prefix .. 'not_before', '-inf', clock(), 'LIMIT', 0, 1000)) do
+      redis.call('ZREM', prefix .. 'not_before', scope)
+      if redis.call('HGET', prefix .. 'limits', scope) == '0 0 1' then
+        redis.call('HDEL', prefix .. 'limits', scope)
+      end
+    end
+  end
+
+  -- Limits have changed: what waits for a permit or a rate is looked at anew.
+  function self.wake_all()
+    local blocked = redis.call('HGETALL', prefix .. 'blocked')
+    for i = 1, #blocked, 2 do
+      unblock(blocked[i], blocked[i + 1], ready)
+      enter(blocked[i], false)
+    end
+    local later = redis.call('ZRANGE', prefix .. 'later', 0, -1)
+    for _, lane in ipairs(later) do
+      redis.call('ZREM', prefix .. 'later', lane)
+      enter(lane, false)
+    end
+    local queues = redis.call('HKEYS', prefix .. 'grouped')
+    for _, queue in ipairs(queues) do
+      ring(prefix .. 'bell', queue)
+    end
+    for _, scope in ipairs(redis.call('ZRANGE', prefix .. 'not_before', 0, -1)) do
+      if string.sub(scope, 1, 5) == 'type:' then
+        redis.call('HSETNX', prefix .. 'limits', scope, '0 0 1')
+      end
+    end
+  end
+
+  return self
+end
+-- Of an in-flight hash: the ready list, and the lease.
+local function owner_of(flight)
+  return string.match(flight, '^{(.*)}:flight:([^:]*)$')
+end
+-- Release the permit of a task that has left the flight, if it had one.
+local function release(ready, lease, number)
+  if redis.call('HEXISTS', '{' .. ready .. '}:permits:' .. lease, number) == 1 then
+    lanes_in(ready).release(lease, number)
+  end
+end
+-- How many tasks wait in the lanes of each queue.
+local function in_lanes(ready)
+  local flat, counts = redis.call('HGETALL', '{' .. ready .. '}:grouped'), {}
+  for i = 1, #flat, 2 do
+    counts[flat[i]] = tonumber(flat[i + 1])
+  end
+  return counts
+end

@@ -1,0 +1,157 @@
+"""Limits in a worker: which of the claimed tasks may run, and what runs already when its type becomes limited.
+
+Redis counts; what it counts by are the limits that Postgres has (Redis only: that the handlers declare). Tasks that wait in
+lanes get their permits with the claim itself (core/queue/scripts/_lanes.lua). Those of a list, which no script may decode, are
+looked at here: one trip more for a claim that has any of a limited type.
+"""
+
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from functools import partial
+from uuid import UUID
+
+from workqueue.core.limits import NONE, Limit, Limits
+from workqueue.core.queue import Queue
+from workqueue.core.steps.lease import ClaimedTask
+from workqueue.core.steps.until_answered import UntilAnswered
+from workqueue.core.store import LimitStore
+
+TYPE = "type:"
+
+
+def group_of(claimed: ClaimedTask) -> str:
+    """As Redis has it: empty where there is none."""
+    return claimed.task.options.group or ""
+
+
+def limited_types(limits: Limits) -> frozenset[str]:
+    """The types that have a limit."""
+    return frozenset(scope[len(TYPE) :] for scope in limits.effective if scope.startswith(TYPE))
+
+
+class Limiting:
+    """What one process knows of the limits of a queue. Mutable state: the newest that it knows."""
+
+    def __init__(self, queue: Queue) -> None:
+        self._queue = queue
+        self.known: Limits = NONE
+
+    def learn(self, limits: Limits) -> None:
+        """The limits, as Postgres or the handlers say; older ones than those that are known are passed over."""
+        if limits.version > self.known.version:
+            self.known = limits
+
+    async def admit(self, lease: UUID, items: list[ClaimedTask], until_answered: UntilAnswered) -> list[ClaimedTask]:
+        """Those of `items`, claimed just now, that may run; the others wait in their lanes.
+
+        A Redis that has lost its data gets back first what is known, and what came from its lanes goes back to be
+        counted. Cancelled: a task has its permit, lies in its lane, or is in the flight and goes back with the audit.
+        """
+        with_permits, types = self._queue.with_permits, self._queue.limited.types
+        if self._queue.limited.version < self.known.version:
+            await until_answered(partial(self._queue.set_limits, self.known))
+            types |= limited_types(self.known)
+            items = await self._give_back(lease, items, with_permits, until_answered)
+        asked: list[ClaimedTask] = []
+        for claimed in items:
+            if claimed.number in with_permits:
+                claimed.has_permit = True
+                claimed.is_type_counted = claimed.task.type in types
+            elif claimed.task.options.group is not None or claimed.task.type in types:
+                asked.append(claimed)
+        if not asked:
+            return items
+        rows = [
+            (
+                claimed.number,
+                claimed.task.options.queue,
+                group_of(claimed),
+                claimed.task.type if claimed.task.type in types else "",
+            )
+            for claimed in asked
+        ]
+        answers = await until_answered(partial(self._queue.admit, lease, rows))
+        refused: set[int] = set()
+        for claimed, may_run in zip(asked, answers, strict=True):
+            claimed.has_permit = may_run
+            claimed.is_type_counted = claimed.task.type in types
+            if not may_run:
+                refused.add(claimed.number)
+        return [claimed for claimed in items if claimed.number not in refused] if refused else items
+
+    async def _give_back(
+        self,
+        lease: UUID,
+        items: list[ClaimedTask],
+        with_permits: frozenset[int],
+        until_answered: UntilAnswered,
+    ) -> list[ClaimedTask]:
+        """Those that came from lanes, of which Redis did not know the limits."""
+        if not with_permits:
+            return items
+        back = [(claimed.number, 0, b"") for claimed in items if claimed.number in with_permits]
+        await until_answered(partial(self._queue.give_back, lease, back))
+        return [claimed for claimed in items if claimed.number not in with_permits]
+
+
+class KeepLimits:
+    """Keeps Redis as it should be, and counts what runs. Each worker does it, several at once too."""
+
+    def __init__(self, queue: Queue, limiting: Limiting, held: Callable[[], Iterable[ClaimedTask]]) -> None:
+        """`held`: what this worker has claimed and not settled."""
+        self._queue = queue
+        self._limiting = limiting
+        self._held = held
+
+    async def run_once(self) -> None:
+        """Raises QueueUnavailable. Cancelled: it may be repeated."""
+        known = self._limiting.known
+        if known.version and await self._queue.limits_version() < known.version:
+            await self._queue.set_limits(known)
+        types = limited_types(known)
+        if types:
+            await self._hold([each for each in self._held() if each.task.type in types and not each.is_type_counted])
+
+    async def _hold(self, running: Sequence[ClaimedTask]) -> None:
+        """What was claimed before its type had a limit counts, too."""
+        leases: dict[UUID, list[ClaimedTask]] = {}
+        for claimed in running:
+            leases.setdefault(claimed.lease.id, []).append(claimed)
+        for lease, items in leases.items():
+            await self._queue.hold(lease, [(each.number, group_of(each), each.task.type) for each in items])
+            for each in items:
+                each.has_permit = each.is_type_counted = True
+
+
+class LookAtLimits:
+    """Learns what Postgres has. Mutable state: none but what it teaches."""
+
+    def __init__(self, queue: Queue, store: LimitStore, limiting: Limiting) -> None:
+        self._queue = queue
+        self._store = store
+        self._limiting = limiting
+
+    async def run_once(self) -> None:
+        """Raises QueueUnavailable, StoreUnavailable. Cancelled: it may be repeated."""
+        name, known = self._queue.name, self._limiting.known
+        stored = await self._store.version(name)
+        there = await self._queue.limits_version() if stored or known.version else 0
+        newest = max(known.version, there)
+        if stored < newest:  # the database was set back
+            self._limiting.learn(await self._store.outrun(name, newest))
+        elif stored > known.version:
+            self._limiting.learn(await self._store.read(name))
+
+    async def declare(self, declared: Mapping[str, Limit], types: Collection[str]) -> None:
+        """Note what the code of this worker declares for its types. Raises StoreUnavailable."""
+        self._limiting.learn(await self._store.declare(self._queue.name, declared, types))
+
+
+class SweepPermits:
+    """Releases the permits of workers that are gone, where nothing else has. One for each worker."""
+
+    def __init__(self, queue: Queue) -> None:
+        self._queue = queue
+
+    async def run_once(self) -> None:
+        """Raises QueueUnavailable."""
+        await self._queue.sweep_permits()
