@@ -172,6 +172,28 @@ test("a wrong payload cannot be sent, a right one is sent as it was typed", asyn
   expect(await screen.findByText("completed")).toBeTruthy();
 });
 
+test("a job is sent with the queue and the group that were typed", async () => {
+  const fetched = show("/new", {
+    "/enqueue": () => Response.json({ status: "queued", type: "x", retries: 3, queue_name: "q", job_id: JOB.id }),
+  });
+  const payload = await screen.findByLabelText("Payload (JSON)");
+  await userEvent.clear(payload);
+  await userEvent.type(payload, "{{}");
+  const group = screen.getByLabelText(/^Group/);
+  await userEvent.type(screen.getByLabelText("Queue"), "low");
+  await userEvent.click(group);
+  await userEvent.paste("x".repeat(201));
+  const send = screen.getAllByRole("button", { name: "Enqueue" }).at(-1) as HTMLButtonElement;
+  expect(send.disabled).toBe(true);
+  screen.getByText("At most 200 characters.");
+  await userEvent.clear(group);
+  await userEvent.type(group, " acme 7 ");
+  await userEvent.click(send);
+  expect(await screen.findByText(JOB.id)).toBeTruthy();
+  const sent = fetched.mock.calls.find(([url]) => url === "/enqueue")?.[1]?.body;
+  expect(sent).toBe('{"type":"send_email","retries":3,"payload":{},"queue":"low","group":"acme 7"}');
+});
+
 const WORKER = {
   id: "0199c2f4-7d1e-4b52-8c0a-4f1d22aa9e31",
   name: "host.1",
