@@ -8,6 +8,17 @@ if __name__ == "core":
 from workqueue.core.errors import PermanentFailure
 from workqueue.core.handlers import every, handler, periodic
 from workqueue.core.job import Job
-from workqueue.core.policies import Backoff, Discard, Retry, Snooze
+from workqueue.core.policies import Backoff, Discard, RateLimited, Retry, Snooze
 
-__all__ = ["Backoff", "Discard", "Job", "PermanentFailure", "Retry", "Snooze", "every", "handler", "periodic"]
+__all__ = [
+    "Backoff",
+    "Discard",
+    "Job",
+    "PermanentFailure",
+    "RateLimited",
+    "Retry",
+    "Snooze",
+    "every",
+    "handler",
+    "periodic",
+]

@@ -3,9 +3,10 @@
 Producer, worker, command line, benchmarks and clients get their steps here, and ask nowhere else which it is.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from random import Random
+from time import time_ns
 from typing import Protocol
 from uuid import UUID
 
@@ -14,6 +15,7 @@ from msgspec import Struct, field
 from workqueue.core.bridge import Bridge
 from workqueue.core.control import ClaimedJob
 from workqueue.core.errors import JobsNotStored, StoreUnavailable
+from workqueue.core.limits import Limit, Limits
 from workqueue.core.policies import Backoff
 from workqueue.core.queue import Queue, open_queue
 from workqueue.core.queues import QueueChoice, Served
@@ -33,6 +35,7 @@ from workqueue.core.steps.expiry import PruneActions, PruneAudit, PruneDeleted, 
 from workqueue.core.steps.far_off import BRING_SECONDS, FarOff
 from workqueue.core.steps.installation import Installation, no_database
 from workqueue.core.steps.limit_acts import LimitActs
+from workqueue.core.steps.limits import Limiting, LookAtLimits, SweepPermits
 from workqueue.core.steps.notified import Notified
 from workqueue.core.steps.orphans import Orphans
 from workqueue.core.steps.outbox import OutboxRelay
@@ -59,6 +62,7 @@ RETENTION_SECONDS = 10.0  #: between two looks for jobs that are older than they
 ACTIONS_SECONDS = 1.0  #: between two looks for what a person has asked for
 STATS_SECONDS = 5.0  #: between two additions to the stored statistics
 UNIQUE_SECONDS = 10.0  #: between two looks at a piece of the unique keys
+PERMITS_SECONDS = 5.0  #: between two looks for permits of workers that are gone
 PRUNE_SECONDS = 60.0  #: between two looks for idempotency keys that have expired
 
 
@@ -125,6 +129,10 @@ class Engine(Protocol):
     def parking(self) -> Parking:
         """What this process knows of the types that are paused."""
 
+    @property
+    def limiting(self) -> Limiting:
+        """What this process knows of the limits."""
+
     def pauses(self) -> Pauses:
         """Pause and resume types. Raises JobsNotStored."""
 
@@ -149,6 +157,13 @@ class Engine(Protocol):
 
     async def look_at_pauses(self) -> None:
         """Learn what is paused, and bring Redis up to date. Raises QueueUnavailable, StoreUnavailable."""
+
+    async def look_at_limits(self) -> None:
+        """Learn the limits. Raises QueueUnavailable, StoreUnavailable."""
+
+    async def declare_limits(self, declared: Mapping[str, Limit], types: Collection[str]) -> None:
+        """Note the limits, by scope, that this process declares in its code, which has handlers for `types`. Raises
+        QueueUnavailable, StoreUnavailable."""
 
     def upkeep(self, keep: Keep) -> list[Upkeep]:
         """What is to be repeated besides promotion, fencing and recovery; `keep`: how long jobs are kept."""
@@ -176,6 +191,7 @@ class TaskEngine:
         self.queue = queue
         self.loss = LossCounts()
         self.parking = Parking(queue)
+        self.limiting = Limiting(queue)
         self.installation = Installation(queue, no_database)
         self.submit: Submit = SubmitTasks(queue)
         self._piggyback = Piggyback()
@@ -191,9 +207,8 @@ class TaskEngine:
 
     def claim(self, worker: WorkerParts, until_answered: UntilAnswered) -> Claim:
         discards = Discards(self.queue, until_answered, worker.dropped)
-        return Claim(
-            self.queue, TaskClaims(self.queue, until_answered), discards, self.parking, until_answered, worker.served
-        )
+        claims = TaskClaims(self.queue, until_answered)
+        return Claim(self.queue, claims, discards, self.parking, self.limiting, until_answered, worker.served)
 
     def settle(self, worker: WorkerParts, until_answered: UntilAnswered) -> Settle:
         departures = Departures(self.queue, self._piggyback, worker.backoff, worker.random, until_answered)
@@ -242,8 +257,16 @@ class TaskEngine:
     async def look_at_pauses(self) -> None:
         """Engine.look_at_pauses: without rows nothing can be paused."""
 
+    async def look_at_limits(self) -> None:
+        """Engine.look_at_limits: what the handlers declare is all there is."""
+
+    async def declare_limits(self, declared: Mapping[str, Limit], types: Collection[str]) -> None:
+        """Engine.declare_limits: those of the worker that was started last hold."""
+        if declared or await self.queue.limits_version():
+            self.limiting.learn(Limits(time_ns() // 1_000_000, declared=declared))
+
     def upkeep(self, keep: Keep) -> list[Upkeep]:
-        return []
+        return [Upkeep("permits", PERMITS_SECONDS, SweepPermits(self.queue).run_once)]
 
     def declare(self, schedules: Sequence[Schedule]) -> list[Upkeep]:
         if not schedules:
@@ -272,6 +295,7 @@ class RowEngine:
         self.piggyback = Piggyback()
         self.loss = LossCounts()
         self.parking = Parking(queue)
+        self.limiting = Limiting(queue)
         self.installation = Installation(queue, store.installation)
         self.submit = SubmitRows(queue, store, self.piggyback)
 
@@ -287,7 +311,7 @@ class RowEngine:
     def claim(self, worker: WorkerParts, until_answered: UntilAnswered) -> Claim:
         discards = Discards(self.queue, until_answered, worker.dropped)
         rows = RowClaims(self.queue, self.store, self.piggyback, worker.name, discards, until_answered)
-        return Claim(self.queue, rows, discards, self.parking, until_answered, worker.served)
+        return Claim(self.queue, rows, discards, self.parking, self.limiting, until_answered, worker.served)
 
     def settle(self, worker: WorkerParts, until_answered: UntilAnswered) -> Settle:
         departures = Departures(self.queue, self.piggyback, worker.backoff, worker.random, until_answered)
@@ -341,6 +365,14 @@ class RowEngine:
         """Engine.look_at_pauses."""
         await self.pauses().run_once()
 
+    async def look_at_limits(self) -> None:
+        """Engine.look_at_limits."""
+        await LookAtLimits(self.queue, self.store.limits, self.limiting).run_once()
+
+    async def declare_limits(self, declared: Mapping[str, Limit], types: Collection[str]) -> None:
+        """Engine.declare_limits."""
+        await LookAtLimits(self.queue, self.store.limits, self.limiting).declare(declared, types)
+
     def upkeep(self, keep: Keep) -> list[Upkeep]:
         return [
             Upkeep("outbox", 2.0, OutboxRelay(self.queue, self.store).run_once),
@@ -353,6 +385,7 @@ class RowEngine:
             Upkeep("old statistics", PRUNE_SECONDS, PruneStats(self.store.stats).run_once),
             Upkeep("audit", PRUNE_SECONDS, PruneAudit(self.store).run_once),
             Upkeep("piggyback", 1.0, self.clear),
+            Upkeep("permits", PERMITS_SECONDS, SweepPermits(self.queue).run_once),
             Upkeep("loss", 1.0, RedisLoss(self.queue, self.store, self.loss).run_once),
             Upkeep("retention", RETENTION_SECONDS, Retention(self.store, self.queue.name, keep).run_once),
             Upkeep("schedules", FIRE_SECONDS, FireSchedules(self.queue.name, self.store.schedules, Random()).run_once),  # noqa: S311 - jitter

@@ -130,6 +130,19 @@ class Snooze(WorkQueueError):
         self.seconds = _seconds("Snooze(seconds", seconds)
 
 
+class RateLimited(WorkQueueError):
+    """Raised by a handler: no job of its type starts for so many seconds; this one goes back, and nothing is counted.
+
+    `group=True`: none of its group instead, where the job has one. For a service that says when it may be asked again.
+    Raises ValueError for less than 0 seconds.
+    """
+
+    def __init__(self, after: float, *, group: bool = False) -> None:
+        super().__init__(f"rate limited for {after:g} s")
+        self.after = _seconds("RateLimited(after", after)
+        self.group = group
+
+
 def _seconds(what: str, value: float) -> float:
     if not (isinstance(value, int | float) and 0 <= value <= SECONDS_MAX):
         raise ValueError(f"{what}={value!r}): must be from 0 to {SECONDS_MAX:.0f} seconds")

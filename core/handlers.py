@@ -8,6 +8,7 @@ from msgspec import Struct
 
 from workqueue.core.errors import InvalidOption
 from workqueue.core.job import Job
+from workqueue.core.limits import RATE_MAX, RUNNING_MAX, Limit, make_limit, read_rate
 from workqueue.core.options import DEFAULT_QUEUE, RETRIES_MAX, is_queue_name
 from workqueue.core.policies import NO_POLICY, Backoff, ExceptionTypes, Policy, exception_types
 from workqueue.core.schedules import Schedule, make_schedule
@@ -48,6 +49,7 @@ class Registry:
     def __init__(self) -> None:
         self._handlers: dict[str, Handler] = {}
         self._schedules: dict[str, Schedule] = {}
+        self._limits: dict[str, Limit] = {}
 
     def handler(
         self,
@@ -59,6 +61,8 @@ class Registry:
         backoff: Backoff | None = None,
         retry_on: type[BaseException] | ExceptionTypes = (),
         discard_on: type[BaseException] | ExceptionTypes = (),
+        running: int | None = None,
+        rate: str | None = None,
     ) -> Callable[[F], F]:
         """Register the decorated function for jobs of `job_type`; a plain function runs in a thread.
 
@@ -69,6 +73,8 @@ class Registry:
         `retries` and `queue` are those of jobs that this program enqueues; a request to the producer says its own.
         `backoff`: how long a job waits after a failure. `retry_on`: only failures with these exceptions are retried;
         `discard_on`: those with these are not (a run that took too long is retried in any case).
+        `running`: at most so many of its jobs run at once, on all workers together. `rate`: at most so many start in a
+        time, such as "100/60s" or "5/m". What a person sets for the type goes before both (core/limits.py).
         A later registration of the same type wins, so that users can replace a built-in handler.
         Raises ValueError for a type that no task can have, an option that is out of range, and for what cannot be
         called with a job and run.
@@ -93,11 +99,15 @@ class Registry:
             raise ValueError(f"handler {job_type!r}: {error}") from None
         policy = Policy(backoff, *kinds)
         policy = NO_POLICY if policy == NO_POLICY else policy
+        limit = _declared_limit(job_type, running, rate)
 
         def register(function: F) -> F:
             if (fault := _fault(function)) is not None:
                 raise ValueError(f"handler {job_type!r}: {_name(function)} {fault}")
             self._handlers[job_type] = Handler(job_type, function, _is_async(function), timeout, policy, retries, queue)
+            self._limits.pop(f"type:{job_type}", None)
+            if limit is not None:
+                self._limits[f"type:{job_type}"] = limit
             return function
 
         return register
@@ -162,6 +172,11 @@ class Registry:
         """Every schedule that is declared here, sorted by name."""
         return [self._schedules[name] for name in sorted(self._schedules)]
 
+    @property
+    def limits(self) -> dict[str, Limit]:
+        """Every limit that is declared here, by scope."""
+        return dict(self._limits)
+
     def add_builtin(self, job_type: str, function: Callable[[Job], Awaitable[object]], timeout: float) -> None:
         """Register a coroutine function of WorkQueue itself, unless a user's module has registered the type."""
         self._handlers.setdefault(job_type, Handler(job_type, function, True, timeout, is_builtin=True))
@@ -173,6 +188,19 @@ class Registry:
     def types(self) -> list[str]:
         """Every type that can run here, sorted."""
         return sorted(self._handlers)
+
+
+def _declared_limit(job_type: str, running: int | None, rate: str | None) -> Limit | None:
+    if running is None and rate is None:
+        return None
+    try:
+        number, per_seconds = (None, None) if rate is None else read_rate(rate)
+        return make_limit(running, number, per_seconds)
+    except InvalidOption as error:
+        what = "rate" if "rate" in str(error) or "seconds" in str(error) else "running"
+        allowed = f'"100/60s", "5/m": from 1 to {RATE_MAX}' if what == "rate" else f"from 1 to {RUNNING_MAX}"
+        value = rate if what == "rate" else running
+        raise ValueError(f"handler {job_type!r}: {what}={value!r}: must be {allowed}") from None
 
 
 def _is_async(function: object) -> bool:

@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 
+from typing import Literal
+
 from msgspec import Struct
 
 from workqueue.core.job import Artifact, RunOutcome
@@ -30,6 +32,13 @@ class Snoozed(Struct, frozen=True):
     delay_ms: int
 
 
+class Paused(Struct, frozen=True):
+    """The handler has found that its type, or its group, has to pause: the job goes back, and nothing is counted."""
+
+    delay_ms: int
+    group: bool = False
+
+
 class TimedOut(Struct, frozen=True):
     """The handler took longer than it may."""
 
@@ -55,7 +64,7 @@ class NotStarted(Struct, frozen=True):
     lacking: str = ""  #: what the machine did not give, where that is why
 
 
-Outcome = Complete | Failed | Snoozed | TimedOut | Interrupted | Cancelled | NotStarted
+Outcome = Complete | Failed | Snoozed | Paused | TimedOut | Interrupted | Cancelled | NotStarted
 
 
 class Fail(Struct, frozen=True, gc=False):
@@ -87,6 +96,7 @@ class GiveBack(Struct, frozen=True):
 
     interrupted: bool
     delay_ms: int = 0
+    pauses: Literal["type", "group"] | None = None  #: for so long, what starts no other job either
 
 
 Verdict = Complete | Fail | Cancel | Retry | GiveBack
@@ -119,6 +129,8 @@ def decide(
             error = f"interrupted {interruptions + 1} times by the stop of its worker"
         case Cancelled(error):
             return Cancel(error)
+        case Paused(put_off_ms, group):
+            return GiveBack(interrupted=False, delay_ms=put_off_ms, pauses="group" if group else "type")
         case NotStarted(put_off_ms) | Snoozed(put_off_ms):
             return GiveBack(interrupted=False, delay_ms=put_off_ms)
         case TimedOut(seconds):

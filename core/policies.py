@@ -5,9 +5,9 @@ from random import Random
 
 from msgspec import Struct
 
-from workqueue.core.errors import SECONDS_MAX, PermanentFailure, Retry, Snooze
+from workqueue.core.errors import SECONDS_MAX, PermanentFailure, RateLimited, Retry, Snooze
 
-__all__ = ["NO_POLICY", "Backoff", "Discard", "Policy", "Retry", "Snooze", "exception_types"]
+__all__ = ["NO_POLICY", "Backoff", "Discard", "Policy", "RateLimited", "Retry", "Snooze", "exception_types"]
 
 ExceptionTypes = tuple[type[BaseException], ...]
 

@@ -27,8 +27,8 @@ from workqueue.services.local.valkey import Server, run_valkey
 #: Every key of a queue, by its name (core/queue/keys.py); those with an expiry: EXPIRING (support/invariants.py).
 KNOWN_KEY = re.compile(
     r"(\{)?[A-Za-z0-9_.:-]+(?(1)\}:("
-    r"limits|group_limits|front|leases|workers|scheduled|dead|checkpoint|rows|gone|pauses|parked(:.+)?|queues|bell|schedules|q:[A-Za-z0-9_-]+(:scheduled)?|"
-    r"(flight|suspect_starts|answer|asked):[0-9a-f-]{36}|(idem|unique):[0-9a-f]+))"
+    r"limits|group_limits|front|leases|workers|scheduled|dead|checkpoint|rows|gone|pauses|parked(:.+)?|queues|bell|schedules|q:[A-Za-z0-9_-]+(:scheduled|:ring)?|lanes|grouped|ring|later|behind|blocked(:(?s:.)+)?|running|holders|not_before|g:(?s:.)+|"
+    r"(flight|permits|suspect_starts|answer|asked):[0-9a-f-]{36}|(idem|unique):[0-9a-f]+))"
 )
 
 #: Run under nohup, or in the background of a script, we ignore them, and what is started here would, too.

@@ -278,8 +278,9 @@ class Queue(LaneTrips):
         `spare_ids`: fresh ids, for those of the first tasks that have none (claim.lua says which). `on_task_available`:
         wait for a task of the default queue first, for WAIT_SECONDS at most; called when the wait is over, before
         anything is taken. `quotas`: queues, and how many of each at least as far as it has them; what some lack, the
-        others give, in this order. None: all from the default queue. `paused` is what was paused at that moment, `limited`
-        which types were limited; those of `with_permits` have their permits already. Raises LeaseLost when Redis says so. Cancelled or without an answer: the tasks may be in the flight.
+        others give, in this order. None: all from the default queue. `paused` is what was paused at that moment,
+        `limited` which types were limited; those of `with_permits` have their permits already. Raises LeaseLost when
+        Redis says so. Cancelled or without an answer: the tasks may be in the flight.
         """
         keys = [self.keys.ready, self.keys.front, self.keys.leases, self.keys.flight(lease), self.keys.pauses]
         keys.append(self.keys.queues)

@@ -78,9 +78,8 @@ class LaneTrips(Trips):
 
     async def permits(self) -> dict[str, int]:
         """Scope of a limit -> how many of its tasks run, or are about to."""
-        flat = await self._command("HGETALL", self.keys.running)
-        pairs = zip(flat[::2], flat[1::2], strict=True)
-        return {name.decode(errors="replace"): int(count) for name, count in pairs if count.isdigit()}
+        found = await self._command("HGETALL", self.keys.running)
+        return {name.decode(errors="replace"): int(count) for name, count in found.items() if count.isdigit()}
 
 
 def read_limited(flat: Sequence[bytes]) -> LimitedTypes:

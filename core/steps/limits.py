@@ -1,8 +1,8 @@
 """Limits in a worker: which of the claimed tasks may run, and what runs already when its type becomes limited.
 
-Redis counts; what it counts by are the limits that Postgres has (Redis only: that the handlers declare). Tasks that wait in
-lanes get their permits with the claim itself (core/queue/scripts/_lanes.lua). Those of a list, which no script may decode, are
-looked at here: one trip more for a claim that has any of a limited type.
+Redis counts; what it counts by are the limits that Postgres has (Redis only: that the handlers declare). Tasks that wait
+in lanes get their permits with the claim itself (core/queue/scripts/_lanes.lua). Those of a list, which no script may
+decode, are looked at here: one trip more for a claim that has any of a limited type.
 """
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -34,6 +34,7 @@ class Limiting:
     def __init__(self, queue: Queue) -> None:
         self._queue = queue
         self.known: Limits = NONE
+        self.on_use: Callable[[], None] = lambda: None  #: called for each claim with a task that needs a permit
 
     def learn(self, limits: Limits) -> None:
         """The limits, as Postgres or the handlers say; older ones than those that are known are passed over."""
@@ -58,6 +59,8 @@ class Limiting:
                 claimed.is_type_counted = claimed.task.type in types
             elif claimed.task.options.group is not None or claimed.task.type in types:
                 asked.append(claimed)
+        if with_permits or asked:
+            self.on_use()
         if not asked:
             return items
         rows = [

@@ -5,6 +5,7 @@ import trio
 from workqueue.core.queue import PROMOTE_MAX, Queue
 
 SOON_SECONDS = 0.1  #: its next turn would come no earlier
+BREATH_SECONDS = 0.01
 
 
 class Promote:
@@ -21,6 +22,6 @@ class Promote:
         """
         count, next_seconds = await self._queue.promote()
         if count < PROMOTE_MAX and next_seconds is not None and next_seconds < SOON_SECONDS:
-            await trio.sleep(next_seconds)
+            await trio.sleep(max(next_seconds, BREATH_SECONDS))
             return True
         return count >= PROMOTE_MAX

@@ -113,6 +113,15 @@ class Departures:
             await self._until_answered(partial(self._queue.give_back, claimed.lease.id, [(claimed.number, 0, b"")]))
             self._drop(claimed)
 
+    async def pause(self, items: Sequence[Ending]) -> None:
+        """What these jobs have asked for: no other job of their type, or group, starts for a while."""
+        for ending in items:
+            verdict, task = ending.verdict, ending.claimed.task
+            if isinstance(verdict, GiveBack) and verdict.pauses is not None:
+                is_of_group = verdict.pauses == "group" and task.options.group is not None
+                scope = f"group:{task.options.group}" if is_of_group else f"type:{task.type}"
+                await self._until_answered(partial(self._queue.pause_scope, scope, verdict.delay_ms / 1000))
+
     def drop(self, items: Sequence[Ending]) -> None:
         """They have left the flight."""
         for ending in items:

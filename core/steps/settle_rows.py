@@ -85,6 +85,7 @@ class RowEndings:
             return set(), {_stuck(ending, error)}
 
     async def requeue(self, waits: Sequence[Ending]) -> None:
+        await self._departures.pause(waits)
         outbox: list[UUID] = []
         left = {ending.claimed.job_id: ending for ending in waits}
         delays = self._departures.delays_ms(waits)

@@ -46,4 +46,5 @@ class TaskEndings:
 
     async def requeue(self, waits: Sequence[Ending]) -> None:
         """Endings.requeue."""
+        await self._departures.pause(waits)
         await self._departures.give_back(waits, self._departures.delays_ms(waits))

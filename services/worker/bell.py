@@ -1,4 +1,4 @@
-"""Queues besides the default one: which there are, and when one of them was pushed to."""
+"""What waits elsewhere than in the list of the default queue: which queues there are, and when one was pushed to."""
 
 import logging
 from collections.abc import Awaitable, Callable, Collection
@@ -34,14 +34,16 @@ class Bell:
         self._heartbeats = heartbeats
         self._wait_idle = wait_idle
         self._ring = ring
-        self._learned = trio.Event()
+        self._needed = trio.Event()
+        if served.takes_others:
+            self._needed.set()
 
     async def look(self) -> None:
         """Learn which queues there are. Raises QueueUnavailable."""
         self.learn(await self._queue.queues())
 
     async def listen(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Wake the worker, while it is idle, when one of its other queues is pushed to, until cancelled.
+        """Wake the worker, while it is idle, when one of its other queues or a group is pushed to, until cancelled.
 
         Of several idle workers one is woken. A bell that is lost costs as long as an idle worker waits for the default
         queue.
@@ -49,10 +51,9 @@ class Bell:
         with self._heartbeats.service("bell") as heartbeat:
             task_status.started()
             while True:
-                heartbeat(10 * IDLE_SECONDS if self._served.takes_others else float("inf"))
-                if not self._served.takes_others:
-                    await self._learned.wait()
-                    continue
+                heartbeat(10 * IDLE_SECONDS if self._needed.is_set() else float("inf"))
+                await self._needed.wait()
+                heartbeat(10 * IDLE_SECONDS)
                 with trio.move_on_after(IDLE_SECONDS) as patience:
                     await self._wait_idle()
                 if patience.cancelled_caught:
@@ -69,4 +70,8 @@ class Bell:
         """These queues are there."""
         self._served.learn(names)
         if self._served.takes_others:
-            self._learned.set()
+            self.need()
+
+    def need(self) -> None:
+        """Not all jobs are in the list of the default queue: those of other queues and of groups ring."""
+        self._needed.set()

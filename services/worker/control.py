@@ -34,9 +34,10 @@ class Control:
         asked: Callable[[str], None],
         lease_id: Callable[[], UUID | None],
         learn_queues: Callable[[Collection[str]], None],
+        limits_changed: Callable[[], None],
     ) -> None:
         """`asked` gets what a person asks of the worker of this lease, `learn_queues` the names of queues that are
-        new."""
+        new. `limits_changed`: it is time to look at the limits."""
         self._queue = engine.queue
         self._cancelled = engine.cancelled
         self._parking = engine.parking
@@ -46,6 +47,7 @@ class Control:
         self._asked = asked
         self._lease_id = lease_id
         self._learn_queues = learn_queues
+        self._limits_changed = limits_changed
         self._logged = ""
 
     async def listen(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -78,6 +80,8 @@ class Control:
         if message.paused is not None:
             self._parking.learn(message.paused)
             self._consumers.give_back_paused()
+        if message.limits is not None:
+            self._limits_changed()
         for lease, wish in message.workers:
             if lease == self._lease_id():
                 self._asked(wish)

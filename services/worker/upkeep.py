@@ -16,9 +16,11 @@ async def repeat(
     every_seconds: float,
     name: str,
     heartbeats: Heartbeats,
+    sooner: Callable[[], Awaitable[None]] = trio.sleep_forever,
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Call `run_once` every so often, at once again while it returns True (its limit was reached, there is more to do).
+    """Call `run_once` every so often; at once again while it returns True (its limit was reached, there is more to do),
+    and when `sooner` returns.
 
     An outage is waited out: services/health.py has reported it. Any other error is a bug and ends the process. The loop
     is watched, and the steps that `run_once` makes beat for it.
@@ -36,4 +38,5 @@ async def repeat(
             if more:
                 await trio.lowlevel.checkpoint()
             else:  # N workers must not march in step
-                await trio.sleep(every_seconds * random.uniform(0.8, 1.2))  # noqa: S311 - jitter, no secret
+                with trio.move_on_after(every_seconds * random.uniform(0.8, 1.2)):  # noqa: S311 - jitter, no secret
+                    await sooner()

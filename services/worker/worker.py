@@ -25,7 +25,8 @@ from workqueue.core.queues import Served
 from workqueue.core.settings import Settings
 from workqueue.core.steps.dropped import Dropped
 from workqueue.core.steps.fencing import Fencing
-from workqueue.core.steps.lease import Lease
+from workqueue.core.steps.lease import ClaimedTask, Lease
+from workqueue.core.steps.limits import KeepLimits
 from workqueue.core.steps.promote import Promote
 from workqueue.core.steps.recover import Farewell
 from workqueue.core.steps.until_answered import OnFailure, UntilAnswered, ignore_failure
@@ -59,6 +60,7 @@ INCOMPATIBLE_SECONDS = 1.0  #: between two looks for workers of an incompatible 
 FLUSH_SECONDS = 5.0  #: to store the outcomes at a stop; after that, other workers recover the jobs
 ORPHANS_SECONDS = 5.0
 PAUSES_SECONDS = 1.0
+LIMITS_SECONDS = 1.0
 UNWIND_SECONDS = 5.0  #: for cancelled handlers to clean up; after that, the process ends with them
 
 
@@ -153,6 +155,7 @@ class Worker:
             asked=self.wishes.hear,
             lease_id=self._lease_id,
             learn_queues=lambda names: self._bell.learn(names),
+            limits_changed=lambda: self._limits_changed.set(),
         )
         self._claiming = Claiming(
             self._claim,
@@ -168,6 +171,9 @@ class Worker:
             waits_for_default=self._waits_for_default,
         )
         self._bell = Bell(queue, served, self.heartbeats, self._claiming.wait_idle, self._claiming.ring)
+        engine.limiting.on_use = self._bell.need
+        self._limits_changed = trio.Event()
+        self._keep_limits = KeepLimits(queue, engine.limiting, self._held)
         self._observe = Fencing(
             queue, term_seconds=term, mine=self._lease_id, steady_since=self._lease_thread.steady_since
         )
@@ -212,6 +218,8 @@ class Worker:
                 starting.start_soon(_cancel_after, stop, starting.cancel_scope)
                 await self.leases.wait()
                 await self._until_answered(self._look_at_pauses)  # this Redis may have lost them
+                await self._until_answered(self._declare_limits)
+                await self._until_answered(self._look_at_limits)
                 await self._until_answered(self._bell.look)
                 starting.cancel_scope.cancel()
             if self.leases.current is None:
@@ -254,6 +262,7 @@ class Worker:
             await upkeep.start(partial(repeat, ours, every_seconds=every, name=name, heartbeats=self.heartbeats))
         look = partial(repeat, self._look_whose_rows, every_seconds=INSTALLATION_SECONDS)
         await upkeep.start(partial(look, name="installation", heartbeats=self.heartbeats))
+        await upkeep.start(self._watch_limits)
         await upkeep.start(self._watch_slots)
         upkeep.start_soon(self._inspecting.run)
         await upkeep.start(self._control.listen)
@@ -283,6 +292,30 @@ class Worker:
     async def _look_at_pauses(self) -> None:
         await self.engine.look_at_pauses()
         self.consumers.give_back_paused()
+
+    async def _declare_limits(self) -> None:
+        await self.engine.declare_limits(self.registry.limits, self.registry.types)
+
+    async def _look_at_limits(self) -> None:
+        await self.engine.look_at_limits()
+        await self._keep_limits.run_once()
+
+    async def _watch_limits(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Look at the limits each second, and at once when they have changed."""
+        look = partial(self._unless_refused, self._look_at_limits)
+        await repeat(
+            look, every_seconds=LIMITS_SECONDS, name="limits", heartbeats=self.heartbeats, task_status=task_status,
+            sooner=self._wait_for_limits,
+        )  # fmt: skip
+
+    async def _wait_for_limits(self) -> None:
+        await self._limits_changed.wait()
+        self._limits_changed = trio.Event()
+
+    def _held(self) -> list[ClaimedTask]:
+        """What this worker has claimed and not settled, under its lease."""
+        lease = self.leases.current
+        return [] if lease is None else list(lease.tasks.values())
 
     async def _watch_slots(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Stops beating when abandoned threads hold every slot, so that the watchdog replaces the process."""

@@ -86,7 +86,7 @@ def test_what_is_valid_is_made_and_read_as_it_was_written(running: int | None, r
         *(({"rate": each}, "rate is not valid") for each in (0, -1, True, 1.0, "1/s", RATE_MAX + 1)),
         *(
             ({"rate": 1, "per_seconds": each}, "per_seconds is not valid")
-            for each in (0, -1, 0.0009, True, "1", math.inf, math.nan, PER_SECONDS_MAX + 1)
+            for each in [0, -1, 0.0009, True, "1", math.inf, math.nan, PER_SECONDS_MAX + 1]
         ),
         ({"per_seconds": 5}, "per_seconds is not valid"),
         ({"running": 1, "per_seconds": 5}, "per_seconds is not valid"),

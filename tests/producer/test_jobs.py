@@ -18,8 +18,8 @@ from workqueue.services.producer.views import job_details
 
 KEYS = [
     "id", "type", "status", "retries", "attempts", "payload", "error_message", "created_at", "updated_at", "queue",
-    "recoveries", "interruptions", "run_at", "expires_at", "timeout", "unique_key", "unique_until", "on_duplicate", "group",
-    "worker", "started_at", "finished_at", "cancelling", "schedule", "due_at",
+    "recoveries", "interruptions", "run_at", "expires_at", "timeout", "unique_key", "unique_until", "on_duplicate",
+    "group", "worker", "started_at", "finished_at", "cancelling", "schedule", "due_at",
 ]  # fmt: skip
 
 
@@ -43,8 +43,8 @@ async def test_a_row_has_its_fields_in_order_and_its_payload_untouched(client, q
     assert row | {"payload": 0, "id": 0, "created_at": 0, "updated_at": 0} == {
         "id": 0, "type": "a", "status": "pending", "retries": 2, "attempts": 0, "payload": 0, "error_message": None,
         "created_at": 0, "updated_at": 0, "queue": "default", "recoveries": 0, "interruptions": 0, "run_at": None,
-        "expires_at": None, "timeout": None, "unique_key": None, "unique_until": None, "on_duplicate": None, "group": None,
-        "worker": None, "started_at": None, "finished_at": None, "cancelling": False, "schedule": None, "due_at": None,
+        "expires_at": None, "timeout": None, "unique_key": None, "unique_until": None, "on_duplicate": None,
+        "group": None, "worker": None, "started_at": None, "finished_at": None, "cancelling": False, "schedule": None, "due_at": None,
         "payload_start": None,
     }  # fmt: skip
 

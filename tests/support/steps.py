@@ -15,6 +15,7 @@ from workqueue.core.steps.dropped import Dropped
 from workqueue.core.steps.installation import Installation, no_database
 from workqueue.core.steps.lease import Lease
 from workqueue.core.steps.orphans import Orphans, no_owners
+from workqueue.core.steps.limits import Limiting
 from workqueue.core.steps.pauses import Parking
 from workqueue.core.steps.piggyback import Piggyback
 from workqueue.core.steps.recover import Flight, Recover
@@ -57,13 +58,15 @@ def make_claim(
     worker: str = "w",
     parking: Parking | None = None,
     served: Served | None = None,
+    limiting: Limiting | None = None,
 ) -> Claim:
     until_answered, parking, served = UntilAnswered(), parking or Parking(queue), served or Served(QueueChoice())
+    limiting = limiting or Limiting(queue)
     discards = Discards(queue, until_answered, Dropped())
     if store is None:
-        return Claim(queue, TaskClaims(queue, until_answered), discards, parking, until_answered, served)
+        return Claim(queue, TaskClaims(queue, until_answered), discards, parking, limiting, until_answered, served)
     claims = RowClaims(queue, store, piggyback or Piggyback(), worker, discards, until_answered)
-    return Claim(queue, claims, discards, parking, until_answered, served)
+    return Claim(queue, claims, discards, parking, limiting, until_answered, served)
 
 
 def make_settle(queue: Queue, store: JobStore | None, piggyback: Piggyback, backoff: Backoff, random: Random) -> Settle:

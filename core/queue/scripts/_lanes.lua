@@ -399,8 +399,15 @@ local function lanes_in(ready)
     end
   end
 
-  -- Limits have changed: what waits for a permit or a rate is looked at anew.
-  function self.wake_all()
+  -- Limits have changed: what waits for a permit or a rate is looked at anew. A rate that is another one now begins anew.
+  function self.wake_all(before, after)
+    for _, scope in ipairs(redis.call('ZRANGE', prefix .. 'not_before', 0, -1)) do
+      local default = string.sub(scope, 1, 6) == 'group:' and 'groups' or ''
+      local was, is = before[scope] or before[default], after[scope] or after[default]
+      if was and was ~= is and not string.find(was, ' 0 1$') then
+        redis.call('ZREM', prefix .. 'not_before', scope)
+      end
+    end
     local blocked = redis.call('HGETALL', prefix .. 'blocked')
     for i = 1, #blocked, 2 do
       unblock(blocked[i], blocked[i + 1], ready)

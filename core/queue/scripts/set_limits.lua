@@ -4,7 +4,18 @@
 -- Returns the version that stands there now. May be repeated. O(n + lanes).
 redis.call('HDEL', KEYS[2], '') -- changes nothing: under out-of-memory the rest is allowed now; checks the type too
 local version = tonumber(redis.call('HGET', KEYS[2], 'v') or '0') or 0
+local function known()
+  local limits = {}
+  for i = 2, 3 do
+    local flat = redis.call('HGETALL', KEYS[i])
+    for j = 1, #flat, 2 do
+      limits[flat[j]] = flat[j + 1]
+    end
+  end
+  return limits
+end
 if version < tonumber(ARGV[1]) then
+  local before = known()
   redis.call('DEL', KEYS[2])
   redis.call('DEL', KEYS[3])
   redis.call('HSET', KEYS[2], 'v', ARGV[1])
@@ -12,6 +23,6 @@ if version < tonumber(ARGV[1]) then
     redis.call('HSET', string.sub(ARGV[i], 1, 5) == 'type:' and KEYS[2] or KEYS[3], ARGV[i], ARGV[i + 1])
   end
   version = tonumber(ARGV[1])
-  lanes_in(KEYS[1]).wake_all()
+  lanes_in(KEYS[1]).wake_all(before, known())
 end
 return string.format('%d', version)

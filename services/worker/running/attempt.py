@@ -14,8 +14,8 @@ from msgspec.structs import replace
 from workqueue.core.errors import PermanentFailure, WorkQueueError
 from workqueue.core.handlers import Handler
 from workqueue.core.job import Job
-from workqueue.core.outcome import Complete, Failed, Outcome, Snoozed
-from workqueue.core.policies import NO_POLICY, Policy, Retry, Snooze
+from workqueue.core.outcome import Complete, Failed, Outcome, Paused, Snoozed
+from workqueue.core.policies import NO_POLICY, Policy, RateLimited, Retry, Snooze
 from workqueue.core.steps.lease import ClaimedTask
 from workqueue.services.worker.running.tracebacks import Tracebacks
 
@@ -79,6 +79,8 @@ def raised(error: BaseException, policy: Policy = NO_POLICY) -> Outcome:
     if isinstance(error, WorkQueueError):
         if isinstance(error, Snooze):
             return Snoozed(max(1, math.ceil(error.seconds * 1000)))
+        if isinstance(error, RateLimited):
+            return Paused(max(1, math.ceil(error.after * 1000)), error.group)
         if isinstance(error, Retry):
             return replace(failed(error), delay_ms=None if error.after is None else math.ceil(error.after * 1000))
     failure = failed(error)

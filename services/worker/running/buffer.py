@@ -40,6 +40,11 @@ class Buffer:
         self._items.extend(items)
         self._wake_two()
 
+    def put_first(self, items: Sequence[ClaimedTask]) -> None:
+        """Add to the head, in their order, and wake two consumers."""
+        self._items.extendleft(reversed(items))
+        self._wake_two()
+
     def pop(self) -> ClaimedTask | None:
         """The head; None: the buffer is empty."""
         items = self._items

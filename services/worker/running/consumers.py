@@ -172,7 +172,12 @@ class Consumers:
 
     def claimed(self, items: Sequence[ClaimedTask]) -> None:
         """These were claimed: into the buffer, but for those that were cancelled meanwhile."""
-        self._buffer.extend(items)
+        first = [claimed for claimed in items if claimed.has_permit]
+        if first:  # a permit that waits keeps others from starting
+            self._buffer.put_first(first)
+            self._buffer.extend([claimed for claimed in items if not claimed.has_permit])
+        else:
+            self._buffer.extend(items)
         self._statistics.claimed(items)
         if self._cancelled:
             self._cancel(self._cancelled)

@@ -338,10 +338,10 @@ async def test_what_goes_back_with_a_delay_is_promoted_when_it_is_due(queue, lea
     await queue.claim(lease, start=1, count=2)
     await queue.give_back(lease, [(1, 60_000, b"later"), (2, 400, b"soon")])
     assert (await queue.depths()).scheduled == 2
-    assert await queue.promote() == 0
+    assert (await queue.promote())[0] == 0
 
     async def promoted() -> bool:
-        return await queue.promote() == 1
+        return (await queue.promote())[0] == 1
 
     await until(promoted)
     assert await queue.claim(lease, start=3, count=9) == {3: b"soon"}
@@ -349,7 +349,7 @@ async def test_what_goes_back_with_a_delay_is_promoted_when_it_is_due(queue, lea
 
 async def test_two_thousand_five_hundred_that_are_due_come_in_pieces(queue):
     await queue.schedule([(-1, b"%d" % number) for number in range(2_500)])
-    assert [await queue.promote() for _ in range(3)] == [PROMOTE_MAX, PROMOTE_MAX, 500]
+    assert [(await queue.promote())[0] for _ in range(3)] == [PROMOTE_MAX, PROMOTE_MAX, 500]
     assert (await queue.depths()).ready == 2_500
     assert (await queue.depths()).scheduled == 0
 
@@ -459,7 +459,7 @@ async def test_out_of_memory_refuses_new_tasks_and_lets_workers_go_on(bridge, tm
 
 
 async def _promotes(queue) -> bool:
-    return await queue.promote() == 1
+    return (await queue.promote())[0] == 1
 
 
 # --- a connection that breaks
@@ -669,10 +669,10 @@ def test_parts_are_bounded_in_bytes():
 async def test_promote_moves_no_more_bytes_at_once_than_a_push(queue):
     size, count = 20_000, 400
     await queue.schedule([(-1, b"%04d" % number + b"x" * size) for number in range(count)])
-    moved = [await queue.promote()]
+    moved = [(await queue.promote())[0]]
     assert 0 < moved[0] < count  # the script looks at the bytes after each hundred
     while moved[-1]:
-        moved.append(await queue.promote())
+        moved.append((await queue.promote())[0])
     assert sum(moved) == count
 
 

@@ -144,7 +144,7 @@ class QueueMachine(RuleBasedStateMachine):
 
     @rule()
     def promote(self) -> None:
-        assert self.portal.call(self.queue.promote) == len(self.due)
+        assert self.portal.call(self.queue.promote)[0] == len(self.due)
         self.ready += self.due
         self.due = []
 

@@ -63,7 +63,7 @@ async def test_retries_wait_behind_everything_that_is_ready(queue, store, lease)
     await steps.settle.run_batch([Ending(held, Retry("E", RunOutcome.FAILED), 0.1)])
 
     async def promoted() -> bool:
-        return await queue.promote() == 1
+        return (await queue.promote())[0] == 1
 
     await until(promoted)
     assert [item.job_id for item in await take(steps, lease, 3)][-1] == held.job_id

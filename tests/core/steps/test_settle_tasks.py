@@ -35,7 +35,7 @@ async def test_redis_only_a_failed_job_is_a_dead_letter_and_a_retry_carries_its_
     assert json.loads(json.loads(entry)["task"])["attempts"] == 1
 
     async def promoted() -> bool:
-        return await queue.promote() == 1
+        return (await queue.promote())[0] == 1
 
     await until(promoted)
     [again] = await take(steps, lease, 1)
