@@ -77,17 +77,19 @@ def test_what_is_valid_is_made_and_read_as_it_was_written(running: int | None, r
         assert read_rate(f"{rate.rate}/{tenths:.1f}s") == (rate.rate, tenths)
 
 
+NO_RUNNING: list[object] = [0, -1, True, 1.0, "1", [], RUNNING_MAX + 1]
+NO_RATE: list[object] = [0, -1, True, 1.0, "1/s", RATE_MAX + 1]
+NO_PERIOD: list[object] = [0, -1, 0.0009, True, "1", math.inf, math.nan, PER_SECONDS_MAX + 1]
+
+
 @pytest.mark.parametrize(
     ("members", "said"),
     [
         ({}, "running or rate is required"),
         ({"running": None, "rate": None}, "running or rate is required"),
-        *(({"running": each}, "running is not valid") for each in (0, -1, True, 1.0, "1", [], RUNNING_MAX + 1)),
-        *(({"rate": each}, "rate is not valid") for each in (0, -1, True, 1.0, "1/s", RATE_MAX + 1)),
-        *(
-            ({"rate": 1, "per_seconds": each}, "per_seconds is not valid")
-            for each in [0, -1, 0.0009, True, "1", math.inf, math.nan, PER_SECONDS_MAX + 1]
-        ),
+        *(({"running": each}, "running is not valid") for each in NO_RUNNING),
+        *(({"rate": each}, "rate is not valid") for each in NO_RATE),
+        *(({"rate": 1, "per_seconds": each}, "per_seconds is not valid") for each in NO_PERIOD),
         ({"per_seconds": 5}, "per_seconds is not valid"),
         ({"running": 1, "per_seconds": 5}, "per_seconds is not valid"),
     ],

@@ -146,6 +146,15 @@ test.each([
   expect(screen.queryByText("runs again") !== null).toBe(says);
 });
 
+test("a job of a group says which one, and another one has no line for it", async () => {
+  show(`/jobs/${JOB.id}`, { "/api/jobs/": () => Response.json({ ...DETAILS, group: "acme 7" }) });
+  expect((await screen.findByText("group")).nextElementSibling?.textContent).toBe("acme 7");
+  cleanup();
+  show(`/jobs/${JOB.id}`, { "/api/jobs/": () => Response.json({ ...DETAILS, group: null }) });
+  expect(await screen.findByText("queue")).toBeTruthy();
+  expect(screen.queryByText("group")).toBeNull();
+});
+
 test("the overview says that tasks wait and no workers are alive", async () => {
   show("/", {});
   expect((await screen.findByRole("alert")).textContent).toContain("no workers are alive");
