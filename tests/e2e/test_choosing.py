@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Awaitable, Callable
+from types import SimpleNamespace
 from typing import Any
 
 import asyncpg
@@ -9,6 +10,8 @@ import pytest
 
 from tests.e2e.test_operating import DOCS, paste, url  # noqa: F401 - a fixture
 from tests.support.pgbouncer import MISSING, MODES, program, run_pgbouncer
+from workqueue.core.errors import RateLimited
+from workqueue.core.handlers import registry
 from workqueue.core.limits import Limit
 
 LINES = [
@@ -111,3 +114,28 @@ async def test_the_lines_about_limits(name: str, line: str, url, store, queue_na
     assert (done.returncode, "curl: (" in done.stderr) == (0, False), done.stderr
     assert (await store.limits.read(queue_name)).of == LIMITS[name], done.stdout
     assert done.stdout == "" or "report" in done.stdout or "acme" in done.stdout or "groups" in done.stdout
+
+
+async def test_the_code_about_limits_declares_one_and_asks_for_a_pause():
+    [code] = [
+        block
+        for block in re.findall(
+            r"^```python\n(.*?)^```$", (DOCS / "jobs.md").read_text("utf-8"), re.DOTALL | re.MULTILINE
+        )
+        if "RateLimited" in block
+    ]
+
+    async def ask(payload: object) -> SimpleNamespace:
+        return SimpleNamespace(status=429)
+
+    before = dict(registry._handlers), dict(registry._limits)
+    try:
+        exec(code, {"ask": ask})
+        assert registry.limits["type:sync"] == Limit(10, 100, 60.0)
+        found = registry.get("sync")
+        assert found is not None
+        with pytest.raises(RateLimited) as raised:
+            await found.function(SimpleNamespace(payload={}))  # type: ignore[arg-type, misc]
+        assert (raised.value.after, raised.value.group) == (30, False)
+    finally:
+        registry._handlers, registry._limits = before
