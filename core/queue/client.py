@@ -173,7 +173,8 @@ class Queue(LaneTrips):
         return {DEFAULT_QUEUE, *names}
 
     async def wait_for_bell(self) -> str | None:
-        """The name of a queue, besides the default one, that was pushed to; None: none was, within WAIT_SECONDS.
+        """The name of a queue, besides the default one, that was pushed to, or the default one's where a group of it was;
+        None: nothing was, within WAIT_SECONDS.
 
         Of several workers that wait one is woken. Cancelled: a bell may be lost, and no task with it.
         """
@@ -183,7 +184,9 @@ class Queue(LaneTrips):
             return await run("BLPOP", self.keys.bell, WAIT_SECONDS)
 
         rung = await self._run(unit, WAIT_SECONDS + self._command_seconds, "BLPOP")
-        return None if rung is None else _read_queue(rung[1])
+        if rung is None:
+            return None
+        return DEFAULT_QUEUE if rung[1] == DEFAULT_QUEUE.encode() else _read_queue(rung[1])
 
     async def push_once(self, tasks: Sequence[tuple[bytes, bytes, bytes, bytes]], *, ttl_seconds: float) -> list[str]:
         """Push (hash of an idempotency key, hash of the body, when it is due, task), each once for its key. When: b""

@@ -28,7 +28,7 @@ async def check_nothing_left(queue: Queue, psql: Psql | None = None, *, dead: bo
     what is pending into the outbox; seconds later the jobs have run, and a worker that stops leaves the duplicates.)
     """
     keys = queue.keys
-    kept = {keys.checkpoint, keys.rows} | ({keys.dead} if dead else set())
+    kept = {keys.checkpoint, keys.rows, keys.limits, keys.group_limits, keys.bell} | ({keys.dead} if dead else set())
     left = await queue.key_names()
     kept |= {
         name for name in left if EXPIRING.search(name)
@@ -41,5 +41,7 @@ async def check_nothing_left(queue: Queue, psql: Psql | None = None, *, dead: bo
         ended = {row["id"] for row in await psql("SELECT id FROM jobs WHERE state NOT IN ('pending', 'processing')")}
         there = await tasks_in_redis(queue)
         assert there <= ended, f"tasks are left of jobs that have not ended: {there - ended}"
+        lanes = ("lanes", "grouped", "ring", "blocked", "later", "behind", "g")
         kept |= {keys.ready, keys.front, keys.scheduled}
+        kept |= {name for name in left if name.partition("}:")[2].partition(":")[0] in lanes}
     assert left <= kept, f"keys are left: {left - kept}"

@@ -344,7 +344,7 @@ local function lanes_in(ready)
     local key = prefix .. 'permits:' .. lease
     local held = redis.call('HGET', key, number)
     if not held then
-      return
+      return ''
     end
     redis.call('HDEL', key, number)
     if redis.call('EXISTS', key) == 0 then
@@ -357,6 +357,7 @@ local function lanes_in(ready)
       end
       wake(scope)
     end
+    return kind
   end
 
   function self.release_all(lease)
@@ -435,11 +436,12 @@ end
 local function owner_of(flight)
   return string.match(flight, '^{(.*)}:flight:([^:]*)$')
 end
--- Release the permit of a task that has left the flight, if it had one.
+-- Release the permit of a task that leaves the flight, if it has one. Returns the type that it counted for, else ''.
 local function release(ready, lease, number)
   if redis.call('HEXISTS', '{' .. ready .. '}:permits:' .. lease, number) == 1 then
-    lanes_in(ready).release(lease, number)
+    return lanes_in(ready).release(lease, number)
   end
+  return ''
 end
 -- How many tasks wait in the lanes of each queue.
 local function in_lanes(ready)

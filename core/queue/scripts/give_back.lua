@@ -17,13 +17,16 @@ for i = 1, #ARGV, 3 do
     local task = ARGV[i + 2] == '' and held or ARGV[i + 2]
     local delay_ms = tonumber(ARGV[i + 1])
     local queue = queue_of(task)
-    release(ready, lease, ARGV[i])
+    local kind = release(ready, lease, ARGV[i]) -- its type, where that is limited
+    local group = group_of(task)
     if delay_ms == 0 then
-      if put(task, queue, ready, true) then
+      if group == '' and kind ~= '' then -- before those that wait in its lane
+        push_to_lane(lane_of(queue, '', kind), task, true, ready)
+        ring(KEYS[4], queue)
+      elseif put(task, queue, ready, true) then
         ring(KEYS[4], queue)
       end
     else
-      local group = group_of(task)
       local lanes = group ~= '' and lanes_in(ready)
       if lanes and lanes.is_strict(group) then
         lanes.put_off(lane_of(queue, group, ''), task, now_ms + delay_ms)

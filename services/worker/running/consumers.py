@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterator, Sequence
 from datetime import UTC, datetime
 from itertools import islice
 from types import FrameType
-from typing import NoReturn
+from typing import Literal, NoReturn
 from uuid import UUID
 
 import trio
@@ -77,7 +77,8 @@ def left_nursery(attempt: Attempt) -> NoReturn:
 class Consumers:
     """Takes jobs from the buffer, runs each in a slot and puts the verdicts into the outcomes.
 
-    Mutable state: the slots, how many threads outlived their jobs, and which runs were cancelled in the last seconds.
+    Mutable state: the slots, how many threads outlived their jobs, which runs were cancelled in the last seconds, and
+    which types and groups pause because a handler has asked for it.
     """
 
     def __init__(
@@ -113,6 +114,7 @@ class Consumers:
         self.environment = environment
         self._failures = FailureLog()
         self._slots: list[Slot] = []
+        self._pauses: dict[tuple[str | None, str | None], float] = {}  #: (type, None) or (None, group) -> until when
         self._cancelled: set[ClaimedJob] = set()
         self._cancelled_at = float("-inf")
         self.threads_left = 0
@@ -181,6 +183,8 @@ class Consumers:
         self._statistics.claimed(items)
         if self._cancelled:
             self._cancel(self._cancelled)
+        if self._pauses:
+            self._give_back_pausing()
         if self._parking.known.types or self._parking.known.queues:
             self.give_back_paused()
 
@@ -391,6 +395,10 @@ class Consumers:
                 counts.cancelled += 1
             case GiveBack(interrupted=True):
                 self._counts.interrupted += 1
+            case GiveBack(pauses=scope, delay_ms=delay_ms) if scope is not None:
+                self._outcomes.put(Ending(claimed, verdict, seconds))
+                self._pause(claimed, scope, delay_ms)
+                return
             case Retry():
                 self._counts.retried += 1
                 counts.retried += 1
@@ -399,6 +407,24 @@ class Consumers:
         if task.options is not DEFAULTS and task.options.queue != DEFAULT_QUEUE:
             self._statistics.ended(task.options.queue, verdict)
         self._outcomes.put(Ending(claimed, verdict, seconds))
+
+    def _pause(self, claimed: ClaimedTask, scope: Literal["type", "group"], delay_ms: int) -> None:
+        """No other job of its type, or group, starts for a while: here at once, elsewhere from the next claim on."""
+        group = claimed.task.options.group if scope == "group" else None
+        self._pauses[claimed.task.type if group is None else None, group] = trio.current_time() + delay_ms / 1000
+        self._give_back_pausing()
+
+    def _give_back_pausing(self) -> None:
+        """What was claimed before Redis knew of a pause goes back."""
+        now = trio.current_time()
+        self._pauses = {scope: until for scope, until in self._pauses.items() if until > now}
+        if self._pauses:
+            pauses = self._pauses
+            self.give_back(
+                self._buffer.remove(
+                    lambda each: (each.task.type, None) in pauses or (None, each.task.options.group) in pauses
+                )
+            )
 
     def _judged(self, outcome: Outcome, claimed: ClaimedTask) -> Verdict:
         counters = claimed.counters
