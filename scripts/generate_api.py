@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from workqueue.core.options import DELAY_SECONDS_MAX, RETRIES_MAX
+from workqueue.core.options import DELAY_SECONDS_MAX, GROUP_MAX, RETRIES_MAX
 from workqueue.core.wire import TYPE_LENGTH_MAX
 from workqueue.services.producer.api import ROUTES
 from workqueue.services.producer.openapi import document
@@ -42,7 +42,7 @@ def constants_ts() -> str:
         f"{HEADER}\n/** What begins so is the producer's: the dev server passes it on. */\n"
         f"export const API_PREFIXES = [{prefixes}];\n\n"
         f"export const TYPE_LENGTH_MAX = {TYPE_LENGTH_MAX};\nexport const RETRIES_MAX = {RETRIES_MAX};\n"
-        f"export const DELAY_SECONDS_MAX = {DELAY_SECONDS_MAX};\n"
+        f"export const DELAY_SECONDS_MAX = {DELAY_SECONDS_MAX};\nexport const GROUP_MAX = {GROUP_MAX};\n"
     )
 
 

@@ -1,5 +1,16 @@
 """What users import: `from workqueue import Job, handler`. Re-exports only."""
 
-from workqueue.core import Backoff, Discard, Job, PermanentFailure, Retry, Snooze, every, handler, periodic
+from workqueue.core import Backoff, Discard, Job, PermanentFailure, RateLimited, Retry, Snooze, every, handler, periodic
 
-__all__ = ["Backoff", "Discard", "Job", "PermanentFailure", "Retry", "Snooze", "every", "handler", "periodic"]
+__all__ = [
+    "Backoff",
+    "Discard",
+    "Job",
+    "PermanentFailure",
+    "RateLimited",
+    "Retry",
+    "Snooze",
+    "every",
+    "handler",
+    "periodic",
+]

@@ -65,7 +65,8 @@ async def list_limits(backend: Backend) -> Response:
     acts = backend.engine.limit_acts()
     async with backend.reading(backend.engine.rows(), READ_FAILED):
         limits = await acts.read()
-    return json([_view(limits, scope, limit) for scope, limit in sorted(limits.effective.items())])
+    effective = limits.effective
+    return json([_view(limits, scope, effective[scope]) for scope in sorted(effective)])
 
 
 async def get_limit(backend: Backend, scope: str) -> Response:

@@ -13,11 +13,11 @@ async def test_limits_are_set_listed_and_deleted(url: str, store: JobStore, queu
     assert (done.returncode, done.stdout.split(), done.stderr) == (0, ["SCOPE", "RUNNING", "RATE", "BY"], "")
     done = await run("limits", "set", "type:mail/send", "--running", "10", "--rate", "100/60s", "--url", url)
     assert (done.returncode, done.stdout) == (0, "type:mail/send  at most 10 at once, at most 100/60s\n")
-    done = await run("limits", "--url", url, "set", "group:ü 7", "--rate", "5/m")
-    assert (done.returncode, done.stdout) == (0, "group:ü 7  at most 5/60s\n")
+    done = await run("limits", "--url", url, "set", "group:ü?7#", "--rate", "5/m")
+    assert (done.returncode, done.stdout) == (0, "group:ü?7#  at most 5/60s\n")
     done = await run("limits", "set", "groups", "--running", "1", "--url", url)
     assert (done.returncode, done.stdout) == (0, "groups  at most 1 at once\n")
-    of = {"type:mail/send": Limit(10, 100, 60.0), "group:ü 7": Limit(None, 5, 60.0), "groups": Limit(running=1)}
+    of = {"type:mail/send": Limit(10, 100, 60.0), "group:ü?7#": Limit(None, 5, 60.0), "groups": Limit(running=1)}
     assert await store.limits.read(queue_name) == Limits(3, of)
     done = await run("limits", "list", "--url", url)
     assert [line.split()[-3:] for line in done.stdout.splitlines()[1:]] == [
@@ -28,7 +28,7 @@ async def test_limits_are_set_listed_and_deleted(url: str, store: JobStore, queu
         assert [json.loads(line)["scope"] for line in done.stdout.splitlines()] == sorted(of)
     done = await run("limits", "delete", "groups", "type:mail/send", "--url", url)
     assert (done.returncode, done.stdout) == (0, "groups  deleted\ntype:mail/send  deleted\n")
-    assert list((await store.limits.read(queue_name)).of) == ["group:ü 7"]
+    assert list((await store.limits.read(queue_name)).of) == ["group:ü?7#"]
 
 
 async def test_what_is_wrong_is_one_line(url: str):

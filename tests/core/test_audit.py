@@ -41,6 +41,6 @@ def test_the_others():
     assert json.loads(type_target("a/b")) == {"type": "a/b"}
     assert json.loads(limit_target("groups")) == {"scope": "groups"}
     limit = {"running": 2, "rate": 5, "per_seconds": 60.0}
-    assert json.loads(limit_target("type:a/b", Limit(running=2, rate=5, per_seconds=60.0))) == {"scope": "type:a/b", "limit": limit}
+    assert json.loads(limit_target("type:a/b", Limit(2, 5, 60.0))) == {"scope": "type:a/b", "limit": limit}
     assert json.loads(worker_target(UUID(int=2), "x" * 300)) == {"worker": str(UUID(int=2)), "name": "x" * 200}
     assert json.loads(action_target(UUID(int=2))) == {"action": str(UUID(int=2))}

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Awaitable, Callable
+from types import SimpleNamespace
 from typing import Any
 
 import asyncpg
@@ -9,6 +10,9 @@ import pytest
 
 from tests.e2e.test_operating import DOCS, paste, url  # noqa: F401 - a fixture
 from tests.support.pgbouncer import MISSING, MODES, program, run_pgbouncer
+from workqueue.core.errors import RateLimited
+from workqueue.core.handlers import registry
+from workqueue.core.limits import Limit
 
 LINES = [
     (kind, name, line)
@@ -25,18 +29,28 @@ MADE = {
     "expires-in": "start_by - now() BETWEEN interval '500 s' AND interval '601 s'",
     "timeout": "timeout = 30",
     "queue": "in_queue = 'low'",
+    "group": "in_group = 'acme'",
     "unique": "unique_key = 'report of 7' AND unique_until IS NULL AND on_duplicate IS NULL",
     "unique-until": "unique_key = 'report of 7' AND unique_until = '60'",
     "debounce": "unique_key = 'document 7' AND on_duplicate = 'replace' AND run_at - now() < interval '6 s'",
     "enqueue": "type = 'send_email' AND retries = 3",
 }
 QUEUES = {"queues", "queue-pause", "queue-resume", "queue-purge"}
+#: Block -> what is in the table of limits after each of its lines: of type:report there is one before.
+LIMITS = {
+    "limit-type": {"type:report": Limit(10, 100, 60.0)},
+    "limit-group": {"type:report": Limit(3), "group:acme": Limit(5)},
+    "limit-groups": {"type:report": Limit(3), "groups": Limit(1)},
+    "limit-list": {"type:report": Limit(3)},
+    "limit-show": {"type:report": Limit(3)},
+    "limit-delete": {},
+}
 
 
 def test_each_block_is_known_to_a_test():
-    assert {name for _, name, _ in LINES} == {*MADE, *QUEUES}
+    assert {name for _, name, _ in LINES} == {*MADE, *QUEUES, *LIMITS}
     assert {name for kind, name, _ in LINES if kind == "sql"} == set(MADE)
-    assert {name for kind, name, _ in LINES if kind == "sh"} == {*MADE, *QUEUES} - {"enqueue"}
+    assert {name for kind, name, _ in LINES if kind == "sh"} == {*MADE, *QUEUES, *LIMITS} - {"enqueue"}
 
 
 @pytest.mark.parametrize(
@@ -90,3 +104,38 @@ async def test_the_lines_about_queues(line: str, url, psql, tmp_path):  # noqa: 
     done = await paste(line, base, tmp_path, PRODUCER_PORT=url.base_url.port)
     assert (done.returncode, "curl: (" in done.stderr) == (0, False), done.stderr
     assert "low" in done.stdout or "cancelled" in done.stdout or "matched" in done.stdout
+
+
+@pytest.mark.parametrize(("name", "line"), [(name, line) for _, name, line in LINES if name in LIMITS])
+async def test_the_lines_about_limits(name: str, line: str, url, store, queue_name, tmp_path):  # noqa: F811
+    await store.limits.put(queue_name, "type:report", Limit(3))
+    base = str(url.base_url).rstrip("/")
+    done = await paste(line, base, tmp_path, PRODUCER_PORT=url.base_url.port)
+    assert (done.returncode, "curl: (" in done.stderr) == (0, False), done.stderr
+    assert (await store.limits.read(queue_name)).of == LIMITS[name], done.stdout
+    assert done.stdout == "" or "report" in done.stdout or "acme" in done.stdout or "groups" in done.stdout
+
+
+async def test_the_code_about_limits_declares_one_and_asks_for_a_pause():
+    [code] = [
+        block
+        for block in re.findall(
+            r"^```python\n(.*?)^```$", (DOCS / "jobs.md").read_text("utf-8"), re.DOTALL | re.MULTILINE
+        )
+        if "RateLimited" in block
+    ]
+
+    async def ask(payload: object) -> SimpleNamespace:
+        return SimpleNamespace(status=429)
+
+    before = dict(registry._handlers), dict(registry._limits)
+    try:
+        exec(code, {"ask": ask})
+        assert registry.limits["type:sync"] == Limit(10, 100, 60.0)
+        found = registry.get("sync")
+        assert found is not None
+        with pytest.raises(RateLimited) as raised:
+            await found.function(SimpleNamespace(payload={}))  # type: ignore[arg-type, misc]
+        assert (raised.value.after, raised.value.group) == (30, False)
+    finally:
+        registry._handlers, registry._limits = before

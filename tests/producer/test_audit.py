@@ -133,6 +133,20 @@ async def test_what_is_done_to_a_queue_leaves_rows(guarded):
     assert others == [("operate-1", f"{act} queue", {"queue": "mail"}, None) for act in ("resume", "pause")]
 
 
+async def test_what_is_done_to_a_limit_leaves_rows(guarded):
+    path, scope = "/api/limits/type:send/mail", {"scope": "type:send/mail"}
+    for role in ("read", "enqueue"):
+        assert (await guarded.put(path, json={"running": 1}, headers=bearer(role))).status_code == 403
+    assert (await guarded.put(path, json={"running": 0}, headers=OPS)).status_code == 400
+    assert (await guarded.put(path, json={"running": 1}, headers=OPS)).status_code == 200
+    assert (await guarded.request("DELETE", path, json={}, headers=OPS)).status_code == 204
+    assert (await guarded.request("DELETE", path, json={}, headers=OPS)).status_code == 404
+    assert [of(row) for row in await audit(guarded)] == [
+        ("operate-1", "delete limit", scope, None),
+        ("operate-1", "set limit", scope | {"limit": {"running": 1}}, None),
+    ]
+
+
 def test_each_route_that_operates_is_one_of_those_here():
     """A new act leaves a row as well, and has its test here."""
     job, dead, action = "/api/jobs/{job_id}", "/api/dead", "/api/actions/{action_id}"
@@ -144,6 +158,7 @@ def test_each_route_that_operates_is_one_of_those_here():
         *(("POST", f"/api/workers/{{worker_id}}/{act}") for act in ("quiet", "resume", "stop")),
         *(("POST", f"/api/schedules/{{schedule_name}}/{act}") for act in ("pause", "resume", "run-now")),
         *((method, "/api/schedules/{schedule_name}") for method in ("PUT", "DELETE")),
+        *((method, "/api/limits/{scope}") for method in ("PUT", "DELETE")),
     }  # fmt: skip
 
 

@@ -6,3 +6,4 @@ export const API_PREFIXES = ["/api", "/enqueue", "/health", "/metrics", "/openap
 export const TYPE_LENGTH_MAX = 200;
 export const RETRIES_MAX = 1000000;
 export const DELAY_SECONDS_MAX = 315360000;
+export const GROUP_MAX = 200;

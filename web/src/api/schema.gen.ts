@@ -253,6 +253,22 @@ export type Kept = {
   failed: string;
 };
 
+/** What PUT /api/limits/<scope> takes: `running`, or `rate`, or both. null counts as absent. */
+export type LimitRequest = {
+  running?: number | null;
+  rate?: number | null;
+  per_seconds?: number | null;
+};
+
+/** A limit. At least one of `running` and `rate` is there. */
+export type LimitView = {
+  scope: string;
+  running: number | null;
+  rate: number | null;
+  per_seconds: number | null;
+  declared: boolean;
+};
+
 /** One row of GET /api/jobs. Of a long error it has the beginning. */
 export type ListedJob = {
   id: string;

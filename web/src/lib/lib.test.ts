@@ -119,6 +119,11 @@ test("what a job chooses stands in its task, and what is wrong is said", () => {
   expect(optionMembers({})).toBe("");
   expect(optionMembers({ queue: "", delay: "90", timeout: "2.5", expires_in: "" })).toBe(',"delay":90,"timeout":2.5');
   expect(optionMembers({ queue: "low" })).toBe(',"queue":"low"');
+  expect(optionMembers({ group: 'acme "7"', queue: "low" })).toBe(',"queue":"low","group":"acme \\"7\\""');
+  expect(optionMembers({ group: "7" })).toBe(',"group":"7"');
+  expect(OPTIONS.group.fault("ü 7/*".repeat(40))).toBeNull();
+  expect(OPTIONS.group.fault("🙂".repeat(200))).toBeNull();
+  expect(OPTIONS.group.fault("x".repeat(201))).toBe("At most 200 characters.");
   expect(OPTIONS.queue.fault("a b")).not.toBeNull();
   expect(OPTIONS.queue.fault("critical-1_x")).toBeNull();
   expect(OPTIONS.delay.fault("0")).toBeNull();

@@ -2,7 +2,7 @@ import { useMutation, useQuery } from "@tanstack/react-query";
 import { Link } from "@tanstack/react-router";
 import { useState } from "react";
 import { API } from "../api/client";
-import { DELAY_SECONDS_MAX, RETRIES_MAX, TYPE_LENGTH_MAX } from "../api/constants.gen";
+import { DELAY_SECONDS_MAX, GROUP_MAX, RETRIES_MAX, TYPE_LENGTH_MAX } from "../api/constants.gen";
 import { enqueue, jobQuery, overviewQuery, workersQuery } from "../api/queries";
 import type { Enqueued } from "../api/types";
 import { useLive } from "../app/live";
@@ -62,22 +62,32 @@ export const OPTIONS = {
   queue: {
     label: "Queue",
     note: "default",
+    inputMode: "text",
     fault: (text: string) => (/^[A-Za-z0-9_-]{1,64}$/.test(text) ? null : "1 to 64 letters, digits, - and _."),
+  },
+  group: {
+    label: "Group (a customer, a document)",
+    note: "none",
+    inputMode: "text",
+    fault: (text: string) => ([...text].length <= GROUP_MAX ? null : `At most ${GROUP_MAX} characters.`),
   },
   delay: {
     label: "Delay (seconds)",
     note: "at once",
+    inputMode: "decimal",
     fault: (text: string) =>
       isNumber(text) && Number(text) <= DELAY_SECONDS_MAX ? null : `0 to ${count(DELAY_SECONDS_MAX)} seconds.`,
   },
   expires_in: {
     label: "Expires in (seconds)",
     note: "never",
+    inputMode: "decimal",
     fault: (text: string) => (isNumber(text) && Number(text) > 0 ? null : "More than 0 seconds."),
   },
   timeout: {
     label: "Timeout of a run (seconds)",
     note: "its handler's",
+    inputMode: "decimal",
     fault: (text: string) => (isNumber(text) && Number(text) > 0 ? null : "More than 0 seconds."),
   },
 } as const;
@@ -88,7 +98,10 @@ const isNumber = (text: string) => /^\d{1,12}(\.\d{1,6})?$/.test(text);
 /** The members of a task for what was chosen, with a comma before each. */
 export function optionMembers(chosen: Partial<Record<OptionName, string>>): string {
   return OPTION_NAMES.filter((name) => chosen[name])
-    .map((name) => `,"${name}":${name === "queue" ? JSON.stringify(chosen[name]) : Number(chosen[name])}`)
+    .map(
+      (name) =>
+        `,"${name}":${OPTIONS[name].inputMode === "text" ? JSON.stringify(chosen[name]) : Number(chosen[name])}`,
+    )
     .join("");
 }
 
@@ -99,11 +112,14 @@ export function EnqueuePage() {
   const [type, setType] = useState("send_email");
   const [payload, setPayload] = useState(exampleOf("send_email"));
   const [retries, setRetries] = useState(RETRIES);
-  const [options, setOptions] = useState<Partial<Record<OptionName, string>>>({});
+  const [options, setOptions] = useState<Partial<Record<OptionName, string>>>({}); // as they are typed
+  const chosen = Object.fromEntries(
+    Object.entries(options).map(([name, text]) => [name, text.trim()]),
+  ) as typeof options;
   const submit = useMutation({ mutationFn: () => enqueue(taskOf(payload)) });
-  const optionFaults = OPTION_NAMES.map((name) => (options[name] ? OPTIONS[name].fault(options[name]) : null));
+  const optionFaults = OPTION_NAMES.map((name) => (chosen[name] ? OPTIONS[name].fault(chosen[name]) : null));
   const taskOf = (text: string) =>
-    `{"type":${JSON.stringify(type.trim())},"retries":${retries || 0},"payload":${text}${optionMembers(options)}}`;
+    `{"type":${JSON.stringify(type.trim())},"retries":${retries || 0},"payload":${text}${optionMembers(chosen)}}`;
   const faults = {
     type: type.trim() ? null : "Enter a type: it selects the handler.",
     payload: payloadFault(payload),
@@ -112,11 +128,11 @@ export function EnqueuePage() {
   const types = [
     ...new Set([...Object.keys(EXAMPLES), ...(workers.data?.filter(isAlive).flatMap((worker) => worker.types) ?? [])]),
   ];
-  const choose = (chosen: string) => {
+  const choose = (other: string) => {
     // Replace the example of another type, but nothing that the user wrote.
     if (Object.keys(EXAMPLES).some((known) => payload === exampleOf(known)) || payload.trim() === "{}")
-      setPayload(exampleOf(chosen));
-    setType(chosen);
+      setPayload(exampleOf(other));
+    setType(other);
   };
   const isWrong = [...Object.values(faults), ...optionFaults].some(Boolean);
   const compact = isWrong ? payload : JSON.stringify(JSON.parse(payload));
@@ -197,10 +213,10 @@ export function EnqueuePage() {
                   id={`option-${name}`}
                   value={options[name] ?? ""}
                   placeholder={OPTIONS[name].note}
-                  inputMode={name === "queue" ? "text" : "decimal"}
+                  inputMode={OPTIONS[name].inputMode}
                   autoComplete="off"
                   spellCheck={false}
-                  onChange={(event) => setOptions({ ...options, [name]: event.target.value.trim() })}
+                  onChange={(event) => setOptions({ ...options, [name]: event.target.value })}
                 />
               </Field>
             ))}

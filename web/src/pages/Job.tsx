@@ -48,6 +48,7 @@ export function JobView({ job }: { job: JobDetails }) {
   const now = useNow();
   const facts: [string, React.ReactNode][] = [
     ["queue", job.queue],
+    ...(job.group ? ([["group", job.group]] as [string, string][]) : []),
     ["created", <Ago key="c" time={job.created_at} />],
     ["attempts", `${job.attempts} of ${job.retries + 1}`],
     ["worker", job.worker ?? "–"],

@@ -146,6 +146,15 @@ test.each([
   expect(screen.queryByText("runs again") !== null).toBe(says);
 });
 
+test("a job of a group says which one, and another one has no line for it", async () => {
+  show(`/jobs/${JOB.id}`, { "/api/jobs/": () => Response.json({ ...DETAILS, group: "acme 7" }) });
+  expect((await screen.findByText("group")).nextElementSibling?.textContent).toBe("acme 7");
+  cleanup();
+  show(`/jobs/${JOB.id}`, { "/api/jobs/": () => Response.json({ ...DETAILS, group: null }) });
+  expect(await screen.findByText("queue")).toBeTruthy();
+  expect(screen.queryByText("group")).toBeNull();
+});
+
 test("the overview says that tasks wait and no workers are alive", async () => {
   show("/", {});
   expect((await screen.findByRole("alert")).textContent).toContain("no workers are alive");
@@ -170,6 +179,28 @@ test("a wrong payload cannot be sent, a right one is sent as it was typed", asyn
   expect(sent).toBe('{"type":"send_email","retries":3,"payload":{"n": 12345678901234567890}}');
   screen.getByText(/Filled in here: 3\./);
   expect(await screen.findByText("completed")).toBeTruthy();
+});
+
+test("a job is sent with the queue and the group that were typed", async () => {
+  const fetched = show("/new", {
+    "/enqueue": () => Response.json({ status: "queued", type: "x", retries: 3, queue_name: "q", job_id: JOB.id }),
+  });
+  const payload = await screen.findByLabelText("Payload (JSON)");
+  await userEvent.clear(payload);
+  await userEvent.type(payload, "{{}");
+  const group = screen.getByLabelText(/^Group/);
+  await userEvent.type(screen.getByLabelText("Queue"), "low");
+  await userEvent.click(group);
+  await userEvent.paste("x".repeat(201));
+  const send = screen.getAllByRole("button", { name: "Enqueue" }).at(-1) as HTMLButtonElement;
+  expect(send.disabled).toBe(true);
+  screen.getByText("At most 200 characters.");
+  await userEvent.clear(group);
+  await userEvent.type(group, " acme 7 ");
+  await userEvent.click(send);
+  expect(await screen.findByText(JOB.id)).toBeTruthy();
+  const sent = fetched.mock.calls.find(([url]) => url === "/enqueue")?.[1]?.body;
+  expect(sent).toBe('{"type":"send_email","retries":3,"payload":{},"queue":"low","group":"acme 7"}');
 });
 
 const WORKER = {
