@@ -72,6 +72,9 @@ class Lanes:
     later: dict[Lane, int] = field(default_factory=dict)
     running: Counter[str] = field(default_factory=Counter)
     permits: dict[str, dict[int, Lane]] = field(default_factory=dict)
+    # For the checks: the jobs of strict groups that wait for a time, and must run before all that is in their lanes.
+    kept: dict[Lane, str] = field(default_factory=dict)
+    overtaken: str = ""
 
     def snapshot(self) -> Lanes:
         return replace(
@@ -82,6 +85,7 @@ class Lanes:
             later=dict(self.later),
             running=Counter(self.running),
             permits={lease: dict(permits) for lease, permits in self.permits.items()},
+            kept=dict(self.kept),
         )
 
     def told(self) -> dict[str, str]:
@@ -110,6 +114,8 @@ class Lanes:
         if lane not in self.waiting:
             self.waiting[lane] = []
             self.ring.append(lane)
+        if head:
+            self.kept.pop(lane, None)
         self.waiting[lane].insert(0 if head else len(self.waiting[lane]), task)
 
     def take(self, lease: str, first: int, count: int) -> dict[int, Task]:
@@ -125,6 +131,8 @@ class Lanes:
             for _ in range(min(room, SHARE, count - len(taken), len(tasks))):
                 number = first + len(taken)
                 taken[number] = tasks.pop(0)
+                if (job := self.kept.pop(lane, taken[number].job)) != taken[number].job:
+                    self.overtaken = f"{taken[number].job} has overtaken {job} of the same strict group"
                 self.grant(lease, number, lane)
             if tasks:
                 self.ring.append(lane)
@@ -178,6 +186,11 @@ class Lanes:
                 del self.later[lane]
                 self.ring.append(lane)
 
+    def keep_place(self, lane: Lane, task: Task) -> None:
+        """Nothing else of its group runs: what is behind it stays there."""
+        if not self.running[f"group:{lane.group}"]:
+            self.kept[lane] = task.job
+
     # --- permits
 
     def grant(self, lease: str, number: int, lane: Lane) -> None:
@@ -208,19 +221,22 @@ class Lanes:
     def set_limits(self, limits: Limits) -> Limits:
         if self.limits.version < limits.version or not self.switches.on("limits-version"):
             self.limits = limits
+            self.kept.clear()
             if self.switches.on("limits-wake"):
                 self.ring += [lane for lanes in self.blocked.values() for lane in lanes]
                 self.blocked.clear()
         return self.limits
 
 
-def admit(redis: Redis, lanes: Lanes, lease: str, wanted: Mapping[int, Lane]) -> set[int]:
-    """Claimed tasks that must have a permit for all of their lane: those that have it now may run.
+def admit(redis: Redis, lanes: Lanes, lease: str, wanted: Mapping[int, Lane]) -> dict[int, Lane]:
+    """Claimed tasks that must have a permit for all of their lane: those that have it now, and may run.
 
-    The others wait in their lane, uncounted, or are no longer in this flight.
+    The others wait in their lane, uncounted, or are no longer in this flight. `wanted`: with their types, limited or
+    not; that is looked up here, because the limits may be newer than those that their worker knows.
     """
-    flight, admitted = redis.tasks_of(lease), set()
-    for number, lane in wanted.items():
+    flight, admitted = redis.tasks_of(lease), dict[int, Lane]()
+    for number, kind in wanted.items():
+        lane = lanes.limits.lane_of(kind)
         if number not in flight:
             continue
         permit = lanes.permit(lease, number)
@@ -230,7 +246,7 @@ def admit(redis: Redis, lanes: Lanes, lease: str, wanted: Mapping[int, Lane]) ->
             assert task is not None
             lanes.put_into(lane, task)
             continue
-        admitted.add(number)
+        admitted[number] = lane
         if missing:
             lanes.grant(lease, number, lane)
             lanes.note(lease, number)
@@ -267,4 +283,4 @@ def check_lanes(redis: Redis, lanes: Lanes) -> str:
             awake = any(scope in other.scopes and other.queue == lane.queue for other in lanes.ring)
             if lanes.room(scope) > 0 and not awake:
                 return f"a lane of {lane.queue} waits for {scope}, which has room, and none of that queue is awake"
-    return ""
+    return lanes.overtaken

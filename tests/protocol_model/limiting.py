@@ -142,10 +142,10 @@ class Limiting:
         for number, task in left.items():
             lane = self.known.lane_of(self.kind_of(task))
             if lane.type or (lane.group and number not in told.permits):
-                wanted[number] = lane
+                wanted[number] = self.kind_of(task)
         if wanted and world.on("admit"):
             admitted = yield from world.redis_again("admit", lambda redis: self.admit_now(redis, lease, wanted))
-            self.sure |= {(lease.id, number) for number in admitted}
+            self.sure |= {(lease.id, number) for number, permit in admitted.items() if permit.type}
             left = {number: task for number, task in left.items() if number in admitted or number not in wanted}
         return left
 
@@ -160,7 +160,7 @@ class Limiting:
             del left[number]
         return limits
 
-    def admit_now(self, redis: Redis, lease: Lease, wanted: dict[int, Lane]) -> set[int]:
+    def admit_now(self, redis: Redis, lease: Lease, wanted: dict[int, Lane]) -> dict[int, Lane]:
         assert redis.lanes is not None
         return admit(redis, redis.lanes, lease.id, wanted)
 
@@ -169,6 +169,7 @@ class Limiting:
         while True:
             with suppress(NoAnswer):
                 yield from self.look()
+            with suppress(NoAnswer):
                 yield from self.hold(leases())
                 if self.world.engine.now - swept_at > SWEEP_EVERY and self.world.on("permits-sweep"):
                     swept_at = self.world.engine.now

@@ -247,11 +247,15 @@ class Redis:
         With a delay it keeps its place only where the group is strict: then the lane waits.
         """
         lane = permit or lanes.kind_of(task).untyped
-        if not lane.group or (delay > 0 and not (lanes.is_strict(lane) and self.switches.on("strict-later"))):
+        if not lane.group or (delay > 0 and not lanes.is_strict(lane)):
+            return False
+        if delay > 0 and not self.switches.on("strict-later"):
+            lanes.keep_place(lane, task)
             return False
         lanes.put_into(lane, task, head=True)
         if delay > 0:
             lanes.postpone(lane, self.clock() + delay)
+            lanes.keep_place(lane, task)
         return True
 
     def bury(self, lease: str, number: int, reason: str) -> bool:
