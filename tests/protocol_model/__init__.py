@@ -9,6 +9,8 @@ long after its sender gave up; processes are killed and stopped between any two 
 faults of one schedule (outages, hangs, partitions, clocks that jump, Redis losing all or its last seconds), heals
 everything and waits for rest; `truth`, `wishes` (what people asked for, against each change of a row) and `checks` say
 what was broken. `mechanisms` lists what can be switched off, and what shows it.
+
+    python -m tests.protocol_model --schedules 4000 --seed 1 [--redis-only | --no-losses] [--person] [--grouped]
     python -m tests.protocol_model --without audit --trace            the first bad schedule, told
     python -m tests.protocol_model --seed 18 --schedules 1 --trace    this one
     python -m tests.protocol_model --list | --ablate | --find         the mechanisms; without each; a bad seed for each
