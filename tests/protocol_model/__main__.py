@@ -80,6 +80,7 @@ def main() -> int:
     parser.add_argument("--timed", action="store_true", help="jobs choose when they run")
     parser.add_argument("--firing", action="store_true", help="schedules make jobs")
     parser.add_argument("--unique", action="store_true", help="jobs are submitted under unique keys")
+    parser.add_argument("--grouped", action="store_true", help="jobs have groups, and a person changes limits")
     parser.add_argument("--find", action="store_true", help="the first bad schedule without each mechanism")
     parser.add_argument("--trace", action="store_true", help="print the schedule of --seed, or the first bad one")
     parser.add_argument("--processes", type=int, default=2)
@@ -103,6 +104,7 @@ def main() -> int:
         arguments.timed,
         arguments.firing,
         arguments.unique,
+        arguments.grouped,
     )
     seeds = range(arguments.seed, arguments.seed + arguments.schedules)
     if arguments.ablate:

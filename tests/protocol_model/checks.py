@@ -22,6 +22,8 @@ def is_quiet(world: World, leases: set[str]) -> bool:
     redis, truth = world.redis, world.truth
     if world.engine.late_trips or redis.jobs_in_lists() or set(redis.leases) != leases:
         return False
+    if _left_in_lanes(world):
+        return False
     if world.postgres is None:
         return True
     rows = world.postgres.rows.items()
@@ -50,6 +52,18 @@ def _leftovers(world: World, leases: set[str]) -> list[str]:
     owned = redis.workers | set(redis.flights) | set(redis.started)
     bad += [f"left over: keys of {lease}" for lease in sorted(owned - leases)]
     bad += [f"left over: task {job or 'without id'} in Redis" for job in sorted(redis.jobs_in_lists())]
+    return bad + _left_in_lanes(world)
+
+
+def _left_in_lanes(world: World) -> list[str]:
+    """Of a lane with tasks the tasks tell."""
+    if (lanes := world.redis.lanes) is None:
+        return []
+    bad = [f"left over: {count} permits of {scope}" for scope, count in lanes.running.items() if count]
+    bad += [f"left over: permit of {lease}" for lease in lanes.permits]
+    bad += [f"left over: lanes wait for {scope}" for scope in lanes.blocked]
+    if world.postgres is not None and lanes.limits != world.postgres.limits:
+        bad.append(f"Redis keeps limits {lanes.limits.version}, those in Postgres are {world.postgres.limits.version}")
     return bad
 
 

@@ -10,10 +10,11 @@ from tests.protocol_model import producers
 from tests.protocol_model.checks import check_at_rest, is_quiet
 from tests.protocol_model.engine import SECOND, Faults, Process, Store
 from tests.protocol_model.keeping import Keeper
+from tests.protocol_model.limiting import Limiter
 from tests.protocol_model.mechanisms import Options, Switches
 from tests.protocol_model.pausing import Pauser
 from tests.protocol_model.person import Person
-from tests.protocol_model.redis_model import Redis, Task
+from tests.protocol_model.redis_model import Task
 from tests.protocol_model.unique_model import UniqueProducer
 from tests.protocol_model.upkeep import Upkeep
 from tests.protocol_model.worker import Worker
@@ -30,6 +31,7 @@ HOT_TRIPS = (
     "audit", "register", "shutdown.end", "orphans", "settle.look", "ledger", "row-audit", "audit.release",
     "recover.fetch", "act.cancel", "act.tell", "act.retry", "act.run_now", "act.delete", "act.fetch", "act.push",
     "act.delete_outbox", "look", "retention", "prune",
+    # admit, hold, limits, limits.redis, limits.restore, limits.rows, permits.sweep,
     # bring, fire, pause.rows, pause.redis, park, park.restore, pauses, unpark by --focus: else they move all chance
 )  # fmt: skip
 DISASTERS = ("outage", "hang", "clock", "partition", "stop", "shutdown", "loss", "cut")
@@ -55,6 +57,8 @@ class Schedule:
         self.world.timed = options.timed
         self.world.firing = options.firing
         self.world.unique = options.unique
+        if options.grouped:
+            self.world.begin_groups()
         self.engine = self.world.engine
         self.engine.trace = [] if tracing else None
         self.engine.on_death = self._replace_dead
@@ -111,6 +115,8 @@ class Schedule:
                 outsiders.append(producers.locker(world, 5, TRAFFIC // 4))
         if world.pausing:
             outsiders.append(Pauser(world).pause_and_resume(TRAFFIC))
+        if world.grouped and world.postgres is not None:
+            outsiders.append(Limiter(world).change_all(TRAFFIC))
         for steps in outsiders:
             self.engine.start(Process(self.world.fresh("stranger")), "stranger", steps)
 
@@ -211,7 +217,7 @@ class Schedule:
             return
         kind = rng.choice(("flushall", "empty", "prefix", "prefix"))
         self.engine.say(f"REDIS LOSES DATA: {kind}")
-        older = Redis(world.redis_clock, world.switches)
+        older = world.empty_redis()
         if kind == "prefix" and world.snapshots:
             older = rng.choice(world.snapshots)
         world.replace_redis(older, same_run=kind == "flushall")

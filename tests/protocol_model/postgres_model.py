@@ -8,6 +8,7 @@ from typing import Literal
 
 from tests.protocol_model.acts_model import Acts
 from tests.protocol_model.engine import SECOND
+from tests.protocol_model.lanes_model import Limits
 from tests.protocol_model.redis_model import Paused
 from tests.protocol_model.rows_model import TERMINAL, Claimed, Counters, Row, State
 
@@ -39,10 +40,17 @@ class Postgres(Acts):
     n: int = 0
     reconciled_at: int = -RECONCILE_PAUSE
     pauses: Paused = field(default_factory=Paused)
+    limits: Limits = field(default_factory=Limits)
 
     def pause(self, paused: bool) -> Paused:
         self.pauses = Paused(self.pauses.version + 1, paused)
         return self.pauses
+
+    def limit(self, scope: str, running: int) -> Limits:
+        """0: no limit."""
+        others = {each: most for each, most in self.limits.running.items() if each != scope}
+        self.limits = Limits(self.limits.version + 1, others | ({scope: running} if running else {}))
+        return self.limits
 
     # --- submit
 

@@ -145,7 +145,7 @@ def external_pusher(world: World, count: int, pause: int) -> Steps[None]:
         world.truth.failures[origin] = world.rng.choice((0, 0, 1))
         task = Task(origin if world.rng.random() < 0.5 else "", origin=origin)
         try:
-            yield from world.redis_once("external.push", lambda redis, task=task: redis.push([task]))  # type: ignore[misc]
+            yield from world.redis_once("external.push", lambda redis, task=task: redis.rpush([task]))  # type: ignore[misc]
         except NoAnswer:
             continue
         (world.truth.accepted if task.job else world.truth.unnamed).add(origin)
@@ -166,7 +166,7 @@ def copier(world: World, count: int, pause: int) -> Steps[None]:
         yield Sleep(world.rng.randint(0, pause))
         if world.sql.rows:
             job = world.rng.choice(list(world.sql.rows))
-            world.redis.push([Task(job)])
+            world.redis.rpush([Task(job)])
 
 
 def locker(world: World, count: int, pause: int) -> Steps[None]:

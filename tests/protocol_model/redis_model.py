@@ -10,6 +10,7 @@ import copy
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 
+from tests.protocol_model.lanes_model import Lane, Lanes
 from tests.protocol_model.mechanisms import Switches
 from tests.protocol_model.rows_model import Counters
 
@@ -65,6 +66,7 @@ class Redis:
     keys: dict[str, str] = field(default_factory=dict)
     pauses: Paused = field(default_factory=Paused)
     parked: list[Task] = field(default_factory=list)
+    lanes: Lanes | None = None  #: where jobs have groups, and types limits
 
     def snapshot(self) -> Redis:
         return replace(
@@ -79,6 +81,7 @@ class Redis:
             dead=list(self.dead),
             keys=dict(self.keys),
             parked=list(self.parked),
+            lanes=self.lanes.snapshot() if self.lanes else None,
         )
 
     # --- leases
@@ -114,20 +117,31 @@ class Redis:
         flight = self.flights.get(lease, Flight())
         return self.leases.get(lease), dict(flight.tasks), set(self.started.get(lease, ()))
 
-    def retire(self, lease: str) -> bool:
-        """Remove a lease that does not live and whose flight is empty, with all that is its own."""
+    def retire(self, lease: str, older: bool = False) -> bool:
+        """Remove a lease that does not live and whose flight is empty, with all that is its own.
+
+        `older`: said by a worker of the release before, which knows nothing of lanes.
+        """
         if self.lives(lease) or self.flights.get(lease, Flight()).tasks:
             return False
         self.leases.pop(lease, None)
         self.workers.discard(lease)
         self.flights.pop(lease, None)
         self.started.pop(lease, None)
+        if self.lanes is not None and not older and self.switches.on("retire-releases"):
+            self.lanes.release_leftovers(lease)
         return True
 
     # --- tasks
 
-    def push(self, tasks: Iterable[Task]) -> None:
+    def rpush(self, tasks: Iterable[Task]) -> None:
+        """A program that knows the list alone."""
         self.ready.extend(tasks)
+
+    def push(self, tasks: Iterable[Task]) -> None:
+        for task in tasks:
+            if self.lanes is None or not self.lanes.put(task):
+                self.ready.append(task)
 
     def push_waiting(self, waiting: dict[str, tuple[int, Counters]]) -> None:
         """What rows say that wait: each job with its delay and its counters."""
@@ -142,7 +156,7 @@ class Redis:
         """`submit_once`: the job that holds the key; the task is pushed if that is its own, and only the first time."""
         if key not in self.keys:
             self.keys[key] = task.job
-            self.ready.append(task)
+            self.push([task])
         return self.keys[key]
 
     def schedule(self, task: Task, delay: int) -> None:
@@ -174,13 +188,23 @@ class Redis:
             return {number: flight.tasks[number] for number in numbers if number in flight.tasks}
         flight.at = start
         taken: dict[int, Task] = {}
-        for source in (self.front, self.ready):
-            while source and len(taken) < count:
-                taken[start + len(taken)] = source.pop(0)
+        if self.lanes is not None:
+            self._take((count + 1) // 2, start, taken)
+            taken |= self.lanes.take(lease, start + len(taken), count - len(taken))
+        self._take(count, start, taken)
         if name is not None and start in taken and not taken[start].job:
             taken[start] = name(taken[start])
         flight.tasks.update(taken)
+        if self.lanes is not None:
+            for number in taken:
+                self.lanes.note(lease, number)
         return dict(taken)
+
+    def _take(self, count: int, start: int, taken: dict[int, Task]) -> None:
+        """From the plain lists, until there are so many."""
+        for source in (self.front, self.ready):
+            while source and len(taken) < count:
+                taken[start + len(taken)] = source.pop(0)
 
     def name_id(self, lease: str, number: int, task: Task) -> bool:
         """False: the task is no longer in this flight, or the lease is lost; no row may be made then."""
@@ -195,24 +219,47 @@ class Redis:
             self.started.setdefault(lease, set()).add(number)
 
     def ack(self, lease: str, number: int) -> Task | None:
-        return self._leave(lease, number)
+        return self.leave(lease, number, "release-ack")
 
-    def back(self, lease: str, number: int, delay: int = 0, text: Task | None = None, due: int | None = None) -> bool:
+    def back(
+        self, lease: str, number: int, delay: int = 0, text: Task | None = None, due: int | None = None,
+        older: bool = False,
+    ) -> bool:  # fmt: skip
         """Out of the flight, to the head of ready or into scheduled. `due` is for the ablation of relative delays."""
-        task = self._leave(lease, number)
+        lane = self.lanes.permit(lease, number) if self.lanes is not None and not older else None
+        task = self.leave(lease, number, "" if older else "release-back")
         if task is None:
             return False
         task = text or task
         if due is not None:
             self.scheduled[task] = due
+        elif self.lanes is not None and not older and self._back_into_lane(self.lanes, task, lane, delay):
+            pass
         elif delay > 0:
             self.schedule(task, delay)
         else:
             self.ready.insert(0, task)
         return True
 
+    def _back_into_lane(self, lanes: Lanes, task: Task, permit: Lane | None, delay: int) -> bool:
+        """A task with a group: to the head of the lane that it came from, or into scheduled.
+
+        With a delay it keeps its place only where the group is strict: then the lane waits.
+        """
+        lane = permit or lanes.kind_of(task).untyped
+        if not lane.group or (delay > 0 and not lanes.is_strict(lane)):
+            return False
+        if delay > 0 and not self.switches.on("strict-later"):
+            lanes.keep_place(lane, task)
+            return False
+        lanes.put_into(lane, task, head=True)
+        if delay > 0:
+            lanes.postpone(lane, self.clock() + delay)
+            lanes.keep_place(lane, task)
+        return True
+
     def bury(self, lease: str, number: int, reason: str) -> bool:
-        task = self._leave(lease, number)
+        task = self.leave(lease, number, "release-bury")
         if task is None:
             return False
         self.dead.append((task, reason))
@@ -228,25 +275,38 @@ class Redis:
         if not self.pauses.is_paused and self.switches.on("park-checks"):
             flight = self.flights.get(lease)
             return flight is None or number not in flight.tasks
-        if (task := self._leave(lease, number)) is not None:
+        if (task := self.leave(lease, number, "release-park")) is not None:
             self.parked.append(task)
         return True
 
     def unpark(self) -> None:
         if not self.pauses.is_paused:
-            self.ready[:0] = self.parked
+            lanes = self.lanes
+            self.ready[:0] = [task for task in self.parked if lanes is None or not lanes.kind_of(task).group]
+            for task in reversed(self.parked):
+                if lanes is not None:
+                    lanes.put(task, head=True)
             self.parked.clear()
 
     def promote(self) -> int:
         due = [task for task, at in self.scheduled.items() if at <= self.clock()]
         for task in due:
-            self.ready.append(task)
+            self.push([task])
             del self.scheduled[task]
+        if self.lanes is not None:
+            self.lanes.promote()
         return len(due)
 
-    def _leave(self, lease: str, number: int) -> Task | None:
+    def tasks_of(self, lease: str) -> dict[int, Task]:
+        return self.flights[lease].tasks if lease in self.flights else {}
+
+    def leave(self, lease: str, number: int, release: str = "release-ack") -> Task | None:
+        """`release`: the mechanism by which the permit goes with the task; empty: a worker of the release before."""
         flight = self.flights.get(lease)
-        return flight.tasks.pop(number, None) if flight else None
+        task = flight.tasks.pop(number, None) if flight else None
+        if task is not None and self.lanes is not None and release and self.switches.on(release):
+            self.lanes.release(lease, number)
+        return task
 
     # --- the watch for loss
 
@@ -268,4 +328,6 @@ class Redis:
         """Without those that wait for their time."""
         tasks = [*self.ready, *self.front, *self.parked]
         tasks += [task for flight in self.flights.values() for task in flight.tasks.values()]
+        if self.lanes is not None:
+            tasks += [task for waiting in self.lanes.waiting.values() for task in waiting]
         return {task.job for task in tasks}

@@ -19,7 +19,10 @@ MODES = {
     "jobs that wait for a time": Options(timed=True, person=True),
     "schedules": Options(firing=True),
     "unique keys": Options(timed=True, unique=True),
+    "groups and limits": Options(grouped=True, person=True),
+    "groups and limits, without losses": Options(grouped=True, pausing=True, losses=False),
     "Redis only": Options(redis_only=True, losses=False),
+    "Redis only, groups and limits": Options(redis_only=True, losses=False, grouped=True),
 }
 SHOWN = [name for name, mechanism in MECHANISMS.items() if mechanism.seed]
 ELSEWHERE = [name for name, mechanism in MECHANISMS.items() if not mechanism.seed]

@@ -18,6 +18,8 @@ class Run:
     lease: str
     since: int
     token: str = ""
+    scopes: tuple[str, ...] = ()  #: of limits
+    under: tuple[int, int] = (-1, 0)  #: losses of Redis, and the version of the limits, when it was claimed
 
 
 @dataclass

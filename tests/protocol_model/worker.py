@@ -9,6 +9,7 @@ from functools import partial
 from tests.protocol_model.control import Controlled
 from tests.protocol_model.engine import SECOND, NoAnswer, Process, Sleep, Steps
 from tests.protocol_model.held import Item, Lease
+from tests.protocol_model.limiting import Limiting, Told
 from tests.protocol_model.pausing import Parking, is_of_the_type
 from tests.protocol_model.postgres_model import MAX_RECOVERIES
 from tests.protocol_model.redis_model import Paused, Task
@@ -30,6 +31,7 @@ class Worker(Controlled):
         self.draining = False
         self.cancelling = False
         self.parking = Parking(world)
+        self.limiting = Limiting(world)
         world.channel.listen(process, self.hear)
 
     def spawn(self, name: str, steps: Steps[None]) -> None:
@@ -61,10 +63,12 @@ class Worker(Controlled):
             if answer is None:
                 self.lose(lease)
             elif answer[0]:
-                tasks, there, paused_by = answer
+                tasks, there, paused_by, told = answer
                 self.world.at_hand[self.process.name] = {task.job for task in tasks.values()}
                 tasks = yield from self.parking.park(lease, tasks, there)
                 self.check_the_parked(tasks, paused_by)
+                if told is not None:
+                    tasks = yield from self.limiting.admit(lease, tasks, told)
                 yield from self.accept(lease, tasks)
                 del self.world.at_hand[self.process.name]
             else:
@@ -80,8 +84,8 @@ class Worker(Controlled):
                 if is_of_the_type(self.world, task):
                     truth.violate(f"{task.job} goes on although its type is paused")
 
-    def take(self, lease: Lease, count: int) -> Steps[tuple[dict[int, Task], Paused, int] | None]:
-        """Step 1: the same claim again until it is answered. What was paused comes with the answer."""
+    def take(self, lease: Lease, count: int) -> Steps[tuple[dict[int, Task], Paused, int, Told | None] | None]:
+        """Step 1: the same claim again until it is answered. What was paused, and limited, comes with the answer."""
         start = lease.next_number
         self.brought = self.world.fresh("u")
         named = partial(self.named, self.brought)
@@ -89,19 +93,24 @@ class Worker(Controlled):
         name = named if start // (PLACES + 1) % 2 and self.world.on("name-first") else None
         while not lease.lost:
             try:
-                tasks, there, paused_by = yield from self.world.redis_once(
+                tasks, there, paused_by, told = yield from self.world.redis_once(
                     "claim.script",
-                    lambda redis: (redis.claim(lease.id, count, start, name), redis.pauses, self.world.truth.paused_by),
+                    lambda redis: (
+                        redis.claim(lease.id, count, start, name),
+                        redis.pauses,
+                        self.world.truth.paused_by,
+                        self.limiting.told(redis, lease),
+                    ),
                 )
             except NoAnswer:
                 if not self.world.on("claim-again"):
                     lease.next_number += count
-                    return {}, Paused(), 0
+                    return {}, Paused(), 0, None
                 yield Sleep(200)
                 continue
             if tasks or self.world.on("start-after-empty"):
                 lease.next_number += count
-            return None if tasks is None else (tasks, there, paused_by)
+            return None if tasks is None else (tasks, there, paused_by, told)
         return None
 
     def accept(self, lease: Lease, tasks: dict[int, Task]) -> Steps[None]:
@@ -317,6 +326,8 @@ class Worker(Controlled):
         item.run, item.stage = Run(item.job, self.process, lease.id, self.now, item.token), "running"
         self.world.truth.start(item.run, self.claim_is_valid(lease, number, item), self.is_due(item))
         self.check_payload(item)
+        if self.world.grouped:
+            self.world.in_force.start(item.run, number, self.limiting.kind_of(item.task))
         interrupted = yield from self.run(lease, item)
         item.stage = "over"
         self.world.truth.end(item.run)

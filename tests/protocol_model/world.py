@@ -8,6 +8,8 @@ from typing import TypeVar
 
 from tests.protocol_model.channel import Channel
 from tests.protocol_model.engine import SECOND, Engine, Faults, Steps, again, ask
+from tests.protocol_model.lanes_model import Lanes
+from tests.protocol_model.limiting import AT_FIRST, InForce, kind_of
 from tests.protocol_model.mechanisms import Switches
 from tests.protocol_model.postgres_model import Postgres
 from tests.protocol_model.redis_model import Redis
@@ -40,12 +42,30 @@ class World:
         self.firing = False  # schedules make jobs
         self.schedules = Schedules()
         self.unique = False  # jobs are submitted under unique keys
+        self.grouped = False  # jobs have groups, and types limits
+        self.in_force = InForce(self.truth)
         self._seen: dict[str, str] = {}
         self.engine.changes = self._changes
         self._serial = 0
 
     def on(self, mechanism: str) -> bool:
         return self.switches.on(mechanism)
+
+    def begin_groups(self) -> None:
+        self.grouped = True
+        self.redis = self.empty_redis()
+        assert self.redis.lanes is not None
+        self.redis.lanes.limits = AT_FIRST
+        if self.postgres is not None:
+            self.postgres.limits = AT_FIRST
+
+    def empty_redis(self) -> Redis:
+        redis = Redis(self.redis_clock, self.switches)
+        if self.grouped:
+            redis.lanes = Lanes(
+                self.redis_clock, self.switches, lambda task: kind_of(self.truth, task), self.in_force.note
+            )
+        return redis
 
     def redis_clock(self) -> int:
         return START_OF_TIME + self.engine.now + self.redis_skew
@@ -79,7 +99,10 @@ class World:
     def _on_redis(self, action: Callable[[Redis], T]) -> T:
         if not self.calm and self.rng.random() < 0.03:
             self.snapshots = [*self.snapshots[-30:], self.redis.snapshot()]
-        return action(self.redis)
+        answer = action(self.redis)
+        if self.redis.lanes is not None:
+            self.in_force.look(self.redis, self.redis.lanes)
+        return answer
 
     def replace_redis(self, state: Redis, same_run: bool) -> None:
         """Redis loses data: what it holds now is `state`."""
@@ -89,6 +112,8 @@ class World:
         state.run = self.redis.run if same_run else self.redis.run + 1
         self.redis = state
         self.snapshots = []
+        if state.lanes is not None:
+            self.in_force.lose(state.lanes.limits)
 
     # --- the trace
 
@@ -109,11 +134,16 @@ class World:
         ):
             for task in tasks:
                 add(task.job or f"unnamed {task.origin}", name)
+        for lane, waiting in self.redis.lanes.waiting.items() if self.redis.lanes else ():
+            for task in waiting:
+                add(task.job or f"unnamed {task.origin}", f"lane {lane.queue}:{lane.group}:{lane.type}")
         for lease, flight in self.redis.flights.items():
             for number, task in flight.tasks.items():
                 add(task.job or f"unnamed {task.origin}", f"flight {lease}#{number}")
         for lease, score in self.redis.leases.items():
             places[lease] = ["lives" if score > 0 else "fenced" if score == 0 else "ended"]
+        if self.redis.lanes is not None:
+            places |= {f"LANE {lane}": [where] for lane, where in self.redis.lanes.told().items()}
         return {job: ", ".join(where) for job, where in places.items()}
 
     def _told(self, job: str) -> str:
