@@ -8,7 +8,7 @@ from msgspec import Struct
 
 from workqueue.core.errors import InvalidOption
 from workqueue.core.job import Job
-from workqueue.core.limits import RATE_MAX, RUNNING_MAX, Limit, make_limit, read_rate
+from workqueue.core.limits import RATE_MAX, RUNNING_MAX, Limit, check_scope, make_limit, read_rate
 from workqueue.core.options import DEFAULT_QUEUE, RETRIES_MAX, is_queue_name
 from workqueue.core.policies import NO_POLICY, Backoff, ExceptionTypes, Policy, exception_types
 from workqueue.core.schedules import Schedule, make_schedule
@@ -194,9 +194,12 @@ def _declared_limit(job_type: str, running: int | None, rate: str | None) -> Lim
     if running is None and rate is None:
         return None
     try:
+        check_scope(f"type:{job_type}")
         number, per_seconds = (None, None) if rate is None else read_rate(rate)
         return make_limit(running, number, per_seconds)
     except InvalidOption as error:
+        if "scope" in str(error):
+            raise ValueError(f"handler {job_type!r}: a type with a limit has no NUL") from None
         what = "rate" if "rate" in str(error) or "seconds" in str(error) else "running"
         allowed = f'"100/60s", "5/m": from 1 to {RATE_MAX}' if what == "rate" else f"from 1 to {RUNNING_MAX}"
         value = rate if what == "rate" else running

@@ -20,7 +20,7 @@ TYPES_MAX = 100  #: limited types: each claim brings their names
 GROUPS_MAX = 10_000  #: limited groups
 TYPE_LENGTH_MAX = 200
 GROUPS = "groups"  #: the scope of each group without a limit of its own
-BURST_SHARE = 0.05  #: of a rate that may start at once
+BURST_SHARE = 0.04  #: of a rate that may start at once
 
 _RATE = re.compile(r"([0-9]{1,7})/([0-9]{0,8}(?:\.[0-9]{1,6})?)([smhd])")
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}

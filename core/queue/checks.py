@@ -40,7 +40,9 @@ def kinds(keys: Keys, lease: UUID | None) -> dict[str, str]:
     types = {
         keys.ready: "list", keys.front: "list", keys.leases: "zset", keys.workers: "hash", keys.scheduled: "zset",
         keys.dead: "list", keys.gone: "list", keys.checkpoint: "string", keys.rows: "string", keys.pauses: "hash",
-        keys.parked_counts: "hash", keys.queues: "set", keys.bell: "list",
+        keys.parked_counts: "hash", keys.queues: "set", keys.bell: "list", keys.limits: "hash",
+        keys.group_limits: "hash", keys.lanes: "set", keys.grouped: "hash", keys.running: "hash",
+        keys.holders: "set", keys.behind: "zset",
     }  # fmt: skip
     if lease is not None:
         types |= {keys.flight(lease): "hash", keys.suspect_starts(lease): "set"}

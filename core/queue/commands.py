@@ -16,7 +16,7 @@ PRODUCER_DIRECT = frozenset({
 PRODUCER_SCRIPTS: tuple[Script, ...] = (
     scripts.SUBMIT_ONCE, scripts.READ_CHECKPOINT, scripts.SET_CHECKPOINT, scripts.SCHEDULE, scripts.NEXT_TASK,
     scripts.READ_DEAD, scripts.UNBURY, scripts.SET_PAUSED, scripts.PUSH, scripts.ADD_QUEUE, scripts.DEPTHS,
-    scripts.HEADS, scripts.SUBMIT_UNIQUE, scripts.SET_LIMITS,
+    scripts.HEADS, scripts.SUBMIT_UNIQUE, scripts.SET_LIMITS, scripts.ROUSE,
 )  # fmt: skip
 
 #: What workers and `workqueue reconcile` send besides.
@@ -44,7 +44,7 @@ _ARGUMENTS = {
     "HMGET": "KEY f", "HSET": "KEY f v", "LINSERT": "KEY BEFORE v w",
     "LLEN": "KEY", "LPUSH": "KEY v", "LRANGE": "KEY 0 0", "LREM": "KEY 0 v",
     "LTRIM": "KEY 0 -1", "PERSIST": "KEY", "PEXPIRE": "KEY 1000",
-    "RPUSH": "KEY v", "SADD": "KEY v", "SET": "KEY v", "SMEMBERS": "KEY",
+    "RPUSH": "KEY v", "SADD": "KEY v", "SET": "KEY v", "SCARD": "KEY", "SMEMBERS": "KEY",
     "TIME": "", "ZADD": "KEY 1 v", "ZCARD": "KEY", "ZRANGE": "KEY 0 0", "ZRANGEBYSCORE": "KEY 0 0", "ZREM": "KEY v",
     "ZREMRANGEBYRANK": "KEY 1 0", "ZSCORE": "KEY v",
 }  # fmt: skip

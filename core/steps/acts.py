@@ -41,6 +41,7 @@ class Acts:
         """
         acted = await self._store.cancel(self._queue.name, ids, audit)
         await self._tell_workers(acted)
+        await self._rouse()
         return acted
 
     async def retry(self, ids: Sequence[UUID], audit: AuditEntry | None = None) -> dict[UUID, Acted]:
@@ -49,7 +50,9 @@ class Acts:
 
     async def run_now(self, ids: Sequence[UUID], audit: AuditEntry | None = None) -> dict[UUID, Acted]:
         """Make due what waits for a time."""
-        return await self._with_push(self._store.run_now, ids, audit)
+        acted = await self._with_push(self._store.run_now, ids, audit)
+        await self._rouse()
+        return acted
 
     async def delete(self, ids: Sequence[UUID], audit: AuditEntry | None = None) -> dict[UUID, Acted]:
         """Delete what has ended, with its runs, artifacts and idempotency key."""
@@ -75,6 +78,15 @@ class Acts:
             await self._tell_workers(acted)
         elif act is not ActName.DELETE:
             await self._push(batch, acted, inserted_at=inserted_at)
+        if act in {ActName.CANCEL, ActName.RUN_NOW}:
+            await self._rouse()
+
+    async def _rouse(self) -> None:
+        """A group whose jobs run in their order may wait behind one of these: its next claim asks the row."""
+        try:
+            await self._queue.rouse()
+        except QueueUnavailable as error:
+            log.info("groups that wait behind these jobs go on when their time has come: %s", error)
 
     async def _tell_workers(self, acted: Mapping[UUID, Acted]) -> None:
         running = [(each.token, job_id) for job_id, each in acted.items() if each.token is not None]

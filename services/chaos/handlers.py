@@ -10,6 +10,7 @@ import time
 import trio
 
 from workqueue import Job, handler
+from workqueue.services.chaos.limits import NAPS_RUNNING
 
 LOOK_SECONDS = 0.1
 ASLEEP_SECONDS = 0.5  #: a gap this long between two looks, 0.1 s apart: the process was stopped as a whole
@@ -45,7 +46,7 @@ async def quick(job: Job) -> object:
     return job.payload["n"]
 
 
-@handler("chaos.naps")
+@handler("chaos.naps", running=NAPS_RUNNING)
 async def naps(job: Job) -> object:
     note("start", job)
     try:

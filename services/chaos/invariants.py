@@ -14,7 +14,7 @@ Fetch = Callable[..., Awaitable[list[Any]]]
 
 
 async def tasks_in_redis(queue: Queue) -> set[UUID]:
-    """The ids of all tasks that are in the ready list, the front list, a parked list, the scheduled set or a flight."""
+    """The ids of all tasks that are in the ready list, the front list, a parked list, a lane, the scheduled set or a flight."""
     ids: set[UUID] = set()
     async for tasks in queue.tasks():
         for line in tasks:
@@ -52,6 +52,8 @@ async def left_over(queue: Queue, *, dead: bool = False) -> set[str]:
         queue.keys.checkpoint,
         queue.keys.rows,
         queue.keys.pauses,
+        queue.keys.limits,
+        queue.keys.group_limits,
         queue.keys.gone,
         queue.keys.queues,
         queue.keys.bell,

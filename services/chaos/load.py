@@ -24,6 +24,7 @@ LONG_SECONDS = 4.0  #: the longest job: longer than a lease, shorter than the gr
 LONG_SHARE = 0.05  #: of those that nap
 CHOOSES_SHARE = 0.5  #: of the jobs that choose more than their retries
 QUEUES = ("mail", "pdf")
+GROUPS = tuple(f"tenant {number}" for number in range(4))  #: few, so that their limits bind
 DELAY_SECONDS = 4.0  #: the longest
 HANG_UPS = 0.01  #: share of the clients that hang up after they have sent
 FOREIGN_FIRST = 1_000_000_000  #: numbers of the jobs that came by RPUSH begin here
@@ -157,6 +158,8 @@ def options_of(seed: int, n: int) -> dict[str, object]:
             options["timeout"] = 30
         if random.random() < 0.2:
             options["expires_in"] = 36_000
+        if random.random() < 0.6:
+            options["group"] = random.choice(GROUPS)
     return options
 
 
@@ -169,6 +172,14 @@ def delay_of(seed: int, n: int) -> float:
 def pausable(seed: int, n: int) -> frozenset[str]:
     """What may be paused so that the job of this number does not start."""
     return frozenset({type_of(seed, n), f"queue {options_of(seed, n).get('queue', 'default')}"})
+
+
+def scopes(seed: int, n: int) -> frozenset[str]:
+    """By what limits the job of this number is counted. A thread may outlive its job, and counts for none then."""
+    kind, group = type_of(seed, n), options_of(seed, n).get("group")
+    if kind == "chaos.thread":
+        return frozenset()
+    return frozenset({f"type:{kind}", *([f"group:{group}"] if group else [])})
 
 
 def _kind(random: Random) -> str:

@@ -1,5 +1,5 @@
-"""A person who acts on jobs during a chaos run: cancels, retries, runs now, deletes, and pauses types and queues. Each
-act is recorded with its answer, for the verdict."""
+"""A person who acts on jobs during a chaos run: cancels, retries, runs now, deletes, pauses types and queues, and
+changes a limit. Each act is recorded with its answer, for the verdict."""
 
 import time
 from collections import deque
@@ -10,6 +10,7 @@ import trio
 from msgspec import Struct
 
 from workqueue.services.chaos.client import Client, NoAnswer, NotSent
+from workqueue.services.chaos.limits import GROUPS, LimitSet
 from workqueue.services.chaos.load import Load
 
 HANDS = 4  #: acts at once
@@ -19,6 +20,7 @@ RECENT_MAX = 200  #: of the jobs that were accepted last: these are cancelled
 PAUSED_TYPE = "chaos.quick"
 PAUSED_QUEUE = "pdf"
 PAUSED_SECONDS = (1.0, 6.0)
+LIMITED_SECONDS = (6.0, 14.0)  #: until the limit of each group is another one
 PAUSE_EVERY_SECONDS = 15.0
 LATE_SECONDS = 3.0
 BULK_EVERY_SECONDS = 20.0
@@ -71,6 +73,7 @@ class Person:
         self.acts: dict[int, list[Act]] = {}
         self.pauses: list[Pause] = []
         self.retried_many: list[float] = []  #: when it was asked for
+        self.limits: list[LimitSet] = []
         self.counts: dict[str, int] = {}
         self.violations: list[str] = []
 
@@ -82,6 +85,7 @@ class Person:
             nursery.start_soon(self._pause_and_resume, PAUSED_TYPE, _TYPE)
             nursery.start_soon(self._pause_and_resume, f"queue {PAUSED_QUEUE}", _QUEUE)
             nursery.start_soon(self._retry_many)
+            nursery.start_soon(self._change_limits)
 
     async def resume_at_last(self) -> None:
         """Once `run` has ended: resume what may be paused, also by a request that a stopped producer still had."""
@@ -149,6 +153,17 @@ class Person:
                 status, body = await self._ask("POST", "/api/jobs/actions", wanted | {"expected": expected})
             if status == 202:
                 self.counts["retry of many"] = self.counts.get("retry of many", 0) + 1
+
+    async def _change_limits(self) -> None:
+        """Of how many jobs of each group may run at once."""
+        while True:
+            running = self._random.choice((1, 1, 2))
+            status, _ = await self._ask("PUT", f"/api/limits/{GROUPS}", {"running": running})
+            begun = time.monotonic()
+            await trio.sleep(self._random.uniform(*LIMITED_SECONDS))
+            if status == 200:
+                self.limits.append(LimitSet(GROUPS, running, begun, time.monotonic()))
+                self.counts["limit"] = self.counts.get("limit", 0) + 1
 
     async def _ask(self, method: str, path: str, body: dict[str, object] | None = None) -> tuple[int | None, bytes]:
         """Ask one of the producers. None: it may have been done, or not."""

@@ -39,6 +39,7 @@ def summary(outcome: Outcome) -> list[tuple[str, str]]:
         *((f"  {cause}", f"{count:,}") for cause, count in sorted(verdict.explained.items())),
         ("duplicates, unexplained", f"{verdict.count(Kind.DUPLICATE):,}"),
         ("not as told", f"{verdict.count(Kind.LIE):,}"),
+        ("over a limit", f"{verdict.count(Kind.OVERRUN):,}"),
         ("worker died too often", f"{verdict.poisoned:,}"),
         ("seed", str(outcome.options.seed)),
         ("seconds", f"{outcome.seconds:.0f}"),

@@ -24,7 +24,8 @@ from workqueue.services.chaos.aftermath import Aftermath
 from workqueue.services.chaos.faults import Faults, Link, Servers
 from workqueue.services.chaos.history import History
 from workqueue.services.chaos.ledger import read_ledger
-from workqueue.services.chaos.load import Foreign, Load, delay_of, pausable
+from workqueue.services.chaos.limits import NAPS_RUNNING, LimitSet
+from workqueue.services.chaos.load import Foreign, Load, delay_of, pausable, scopes
 from workqueue.services.chaos.logs import bugs
 from workqueue.services.chaos.person import Person
 from workqueue.services.chaos.plan import (
@@ -180,6 +181,8 @@ class _Chaos:
             kinds={n: pausable(options.seed, n) for n in (*load.told, *foreign.told)} if person else {},
             delays={n: delay for n in load.told if (delay := delay_of(options.seed, n))},
             pauses=person.pauses if person else [],
+            limits=[LimitSet("type:chaos.naps", NAPS_RUNNING, 0.0), *(person.limits if person else [])],
+            scopes={n: scopes(options.seed, n) for n in (*load.told, *foreign.told)},
             retried_many=person.retried_many if person else [],
             acted=person.counts if person else {},
         )

@@ -37,6 +37,7 @@ from msgspec import Struct
 
 from workqueue.services.chaos.history import History, Stretch, joined
 from workqueue.services.chaos.ledger import Ledger, Run
+from workqueue.services.chaos.limits import LimitSet, overruns
 from workqueue.services.chaos.load import LONG_SECONDS, Told
 from workqueue.services.chaos.person import BULK_TYPE, Act, Pause
 
@@ -65,6 +66,7 @@ class Kind(StrEnum):
     LOST = "lost"
     DUPLICATE = "duplicate that nothing explains"
     LIE = "not as it was told"
+    OVERRUN = "more at once than a limit allows"
 
 
 class Fault(Struct, frozen=True):
@@ -91,6 +93,8 @@ class Evidence(Struct):
     retried_many: list[float] = []  #: when a person asked for all failed jobs of BULK_TYPE to be retried
     kinds: dict[int, frozenset[str]] = {}  #: by what each job may be paused: its type, its queue
     delays: dict[int, float] = {}  #: seconds, of the jobs that have one
+    limits: list[LimitSet] = []
+    scopes: dict[int, frozenset[str]] = {}  #: by what limits each job is counted
     acted: dict[str, int] = {}  #: act -> how often it was done
 
 
@@ -139,6 +143,7 @@ class _Judge:
                 self._judge_in_redis(n, ran)
             else:
                 self._judge_row(n, ran, rows.get(n, []))
+        self._judge_limits()
         return self._verdict
 
     def _fault(self, n: int, kind: Kind, text: str) -> None:
@@ -262,6 +267,19 @@ class _Judge:
         if life is not None:
             stretches += [*self._troubles(life.name, "Redis"), *self._troubles(life.name, "Postgres")]
         return any(stretch.touches(run.begun - 2 * HEARD_SECONDS, run.begun) for stretch in stretches)
+
+    # --- limits
+
+    def _judge_limits(self) -> None:
+        runs = [run for ran in self._evidence.ledger.runs.values() for run in ran]
+        for limit in self._evidence.limits:
+            for run in overruns(limit, self._evidence.scopes, runs, self._counts_no_more, grace_seconds=HEARD_SECONDS):
+                text = f"run {run.number} began at {run.begun:.3f}, when {limit.running} of {limit.scope} went on"
+                self._fault(run.n, Kind.OVERRUN, text)
+
+    def _counts_no_more(self, run: Run, at: float) -> bool:
+        """Was its worker taken for dead, or did Redis lose what it had counted?"""
+        return self._cause(run, at) is not None
 
     # --- its runs
 

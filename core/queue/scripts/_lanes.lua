@@ -31,10 +31,17 @@ local function ring_of(queue, ready)
   return queue == 'default' and '{' .. ready .. '}:ring' or '{' .. ready .. '}:q:' .. queue .. ':ring'
 end
 local function push_to_lane(lane, task, at_head, ready)
-  local queue = string.match(lane, '^[%w_-]+')
-  redis.call('HINCRBY', '{' .. ready .. '}:grouped', queue, 1)
-  if redis.call(at_head and 'LPUSH' or 'RPUSH', '{' .. ready .. '}:g:' .. lane, task) == 1 then
-    redis.call('SADD', '{' .. ready .. '}:lanes', lane)
+  local prefix, queue = '{' .. ready .. '}:', string.match(lane, '^[%w_-]+')
+  local is_new = redis.call('LLEN', prefix .. 'g:' .. lane) == 0
+  if is_new then -- each fails on a key of another type, before anything is done
+    redis.call('HLEN', prefix .. 'grouped')
+    redis.call('SCARD', prefix .. 'lanes')
+    redis.call('ZCARD', ring_of(queue, ready))
+  end
+  redis.call('HINCRBY', prefix .. 'grouped', queue, 1)
+  redis.call(at_head and 'LPUSH' or 'RPUSH', prefix .. 'g:' .. lane, task)
+  if is_new then
+    redis.call('SADD', prefix .. 'lanes', lane)
     place(ring_of(queue, ready), lane, false)
   end
 end
@@ -71,6 +78,21 @@ local function leave_lane(lane, queue, count, ready)
     unblock(lane, scope, ready)
   end
 end
+-- Fails where a key of lanes has another type, before anything is done; nothing where none is used.
+local function check_lanes(ready)
+  local prefix = '{' .. ready .. '}:'
+  if redis.call('EXISTS', prefix .. 'lanes', prefix .. 'holders') == 0 then
+    return
+  end
+  for _, name in ipairs({'grouped', 'running', 'blocked', 'group_limits', 'limits'}) do
+    redis.call('HLEN', prefix .. name)
+  end
+  for _, name in ipairs({'ring', 'later', 'behind', 'not_before'}) do
+    redis.call('ZCARD', prefix .. name)
+  end
+  redis.call('SCARD', prefix .. 'lanes')
+  redis.call('SCARD', prefix .. 'holders')
+end
 local function lanes_in(ready)
   local prefix = '{' .. ready .. '}:'
   local self, limits, now_us = {}, {}, nil
@@ -85,6 +107,9 @@ local function lanes_in(ready)
 
   local function parts(lane)
     local queue, length, rest = string.match(lane, '^([%w_-]+):(%d+):(.*)$')
+    if not queue then
+      return 'default', '', '' -- another program has put it there: it has no tasks, and goes with its turn
+    end
     return queue, string.sub(rest, 1, tonumber(length)), string.sub(rest, tonumber(length) + 1)
   end
 
@@ -266,7 +291,11 @@ local function lanes_in(ready)
       end
       local _, group, kind = parts(lane)
       local most, moved = 100, false
-      if kind == '' and has_limited_types then
+      if type(redis.pcall('LLEN', list(lane))) ~= 'number' then -- not ours: it keeps no other lane from its turn
+        redis.call('ZREM', key, lane)
+        redis.call('SREM', prefix .. 'lanes', lane)
+        moved = true
+      elseif kind == '' and has_limited_types then
         local head = redis.call('LRANGE', list(lane), 0, 0)[1]
         local its = head and kind_of(head) or ''
         most = 1 -- the next one may be of another type

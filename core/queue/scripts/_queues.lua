@@ -17,7 +17,7 @@ end
 local function scheduled_of(queue, ready)
   return queue == 'default' and '{' .. ready .. '}:scheduled' or '{' .. ready .. '}:q:' .. queue .. ':scheduled'
 end
--- Wake a worker that waits for other queues than the default one. A few are enough: each looks into all of them. Without
+-- Wake a worker that waits for other queues than the default one, or for groups. A few are enough: each looks into all of them. Without
 -- a bell, because another program has put something else there, it finds the task a quarter of a second later.
 local function ring(bell, queue)
   local length = redis.pcall('LLEN', bell)

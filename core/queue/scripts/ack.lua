@@ -7,6 +7,7 @@
 -- than everything else that it says to Redis.
 local acked = 0
 local ready, lease = owner_of(KEYS[1])
+check_lanes(ready)
 local has_permits = redis.call('EXISTS', '{' .. ready .. '}:permits:' .. lease) == 1
 for i = 1, #ARGV, 2 do
   local first, last = tonumber(ARGV[i]), tonumber(ARGV[i + 1])

@@ -4,6 +4,7 @@
 -- ARGV[1] lease    ARGV[2..] of each: number, queue, group ('' for none), type
 -- Returns for each 1 (it may run, by an earlier send perhaps), 2 (and counts for the limit of its type) or 0 (no longer in this
 -- flight). Whether a type is limited is looked up here: the caller may not know yet. May be repeated. O(n).
+check_lanes(KEYS[1])
 redis.call('LTRIM', KEYS[1], 0, -1) -- changes nothing: under out-of-memory the rest is allowed now
 local lanes = lanes_in(KEYS[1])
 local answer = {}

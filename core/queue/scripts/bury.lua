@@ -7,6 +7,7 @@
 redis.call('LTRIM', KEYS[1], 0, -1) -- changes nothing: under out-of-memory the rest is allowed now
 local answer = {0}
 local ready, lease = owner_of(KEYS[2])
+check_lanes(ready)
 for i = 3, #KEYS do
   local number, id = ARGV[2 * i - 4], ARGV[2 * i - 3]
   if redis.call('HEXISTS', KEYS[2], number) == 1 and redis.pcall('HGET', KEYS[i], 'id') == id then

@@ -78,6 +78,7 @@ local function with_queue(task, queue)
   return members .. ',"queue":"' .. queue .. '"}'
 end
 
+check_lanes(ready)
 redis.call('LTRIM', ready, 0, -1) -- changes nothing: under out-of-memory the rest is allowed now; checks the type too
 redis.call('LTRIM', front, 0, -1)
 redis.call('HSET', flight, 'at', ARGV[4])

@@ -5,6 +5,7 @@
 -- they leave. A key that holds another job by now stays, and so does one that another program has made. O(n).
 local count = 0
 local ready, lease = owner_of(KEYS[1])
+check_lanes(ready)
 for i = 2, #KEYS do
   local number, id = ARGV[2 * i - 2], ARGV[2 * i - 1]
   if redis.call('HEXISTS', KEYS[1], number) == 1 then

@@ -11,6 +11,7 @@ local now = redis.call('TIME')
 local now_ms = now[1] * 1000 + math.floor(now[2] / 1000)
 local answer = {}
 local ready, lease = KEYS[1], string.match(KEYS[3], '[^:]*$')
+check_lanes(ready)
 for i = 1, #ARGV, 3 do
   local held = redis.call('HGET', KEYS[3], ARGV[i])
   if held then

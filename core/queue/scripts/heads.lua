@@ -1,4 +1,4 @@
--- What waits in each queue, and the task that is claimed next from it.
+-- What waits in each queue, and a task that is claimed next from it: of its list, or of a lane where that is empty.
 -- KEYS[1] ready list of the default queue    KEYS[2] front list    KEYS[3] names of the other queues
 -- ARGV[1] at most so many bytes of a task
 -- Returns {ms since 1970, queue, ready, scheduled, task ('' where none is ready or it is longer), ...}. O(queues).

@@ -6,6 +6,7 @@
 redis.call('LTRIM', KEYS[3], 0, -1) -- changes nothing: under out-of-memory the rest is allowed now; checks the type too
 redis.call('HLEN', KEYS[4]) -- fails on a key of another type, before anything is done
 local ready, lease = owner_of(KEYS[1])
+check_lanes(ready)
 local is_paused = redis.call('HEXISTS', KEYS[2], 't:' .. ARGV[1]) == 1
 local answer, length = {}, nil
 for i = 2, #ARGV do

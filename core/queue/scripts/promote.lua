@@ -3,6 +3,7 @@
 -- ARGV[1] at most so many    ARGV[2] at most so many bytes (a piece of 100 tasks may exceed it)
 -- Lanes that wait for a time that has come have their turns (_lanes.lua).
 -- Returns {how many, ms until the next lane is due or -1}; as many as ARGV[1] may mean that there is more. RPUSH first, ZREM last. O(n log n + queues).
+check_lanes(KEYS[1])
 redis.call('LTRIM', KEYS[1], 0, -1) -- changes nothing: under out-of-memory the rest is allowed now
 local others = redis.call('SMEMBERS', KEYS[3])
 local now = redis.call('TIME')

@@ -12,6 +12,7 @@ local fields = redis.call('HLEN', KEYS[3])
 if fields > 1 or (fields == 1 and redis.call('HEXISTS', KEYS[3], 'at') == 0) then
   return 0
 end
+check_lanes((owner_of(KEYS[3])))
 redis.call('HLEN', KEYS[2]) -- fails on a key of another type, before anything is done
 redis.call('ZREM', KEYS[1], ARGV[1])
 local known = redis.call('HDEL', KEYS[2], ARGV[1])

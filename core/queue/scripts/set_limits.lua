@@ -2,6 +2,8 @@
 -- KEYS[1] ready list of the default queue    KEYS[2] limits of types, with the version as `v`    KEYS[3] limits of groups
 -- ARGV[1] version (>= 1)    ARGV[2..] pairs: scope, limit (_lanes.lua says how it is written)
 -- Returns the version that stands there now. May be repeated. O(n + lanes).
+check_lanes(KEYS[1])
+redis.call('HLEN', KEYS[3])
 redis.call('HDEL', KEYS[2], '') -- changes nothing: under out-of-memory the rest is allowed now; checks the type too
 local version = tonumber(redis.call('HGET', KEYS[2], 'v') or '0') or 0
 local function known()
@@ -18,11 +20,11 @@ if version < tonumber(ARGV[1]) then
   local before = known()
   redis.call('DEL', KEYS[2])
   redis.call('DEL', KEYS[3])
-  redis.call('HSET', KEYS[2], 'v', ARGV[1])
   for i = 2, #ARGV, 2 do
     redis.call('HSET', string.sub(ARGV[i], 1, 5) == 'type:' and KEYS[2] or KEYS[3], ARGV[i], ARGV[i + 1])
   end
-  version = tonumber(ARGV[1])
   lanes_in(KEYS[1]).wake_all(before, known())
+  redis.call('HSET', KEYS[2], 'v', ARGV[1]) -- last: a repeat does it all again
+  version = tonumber(ARGV[1])
 end
 return string.format('%d', version)

@@ -5,6 +5,7 @@
 -- Returns how many went, for each pair; so often its task was pushed. An entry that has gone meanwhile is passed over, so
 -- that none is pushed twice, however often this is sent. O(n * length of the list); O(n) where they are its oldest.
 -- The entry goes first: a user who may not LREM is refused before anything was done, and every user may RPUSH.
+check_lanes(KEYS[2])
 redis.call('LTRIM', KEYS[1], 0, -1) -- changes nothing: under out-of-memory the rest is allowed now
 redis.call('LTRIM', KEYS[2], 0, -1) -- checks the type, too
 local answer = {}

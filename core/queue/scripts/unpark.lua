@@ -4,6 +4,7 @@
 -- KEYS[5] bell
 -- ARGV[1] type    ARGV[2] at most so many    ARGV[3] at most so many bytes (a piece of 100 tasks may exceed it)
 -- Returns {how many were moved, how many are left}. LPUSH first, LTRIM last. O(n).
+check_lanes(KEYS[1])
 redis.call('LTRIM', KEYS[1], 0, -1) -- changes nothing: under out-of-memory the rest is allowed now; checks the type too
 redis.call('HLEN', KEYS[4]) -- fails on a key of another type, before anything is done
 local left = redis.call('LLEN', KEYS[3])
