@@ -59,7 +59,11 @@ class Limits:
 
 @dataclass
 class Lanes:
-    """`kind_of`: what a task's text says. `note`: tells the checks that limits held for this number of a flight."""
+    """`kind_of`: what a task's text says. `note`: tells the checks that limits held for this number of a flight.
+
+    `heads`: the type of the first task of a lane, where it was found limited and had no room: in a group that runs one
+    at a time it waits where it is, and all behind it.
+    """
 
     clock: Callable[[], int]
     switches: Switches
@@ -70,6 +74,7 @@ class Lanes:
     ring: list[Lane] = field(default_factory=list)
     blocked: dict[str, list[Lane]] = field(default_factory=dict)
     later: dict[Lane, int] = field(default_factory=dict)
+    heads: dict[Lane, str] = field(default_factory=dict)
     running: Counter[str] = field(default_factory=Counter)
     permits: dict[str, dict[int, Lane]] = field(default_factory=dict)
     # For the checks: the jobs of strict groups that wait for a time, and must run before all that is in their lanes.
@@ -83,6 +88,7 @@ class Lanes:
             ring=list(self.ring),
             blocked={scope: list(lanes) for scope, lanes in self.blocked.items()},
             later=dict(self.later),
+            heads=dict(self.heads),
             running=Counter(self.running),
             permits={lease: dict(permits) for lease, permits in self.permits.items()},
             kept=dict(self.kept),
@@ -103,6 +109,10 @@ class Lanes:
 
     # --- lanes
 
+    def whole(self, lane: Lane) -> Lane:
+        """With all permits that its first task needs, as far as that is known."""
+        return replace(lane, type=self.heads.get(lane, lane.type))
+
     def put(self, task: Task, head: bool = False) -> bool:
         """False: a task without a group, which waits in the plain list."""
         lane = self.kind_of(task).untyped
@@ -116,24 +126,49 @@ class Lanes:
             self.ring.append(lane)
         if head:
             self.kept.pop(lane, None)
+            self._forget_head(lane)
         self.waiting[lane].insert(0 if head else len(self.waiting[lane]), task)
+
+    def put_first(self, lane: Lane, task: Task) -> None:
+        """Into the lane of a strict group, the type of its first task being known."""
+        home = lane.untyped
+        self.put_into(home, task, head=True)
+        if lane.type:
+            self._forget_place(home)
+            self.heads[home] = lane.type
+
+    def _forget_head(self, lane: Lane) -> None:
+        """Another task comes first: what the lane waits for is to be found out anew."""
+        if lane in self.heads:
+            self._forget_place(lane)
+            del self.heads[lane]
+
+    def _forget_place(self, lane: Lane) -> None:
+        if lane in self.ring:
+            self._pass_on(lane)
+        elif lane not in self.later:
+            self._unblock(lane)
+            self.ring.append(lane)
 
     def take(self, lease: str, first: int, count: int) -> dict[int, Task]:
         """Up to so many of the lanes whose turn it is, as far as their limits allow, each with its permit."""
         taken: dict[int, Task] = {}
         while len(taken) < count and self.ring:
             lane = self.ring.pop(0)
-            room = min(self.room(scope) for scope in lane.scopes)
+            whole = self.whole(lane)
+            room = min(self.room(scope) for scope in whole.scopes)
             if room <= 0:
                 self._block(lane)
                 continue
             tasks = self.waiting[lane]
-            for _ in range(min(room, SHARE, count - len(taken), len(tasks))):
+            share = 1 if lane in self.heads else SHARE
+            for _ in range(min(room, share, count - len(taken), len(tasks))):
                 number = first + len(taken)
                 taken[number] = tasks.pop(0)
                 if (job := self.kept.pop(lane, taken[number].job)) != taken[number].job:
                     self.overtaken = f"{taken[number].job} has overtaken {job} of the same strict group"
-                self.grant(lease, number, lane)
+                self.grant(lease, number, whole)
+            self.heads.pop(lane, None)
             if tasks:
                 self.ring.append(lane)
             else:
@@ -141,14 +176,14 @@ class Lanes:
         return taken
 
     def _block(self, lane: Lane) -> None:
-        scope = next(scope for scope in lane.scopes if self.room(scope) <= 0)
+        scope = next(scope for scope in self.whole(lane).scopes if self.room(scope) <= 0)
         self.blocked.setdefault(scope, []).append(lane)
         if self.switches.on("wake-chain"):
             self._pass_on(lane)
 
     def _pass_on(self, lane: Lane) -> None:
         """It may be the lane that a release has woken, and leaves the ring without having taken a permit."""
-        for scope in lane.scopes:
+        for scope in self.whole(lane).scopes:
             self._wake(scope, lane.queue)
 
     def _wake(self, scope: str, queue: str = "") -> None:
@@ -166,7 +201,7 @@ class Lanes:
             self.ring.insert(0, lane)
 
     def _unblock(self, lane: Lane) -> None:
-        for scope in lane.scopes:
+        for scope in self.whole(lane).scopes:
             if lane in self.blocked.get(scope, ()):
                 self.blocked[scope].remove(lane)
                 if not self.blocked[scope]:
@@ -189,7 +224,7 @@ class Lanes:
     def keep_place(self, lane: Lane, task: Task) -> None:
         """Nothing else of its group runs: what is behind it stays there."""
         if not self.running[f"group:{lane.group}"]:
-            self.kept[lane] = task.job
+            self.kept[lane.untyped] = task.job
 
     # --- permits
 
@@ -231,25 +266,37 @@ class Lanes:
 def admit(redis: Redis, lanes: Lanes, lease: str, wanted: Mapping[int, Lane]) -> dict[int, Lane]:
     """Claimed tasks that must have a permit for all of their lane: those that have it now, and may run.
 
-    The others wait in their lane, uncounted, or are no longer in this flight. `wanted`: with their types, limited or
-    not; that is looked up here, because the limits may be newer than those that their worker knows.
+    The others wait in their lane, uncounted (in a strict group where they were), or are no longer in this flight.
+    `wanted`: with their types, limited or not; that is looked up here, because the limits may be newer than those that
+    their worker knows.
     """
     flight, admitted = redis.tasks_of(lease), dict[int, Lane]()
+    first: list[tuple[Lane, Task]] = []
     for number, kind in wanted.items():
         lane = lanes.limits.lane_of(kind)
         if number not in flight:
             continue
         permit = lanes.permit(lease, number)
         missing = [scope for scope in lane.scopes if permit is None or scope not in permit.scopes]
-        if missing and (lane in lanes.waiting or any(lanes.room(scope) <= 0 for scope in missing)):
+        is_strict = lanes.is_strict(lane) and lanes.switches.on("strict-head")
+        home = lane.untyped if is_strict else lane
+        is_behind = home in lanes.waiting and not (is_strict and permit is not None)
+        if missing and (is_behind or any(lanes.room(scope) <= 0 for scope in missing)):
             task = redis.leave(lease, number)
             assert task is not None
-            lanes.put_into(lane, task)
+            if permit is not None and lanes.is_strict(lane):
+                first.append((lane, task))
+            if permit is None or not is_strict:
+                lanes.put_into(home, task)
             continue
         admitted[number] = lane
         if missing:
             lanes.grant(lease, number, lane)
             lanes.note(lease, number)
+    for lane, task in reversed(first):
+        if lanes.switches.on("strict-head"):
+            lanes.put_first(lane, task)
+        lanes.keep_place(lane, task)
     return admitted
 
 
@@ -280,7 +327,7 @@ def check_lanes(redis: Redis, lanes: Lanes) -> str:
         return "a lane is not in exactly one of ring, blocked and later, or it is empty"
     for scope, waiters in lanes.blocked.items():
         for lane in waiters:
-            awake = any(scope in other.scopes and other.queue == lane.queue for other in lanes.ring)
+            awake = any(scope in lanes.whole(other).scopes and other.queue == lane.queue for other in lanes.ring)
             if lanes.room(scope) > 0 and not awake:
                 return f"a lane of {lane.queue} waits for {scope}, which has room, and none of that queue is awake"
     return lanes.overtaken

@@ -252,7 +252,11 @@ class Redis:
         if delay > 0 and not self.switches.on("strict-later"):
             lanes.keep_place(lane, task)
             return False
-        lanes.put_into(lane, task, head=True)
+        if not (lanes.is_strict(lane) and self.switches.on("strict-head")):
+            lanes.put_into(lane, task, head=True)
+        else:
+            lanes.put_first(lane, task)
+            lane = lane.untyped
         if delay > 0:
             lanes.postpone(lane, self.clock() + delay)
             lanes.keep_place(lane, task)
