@@ -1,7 +1,6 @@
 """How one attempt ended, and what that means for the job. Pure."""
 
 from collections.abc import Sequence
-
 from typing import Literal
 
 from msgspec import Struct

@@ -173,8 +173,8 @@ class Queue(LaneTrips):
         return {DEFAULT_QUEUE, *names}
 
     async def wait_for_bell(self) -> str | None:
-        """The name of a queue, besides the default one, that was pushed to, or the default one's where a group of it was;
-        None: nothing was, within WAIT_SECONDS.
+        """The name of a queue that was pushed to (the default one's where a group of it was); None: none was, within
+        WAIT_SECONDS.
 
         Of several workers that wait one is woken. Cancelled: a bell may be lost, and no task with it.
         """

@@ -40,7 +40,8 @@ class Keys(Struct, frozen=True):
 
     @property
     def bell(self) -> str:
-        """List: names of queues that were pushed to, of the default one where a group of it was; what is popped from it is forgotten."""
+        """List: names of queues that were pushed to (the default one's where a group of it was); what is popped from it
+        is forgotten."""
         return f"{{{self.ready}}}:bell"
 
     def ready_of(self, queue: str) -> str:

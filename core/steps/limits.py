@@ -1,7 +1,7 @@
 """Limits in a worker: which of the claimed tasks may run, and what runs already when its type becomes limited.
 
-Redis counts; what it counts by are the limits that Postgres has (Redis only: that the handlers declare). Tasks that wait
-in lanes get their permits with the claim itself (core/queue/scripts/_lanes.lua). Those of a list, which no script may
+Redis counts; what it counts by are the limits that Postgres has (Redis only: what the handlers declare). Tasks in lanes
+get their permits with the claim itself (core/queue/scripts/_lanes.lua). Those of a list, which no script may
 decode, are looked at here: one trip more for a claim that has any of a limited type.
 """
 

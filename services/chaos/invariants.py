@@ -14,7 +14,8 @@ Fetch = Callable[..., Awaitable[list[Any]]]
 
 
 async def tasks_in_redis(queue: Queue) -> set[UUID]:
-    """The ids of all tasks that are in the ready list, the front list, a parked list, a lane, the scheduled set or a flight."""
+    """The ids of all tasks that are in the ready list, the front list, a parked list, a lane, the scheduled set or a
+    flight."""
     ids: set[UUID] = set()
     async for tasks in queue.tasks():
         for line in tasks:

@@ -11,7 +11,7 @@ NAPS_RUNNING = 16  #: naps at once, on all workers (handlers.py)
 
 
 class LimitSet(Struct, frozen=True):
-    """A limit of jobs that run at once; it certainly held from `begun` (its answer) until `ended` (another was sent)."""
+    """A limit of what runs at once. It certainly held from `begun` (its answer) until `ended` (another was sent)."""
 
     scope: str  #: as the API has it
     running: int

@@ -97,7 +97,7 @@ async def test_ctrl_c_ends_the_wait_and_the_action_can_be_stopped(url, psql, job
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        ([], "Missing argument 'ID...', or a filter: --type, --status, --error, --since, --all."),
+        ([], "Missing argument 'ID...', or a filter: --type, --status, --queue, --group, --error, --since, --all."),
         (["0" * 32, "--type", "a"], "IDs cannot go with a filter, nor with --all, --dry-run or --yes."),
         (["--all", "--type", "a"], "--all cannot go with a filter."),
         (["--since", "yesterday"], "'yesterday' is neither so long ago (90s, 30m, 12h, 7d) nor a time"),

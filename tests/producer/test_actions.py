@@ -88,7 +88,8 @@ async def test_what_matches_must_be_near_what_was_expected(client, psql, queue_n
         (b'{"action": "retry", "filter": {}, "expected": true}', "expected: expected float | null, got bool"),
         (
             b'{"action": "retry", "filter": {"state": "failed"}}',
-            "filter: state: unknown member; allowed are status, type, queue, created_after, created_before, error, ids",
+            "filter: state: unknown member; allowed are status, type, queue, group, "
+            "created_after, created_before, error, ids",
         ),
         (b'{"action": "retry", "filter": {"status": "x"}}', STATUSES),
         (b'{"action": "retry", "filter": {"type": ""}}', "filter.type: expected str of length >= 1"),

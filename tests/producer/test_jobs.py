@@ -44,7 +44,8 @@ async def test_a_row_has_its_fields_in_order_and_its_payload_untouched(client, q
         "id": 0, "type": "a", "status": "pending", "retries": 2, "attempts": 0, "payload": 0, "error_message": None,
         "created_at": 0, "updated_at": 0, "queue": "default", "recoveries": 0, "interruptions": 0, "run_at": None,
         "expires_at": None, "timeout": None, "unique_key": None, "unique_until": None, "on_duplicate": None,
-        "group": None, "worker": None, "started_at": None, "finished_at": None, "cancelling": False, "schedule": None, "due_at": None,
+        "group": None, "worker": None,
+        "started_at": None, "finished_at": None, "cancelling": False, "schedule": None, "due_at": None,
         "payload_start": None,
     }  # fmt: skip
 

@@ -42,7 +42,8 @@ MOMENT = "must be a time with its offset, as 2026-01-31T12:00:00Z"
         ("cursor=f_" + "_" * 30, "cursor: must be one from the Link header of an answer"),
         (
             "state=failed",
-            "state: unknown parameter; allowed are status, type, queue, created_after, created_before, error, count, "
+            "state: unknown parameter; allowed are status, type, queue, group, "
+            "created_after, created_before, error, count, "
             "limit, cursor, payload.<name>",
         ),
         ("created_after=1h", f"created_after: {MOMENT}"),

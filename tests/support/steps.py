@@ -14,8 +14,8 @@ from workqueue.core.steps.dead_letters import Discards
 from workqueue.core.steps.dropped import Dropped
 from workqueue.core.steps.installation import Installation, no_database
 from workqueue.core.steps.lease import Lease
-from workqueue.core.steps.orphans import Orphans, no_owners
 from workqueue.core.steps.limits import Limiting
+from workqueue.core.steps.orphans import Orphans, no_owners
 from workqueue.core.steps.pauses import Parking
 from workqueue.core.steps.piggyback import Piggyback
 from workqueue.core.steps.recover import Flight, Recover

@@ -235,6 +235,19 @@ async def test_permits_of_a_lease_that_another_release_has_recovered_are_swept(q
     assert await two.claim() == ["1"]
 
 
+async def test_the_end_of_a_lease_releases_the_permits_that_are_left(queue, workers, redis: RedisCli):
+    """A worker of the release before has given the task back, and released nothing."""
+    await limit(queue, a=Limit(running=1))
+    await queue.push_to([("default", task(n, "a")) for n in range(2)])
+    one, two = workers
+    await one.claim()
+    await redis("HDEL", queue.keys.flight(one.lease), 1)
+    await queue.end(one.lease)
+    assert await two.claim() == []
+    assert await queue.retire(one.lease)
+    assert await two.claim() == ["1"]
+
+
 async def test_a_raised_limit_wakes_and_a_lowered_one_waits(queue, workers):
     await limit(queue, 1, a=Limit(running=2))
     await queue.push_to([("default", task(n, "a")) for n in range(9)])

@@ -684,6 +684,14 @@ CHECKED_FIRST = [
     ("submit_unique, replaces", "default:1:a"), ("submit_once, lanes", "grouped"), ("submit_unique, lanes", "grouped"),
     ("push, lanes", "grouped"), ("unpark, lanes", "grouped"), ("promote, lanes", "grouped"), ("depths", "grouped"),
     ("heads", "grouped"),
+    *(
+        (name, key)
+        for name in WITH_LANES
+        if name.partition(",")[0] not in {"submit_once", "submit_unique", "push", "depths", "heads"}
+        for key in ("grouped", "running", "blocked", "group_limits", "limits", "ring", "later", "behind", "not_before",
+                    "lanes", "holders")
+        if key not in WITH_LANES[name][1]
+    ),
 ]  # fmt: skip
 
 
