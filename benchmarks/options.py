@@ -1,7 +1,7 @@
 """What each option of a job costs beside the plain drain, and what due times cost."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 
 import trio
@@ -18,23 +18,30 @@ from workqueue.core.steps.far_off import FarOff
 from workqueue.core.steps.outbox import OutboxRelay
 from workqueue.core.steps.promote import Promote
 from workqueue.core.wire import Submission
-from workqueue.services.bench.drain import drain, open_worker
+from workqueue.services.bench.drain import TIMEOUT_SECONDS, handlers, open_worker, until_done
 from workqueue.services.bench.sandbox import BATCH, PAYLOAD, Sandbox, open_sandbox
 
 JOBS, ROWS = 60_000, 40_000
+BUSY, SINGLES = 100_000, 20
 SCHEDULED, FAR, LATE_JOBS = 100_000, 1_000_000, 2_000
 HOURS = 3600.0
 AHEAD_SECONDS, SPREAD_SECONDS = 3.0, 4.0  #: when the jobs are due whose lateness is measured
 
 _LATER = datetime(2100, 1, 1, tzinfo=UTC)
-#: Option -> what a job chooses.
-CHOICES: dict[str, JobOptions] = {
-    "timeout": JobOptions(timeout=30.0),
-    "expires_in": JobOptions(expires_at=_LATER),
-    "queue": JobOptions(queue="low"),
+#: Option -> what the job of a number chooses.
+CHOICES: dict[str, Callable[[int], JobOptions]] = {
+    "timeout": lambda n: JobOptions(timeout=30.0),
+    "expires_in": lambda n: JobOptions(expires_at=_LATER),
+    "queue": lambda n: JobOptions(queue="low"),
+    "unique_key": lambda n: JobOptions(unique_key=f"key {n}"),
+    "group (10 groups)": lambda n: JobOptions(group=f"group {n % 10}"),
+    "group (10,000 groups)": lambda n: JobOptions(group=f"group {n % 10_000}"),
+    "a limit that does not bind": lambda n: JobOptions(),
 }
+LIMITED = "a limit that does not bind"
 WITH = "no-ops with {}, Redis only, concurrency 2"
 WITH_ROWS = "no-ops with {}, with rows, concurrency 2"
+BESIDE = "a job of one group starts after, beside 100,000 no-ops of another, p95"
 LATE = "a job of 100,000 that are scheduled starts after it is due, p95"
 PROMOTED = "jobs that are due go to the ready list"
 MEMORY = "memory of Redis for a scheduled job"
@@ -44,6 +51,7 @@ BROUGHT = "jobs that were far off are brought to Redis, with rows"
 FIGURES = [
     *(Figure(WITH.format(name), floor=plain.REDIS.format(2)) for name in CHOICES),
     *(Figure(WITH_ROWS.format(name), floor=plain.WITH_ROWS.format(2)) for name in CHOICES),
+    Figure(BESIDE, unit="ms"),
     Figure(LATE, unit="ms", at_most=250),
     Figure(PROMOTED),
     Figure(MEMORY, unit="bytes"),
@@ -57,25 +65,64 @@ def measure(servers: Servers) -> dict[str, Sample]:
 
 async def _measure(servers: Servers) -> dict[str, Sample]:
     samples: dict[str, Sample] = {}
-    for name, options in CHOICES.items():
-        samples[WITH.format(name)] = await _drained(servers, None, servers.jobs(JOBS), options)
-        samples[WITH_ROWS.format(name)] = await _drained(servers, servers.database_url, servers.jobs(ROWS), options)
+    for name in CHOICES:
+        samples[WITH.format(name)] = await _drained(servers, None, servers.jobs(JOBS), name)
+        samples[WITH_ROWS.format(name)] = await _drained(servers, servers.database_url, servers.jobs(ROWS), name)
+    async with open_sandbox(servers.redis_url, None, concurrency=2) as sandbox:
+        samples[BESIDE] = await _beside(servers, sandbox)
     async with open_sandbox(servers.redis_url, None, concurrency=100) as sandbox:
         samples |= await _due(servers, sandbox)
     return samples
 
 
-async def _drained(servers: Servers, database_url: str | None, jobs: int, options: JobOptions) -> Sample:
+async def _drained(servers: Servers, database_url: str | None, jobs: int, name: str) -> Sample:
+    registry = handlers()
+    if name == LIMITED:
+        registry.handler("noop", timeout=TIMEOUT_SECONDS, running=100_000)(_noop)
     async with open_sandbox(servers.redis_url, database_url, concurrency=2) as sandbox:
-        await _submit(sandbox, [Submission("noop", PAYLOAD, options)] * jobs)
-        rate = await drain(sandbox, jobs)
+        await _submit(sandbox, [Submission("noop", PAYLOAD, CHOICES[name](n)) for n in range(jobs)])
+        async with open_worker(sandbox, registry) as worker:
+            rate = await until_done(worker, jobs)
     return Sample(rate.per_second, rate.cpu_us)
+
+
+async def _noop(job: Job) -> object:
+    return None
+
+
+async def _beside(servers: Servers, sandbox: Sandbox) -> Sample:
+    """How long single jobs of one group wait while another group has as many as it likes."""
+    registry, started = handlers(), trio.Event()
+
+    @registry.handler("single")
+    async def single(job: Job) -> None:
+        started.set()
+
+    waits: list[float] = []
+    busy = [Submission("noop", PAYLOAD, JobOptions(group="busy"))] * servers.jobs(BUSY)
+    await _submit(sandbox, busy)
+    async with open_worker(sandbox, registry) as worker:
+        for _ in range(SINGLES):
+            if worker.counts.done % len(busy) > len(busy) // 2:
+                await _submit(sandbox, busy)
+            started = trio.Event()
+            sent = time.perf_counter()
+            await _submit(sandbox, [Submission("single", b"{}", JobOptions(group="single"))])
+            await started.wait()
+            waits.append(time.perf_counter() - sent)
+            await trio.sleep(0.02)
+        while (await sandbox.queue.depths()).ready:  # noqa: ASYNC110 - another process could change it
+            await trio.sleep(0.05)
+    return Sample(sorted(waits)[int(0.95 * len(waits))] * 1000)
 
 
 async def _submit(sandbox: Sandbox, submissions: Sequence[Submission]) -> None:
     engine = engine_of(sandbox.queue, sandbox.store)
+    unique = engine.submit_unique(ttl_seconds=60)
     for begin in range(0, len(submissions), BATCH):
-        for answer in await engine.submit.run_batch(submissions[begin : begin + BATCH]):
+        batch = submissions[begin : begin + BATCH]
+        step = engine.submit if batch[0].options.unique_key is None else unique
+        for answer in await step.run_batch(batch):
             if isinstance(answer, Exception):
                 raise answer
     await engine.clear()
