@@ -20,7 +20,7 @@ TYPES_MAX = 100  #: limited types: each claim brings their names
 GROUPS_MAX = 10_000  #: limited groups
 TYPE_LENGTH_MAX = 200
 GROUPS = "groups"  #: the scope of each group without a limit of its own
-BURST_SHARE = 0.04  #: of a rate that may start at once
+TOLERANCE = 0.04  #: of the period of a rate: so much of the rate may start at once, and is not used in the long run
 
 _RATE = re.compile(r"([0-9]{1,7})/([0-9]{0,8}(?:\.[0-9]{1,6})?)([smhd])")
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
@@ -34,18 +34,18 @@ class Limit(Struct, frozen=True, omit_defaults=True):
     per_seconds: float = 1.0  #: in any time of this length
 
     @property
-    def burst(self) -> int:
-        """How many may start at once, after a time without any."""
-        return 1 if self.rate is None else 1 + int(self.rate * BURST_SHARE)
+    def tolerance_us(self) -> int:
+        """Microseconds that a start may be early, after a time in which none could be made, or made late."""
+        return 0 if self.rate is None else int(self.per_seconds * 1e6 * TOLERANCE)
 
     @property
     def interval_us(self) -> int:
         """Microseconds between two starts, in the long run; 0: no rate.
 
-        With the burst that makes `rate` starts in any `per_seconds`, and never more (GCRA, ITU-T I.371: the burst comes
-        on top of what the interval allows, so the interval is a little longer).
+        GCRA (ITU-T I.371) lets at most ceil((period + tolerance) / interval) start in any time shorter than the period:
+        so the interval is a little longer than the rate says, and no time has more than `rate` starts.
         """
-        return 0 if self.rate is None else math.ceil(self.per_seconds * 1e6 / (self.rate - self.burst + 1))
+        return 0 if self.rate is None else math.ceil((self.per_seconds * 1e6 + self.tolerance_us) / self.rate)
 
 
 class Limits(Struct, frozen=True):

@@ -98,4 +98,4 @@ def read_limited(flat: Sequence[bytes]) -> LimitedTypes:
 
 
 def _written(limit: Limit) -> str:
-    return f"{limit.running or 0} {limit.interval_us} {limit.burst}"
+    return f"{limit.running or 0} {limit.interval_us} {limit.tolerance_us}"

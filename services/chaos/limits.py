@@ -7,6 +7,7 @@ from msgspec import Struct
 from workqueue.services.chaos.ledger import Run
 
 GROUPS = "groups"
+UNIQUE, UNIQUE_SCOPE = "unique keys", "unique:"  #: no two jobs under one run at once
 NAPS_RUNNING = 16  #: naps at once, on all workers (handlers.py)
 
 
@@ -17,6 +18,10 @@ class LimitSet(Struct, frozen=True):
     running: int
     begun: float  #: monotonic clock
     ended: float = float("inf")
+
+
+#: Those that no one changes.
+ALWAYS = (LimitSet("type:chaos.naps", NAPS_RUNNING, 0.0), LimitSet(UNIQUE, 1, 0.0))
 
 
 def overruns(
@@ -46,4 +51,5 @@ def overruns(
 
 
 def _is_of(scope: str, limited: str) -> bool:
-    return scope == limited or (limited == GROUPS and scope.startswith("group:"))
+    kind = {GROUPS: "group:", UNIQUE: UNIQUE_SCOPE}.get(limited)
+    return scope == limited if kind is None else scope.startswith(kind)

@@ -14,7 +14,9 @@ from uuid_utils.compat import uuid7
 from workqueue.core.errors import QueueUnavailable
 from workqueue.core.queue import Queue
 from workqueue.services.chaos.client import Client, NoAnswer, NotSent
+from workqueue.services.chaos.limits import UNIQUE_SCOPE
 
+_DUPLICATE = b'"status":"duplicate"'
 _ID = re.compile(rb'"job_id":"([0-9a-f-]{36})"')
 
 ANSWER_SECONDS = 20.0
@@ -24,6 +26,7 @@ LONG_SECONDS = 4.0  #: the longest job: longer than a lease, shorter than the gr
 LONG_SHARE = 0.05  #: of those that nap
 CHOOSES_SHARE = 0.5  #: of the jobs that choose more than their retries
 QUEUES = ("mail", "pdf")
+UNIQUE_KEYS = 40  #: few, so that jobs meet under them
 GROUPS = tuple(f"tenant {number}" for number in range(4))  #: few, so that their limits bind
 DELAY_SECONDS = 4.0  #: the longest
 HANG_UPS = 0.01  #: share of the clients that hang up after they have sent
@@ -35,7 +38,7 @@ FOREIGN_SHARE = 0.05
 class Told(Struct):
     """What a client was told of one job."""
 
-    answer: str  #: accepted | failed to enqueue task | failed to persist job | unknown
+    answer: str  #: accepted | duplicate | failed to enqueue task | failed to persist job | unknown
     producer: str
     sent: float  #: monotonic clock
     answered: float
@@ -56,6 +59,7 @@ class Load:
         self._next = 0
         self._under_way = 0
         self.accepted = 0
+        self.duplicates = 0  #: by their unique keys
         self.recent: deque[tuple[int, str]] = deque(maxlen=1000)  #: number and id of the jobs that were accepted last
         self.told: dict[int, Told] = {}
         self.violations: list[str] = []
@@ -100,8 +104,12 @@ class Load:
             self.told[n] = Told("unknown", name, sent, time.monotonic())
             return False
         answer = "accepted" if status == 200 else body.decode("utf-8", "replace")
+        if status == 200 and _DUPLICATE in body:
+            answer = "duplicate"
         self.told[n] = Told(answer, name, sent, time.monotonic())
-        if status == 200:
+        if answer == "duplicate":
+            self.duplicates += 1
+        elif status == 200:
             self.accepted += 1
             if (found := _ID.search(body)) is not None:  # there is none without Postgres
                 self.recent.append((n, found[1].decode()))
@@ -160,6 +168,8 @@ def options_of(seed: int, n: int) -> dict[str, object]:
             options["expires_in"] = 36_000
         if random.random() < 0.6:
             options["group"] = random.choice(GROUPS)
+        if random.random() < 0.15:
+            options["unique_key"] = f"key {random.randrange(UNIQUE_KEYS)}"
     return options
 
 
@@ -176,10 +186,14 @@ def pausable(seed: int, n: int) -> frozenset[str]:
 
 def scopes(seed: int, n: int) -> frozenset[str]:
     """By what limits the job of this number is counted. A thread may outlive its job, and counts for none then."""
-    kind, group = type_of(seed, n), options_of(seed, n).get("group")
+    kind, options = type_of(seed, n), options_of(seed, n)
     if kind == "chaos.thread":
         return frozenset()
-    return frozenset({f"type:{kind}", *([f"group:{group}"] if group else [])})
+    group, key = options.get("group"), options.get("unique_key")
+    found = {f"type:{kind}", *([f"group:{group}"] if group else [])}
+    if key is not None and n < FOREIGN_FIRST and kind != "chaos.fails":  # these are retried many at a time
+        found.add(f"{UNIQUE_SCOPE}{key}")
+    return frozenset(found)
 
 
 def _kind(random: Random) -> str:

@@ -23,6 +23,7 @@ def summary(outcome: Outcome) -> list[tuple[str, str]]:
     return [
         ("jobs over HTTP", f"{len(told):,}"),
         ("  accepted", answered("accepted")),
+        ("  duplicates, unique keys", answered("duplicate")),
         ("  refused", answered("failed to enqueue task", "failed to persist job")),
         ("  no answer", answered("unknown")),
         ("tasks by RPUSH", f"{sum(one.answer == 'accepted' for one in foreign):,}"),

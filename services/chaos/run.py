@@ -24,7 +24,7 @@ from workqueue.services.chaos.aftermath import Aftermath
 from workqueue.services.chaos.faults import Faults, Link, Servers
 from workqueue.services.chaos.history import History
 from workqueue.services.chaos.ledger import read_ledger
-from workqueue.services.chaos.limits import NAPS_RUNNING, LimitSet
+from workqueue.services.chaos.limits import ALWAYS, UNIQUE_SCOPE
 from workqueue.services.chaos.load import Foreign, Load, delay_of, pausable, scopes
 from workqueue.services.chaos.logs import bugs
 from workqueue.services.chaos.person import Person
@@ -181,8 +181,8 @@ class _Chaos:
             kinds={n: pausable(options.seed, n) for n in (*load.told, *foreign.told)} if person else {},
             delays={n: delay for n in load.told if (delay := delay_of(options.seed, n))},
             pauses=person.pauses if person else [],
-            limits=[LimitSet("type:chaos.naps", NAPS_RUNNING, 0.0), *(person.limits if person else [])],
-            scopes={n: scopes(options.seed, n) for n in (*load.told, *foreign.told)},
+            limits=[*ALWAYS, *(person.limits if person else [])],
+            scopes={n: self._scopes(n, person) for n in (*load.told, *foreign.told)},
             retried_many=person.retried_many if person else [],
             acted=person.counts if person else {},
         )
@@ -304,6 +304,13 @@ class _Chaos:
             for line in self._history.told[shown:]:
                 self._say(f"{load.accepted:>8,} accepted; {line.partition(' ')[2]}")
             shown = len(self._history.told)
+
+    def _scopes(self, n: int, person: Person | None) -> frozenset[str]:
+        """By what limits a job is counted; a retry by hand does not ask who has the unique key by then."""
+        found = scopes(self._options.seed, n)
+        if person is not None and any(act.kind == "retry" for act in person.acts.get(n, ())):
+            return frozenset(scope for scope in found if not scope.startswith(UNIQUE_SCOPE))
+        return found
 
     async def _drain(self, after: Aftermath) -> list[str]:
         """Wait until everything has come to its end; what is left, if it does not."""

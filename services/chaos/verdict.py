@@ -190,6 +190,8 @@ class _Judge:
                     self._fault(n, Kind.LOST, "it failed and never ran")
                 if row.attempts != row.retries + 1:
                     self._fault(n, Kind.LIE, f"it failed after {row.attempts} of {row.retries + 1} failures")
+        if told.answer == "duplicate":
+            self._fault(n, Kind.LIE, f"it was answered as a duplicate, and is {row.state}")
         if told.answer == "failed to enqueue task" and row.state != "cancelled" and not self._is_excused(told):
             self._fault(n, Kind.LIE, f"it was refused, and is {row.state}")
 
@@ -201,6 +203,8 @@ class _Judge:
             self._fault(n, Kind.LOST, f"it was accepted and has no end; it ran {len(ran)} times")
         if told.answer == "failed to enqueue task" and (ran or dead) and not self._is_excused(told):
             self._fault(n, Kind.LIE, "it was refused, and ran")
+        if told.answer == "duplicate" and (ran or dead):
+            self._fault(n, Kind.LIE, "it was answered as a duplicate, and ran")
         if dead > 1:
             self._fault(n, Kind.LIE, f"it lies in the dead letters {dead} times")
         if dead and ended and len(ran) == 1:

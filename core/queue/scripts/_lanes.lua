@@ -5,7 +5,8 @@
 -- waits for a permit; `later` (sorted set: ms), where it waits for a rate; `behind` (the same), where its first task waits for its time.
 -- A permit is an entry of permits:<lease>: number in the flight -> `<bytes of group>:<group><type>`, made and removed with
 -- that number. The hash `running` counts them by scope (group:X, type:X); `holders` is the set of leases with any.
--- Limits: hashes `limits` (of types) and `group_limits`: scope -> `<running> <interval in us> <burst>`, 0 for none.
+-- Limits: hashes `limits` (of types) and `group_limits`: scope -> `<running> <interval in us> <tolerance in us>`, 0 for
+-- none.
 -- `not_before`: sorted set scope -> us: the theoretical arrival time of its next start (GCRA).
 -- All keys are made from the ready list's, in its slot. What is read of limits is kept for the length of the script.
 local function lane_of(queue, group, kind)
@@ -142,18 +143,21 @@ local function lanes_in(ready)
       local text
       if string.sub(scope, 1, 5) == 'type:' then
         text = redis.call('HGET', prefix .. 'limits', scope)
-      else
+      elseif limits.of_groups == nil then
+        limits.of_groups = redis.call('EXISTS', prefix .. 'group_limits') == 1
+        return limit(scope)
+      elseif limits.of_groups then
         text = redis.call('HGET', prefix .. 'group_limits', scope) or redis.call('HGET', prefix .. 'group_limits', 'groups')
       end
-      local running, interval, burst = string.match(text or '', '^(%d+) (%d+) (%d+)$')
-      limits[scope] = {tonumber(running) or 0, tonumber(interval) or 0, tonumber(burst) or 1}
+      local running, interval, tolerance = string.match(text or '', '^(%d+) (%d+) (%d+)$')
+      limits[scope] = {tonumber(running) or 0, tonumber(interval) or 0, tonumber(tolerance) or 0}
     end
     return unpack(limits[scope])
   end
 
   -- How many may start now. 0: from which ms on one may, or nothing where a permit has to be released first.
   local function room(scope)
-    local running, interval, burst = limit(scope)
+    local running, interval, tolerance = limit(scope)
     local free = math.huge
     if running > 0 then
       free = running - tonumber(redis.call('HGET', prefix .. 'running', scope) or '0')
@@ -161,20 +165,24 @@ local function lanes_in(ready)
         return 0
       end
     end
-    local arrival = redis.call('ZSCORE', prefix .. 'not_before', scope)
-    local earliest = arrival and tonumber(arrival) - (burst - 1) * interval or 0
-    if clock() < earliest then
-      return 0, math.ceil(earliest / 1000)
+    local ahead = tonumber(redis.call('ZSCORE', prefix .. 'not_before', scope) or '0') - clock()
+    if ahead > tolerance then
+      return 0, math.ceil((clock() + ahead - tolerance) / 1000)
     end
     if interval > 0 then
-      free = math.min(free, burst, math.floor((clock() - earliest) / interval) + 1)
+      free = math.min(free, math.floor((tolerance - math.max(0, ahead)) / interval) + 1)
     end
     return free
   end
 
   -- Of each queue the lane that has waited longest for a permit of this scope has its turn, if there is one: not each queue
   -- has a worker that takes from it.
+  -- True: there was one.
   local function wake(scope)
+    local found = false
+    if redis.call('EXISTS', prefix .. 'blocked') == 0 then
+      return found
+    end
     for _, queue in ipairs(redis.call('HKEYS', prefix .. 'grouped')) do
       local lane = redis.call('ZRANGE', prefix .. 'blocked:' .. queue .. ':' .. scope, 0, 0)[1]
       local free, from_ms = 0, nil
@@ -185,11 +193,13 @@ local function lanes_in(ready)
         unblock(lane, scope, ready)
         enter(lane, true)
         ring(prefix .. 'bell', queue)
+        found = true
       elseif from_ms then
         unblock(lane, scope, ready)
         redis.call('ZADD', prefix .. 'later', from_ms, lane)
       end
     end
+    return found
   end
 
   -- How many of these scopes may start now; where none may, the scope that is in the way, and from which ms on.
@@ -370,34 +380,43 @@ local function lanes_in(ready)
       return
     end
     if known then
-      self.release(lease, number)
+      self.release(lease, {number})
     end
     permit(lease, number, 1, group, kind)
   end
 
-  function self.release(lease, number)
-    local key = prefix .. 'permits:' .. lease
-    local held = redis.call('HGET', key, number)
-    if not held then
-      return ''
+  -- Of up to 1,000 tasks. Returns the limited type of the last one that had a permit, '' where there is none.
+  function self.release(lease, numbers)
+    local key, counts, kind = prefix .. 'permits:' .. lease, {}, ''
+    for _, held in ipairs(redis.call('HMGET', key, unpack(numbers))) do
+      if held then
+        counts[held] = (counts[held] or 0) + 1
+      end
     end
-    redis.call('HDEL', key, number)
+    redis.call('HDEL', key, unpack(numbers))
     if redis.call('EXISTS', key) == 0 then
       redis.call('SREM', prefix .. 'holders', lease)
     end
-    local _, group, kind = parts('-:' .. held)
-    for _, scope in ipairs(scopes(group, kind)) do
-      if redis.call('HINCRBY', prefix .. 'running', scope, -1) <= 0 then
-        redis.call('HDEL', prefix .. 'running', scope)
+    for held, count in pairs(counts) do
+      local _, group
+      _, group, kind = parts('-:' .. held)
+      for _, scope in ipairs(scopes(group, kind)) do
+        if redis.call('HINCRBY', prefix .. 'running', scope, -count) <= 0 then
+          redis.call('HDEL', prefix .. 'running', scope)
+        end
+        for _ = 1, count do
+          if not wake(scope) then
+            break
+          end
+        end
       end
-      wake(scope)
     end
     return kind
   end
 
   function self.release_all(lease)
     for _, number in ipairs(redis.call('HKEYS', prefix .. 'permits:' .. lease)) do
-      self.release(lease, number)
+      self.release(lease, {number})
     end
   end
 
@@ -418,10 +437,10 @@ local function lanes_in(ready)
 
   -- No start of this scope before so many ms from now have passed.
   function self.pause(scope, pause_ms)
-    local _, interval, burst = limit(scope)
-    redis.call('ZADD', prefix .. 'not_before', 'GT', clock() + pause_ms * 1000 + (burst - 1) * interval, scope)
+    local _, _, tolerance = limit(scope)
+    redis.call('ZADD', prefix .. 'not_before', 'GT', clock() + pause_ms * 1000 + tolerance, scope)
     if string.sub(scope, 1, 5) == 'type:' then -- as long as it lasts, the type counts as limited
-      redis.call('HSETNX', prefix .. 'limits', scope, '0 0 1')
+      redis.call('HSETNX', prefix .. 'limits', scope, '0 0 0')
     end
   end
 
@@ -429,7 +448,7 @@ local function lanes_in(ready)
   function self.forget_times()
     for _, scope in ipairs(redis.call('ZRANGEBYSCORE', prefix .. 'not_before', '-inf', clock(), 'LIMIT', 0, 1000)) do
       redis.call('ZREM', prefix .. 'not_before', scope)
-      if redis.call('HGET', prefix .. 'limits', scope) == '0 0 1' then
+      if redis.call('HGET', prefix .. 'limits', scope) == '0 0 0' then
         redis.call('HDEL', prefix .. 'limits', scope)
       end
     end
@@ -440,7 +459,7 @@ local function lanes_in(ready)
     for _, scope in ipairs(redis.call('ZRANGE', prefix .. 'not_before', 0, -1)) do
       local default = string.sub(scope, 1, 6) == 'group:' and 'groups' or ''
       local was, is = before[scope] or before[default], after[scope] or after[default]
-      if was and was ~= is and not string.find(was, ' 0 1$') then
+      if was and was ~= is and not string.find(was, ' 0 0$') then
         redis.call('ZREM', prefix .. 'not_before', scope)
       end
     end
@@ -460,7 +479,7 @@ local function lanes_in(ready)
     end
     for _, scope in ipairs(redis.call('ZRANGE', prefix .. 'not_before', 0, -1)) do
       if string.sub(scope, 1, 5) == 'type:' then
-        redis.call('HSETNX', prefix .. 'limits', scope, '0 0 1')
+        redis.call('HSETNX', prefix .. 'limits', scope, '0 0 0')
       end
     end
   end
@@ -474,7 +493,7 @@ end
 -- Release the permit of a task that leaves the flight, if it has one. Returns the type that it counted for, else ''.
 local function release(ready, lease, number)
   if redis.call('HEXISTS', '{' .. ready .. '}:permits:' .. lease, number) == 1 then
-    return lanes_in(ready).release(lease, number)
+    return lanes_in(ready).release(lease, {number})
   end
   return ''
 end

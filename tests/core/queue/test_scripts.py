@@ -100,7 +100,7 @@ WITH_LANES: dict[str, tuple[Script, list[str], list[object], bool]] = {
     "set_limits": (
         scripts.SET_LIMITS,
         ["ready", "limits", "group_limits"],
-        [4, "type:x", "5 0 1", "groups", "0 10 1"],
+        [4, "type:x", "5 0 0", "groups", "0 10 1"],
         True,
     ),
     "pause_scope": (scripts.PAUSE_SCOPE, ["ready"], ["type:z", 5000], True),
@@ -261,8 +261,8 @@ class Keyspace:
             await self("HSET", self.keys["blocked"], lane, scope)
         await self("ZADD", self.keys["later"], 1, "default:1:c")
         await self("ZADD", self.keys["behind"], 4_000_000_000_000, "default:1:d")
-        await self("HSET", self.keys["limits"], "v", 3, "type:x", "1 0 1", "type:paused", "0 0 1")
-        await self("HSET", self.keys["group_limits"], "group:b", "1 0 1", "group:s", "1 0 1", "group:c", "0 1000 1")
+        await self("HSET", self.keys["limits"], "v", 3, "type:x", "1 0 0", "type:paused", "0 0 0")
+        await self("HSET", self.keys["group_limits"], "group:b", "1 0 0", "group:s", "1 0 0", "group:c", "0 1000 1")
         await self("ZADD", self.keys["not_before"], 1, "type:paused", 2, "group:c")
         await self("HSET", self.keys["running"], "group:b", 1, "type:x", 1)
         await self("HSET", self.keys["permits"], 1, "1:b")
@@ -366,12 +366,12 @@ CHANGES |= {
     }),
     "set_limits": (b"4", {
         "bell": [b"low", b"default"], "blocked": 0, "blocked:default:group:b": 0, "blocked:default:type:x": 0,
-        "later": 0, "limits": {b"v": b"4", b"type:x": b"5 0 1", b"type:paused": b"0 0 1"},
+        "later": 0, "limits": {b"v": b"4", b"type:x": b"5 0 0", b"type:paused": b"0 0 0"},
         "group_limits": {b"groups": b"0 10 1"}, "not_before": [b"type:paused", b"1"],
         "ring": [b"default:1:a", b"5", b"default:1:b", b"6", b"default:0:x", b"7", b"default:1:c", b"8"],
     }),
     "pause_scope": (1, {
-        "limits": {b"v": b"3", b"type:x": b"1 0 1", b"type:paused": b"0 0 1", b"type:z": b"0 0 1"},
+        "limits": {b"v": b"3", b"type:x": b"1 0 0", b"type:paused": b"0 0 0", b"type:z": b"0 0 0"},
         "not_before": [b"type:paused", b"1", b"group:c", b"2", b"type:z", b"NOW"],
     }),
     "sweep_permits": (1, {
@@ -383,7 +383,7 @@ CHANGES |= {
         "behind": 0, "bell": [b"low", b"default"], "ring": [b"default:1:d", b"4", b"default:1:a", b"5"],
     }),
     "claim, lanes": (
-        [[PAUSES, [b"v", b"3", b"type:x", b"1 0 1", b"type:paused", b"0 0 1"]], [b"c1"], [A1], b"f1", b"r1"],
+        [[PAUSES, [b"v", b"3", b"type:x", b"1 0 0", b"type:paused", b"0 0 0"]], [b"c1"], [A1], b"f1", b"r1"],
         {
             "bell": [b"low", b"default"], "default:1:a": [b"a2"], "default:1:c": 0, "front": 0, "ready": [b"r2"],
             "flight": {
@@ -414,7 +414,7 @@ CHANGES |= {
     "retire, permit": (1, {**RELEASED, **CHANGES["retire"][1]}),
     "promote, lanes": ([2, b"NOW"], {  # until 2096
         **NEW_N, "bell": [b"low", b"default", b"default"], "later": 0, "not_before": 0, "scheduled": 0,
-        "limits": {b"v": b"3", b"type:x": b"1 0 1"}, "ready": [b"r1", b"r2", b"due"],
+        "limits": {b"v": b"3", b"type:x": b"1 0 0"}, "ready": [b"r1", b"r2", b"due"],
         "ring": [b"default:1:c", b"4", b"default:1:a", b"5", b"default:1:n", b"6"],
     }),
     "submit_once, lanes": ([b"pushed"], {
@@ -504,7 +504,7 @@ WITHOUT: dict[tuple[str, str], tuple[object, set[str]]] = {
 }  # fmt: skip
 
 _CLAIMED = set(CHANGES["claim, lanes"][1])
-_LIMITED = [PAUSES, [b"v", b"3", b"type:x", b"1 0 1", b"type:paused", b"0 0 1"]]
+_LIMITED = [PAUSES, [b"v", b"3", b"type:x", b"1 0 0", b"type:paused", b"0 0 0"]]
 WITHOUT |= {
     # Of most of these keys none matters, or it is made anew.
     **{

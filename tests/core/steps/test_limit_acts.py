@@ -34,7 +34,12 @@ async def test_a_change_is_in_redis_at_once_and_workers_are_told(acts: LimitActs
         of = {"type:x": TEN, "group:acme": OFTEN}
         assert await acts.put("group:acme", OFTEN) == Limits(2, of)
         await acts.put(GROUPS, Limit(3, 5, 1.0))
-        expected = {"v": "3", "type:x": "10 0 1", "group:acme": f"0 {OFTEN.interval_us} 6", "groups": "3 200000 1"}
+        expected = {
+            "v": "3",
+            "type:x": "10 0 0",
+            "group:acme": f"0 {OFTEN.interval_us} {OFTEN.tolerance_us}",
+            "groups": "3 208000 40000",
+        }
         assert await in_redis(redis, queue.name) == expected
         del of["type:x"]
         assert await acts.delete("type:x") == Limits(4, of | {GROUPS: Limit(3, 5, 1.0)})
@@ -77,7 +82,7 @@ async def test_a_change_while_redis_is_away_stands_in_its_row(
     assert await in_redis(redis, queue.name) == {}
     redis_proxy.heal()
     await acts.put("type:y", TEN)
-    assert await in_redis(redis, queue.name) == {"v": "2", "type:x": "10 0 1", "type:y": "10 0 1"}
+    assert await in_redis(redis, queue.name) == {"v": "2", "type:x": "10 0 0", "type:y": "10 0 0"}
 
 
 async def test_a_database_that_was_set_back_wins_over_what_redis_remembers(
@@ -89,11 +94,11 @@ async def test_a_database_that_was_set_back_wins_over_what_redis_remembers(
     changed = await acts.put("type:w", TEN)
     assert changed == Limits(4, {"type:w": TEN})
     assert await store.limits.read(queue.name) == changed
-    assert await in_redis(redis, queue.name) == {"v": "4", "type:w": "10 0 1"}
+    assert await in_redis(redis, queue.name) == {"v": "4", "type:w": "10 0 0"}
 
 
 async def test_an_older_version_changes_nothing(queue: Queue, redis: RedisCli):
     assert await queue.set_limits(Limits(7, {"type:x": TEN})) == 7
     assert await queue.set_limits(Limits(6, {"type:y": TEN})) == 7
     assert await queue.set_limits(Limits(7, {"type:y": TEN})) == 7
-    assert await in_redis(redis, queue.name) == {"v": "7", "type:x": "10 0 1"}
+    assert await in_redis(redis, queue.name) == {"v": "7", "type:x": "10 0 0"}
