@@ -63,8 +63,9 @@ async def test_a_limit_is_set_shown_changed_and_deleted(client, scope: str):
 async def test_a_change_is_in_redis_when_it_is_answered(client, queue: Queue, redis):
     await put(client, "type:x", running=10, rate=100, per_seconds=60)
     await put(client, "group:acme", running=2)
-    interval_us = Limit(10, 100, 60.0).interval_us
-    assert await redis("HGETALL", f"{{{queue.name}}}:limits") == {b"v": b"2", b"type:x": b"10 %d 6" % interval_us}
+    limit = Limit(10, 100, 60.0)
+    written = b"10 %d %d" % (limit.interval_us, limit.tolerance_us)
+    assert await redis("HGETALL", f"{{{queue.name}}}:limits") == {b"v": b"2", b"type:x": written}
     assert await redis("HGETALL", f"{{{queue.name}}}:group_limits") == {b"group:acme": b"2 0 1"}
     await delete(client, "type:x")
     assert await redis("HGETALL", f"{{{queue.name}}}:limits") == {b"v": b"3"}
