@@ -98,7 +98,7 @@ def table(figures: list[Figure]) -> Table:
         if not figure.rounds:
             continue
         values = [sample.value for sample in figure.rounds]
-        floor = by_name[figure.floor] if figure.floor else None
+        floor = by_name.get(figure.floor) if figure.floor else None  # a part without the one that has its floor
         if floor is not None and not floor.rounds:
             floor = None
         met = figure.is_met(floor)
