@@ -11,7 +11,7 @@ from workqueue.core.queue import scripts
 from workqueue.core.queue.keys import Keys
 from workqueue.core.queue.trips import Trips
 
-ADMITTED_MAX = 700  #: tasks a trip
+ADMITTED_MAX = 600  #: runs of tasks a trip
 _TYPE = b"type:"
 
 
@@ -30,20 +30,30 @@ class Admitted(IntEnum):
     COUNTED = 2  #: and it counts for the limit of its type
 
 
+_ADMITTED = tuple(Admitted)
+
+
 class LaneTrips(Trips):
     """The trips that only jobs with a group, or of a limited type, need."""
 
     keys: Keys
 
-    async def admit(self, lease: UUID, tasks: Sequence[tuple[int, str, str, str]]) -> list[Admitted]:
+    async def admit(self, lease: UUID, tasks: Sequence[tuple[int, str, str, str]]) -> dict[int, Admitted]:
         """Give claimed tasks the permits that they need: (number, queue, group or "", type), in order. May be
         repeated."""
-        answer: list[Admitted] = []
-        for begin in range(0, len(tasks), ADMITTED_MAX):
-            part = tasks[begin : begin + ADMITTED_MAX]
-            arguments = [str(lease), *(value for row in part for value in row)]
+        runs: list[tuple[int, int, tuple[str, str, str]]] = []
+        for number, *kind in tasks:
+            if runs and runs[-1][1] == number - 1 and runs[-1][2] == tuple(kind):
+                runs[-1] = runs[-1][0], number, runs[-1][2]
+            else:
+                runs.append((number, number, (kind[0], kind[1], kind[2])))
+        answer: dict[int, Admitted] = {}
+        for begin in range(0, len(runs), ADMITTED_MAX):
+            part = runs[begin : begin + ADMITTED_MAX]
+            arguments = [str(lease), *(value for first, last, kind in part for value in (first, last, *kind))]
             said = await self._script(scripts.ADMIT, [self.keys.ready, self.keys.flight(lease)], arguments)
-            answer += [Admitted(each) for each in said]
+            numbers = (number for first, last, _ in part for number in range(first, last + 1))
+            answer.update(zip(numbers, map(_ADMITTED.__getitem__, said), strict=True))
         return answer
 
     async def hold(self, lease: UUID, tasks: Sequence[tuple[int, str, str]]) -> None:

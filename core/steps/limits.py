@@ -66,7 +66,8 @@ class Limiting:
         rows = [(claimed.number, claimed.task.options.queue, group_of(claimed), claimed.task.type) for claimed in asked]
         answers = await until_answered(partial(self._queue.admit, lease, rows))
         refused: set[int] = set()
-        for claimed, answer in zip(asked, answers, strict=True):
+        for claimed in asked:
+            answer = answers[claimed.number]
             claimed.has_permit = answer is not Admitted.NO
             claimed.is_type_counted = answer is Admitted.COUNTED
             if answer is Admitted.NO:

@@ -31,7 +31,7 @@ end
 local function ring_of(queue, ready)
   return queue == 'default' and '{' .. ready .. '}:ring' or '{' .. ready .. '}:q:' .. queue .. ':ring'
 end
-local function push_to_lane(lane, task, at_head, ready)
+local function push_to_lane(lane, tasks, at_head, ready)
   local prefix, queue = '{' .. ready .. '}:', string.match(lane, '^[%w_-]+')
   local is_new = redis.call('LLEN', prefix .. 'g:' .. lane) == 0
   if is_new then -- each fails on a key of another type, before anything is done
@@ -39,8 +39,8 @@ local function push_to_lane(lane, task, at_head, ready)
     redis.call('SCARD', prefix .. 'lanes')
     redis.call('ZCARD', ring_of(queue, ready))
   end
-  redis.call('HINCRBY', prefix .. 'grouped', queue, 1)
-  redis.call(at_head and 'LPUSH' or 'RPUSH', prefix .. 'g:' .. lane, task)
+  redis.call('HINCRBY', prefix .. 'grouped', queue, #tasks)
+  redis.call(at_head and 'LPUSH' or 'RPUSH', prefix .. 'g:' .. lane, unpack(tasks))
   if is_new then
     redis.call('SADD', prefix .. 'lanes', lane)
     place(ring_of(queue, ready), lane, false)
@@ -51,7 +51,7 @@ end
 local function put(task, queue, ready, at_head)
   local group = group_of(task)
   if group ~= '' then
-    push_to_lane(lane_of(queue, group, ''), task, at_head, ready)
+    push_to_lane(lane_of(queue, group, ''), {task}, at_head, ready)
   else
     redis.call(at_head and 'LPUSH' or 'RPUSH', list_of(queue, ready), task)
   end
@@ -96,7 +96,8 @@ local function check_lanes(ready)
 end
 local function lanes_in(ready)
   local prefix = '{' .. ready .. '}:'
-  local self, limits, now_us = {}, {}, nil
+  local self, limits, rooms, permits = {}, {}, {}, {}
+  local now_us, has_blocked
 
   local function clock()
     if not now_us then
@@ -132,6 +133,7 @@ local function lanes_in(ready)
   local function block(lane, scope)
     place(prefix .. 'blocked:' .. parts(lane) .. ':' .. scope, lane, false)
     redis.call('HSET', prefix .. 'blocked', lane, scope)
+    has_blocked = true
   end
 
   local function enter(lane, at_head)
@@ -155,32 +157,50 @@ local function lanes_in(ready)
     return unpack(limits[scope])
   end
 
-  -- How many may start now. 0: from which ms on one may, or nothing where a permit has to be released first.
+  local function is_limited(kind)
+    return kind ~= '' and redis.call('HEXISTS', prefix .. 'limits', 'type:' .. kind) == 1
+  end
+
+  -- How many may start now, those that this script has permitted left out. 0: from which ms on one may, or nothing where a
+  -- permit has to be released first.
   local function room(scope)
-    local running, interval, tolerance = limit(scope)
-    local free = math.huge
-    if running > 0 then
-      free = running - tonumber(redis.call('HGET', prefix .. 'running', scope) or '0')
-      if free <= 0 then
-        return 0
+    local its = rooms[scope]
+    if not its then
+      local running, interval, tolerance = limit(scope)
+      its = {left = math.huge, arrival = 0, interval = interval, tolerance = tolerance, started = 0, taken = 0}
+      if running > 0 then
+        its.left = running - tonumber(redis.call('HGET', prefix .. 'running', scope) or '0')
       end
+      if rooms.have_times == nil then
+        rooms.have_times = redis.call('EXISTS', prefix .. 'not_before') == 1
+      end
+      if rooms.have_times then
+        its.arrival = tonumber(redis.call('ZSCORE', prefix .. 'not_before', scope) or '0')
+      end
+      rooms[scope] = its
     end
-    local ahead = tonumber(redis.call('ZSCORE', prefix .. 'not_before', scope) or '0') - clock()
-    if ahead > tolerance then
-      return 0, math.ceil((clock() + ahead - tolerance) / 1000)
+    if its.left <= 0 then
+      return 0
+    elseif its.interval == 0 and its.arrival == 0 then
+      return its.left
     end
-    if interval > 0 then
-      free = math.min(free, math.floor((tolerance - math.max(0, ahead)) / interval) + 1)
+    local ahead = math.max(its.arrival - clock(), 0) + its.started * its.interval
+    if ahead > its.tolerance then
+      return 0, math.ceil((clock() + ahead - its.tolerance) / 1000)
+    elseif its.interval == 0 then
+      return its.left
     end
-    return free
+    return math.min(its.left, math.floor((its.tolerance - ahead) / its.interval) + 1)
   end
 
   -- Of each queue the lane that has waited longest for a permit of this scope has its turn, if there is one: not each queue
-  -- has a worker that takes from it.
-  -- True: there was one.
+  -- has a worker that takes from it. True: there was one.
   local function wake(scope)
+    if has_blocked == nil then
+      has_blocked = redis.call('EXISTS', prefix .. 'blocked') == 1
+    end
     local found = false
-    if redis.call('EXISTS', prefix .. 'blocked') == 0 then
+    if not has_blocked then
       return found
     end
     for _, queue in ipairs(redis.call('HKEYS', prefix .. 'grouped')) do
@@ -230,33 +250,38 @@ local function lanes_in(ready)
     end
   end
 
-  -- Note permits for `count` tasks from `number` on.
-  local function permit(lease, number, count, group, kind)
-    local fields, held = {}, #group .. ':' .. group .. kind
-    for each = number, number + count - 1 do
-      fields[#fields + 1] = each
-      fields[#fields + 1] = held
+  -- Permits for these numbers, which `write` writes down; `starts`: they count for the rates.
+  local function permit(numbers, group, kind, starts)
+    local held = #group .. ':' .. group .. kind
+    for _, number in ipairs(numbers) do
+      permits[#permits + 1] = number
+      permits[#permits + 1] = held
     end
-    redis.call('HSET', prefix .. 'permits:' .. lease, unpack(fields))
-    redis.call('SADD', prefix .. 'holders', lease)
     for _, scope in ipairs(scopes(group, kind)) do
-      redis.call('HINCRBY', prefix .. 'running', scope, count)
+      room(scope)
+      local its = rooms[scope]
+      its.left, its.taken = its.left - #numbers, its.taken + #numbers
+      its.started = its.started + (starts and #numbers or 0)
     end
   end
 
-  -- So many starts count for the rates.
-  local function count_starts(found, count)
-    for _, scope in ipairs(found) do
-      local _, interval = limit(scope)
-      if interval > 0 then
-        local arrival = tonumber(redis.call('ZSCORE', prefix .. 'not_before', scope) or '0')
-        redis.call('ZADD', prefix .. 'not_before', math.max(arrival, clock()) + count * interval, scope)
+  local function write(lease)
+    for i = 1, #permits, 200 do -- unpack has a limit
+      redis.call('HSET', prefix .. 'permits:' .. lease, unpack(permits, i, math.min(i + 199, #permits)))
+    end
+    if #permits > 0 then
+      redis.call('SADD', prefix .. 'holders', lease)
+    end
+    for scope, its in pairs(rooms) do
+      if type(its) == 'table' and its.taken > 0 then
+        redis.call('HINCRBY', prefix .. 'running', scope, its.taken)
+        if its.interval > 0 and its.started > 0 then
+          local arrival = math.max(its.arrival, clock()) + its.started * its.interval
+          redis.call('ZADD', prefix .. 'not_before', arrival, scope)
+        end
       end
     end
-  end
-
-  local function is_limited(kind)
-    return kind ~= '' and redis.call('HEXISTS', prefix .. 'limits', 'type:' .. kind) == 1
+    rooms, permits = {}, {}
   end
 
   -- In a group of which one job runs at a time, their order is kept.
@@ -266,7 +291,7 @@ local function lanes_in(ready)
 
   -- To the head of the lane, which waits with it until `due_ms`.
   function self.put_off(lane, task, due_ms)
-    push_to_lane(lane, task, true, ready)
+    push_to_lane(lane, {task}, true, ready)
     local scope = redis.call('HGET', prefix .. 'blocked', lane)
     if scope then
       unblock(lane, scope, ready)
@@ -287,90 +312,149 @@ local function lanes_in(ready)
     end
   end
 
-  -- Give the lanes of a queue their turns, the first one first, until they have given `wanted` tasks. take(lane, n, number):
-  -- takes up to n from the head of the lane's list, and answers how many, or -1 where there is room for no more.
-  -- kind_of(task): its type. Returns how many were taken.
-  function self.take_turns(lease, queue, wanted, number, take, kind_of)
-    local key, taken = ring_of(queue, ready), 0
+  -- The first task of a lane of all types may be of a limited one. Of a strict group it keeps its place; else it goes to a
+  -- lane of that type, so that the others of its group do not wait behind it. Returns the limited type of the first task, ''
+  -- where there is none, and how many of the first tasks may be taken together.
+  local function sort_types(lane, queue, group, kind_of)
+    for _ = 1, 100 do
+      local head = redis.call('LRANGE', list(lane), 0, 0)[1]
+      local kind = head and kind_of(head) or ''
+      if not is_limited(kind) then
+        return '', 1
+      elseif self.is_strict(group) then
+        return kind, 1
+      end
+      push_to_lane(lane_of(queue, group, kind), {head}, false, ready)
+      redis.call('LPOP', list(lane))
+      leave_lane(lane, queue, 1, ready)
+    end
+    return '', 0
+  end
+
+  -- Give the lanes of a queue their turns, the first one first, until they have given `wanted` tasks. accept(task): its number
+  -- in the flight, or nil where there is room for no more; keep(): all that were accepted are in the flight. kind_of(task):
+  -- its type. Returns how many were taken. Some calls a round and two for each lane: 10,000 lanes may have one task each.
+  function self.take_turns(lease, queue, wanted, accept, keep, kind_of)
+    local key, taken, looked, is_full = ring_of(queue, ready), 0, 0, false
     local known = prefix .. 'limits'
     local has_limited_types = redis.call('HLEN', known) > redis.call('HEXISTS', known, 'v')
-    for _ = 1, wanted + 500 do
-      local lane = redis.call('ZRANGE', key, 0, 0)[1]
-      if not lane then
-        return taken
+    while taken < wanted and looked < wanted + 500 and not is_full do
+      local turn = redis.call('ZRANGE', key, 0, math.min(wanted - taken, 200) - 1)
+      if #turn == 0 then
+        break
       end
-      local _, group, kind = parts(lane)
-      local most, moved = 100, false
-      if type(redis.pcall('LLEN', list(lane))) ~= 'number' then -- not ours: it keeps no other lane from its turn
-        redis.call('ZREM', key, lane)
-        redis.call('SREM', prefix .. 'lanes', lane)
-        moved = true
-      elseif kind == '' and has_limited_types then
-        local head = redis.call('LRANGE', list(lane), 0, 0)[1]
-        local its = head and kind_of(head) or ''
-        most = 1 -- the next one may be of another type
-        if is_limited(its) then
-          kind = its
-          if not self.is_strict(group) then -- the others of its group do not wait behind it
-            push_to_lane(lane_of(queue, group, its), head, false, ready)
-            redis.call('LPOP', list(lane))
-            leave_lane(lane, queue, 1, ready)
-            moved = true
-          end
+      local share = math.max(1, math.floor((wanted - taken) / redis.call('ZCARD', key)))
+      local before, given, empty, limited = taken, {}, {}, {}
+      for _, lane in ipairs(turn) do
+        if taken >= wanted or is_full then
+          break
         end
-      end
-      if not moved then
+        looked = looked + 1
+        local _, group, kind = parts(lane)
+        local tasks = redis.pcall('LRANGE', list(lane), 0, 0)
+        local most = math.min(100, share, wanted - taken)
+        if tasks.err or #tasks == 0 then -- not ours, or gone: it keeps no other lane from its turn
+          empty[#empty + 1] = lane
+          most = 0
+        elseif kind == '' and has_limited_types then
+          kind, most = sort_types(lane, queue, group, kind_of)
+        end
         local found = scopes(group, kind)
         local free, scope, from_ms = room_of(found)
-        if free <= 0 then
+        if most > 0 and free <= 0 then
           set_aside(lane, queue, found, scope, from_ms)
-        else
-          local share = math.max(1, math.floor((wanted - taken) / redis.call('ZCARD', key)))
-          local count = take(list(lane), math.min(most, free, share, wanted - taken), number + taken)
-          if count < 0 then
-            return taken
+        elseif most > 0 then
+          most = math.min(most, free)
+          tasks = redis.call('LRANGE', list(lane), 0, most) -- one more, to see whether there is
+          local numbers = {}
+          for i = 1, math.min(most, #tasks) do
+            local number = accept(tasks[i], queue)
+            is_full = not number
+            if is_full then
+              break
+            end
+            numbers[#numbers + 1] = number
           end
-          if count > 0 then
-            permit(lease, number + taken, count, group, kind)
-            count_starts(found, count)
-            taken = taken + count
-          end
-          place(key, lane, false)
-          leave_lane(lane, queue, count, ready)
-          for _, each in ipairs(found) do
-            wake(each)
+          if #numbers > 0 then
+            permit(numbers, group, kind, true)
+            taken = taken + #numbers
+            given[#given + 1] = {lane, #numbers, #tasks == #numbers}
+            for _, each in ipairs(found) do
+              limited[each] = true
+            end
           end
         end
       end
-      if taken >= wanted then
-        return taken
+      keep()
+      if #given > 0 then
+        redis.call('HINCRBY', prefix .. 'grouped', queue, before - taken)
+      end
+      local last = redis.call('ZRANGE', key, -1, -1, 'WITHSCORES')[2]
+      for _, each in ipairs(given) do
+        local lane, count, is_empty = unpack(each)
+        if is_empty then
+          redis.call('DEL', list(lane))
+          empty[#empty + 1] = lane
+        else
+          redis.call('LTRIM', list(lane), count, -1)
+          last = last + 1
+          redis.call('ZADD', key, last, lane)
+        end
+      end
+      if #empty > 0 then
+        redis.call('ZREM', key, unpack(empty))
+        redis.call('SREM', prefix .. 'lanes', unpack(empty))
+      end
+      for scope in pairs(limited) do
+        wake(scope)
       end
     end
-    ring(prefix .. 'bell', queue) -- there may be more
+    if redis.call('HGET', prefix .. 'grouped', queue) == '0' then
+      redis.call('HDEL', prefix .. 'grouped', queue)
+    end
+    write(lease)
+    if looked >= wanted + 500 then
+      ring(prefix .. 'bell', queue) -- there may be more
+    end
     return taken
   end
 
-  -- A task that was claimed from a list: it gets a permit, where it needs one, or goes to its lane. 0: it is not to run, 2: it
-  -- counts for the limit of its type.
-  function self.admit(lease, number, task, queue, group, kind)
-    local known = redis.call('HGET', prefix .. 'permits:' .. lease, number)
-    if known then
-      local _, _, counted = parts('-:' .. known)
-      return counted ~= '' and 2 or 1
-    end
+  -- Which of these tasks, claimed from a list, may run: of one queue, group and type. The others go to their lane, in their
+  -- order. answer(number, may_run): 0 it is not to run, 1, or 2: it counts for the limit of its type.
+  function self.admit(flight, lease, numbers, queue, group, kind, answer)
     kind = is_limited(kind) and kind or ''
-    if group == '' and kind == '' then
-      return 1
+    local lane = lane_of(queue, group, self.is_strict(group) and '' or kind)
+    local found, waits, gone, moved = scopes(group, kind), nil, {}, {}
+    local tasks = redis.call('HMGET', flight, unpack(numbers))
+    local known = redis.call('HMGET', prefix .. 'permits:' .. lease, unpack(numbers))
+    for i, number in ipairs(numbers) do
+      if not tasks[i] then
+        answer(number, 0)
+      elseif known[i] then
+        local _, _, counted = parts('-:' .. known[i])
+        answer(number, counted ~= '' and 2 or 1)
+      elseif #found == 0 then
+        answer(number, 1)
+      else
+        if waits == nil then
+          waits = redis.call('LLEN', list(lane)) > 0
+        end
+        if not waits and room_of(found) > 0 then
+          permit({number}, group, kind, true)
+          answer(number, kind ~= '' and 2 or 1)
+        else
+          waits = true
+          gone[#gone + 1] = number
+          moved[#moved + 1] = tasks[i]
+          answer(number, 0)
+        end
+      end
     end
-    local its_lane = lane_of(queue, group, self.is_strict(group) and '' or kind)
-    local found = scopes(group, kind)
-    if redis.call('EXISTS', list(its_lane)) == 0 and room_of(found) > 0 then
-      permit(lease, number, 1, group, kind)
-      count_starts(found, 1)
-      return kind ~= '' and 2 or 1
+    write(lease)
+    if #gone > 0 then
+      push_to_lane(lane, moved, false, ready)
+      redis.call('HDEL', flight, unpack(gone))
     end
-    push_to_lane(its_lane, task, false, ready)
-    return 0
   end
 
   -- A task that runs already counts from now on, whatever the limits say.
@@ -382,7 +466,8 @@ local function lanes_in(ready)
     if known then
       self.release(lease, {number})
     end
-    permit(lease, number, 1, group, kind)
+    permit({number}, group, kind, false)
+    write(lease)
   end
 
   -- Of up to 1,000 tasks. Returns the limited type of the last one that had a permit, '' where there is none.
@@ -404,6 +489,7 @@ local function lanes_in(ready)
         if redis.call('HINCRBY', prefix .. 'running', scope, -count) <= 0 then
           redis.call('HDEL', prefix .. 'running', scope)
         end
+        rooms[scope] = nil
         for _ = 1, count do
           if not wake(scope) then
             break

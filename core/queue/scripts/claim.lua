@@ -149,16 +149,33 @@ local function take_from(queue, limit)
     take_listed(queue, limit)
     return
   end
-  local function take_one_lane(list, wanted)
-    local before = #answer
-    local taken = take(list, queue, wanted)
-    for i = before + 1, #answer do
-      answer[i] = {answer[i]}
+  local pending = {}
+  local function accept(task)
+    if count >= count_max or (count > 0 and bytes + #task > bytes_max) then
+      full = full or count < count_max
+      return nil
     end
-    return full and taken == 0 and -1 or taken
+    if queue ~= 'default' then
+      task = with_queue(task, queue)
+    end
+    if count < #ARGV - ids_from then
+      task = named(task)
+    end
+    local number = start + count
+    pending[#pending + 1] = number
+    pending[#pending + 1] = task
+    answer[#answer + 1] = {task}
+    count, bytes = count + 1, bytes + #task
+    return number
+  end
+  local function keep()
+    for i = 1, #pending, 200 do
+      redis.call('HSET', flight, unpack(pending, i, math.min(i + 199, #pending)))
+    end
+    pending = {}
   end
   local function take_turns(wanted)
-    return lanes.take_turns(ARGV[1], queue, wanted, start + count, take_one_lane, kind_of)
+    return lanes.take_turns(ARGV[1], queue, math.min(wanted, count_max - count), accept, keep, kind_of)
   end
   local taken = take_turns(math.floor((limit + toss) / 2))
   taken = taken + take_listed(queue, limit - taken)

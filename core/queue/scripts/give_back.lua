@@ -22,7 +22,7 @@ for i = 1, #ARGV, 3 do
     local group = group_of(task)
     if delay_ms == 0 then
       if group == '' and kind ~= '' then -- before those that wait in its lane
-        push_to_lane(lane_of(queue, '', kind), task, true, ready)
+        push_to_lane(lane_of(queue, '', kind), {task}, true, ready)
         ring(KEYS[4], queue)
       elseif put(task, queue, ready, true) then
         ring(KEYS[4], queue)

@@ -55,7 +55,7 @@ class Worker:
         """Ask for permits for all that is held of a limited type; what got none is held no more."""
         rows = [(number, "default", json.loads(each).get("group", ""), type) for number, each in self.held.items()]
         answers = await self.queue.admit(self.lease, rows)
-        for (number, *_), may_run in zip(rows, answers, strict=True):
+        for number, may_run in answers.items():
             if not may_run:
                 del self.held[number]
         return ids(list(self.held.values()))
