@@ -14,6 +14,7 @@ from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta, Struct
+from msgspec.structs import replace
 
 from workqueue.core.errors import InvalidOption, InvalidTask, RetriesNegative
 
@@ -121,6 +122,7 @@ CACHED_MAX = 1000  #: combinations; without a cache a task would take half as lo
 
 #: The values of all options of a TaskOptions.
 values_of = attrgetter(*NAMES)
+_KEY_AT, _GROUP_AT = NAMES.index("unique_key"), NAMES.index("group")
 _REQUESTED = attrgetter(*(name for name in RequestedOptions.__struct_fields__ if name != "retries"))
 _FURTHER = attrgetter(*NAMES[1:])
 _NO_FURTHER = _FURTHER(DEFAULTS)
@@ -139,9 +141,19 @@ def are_plain(options: Iterable[JobOptions]) -> bool:
     return True
 
 
-@lru_cache(CACHED_MAX)
 def options_of(values: tuple[object, ...]) -> JobOptions:
     """The options of a task that was decoded, from its `values_of`. Raises InvalidTask for a moment out of range."""
+    key, group = values[_KEY_AT], values[_GROUP_AT]
+    if key is None and group is None:
+        return _options_of(values)
+    # Each job may have others: they are no part of what is cached.
+    alike = [*values]
+    alike[_KEY_AT], alike[_GROUP_AT] = key and "any", None
+    return replace(_options_of(tuple(alike)), unique_key=key, group=group)
+
+
+@lru_cache(CACHED_MAX)
+def _options_of(values: tuple[object, ...]) -> JobOptions:
     named = {
         name: _utc(name, value) if isinstance(value, datetime) else value
         for name, value in zip(NAMES, values, strict=True)

@@ -96,8 +96,8 @@ local function check_lanes(ready)
 end
 local function lanes_in(ready)
   local prefix = '{' .. ready .. '}:'
-  local self, limits, rooms, permits = {}, {}, {}, {}
-  local now_us, has_blocked
+  local self, limits, rooms, permits, taken_of = {}, {}, {}, {}, {}
+  local now_us, has_blocked, has_limits
 
   local function clock()
     if not now_us then
@@ -164,19 +164,20 @@ local function lanes_in(ready)
   -- How many may start now, those that this script has permitted left out. 0: from which ms on one may, or nothing where a
   -- permit has to be released first.
   local function room(scope)
+    if has_limits == nil then
+      has_limits = redis.call('EXISTS', prefix .. 'limits', prefix .. 'group_limits', prefix .. 'not_before') > 0
+    end
+    if not has_limits then
+      return math.huge
+    end
     local its = rooms[scope]
     if not its then
       local running, interval, tolerance = limit(scope)
-      its = {left = math.huge, arrival = 0, interval = interval, tolerance = tolerance, started = 0, taken = 0}
+      its = {left = math.huge, arrival = 0, interval = interval, tolerance = tolerance, started = 0}
       if running > 0 then
         its.left = running - tonumber(redis.call('HGET', prefix .. 'running', scope) or '0')
       end
-      if rooms.have_times == nil then
-        rooms.have_times = redis.call('EXISTS', prefix .. 'not_before') == 1
-      end
-      if rooms.have_times then
-        its.arrival = tonumber(redis.call('ZSCORE', prefix .. 'not_before', scope) or '0')
-      end
+      its.arrival = tonumber(redis.call('ZSCORE', prefix .. 'not_before', scope) or '0')
       rooms[scope] = its
     end
     if its.left <= 0 then
@@ -251,17 +252,18 @@ local function lanes_in(ready)
   end
 
   -- Permits for these numbers, which `write` writes down; `starts`: they count for the rates.
-  local function permit(numbers, group, kind, starts)
-    local held = #group .. ':' .. group .. kind
-    for _, number in ipairs(numbers) do
-      permits[#permits + 1] = number
-      permits[#permits + 1] = held
+  local function permit(numbers, found, held, starts)
+    local last = #permits
+    for i, number in ipairs(numbers) do
+      permits[last + 2 * i - 1], permits[last + 2 * i] = number, held
     end
-    for _, scope in ipairs(scopes(group, kind)) do
-      room(scope)
+    for _, scope in ipairs(found) do
+      taken_of[scope] = (taken_of[scope] or 0) + #numbers
       local its = rooms[scope]
-      its.left, its.taken = its.left - #numbers, its.taken + #numbers
-      its.started = its.started + (starts and #numbers or 0)
+      if its then
+        its.left = its.left - #numbers
+        its.started = its.started + (starts and #numbers or 0)
+      end
     end
   end
 
@@ -272,16 +274,15 @@ local function lanes_in(ready)
     if #permits > 0 then
       redis.call('SADD', prefix .. 'holders', lease)
     end
-    for scope, its in pairs(rooms) do
-      if type(its) == 'table' and its.taken > 0 then
-        redis.call('HINCRBY', prefix .. 'running', scope, its.taken)
-        if its.interval > 0 and its.started > 0 then
-          local arrival = math.max(its.arrival, clock()) + its.started * its.interval
-          redis.call('ZADD', prefix .. 'not_before', arrival, scope)
-        end
+    for scope, count in pairs(taken_of) do
+      redis.call('HINCRBY', prefix .. 'running', scope, count)
+      local its = rooms[scope]
+      if its and its.interval > 0 and its.started > 0 then
+        local arrival = math.max(its.arrival, clock()) + its.started * its.interval
+        redis.call('ZADD', prefix .. 'not_before', arrival, scope)
       end
     end
-    rooms, permits = {}, {}
+    rooms, permits, taken_of = {}, {}, {}
   end
 
   -- In a group of which one job runs at a time, their order is kept.
@@ -351,13 +352,11 @@ local function lanes_in(ready)
         end
         looked = looked + 1
         local _, group, kind = parts(lane)
-        local tasks = redis.pcall('LRANGE', list(lane), 0, 0)
+        local held = string.sub(lane, #queue + 2)
         local most = math.min(100, share, wanted - taken)
-        if tasks.err or #tasks == 0 then -- not ours, or gone: it keeps no other lane from its turn
-          empty[#empty + 1] = lane
-          most = 0
-        elseif kind == '' and has_limited_types then
+        if kind == '' and has_limited_types then
           kind, most = sort_types(lane, queue, group, kind_of)
+          held = held .. kind
         end
         local found = scopes(group, kind)
         local free, scope, from_ms = room_of(found)
@@ -365,7 +364,10 @@ local function lanes_in(ready)
           set_aside(lane, queue, found, scope, from_ms)
         elseif most > 0 then
           most = math.min(most, free)
-          tasks = redis.call('LRANGE', list(lane), 0, most) -- one more, to see whether there is
+          local tasks = redis.pcall('LRANGE', list(lane), 0, most) -- one more, to see whether there is
+          if tasks.err or #tasks == 0 then -- not ours, or gone: it keeps no other lane from its turn
+            empty[#empty + 1], tasks = lane, {}
+          end
           local numbers = {}
           for i = 1, math.min(most, #tasks) do
             local number = accept(tasks[i], queue)
@@ -376,10 +378,10 @@ local function lanes_in(ready)
             numbers[#numbers + 1] = number
           end
           if #numbers > 0 then
-            permit(numbers, group, kind, true)
+            permit(numbers, found, held, true)
             taken = taken + #numbers
             given[#given + 1] = {lane, #numbers, #tasks == #numbers}
-            for _, each in ipairs(found) do
+            for _, each in ipairs(has_limits and found or {}) do
               limited[each] = true
             end
           end
@@ -389,7 +391,7 @@ local function lanes_in(ready)
       if #given > 0 then
         redis.call('HINCRBY', prefix .. 'grouped', queue, before - taken)
       end
-      local last = redis.call('ZRANGE', key, -1, -1, 'WITHSCORES')[2]
+      local last, again = redis.call('ZRANGE', key, -1, -1, 'WITHSCORES')[2], {}
       for _, each in ipairs(given) do
         local lane, count, is_empty = unpack(each)
         if is_empty then
@@ -398,8 +400,12 @@ local function lanes_in(ready)
         else
           redis.call('LTRIM', list(lane), count, -1)
           last = last + 1
-          redis.call('ZADD', key, last, lane)
+          again[#again + 1] = last
+          again[#again + 1] = lane
         end
+      end
+      if #again > 0 then
+        redis.call('ZADD', key, unpack(again))
       end
       if #empty > 0 then
         redis.call('ZREM', key, unpack(empty))
@@ -424,7 +430,7 @@ local function lanes_in(ready)
   function self.admit(flight, lease, numbers, queue, group, kind, answer)
     kind = is_limited(kind) and kind or ''
     local lane = lane_of(queue, group, self.is_strict(group) and '' or kind)
-    local found, waits, gone, moved = scopes(group, kind), nil, {}, {}
+    local found, held, waits, gone, moved = scopes(group, kind), #group .. ':' .. group .. kind, nil, {}, {}
     local tasks = redis.call('HMGET', flight, unpack(numbers))
     local known = redis.call('HMGET', prefix .. 'permits:' .. lease, unpack(numbers))
     for i, number in ipairs(numbers) do
@@ -440,7 +446,7 @@ local function lanes_in(ready)
           waits = redis.call('LLEN', list(lane)) > 0
         end
         if not waits and room_of(found) > 0 then
-          permit({number}, group, kind, true)
+          permit({number}, found, held, true)
           answer(number, kind ~= '' and 2 or 1)
         else
           waits = true
@@ -460,13 +466,14 @@ local function lanes_in(ready)
   -- A task that runs already counts from now on, whatever the limits say.
   function self.hold(lease, number, group, kind)
     local known = redis.call('HGET', prefix .. 'permits:' .. lease, number)
-    if known == #group .. ':' .. group .. kind then
+    local held = #group .. ':' .. group .. kind
+    if known == held then
       return
     end
     if known then
       self.release(lease, {number})
     end
-    permit({number}, group, kind, false)
+    permit({number}, scopes(group, kind), held, false)
     write(lease)
   end
 
