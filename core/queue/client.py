@@ -294,14 +294,13 @@ class Queue(LaneTrips):
             first, *tasks = await self._script_once_there_is_a_task(scripts.CLAIM, keys, arguments, on_task_available)
         if first == -1:
             raise LeaseLost(f"lease {lease} is lost")
-        self.paused, self.limited = NOTHING, LimitedTypes()
+        found = {number: task for number, task in enumerate(tasks, start) if task is not None}
+        self.paused, self.limited, self.with_permits = NOTHING, LimitedTypes(), frozenset()
         if isinstance(first, list):
             self.paused, self.limited = self._read_paused(first[0]), read_limited(first[1])
-        found = {number: task for number, task in enumerate(tasks, start) if task is not None}
-        with_permits = [number for number, task in found.items() if type(task) is list]
-        self.with_permits = frozenset(with_permits)
-        for number in with_permits:
-            [found[number]] = found[number]
+            self.with_permits = frozenset(number for number, task in found.items() if type(task) is list)
+            for number in self.with_permits:
+                [found[number]] = found[number]
         return found
 
     async def assign_ids(self, lease: UUID, tasks: Sequence[tuple[int, bytes]]) -> list[bool]:

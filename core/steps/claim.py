@@ -87,6 +87,11 @@ class Claim:
         self._until_answered = until_answered
 
     @property
+    def had_permits(self) -> bool:
+        """Did the last claim take tasks that hold permits?"""
+        return self._limiting.last_had_permits
+
+    @property
     def counts(self) -> ClaimCounts:
         return self._discards.counts
 

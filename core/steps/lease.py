@@ -1,6 +1,7 @@
 """A worker's right to its tasks, and what it holds under it."""
 
 from collections.abc import Iterable
+from enum import IntEnum
 from uuid import UUID
 
 from msgspec import Struct
@@ -17,11 +18,19 @@ class _Batch(Struct, eq=False):
     unsettled: int = 0
 
 
+class Permit(IntEnum):
+    """For what limits a claimed task counts."""
+
+    NONE = 0
+    GROUP = 1  #: for that of its group
+    TYPE = 2  #: for that of its type, and of its group if it has one
+
+
 class ClaimedTask(Struct, eq=False):
     """A claimed task, from the answer of the claim until its last ack is answered.
 
     Mutable state: `task` and `counters` are set by the claim; `token` with each send of its statement; `finishing` by
-    the settler, just before it sends what becomes of the job; the last two by core/steps/limits.py.
+    the settler, just before it sends what becomes of the job; `permit` by core/steps/limits.py.
     """
 
     lease: "Lease"
@@ -33,8 +42,7 @@ class ClaimedTask(Struct, eq=False):
     counters: Counters
     token: UUID | None = None  #: of the claim that got the row; None without Postgres
     finishing: bool = False
-    has_permit: bool = False  #: it counts for the limits of its group or type (core/steps/limits.py)
-    is_type_counted: bool = False  #: it counts for the limit of its type
+    permit: Permit = Permit.NONE  #: for what limits it counts (core/steps/limits.py)
     batch: _Batch | None = None  #: set by the lease; None without Postgres
 
     @staticmethod

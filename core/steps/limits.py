@@ -10,8 +10,9 @@ from functools import partial
 from uuid import UUID
 
 from workqueue.core.limits import NONE, Limit, Limits
+from workqueue.core.options import DEFAULTS
 from workqueue.core.queue import Admitted, Queue
-from workqueue.core.steps.lease import ClaimedTask
+from workqueue.core.steps.lease import ClaimedTask, Permit
 from workqueue.core.steps.until_answered import UntilAnswered
 from workqueue.core.store import LimitStore
 
@@ -28,12 +29,18 @@ def limited_types(limits: Limits) -> frozenset[str]:
     return frozenset(scope[len(TYPE) :] for scope in limits.effective if scope.startswith(TYPE))
 
 
+def _needs_permit(claimed: ClaimedTask, types: Collection[str]) -> bool:
+    return claimed.task.options.group is not None or claimed.task.type in types
+
+
 class Limiting:
-    """What one process knows of the limits of a queue. Mutable state: the newest that it knows."""
+    """What one process knows of the limits of a queue. Mutable state: the newest that it knows, and what
+    the last claim was like."""
 
     def __init__(self, queue: Queue) -> None:
         self._queue = queue
         self.known: Limits = NONE
+        self.last_had_permits = False  #: whether the last claim had a task that needs a permit
         self.on_use: Callable[[], None] = lambda: None  #: called for each claim with a task that needs a permit
 
     def learn(self, limits: Limits) -> None:
@@ -52,14 +59,17 @@ class Limiting:
             await until_answered(partial(self._queue.set_limits, self.known))
             types |= limited_types(self.known)
             items = await self._give_back(lease, items, with_permits, until_answered)
-        asked: list[ClaimedTask] = []
-        for claimed in items:
-            if claimed.number in with_permits:
-                claimed.has_permit = True
-                claimed.is_type_counted = claimed.task.type in types
-            elif claimed.task.options.group is not None or claimed.task.type in types:
-                asked.append(claimed)
-        if with_permits or asked:
+        if types or with_permits:
+            asked = [each for each in items if each.number not in with_permits and _needs_permit(each, types)]
+            for claimed in items:
+                if claimed.number in with_permits:
+                    claimed.permit = Permit.TYPE if claimed.task.type in types else Permit.GROUP
+        else:  # nearly always: a foreign task may have a group
+            asked = [
+                each for each in items if each.task.options is not DEFAULTS and each.task.options.group is not None
+            ]
+        self.last_had_permits = bool(with_permits or asked)
+        if self.last_had_permits:
             self.on_use()
         if not asked:
             return items
@@ -68,8 +78,7 @@ class Limiting:
         refused: set[int] = set()
         for claimed in asked:
             answer = answers[claimed.number]
-            claimed.has_permit = answer is not Admitted.NO
-            claimed.is_type_counted = answer is Admitted.COUNTED
+            claimed.permit = Permit.TYPE if answer is Admitted.COUNTED else Permit.GROUP
             if answer is Admitted.NO:
                 refused.add(claimed.number)
         return [claimed for claimed in items if claimed.number not in refused] if refused else items
@@ -105,7 +114,9 @@ class KeepLimits:
             await self._queue.set_limits(known)
         types = limited_types(known)
         if types:
-            await self._hold([each for each in self._held() if each.task.type in types and not each.is_type_counted])
+            await self._hold(
+                [each for each in self._held() if each.task.type in types and each.permit is not Permit.TYPE]
+            )
 
     async def _hold(self, running: Sequence[ClaimedTask]) -> None:
         """What was claimed before its type had a limit counts, too."""
@@ -115,7 +126,7 @@ class KeepLimits:
         for lease, items in leases.items():
             await self._queue.hold(lease, [(each.number, group_of(each), each.task.type) for each in items])
             for each in items:
-                each.has_permit = each.is_type_counted = True
+                each.permit = Permit.TYPE
 
 
 class LookAtLimits:

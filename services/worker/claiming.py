@@ -167,7 +167,7 @@ class Claiming:
             if self._is_quiet():  # since this claim began: none of it starts
                 self._consumers.give_back(claimed)
             else:
-                self._consumers.claimed(claimed)
+                self._consumers.claimed(claimed, had_permits=self._claim.had_permits)
             self._found_empty(len(claimed) < count and not self._rung.is_set())
             self._prefetch.claimed(trio.current_time() - began)
             return claimed

@@ -30,6 +30,8 @@ from workqueue.services.worker.running.statistics import Statistics
 class Trickle(Claim):
     """There is always one more task, and never as many as there is room for."""
 
+    had_permits = False
+
     def __init__(self) -> None:
         self.claims = 0
 
@@ -45,6 +47,8 @@ class Trickle(Claim):
 
 class Waiting(Claim):
     """The list is empty until `task` is set; the claim is answered when `answer` is set."""
+
+    had_permits = False
 
     def __init__(self) -> None:
         self.steps: list[str] = []

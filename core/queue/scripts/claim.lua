@@ -11,7 +11,7 @@
 -- Returns {start, task, task, ...} (false where a number of a repeated claim is gone), or {-1} when the lease is lost. A task
 -- that has a permit stands in a list of its own.
 -- In the place of `start` stands {{field, value, ...} of the pauses (set_paused.lua), the same of the limits of types
--- (set_limits.lua)}, where there are any. Those of types are not looked at here, because a task of the list would have to
+-- (set_limits.lua)}, where there are any, or lanes. Those of types are not looked at here, because a task of the list would have to
 -- be decoded.
 -- A task of another queue than the default one says so: where another program has not, the claim adds it.
 -- Field `at` of the hash is the start of the last claim. The same start again: the answer was lost, so the same answer
@@ -29,8 +29,9 @@ if not at or at ~= at or at > start + 1e12 then
 end
 local paused = redis.call('HGETALL', KEYS[5])
 local limited = redis.call('HGETALL', '{' .. ready .. '}:limits')
-local answer = {(#paused > 0 or #limited > 0) and {paused, limited} or start}
 local permits = '{' .. ready .. '}:permits:' .. ARGV[1]
+local has_lanes = redis.call('EXISTS', '{' .. ready .. '}:lanes', permits) > 0
+local answer = {(#paused > 0 or #limited > 0 or has_lanes) and {paused, limited} or start}
 if at > start then
   return answer
 end
@@ -78,7 +79,9 @@ local function with_queue(task, queue)
   return members .. ',"queue":"' .. queue .. '"}'
 end
 
-check_lanes(ready)
+if has_lanes then
+  check_lanes(ready)
+end
 redis.call('LTRIM', ready, 0, -1) -- changes nothing: under out-of-memory the rest is allowed now; checks the type too
 redis.call('LTRIM', front, 0, -1)
 redis.call('HSET', flight, 'at', ARGV[4])
@@ -130,7 +133,7 @@ local function take_listed(queue, limit)
   local taken = take(front, queue, limit)
   return taken + take(ready, queue, limit - taken)
 end
-local lanes = redis.call('EXISTS', '{' .. ready .. '}:lanes') == 1 and lanes_in(ready)
+local lanes = has_lanes and lanes_in(ready)
 local toss = 0
 if lanes then
   lanes.wake_due()

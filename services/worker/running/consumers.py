@@ -172,12 +172,13 @@ class Consumers:
         self._cancelled.update(runs)
         self._cancelled_at = now
 
-    def claimed(self, items: Sequence[ClaimedTask]) -> None:
-        """These were claimed: into the buffer, but for those that were cancelled meanwhile."""
-        first = [claimed for claimed in items if claimed.has_permit]
-        if first:  # a permit that waits keeps others from starting
-            self._buffer.put_first(first)
-            self._buffer.extend([claimed for claimed in items if not claimed.has_permit])
+    def claimed(self, items: Sequence[ClaimedTask], *, had_permits: bool = False) -> None:
+        """These were claimed: into the buffer, but for those that were cancelled meanwhile. `had_permits`: some of them
+        hold permits, and start first: a permit that waits keeps others from starting."""
+        if had_permits:
+            self._buffer.put_first([claimed for claimed in items if claimed.permit])
+            items_left = [claimed for claimed in items if not claimed.permit]
+            self._buffer.extend(items_left)
         else:
             self._buffer.extend(items)
         self._statistics.claimed(items)

@@ -93,7 +93,7 @@ WITH_LANES: dict[str, tuple[Script, list[str], list[object], bool]] = {
     "admit": (
         scripts.ADMIT,
         ["ready", "flight"],
-        ["LEASE", 1, "default", "b", "", 2, "default", "", "x", 3, "default", "n", "", 4, "default", "n", ""],
+        ["LEASE", 1, 1, "default", "b", "", 2, 2, "default", "", "x", 3, 4, "default", "n", ""],
         True,
     ),
     "hold": (scripts.HOLD, ["ready", "flight"], ["LEASE", 1, "b", "x", 2, "", "x", 4, "", "x"], True),
@@ -391,7 +391,7 @@ CHANGES |= {
             },
             "grouped": {b"default": b"4"}, "lanes": LANES - {b"default:1:c"}, "later": 0,
             "not_before": [b"type:paused", b"1", b"group:c", b"NOW"],
-            "permits": {b"1": b"1:b", b"7": b"1:c", b"8": b"1:a"}, "ring": [b"default:1:a", b"7"],
+            "permits": {b"1": b"1:b", b"7": b"1:c", b"8": b"1:a"}, "ring": [b"default:1:a", b"6"],
             "running": {b"group:a": b"1", b"group:b": b"1", b"group:c": b"1", b"type:x": b"1"},
         },
     ),

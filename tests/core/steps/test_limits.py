@@ -11,6 +11,7 @@ from tests.support.wait import until
 from workqueue.core.limits import Limit, Limits
 from workqueue.core.options import JobOptions
 from workqueue.core.queue import Queue
+from workqueue.core.steps.lease import Permit
 from workqueue.core.steps.limits import KeepLimits, Limiting, LookAtLimits, SweepPermits
 from workqueue.core.steps.submit import SubmitTasks
 from workqueue.core.wire import Submission
@@ -41,7 +42,7 @@ async def test_jobs_of_a_limited_type_get_permits_as_long_as_there_are_any(queue
     claim = make_claim(queue, None)
     claimed = await claim.run_once(lease, 10)
     assert [each.task.type for each in claimed] == ["x", "x", "y"]
-    assert [each.is_type_counted for each in claimed] == [True, True, False]
+    assert [each.permit for each in claimed] == [Permit.TYPE, Permit.TYPE, Permit.NONE]
     assert await queue.permits() == {"type:x": 2}
     assert await queue.numbers(lease.id) == {each.number for each in claimed}
 
