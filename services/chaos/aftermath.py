@@ -10,7 +10,7 @@ import trio
 from workqueue.core.errors import QueueUnavailable, StoreUnavailable
 from workqueue.core.queue import Queue
 from workqueue.core.store.pool import Pool
-from workqueue.services.chaos import sql
+from workqueue.services.chaos import schedules, sql
 from workqueue.services.chaos.invariants import check_rows, left_over
 from workqueue.services.chaos.verdict import Row
 from workqueue.services.published import read_published
@@ -77,6 +77,13 @@ class Aftermath:
                 rows.setdefault(row.n, []).append(row)
             after = piece[-1]["id"]
         return rows
+
+    async def due_times(self) -> list[str]:
+        """What is wrong with the due times of the schedule."""
+        if self._pool is None:
+            return []
+        rows = await self._pool.fetch(sql.DUE_TIMES, self._queue.name, schedules.NAME)
+        return schedules.judge_due_times([(row["due_at"], row["count"]) for row in rows])
 
     async def dead(self) -> tuple[dict[int, int], list[str]]:
         """Job -> how often it lies in the dead letters; and what should not lie there."""

@@ -9,8 +9,9 @@ import time
 
 import trio
 
-from workqueue import Job, handler
+from workqueue import Job, every, handler, periodic
 from workqueue.services.chaos.limits import NAPS_RUNNING
+from workqueue.services.chaos.schedules import EVERY_SECONDS, NAME, SWITCH, TYPE
 
 LOOK_SECONDS = 0.1
 ASLEEP_SECONDS = 0.5  #: a gap this long between two looks, 0.1 s apart: the process was stopped as a whole
@@ -67,6 +68,15 @@ async def fails(job: Job) -> object:
         raise RuntimeError("as asked")
     note("end", job)
     return job.payload["n"]
+
+
+@handler(TYPE)
+async def tick(job: Job) -> None:
+    """Its due times stand in its rows."""
+
+
+if os.environ.get(SWITCH):
+    periodic(every(seconds=EVERY_SECONDS), name=NAME, missed="all")(tick)
 
 
 @handler("chaos.thread")

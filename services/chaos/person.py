@@ -9,6 +9,7 @@ import msgspec
 import trio
 from msgspec import Struct
 
+from workqueue.services.chaos import schedules
 from workqueue.services.chaos.client import Client, NoAnswer, NotSent
 from workqueue.services.chaos.limits import GROUPS, LimitSet
 from workqueue.services.chaos.load import Load
@@ -30,6 +31,7 @@ NOT_SENT = 0  #: in the place of a status
 
 ACTS = ("cancel", "retry", "run-now", "delete")
 WEIGHTS = (55, 25, 10, 10)
+_SCHEDULE = f"/api/schedules/{schedules.NAME}"
 _TYPE, _QUEUE = f"/api/types/{PAUSED_TYPE}", f"/api/queues/{PAUSED_QUEUE}"
 
 
@@ -60,7 +62,7 @@ class Pause(Struct):
 
 
 class Person:
-    """Acts until cancelled; then `resume_at_last` leaves nothing paused.
+    """Acts until cancelled; then `resume_at_last` leaves nothing paused but the schedule.
 
     Mutable state: what was done, and which jobs are known to be cancelled.
     """
@@ -91,13 +93,14 @@ class Person:
         """Once `run` has ended: resume what may be paused, also by a request that a stopped producer still had."""
         for late in (0.0, LATE_SECONDS):
             await trio.sleep(late)
-            await self._resume(_TYPE)
-            await self._resume(_QUEUE)
+            await self._insist(f"{_TYPE}/resume")
+            await self._insist(f"{_QUEUE}/resume")
+            await self._insist(f"{_SCHEDULE}/pause")  # or there would always be one more job
 
-    async def _resume(self, path: str) -> None:
+    async def _insist(self, path: str) -> None:
         """Lasts until a producer has answered."""
         while True:
-            status, _ = await self._ask("POST", f"{path}/resume")
+            status, _ = await self._ask("POST", path)
             if status == 200:
                 return
             await trio.sleep(0.2)
@@ -136,7 +139,7 @@ class Person:
             begun = time.monotonic() if status == 200 else float("inf")
             await trio.sleep(self._random.uniform(*PAUSED_SECONDS))
             pause = Pause(begun, time.monotonic(), what)
-            await self._resume(path)
+            await self._insist(f"{path}/resume")
             if status == 200:
                 self.pauses.append(pause)
                 self.counts["pause"] = self.counts.get("pause", 0) + 1

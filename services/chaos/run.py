@@ -20,6 +20,7 @@ from workqueue.core.queue import open_queue
 from workqueue.core.settings import Settings
 from workqueue.core.store import migrate
 from workqueue.core.store.pool import open_pool
+from workqueue.services.chaos import schedules
 from workqueue.services.chaos.aftermath import Aftermath
 from workqueue.services.chaos.faults import Faults, Link, Servers
 from workqueue.services.chaos.history import History
@@ -165,6 +166,7 @@ class _Chaos:
         violations += await after.left()
         violations += self._check_processes()
         rows = await after.rows()
+        violations += await after.due_times()
         dead, strange = await after.dead()
         violations += [*load.violations, *strange, *(person.violations if person else ())]
         text = await trio.Path(self._folder / "ledger").read_text("ascii")
@@ -244,6 +246,7 @@ class _Chaos:
             "WORKER_CONCURRENCY": str(self._options.concurrency),
             "WORKER_HANDLERS": "workqueue.services.chaos.handlers",
             "WORKQUEUE_CHAOS_LEDGER": str(self._folder / "ledger"),
+            **({schedules.SWITCH: "1"} if self._database_url else {}),
             "LEASE_SECONDS": str(TERM_SECONDS),
             "SHUTDOWN_GRACE": "5",
             "RETRY_BASE_SECONDS": "0.2",

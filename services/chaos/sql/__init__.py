@@ -7,6 +7,7 @@ def _load(name: str) -> str:
     return files(__name__).joinpath(f"{name}.sql").read_text("utf-8")
 
 
+DUE_TIMES = _load("due_times")
 MARKED = _load("marked")
 PENDING = _load("pending")
 PROCESSING = _load("processing")
