@@ -46,6 +46,8 @@ LATE = "a job of 100,000 that are scheduled starts after it is due, p95"
 PROMOTED = "jobs that are due go to the ready list"
 MEMORY = "memory of Redis for a scheduled job"
 FAR_MEMORY = "memory of Redis for 1,000,000 jobs that are due in an hour or later, with rows"
+MILLION_MEMORY = "memory of Redis for 1,000,000 scheduled jobs, Redis only"
+MILLION = "jobs that are due go to the ready list, of 1,000,000"
 BROUGHT = "jobs that were far off are brought to Redis, with rows"
 
 FIGURES = [
@@ -56,7 +58,12 @@ FIGURES = [
     Figure(PROMOTED),
     Figure(MEMORY, unit="bytes"),
 ]
-ONCE = [Figure(FAR_MEMORY, unit="MB", at_most=1), Figure(BROUGHT)]
+ONCE = [
+    Figure(MILLION_MEMORY, unit="MB"),
+    Figure(MILLION),
+    Figure(FAR_MEMORY, unit="MB", at_most=1),
+    Figure(BROUGHT),
+]
 
 
 def measure(servers: Servers) -> dict[str, Sample]:
@@ -142,12 +149,9 @@ async def _due(servers: Servers, sandbox: Sandbox) -> dict[str, Sample]:
     late = await _lateness(sandbox)
     moved = servers.jobs(SCHEDULED)
     await _submit(sandbox, [_after(0.001)] * moved)
-    begun, promote = time.perf_counter(), Promote(sandbox.queue)
-    while await promote.run_once():
-        pass
     return {
         LATE: Sample(sorted(late)[int(0.95 * len(late))] * 1000),
-        PROMOTED: Sample(moved / (time.perf_counter() - begun)),
+        PROMOTED: Sample(await _promoted(sandbox, moved)),
         MEMORY: Sample(memory),
     }
 
@@ -176,7 +180,30 @@ async def _lateness(sandbox: Sandbox) -> list[float]:
 
 
 def measure_once(servers: Servers) -> dict[str, Sample]:
-    return trio.run(_far_off, servers)
+    return trio.run(_million, servers) | trio.run(_far_off, servers)
+
+
+async def _million(servers: Servers) -> dict[str, Sample]:
+    """Scheduled in Redis: what a million of them take there, and how fast they become ready."""
+    count = servers.jobs(FAR)
+    async with open_sandbox(servers.redis_url, None, concurrency=2) as sandbox:
+        with Redis.from_url(servers.redis_url) as redis:
+            before = redis.info("memory")["used_memory"]
+            for begin in range(0, count, 50_000):
+                await _submit(sandbox, [_after(HOURS)] * min(50_000, count - begin))
+            memory = redis.info("memory")["used_memory"] - before
+        for begin in range(0, count, 50_000):
+            await _submit(sandbox, [_after(0.001)] * min(50_000, count - begin))
+        rate = await _promoted(sandbox, count)
+    return {MILLION_MEMORY: Sample(memory / 1e6), MILLION: Sample(rate)}
+
+
+async def _promoted(sandbox: Sandbox, count: int) -> float:
+    """How many of so many due jobs become ready in a second."""
+    begun, promote = time.perf_counter(), Promote(sandbox.queue)
+    while await promote.run_once():
+        pass
+    return count / (time.perf_counter() - begun)
 
 
 async def _far_off(servers: Servers) -> dict[str, Sample]:
