@@ -149,8 +149,12 @@ class LookAtLimits:
             self._limiting.learn(await self._store.read(name))
 
     async def declare(self, declared: Mapping[str, Limit], types: Collection[str]) -> None:
-        """Note what the code of this worker declares for its types. Raises StoreUnavailable."""
+        """Note what the code of this worker declares for its types. Raises QueueUnavailable, StoreUnavailable."""
         self._limiting.learn(await self._store.declare(self._queue.name, declared, types))
+        if (
+            there := await self._queue.limits_version()
+        ) > self._limiting.known.version:  # of a database before this one
+            self._limiting.learn(await self._store.outrun(self._queue.name, there))
 
 
 class SweepPermits:

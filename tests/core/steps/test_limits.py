@@ -145,6 +145,15 @@ async def test_the_code_declares_and_takes_back(queue, store):
     assert limiting.known.effective == {}
 
 
+async def test_limits_of_a_database_that_is_no_more_are_outrun_at_the_start(queue, store):
+    await queue.set_limits(Limits(9, {"type:x": ONE}))
+    limiting = Limiting(queue)
+    await LookAtLimits(queue, store.limits, limiting).declare({}, ["x"])
+    assert limiting.known == Limits(10)
+    await KeepLimits(queue, limiting, list).run_once()
+    assert await queue.limits_version() == 10
+
+
 async def test_permits_of_a_worker_that_is_no_more_are_released(queue, lease, redis):
     await queue.set_limits(Limits(1, {"group:a": ONE}))
     await submit(queue, ("x", "a"), ("x", "a"))
