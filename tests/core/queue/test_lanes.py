@@ -405,7 +405,6 @@ async def test_no_more_start_than_a_rate_allows_and_the_rest_in_time(queue, work
             await trio.sleep(0.01)
     for index in range(len(starts) - 10):
         assert starts[index + 10] - starts[index] > 0.95, "more than ten in a second"
-    assert starts[-1] - starts[0] < 3
 
 
 async def test_a_rate_of_a_type_holds_for_what_comes_from_the_list(queue, workers):
