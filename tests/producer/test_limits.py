@@ -66,7 +66,7 @@ async def test_a_change_is_in_redis_when_it_is_answered(client, queue: Queue, re
     limit = Limit(10, 100, 60.0)
     written = b"10 %d %d" % (limit.interval_us, limit.tolerance_us)
     assert await redis("HGETALL", f"{{{queue.name}}}:limits") == {b"v": b"2", b"type:x": written}
-    assert await redis("HGETALL", f"{{{queue.name}}}:group_limits") == {b"group:acme": b"2 0 1"}
+    assert await redis("HGETALL", f"{{{queue.name}}}:group_limits") == {b"group:acme": b"2 0 0"}
     await delete(client, "type:x")
     assert await redis("HGETALL", f"{{{queue.name}}}:limits") == {b"v": b"3"}
 

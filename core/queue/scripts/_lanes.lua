@@ -393,12 +393,11 @@ local function lanes_in(ready)
       end
       local last, again = redis.call('ZRANGE', key, -1, -1, 'WITHSCORES')[2], {}
       for _, each in ipairs(given) do
-        local lane, count, is_empty = unpack(each)
-        if is_empty then
-          redis.call('DEL', list(lane))
+        local lane, count, was_all = unpack(each)
+        redis.call('LTRIM', list(lane), count, -1)
+        if was_all then
           empty[#empty + 1] = lane
         else
-          redis.call('LTRIM', list(lane), count, -1)
           last = last + 1
           again[#again + 1] = last
           again[#again + 1] = lane
@@ -407,9 +406,15 @@ local function lanes_in(ready)
       if #again > 0 then
         redis.call('ZADD', key, unpack(again))
       end
-      if #empty > 0 then
-        redis.call('ZREM', key, unpack(empty))
-        redis.call('SREM', prefix .. 'lanes', unpack(empty))
+      local gone = {}
+      for _, lane in ipairs(empty) do
+        if redis.call('TYPE', list(lane)).ok ~= 'list' then -- else sort_types has put a task there meanwhile
+          gone[#gone + 1] = lane
+        end
+      end
+      if #gone > 0 then
+        redis.call('ZREM', key, unpack(gone))
+        redis.call('SREM', prefix .. 'lanes', unpack(gone))
       end
       for scope in pairs(limited) do
         wake(scope)

@@ -332,6 +332,18 @@ async def test_a_limited_type_keeps_no_other_type_of_its_group_waiting(queue, wo
     assert await queue.permits() == {"group:a": 4, "type:x": 1}
 
 
+async def test_a_lane_that_is_emptied_and_gets_a_task_in_one_claim_keeps_it(queue, workers):
+    await limit(queue, 1, type_x=Limit(running=1))
+    await queue.push_to([("default", task(f"x{n}", "a")) for n in range(2)])
+    one, two = workers
+    assert await one.claim() == ["x0"]
+    await one.ack("x0")  # x1 is in the lane of a and x, which is next
+    await queue.push_to([("default", task("x2", "a"))])
+    await limit(queue, 2, type_x=Limit(running=5))
+    assert [*await two.claim(), *await two.claim()] == ["x1", "x2"]
+    assert (await queue.depths()).ready == 0
+
+
 async def test_what_runs_already_counts_when_its_type_becomes_limited(queue, workers):
     await queue.push([task(n) for n in range(3)])
     one, two = workers
