@@ -639,7 +639,11 @@ class Queue(LaneTrips):
             front, grouped, parked, *flights, living, published = rest[in_queues:]
             there = {*self._leases(self.keys.leases, living), *self._leases(self.keys.workers, published)}
             if there <= set(leases):  # else: a new one's flight
-                waiting += front + sum(map(int, grouped)) + sum(_counts_by_type(parked).values())
+                waiting += (
+                    front
+                    + sum(int(count) for count in grouped if count.isdigit())
+                    + sum(_counts_by_type(parked).values())
+                )
                 return int(waiting + sum(field != b"at" for flight in flights for field in flight))
 
     async def tasks(self) -> AsyncIterator[list[bytes]]:

@@ -115,12 +115,15 @@ class Departures:
 
     async def pause(self, items: Sequence[Ending]) -> None:
         """What these jobs have asked for: no other job of their type, or group, starts for a while."""
+        pauses: dict[str, int] = {}
         for ending in items:
             verdict, task = ending.verdict, ending.claimed.task
             if isinstance(verdict, GiveBack) and verdict.pauses is not None:
                 is_of_group = verdict.pauses == "group" and task.options.group is not None
                 scope = f"group:{task.options.group}" if is_of_group else f"type:{task.type}"
-                await self._until_answered(partial(self._queue.pause_scope, scope, verdict.delay_ms / 1000))
+                pauses[scope] = max(verdict.delay_ms, pauses.get(scope, 0))
+        for scope, pause_ms in pauses.items():
+            await self._until_answered(partial(self._queue.pause_scope, scope, pause_ms / 1000))
 
     def drop(self, items: Sequence[Ending]) -> None:
         """They have left the flight."""

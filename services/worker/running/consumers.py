@@ -177,8 +177,7 @@ class Consumers:
         hold permits, and start first: a permit that waits keeps others from starting."""
         if had_permits:
             self._buffer.put_first([claimed for claimed in items if claimed.permit])
-            items_left = [claimed for claimed in items if not claimed.permit]
-            self._buffer.extend(items_left)
+            self._buffer.extend([claimed for claimed in items if not claimed.permit])
         else:
             self._buffer.extend(items)
         self._statistics.claimed(items)
