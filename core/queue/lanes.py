@@ -81,9 +81,8 @@ class LaneTrips(Trips):
         await self._script(scripts.PAUSE_SCOPE, [self.keys.ready], [scope, max(1, int(seconds * 1000))])
 
     async def sweep_permits(self) -> int:
-        """Release the permits of leases that are no more; of how many leases there were any."""
-        keys = [self.keys.ready, self.keys.leases, self.keys.holders]
-        return int(await self._script(scripts.SWEEP_PERMITS, keys, []))
+        """Release permits whose tasks are in no flight; of how many leases none is left."""
+        return int(await self._script(scripts.SWEEP_PERMITS, [self.keys.ready, self.keys.holders], []))
 
     async def rouse(self) -> None:
         """Look anew at the groups that wait behind a job that waits for its time. May be repeated."""

@@ -158,7 +158,8 @@ class LookAtLimits:
 
 
 class SweepPermits:
-    """Releases the permits of workers that are gone, where nothing else has. One for each worker."""
+    """Releases permits whose tasks are in no flight: a worker of another release gives tasks back without them. One for
+    each worker."""
 
     def __init__(self, queue: Queue) -> None:
         self._queue = queue

@@ -80,6 +80,8 @@ class Lanes:
     # For the checks: the jobs of strict groups that wait for a time, and must run before all that is in their lanes.
     kept: dict[Lane, str] = field(default_factory=dict)
     overtaken: str = ""
+    # And the permits that a worker of the release before has left, until a sweep finds them.
+    strays: set[tuple[str, int]] = field(default_factory=set)
 
     def snapshot(self) -> Lanes:
         return replace(
@@ -92,6 +94,7 @@ class Lanes:
             running=Counter(self.running),
             permits={lease: dict(permits) for lease, permits in self.permits.items()},
             kept=dict(self.kept),
+            strays=set(self.strays),
         )
 
     def told(self) -> dict[str, str]:
@@ -307,10 +310,9 @@ def hold(redis: Redis, lanes: Lanes, lease: str, wanted: Mapping[int, Lane]) -> 
 
 
 def sweep(redis: Redis, lanes: Lanes) -> None:
-    """Permits of leases that live no more, which a worker of the release before has recovered."""
+    """Permits whose tasks are in no flight: a worker of the release before has given them back."""
     for lease in list(lanes.permits):
-        if not redis.lives(lease):
-            lanes.release_leftovers(lease, redis.tasks_of(lease))
+        lanes.release_leftovers(lease, redis.tasks_of(lease))
 
 
 def check_lanes(redis: Redis, lanes: Lanes) -> str:
@@ -319,7 +321,8 @@ def check_lanes(redis: Redis, lanes: Lanes) -> str:
     if +lanes.running != counted or min(lanes.running.values(), default=0) < 0:
         return f"running is {dict(+lanes.running)}, and there are permits for {dict(counted)}"
     for lease, permits in lanes.permits.items():
-        if redis.lives(lease) and permits.keys() - redis.tasks_of(lease).keys():
+        left = {number for whose, number in lanes.strays if whose == lease}
+        if redis.lives(lease) and permits.keys() - redis.tasks_of(lease).keys() - left:
             return f"a permit of {lease} is in no flight"
     blocked = [lane for waiters in lanes.blocked.values() for lane in waiters]
     places = Counter([*lanes.ring, *blocked, *lanes.later])

@@ -308,8 +308,11 @@ class Redis:
         """`release`: the mechanism by which the permit goes with the task; empty: a worker of the release before."""
         flight = self.flights.get(lease)
         task = flight.tasks.pop(number, None) if flight else None
-        if task is not None and self.lanes is not None and release and self.switches.on(release):
-            self.lanes.release(lease, number)
+        if task is not None and self.lanes is not None:
+            if not release:
+                self.lanes.strays.add((lease, number))
+            elif self.switches.on(release):
+                self.lanes.release(lease, number)
         return task
 
     # --- the watch for loss

@@ -512,9 +512,16 @@ local function lanes_in(ready)
     return kind
   end
 
-  function self.release_all(lease)
+  -- Permits whose tasks are in no flight: all of a lease that is gone.
+  function self.release_strays(lease)
+    local is_there = {}
+    for _, number in ipairs(redis.call('HKEYS', prefix .. 'flight:' .. lease)) do
+      is_there[number] = true
+    end
     for _, number in ipairs(redis.call('HKEYS', prefix .. 'permits:' .. lease)) do
-      self.release(lease, {number})
+      if not is_there[number] then
+        self.release(lease, {number})
+      end
     end
   end
 

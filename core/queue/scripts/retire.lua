@@ -17,7 +17,7 @@ redis.call('HLEN', KEYS[2]) -- fails on a key of another type, before anything i
 redis.call('ZREM', KEYS[1], ARGV[1])
 local known = redis.call('HDEL', KEYS[2], ARGV[1])
 local ready = owner_of(KEYS[3])
-lanes_in(ready).release_all(ARGV[1]) -- none is left of tasks, but for what another release has done
+lanes_in(ready).release_strays(ARGV[1]) -- none is left of tasks, but for what another release has done
 redis.call('DEL', KEYS[3])
 redis.call('DEL', KEYS[4])
 if known == 1 and ARGV[2] ~= '' then

@@ -235,6 +235,20 @@ async def test_permits_of_a_lease_that_another_release_has_recovered_are_swept(q
     assert await two.claim() == ["1"]
 
 
+async def test_a_permit_of_a_living_lease_whose_task_was_given_back_by_another_release_is_swept(
+    queue, workers, redis: RedisCli
+):
+    """Redis was set back to a moment at which the lease lived that a worker of that release was recovering."""
+    await limit(queue, a=Limit(running=2))
+    await queue.push_to([("default", task(n, "a")) for n in range(3)])
+    one, two = workers
+    assert await one.claim() == ["0", "1"]
+    await redis("HDEL", queue.keys.flight(one.lease), 1)
+    await queue.sweep_permits()
+    assert await queue.permits() == {"group:a": 1}
+    assert await two.claim() == ["2"]
+
+
 async def test_the_end_of_a_lease_releases_the_permits_that_are_left(queue, workers, redis: RedisCli):
     """A worker of the release before has given the task back, and released nothing."""
     await limit(queue, a=Limit(running=1))

@@ -104,7 +104,7 @@ WITH_LANES: dict[str, tuple[Script, list[str], list[object], bool]] = {
         True,
     ),
     "pause_scope": (scripts.PAUSE_SCOPE, ["ready"], ["type:z", 5000], True),
-    "sweep_permits": (scripts.SWEEP_PERMITS, ["ready", "leases", "holders"], [], True),
+    "sweep_permits": (scripts.SWEEP_PERMITS, ["ready", "holders"], [], True),
     "rouse": (scripts.ROUSE, ["ready", "behind"], [], True),
     "claim, lanes": (
         scripts.CLAIM,
