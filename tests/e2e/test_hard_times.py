@@ -22,7 +22,7 @@ import trio
 from tests.producer.serving import serving
 from tests.support.invariants import check_rows
 from tests.support.steps import make_submit
-from tests.support.wait import until, until_true
+from tests.support.wait import is_ready, until, until_true
 from tests.worker.processes import WorkerProcess, ledger_counts, open_worker, resident_mib, worker_process
 from workqueue.core.errors import QueueUnavailable
 from workqueue.core.queue import Queue, open_queue
@@ -130,10 +130,6 @@ async def system(nursery: trio.Nursery, folder: Path, **variables: str) -> Async
             await until(partial(is_ready, client))
             yield System(client, workers, ledger)
             running.cancel_scope.cancel()
-
-
-async def is_ready(client: httpx.AsyncClient) -> bool:
-    return (await client.get("/ready")).status_code == 200
 
 
 async def is_unready(client: httpx.AsyncClient, because: str) -> bool:

@@ -14,7 +14,7 @@ from tests.e2e.processes import running, running_producer
 from tests.producer.test_event_stream import open_stream
 from tests.support.proxy import Proxy, through
 from tests.support.steps import make_submit
-from tests.support.wait import until, until_true
+from tests.support.wait import is_ready, until, until_true
 from tests.worker.processes import ledger_counts, worker_process
 from workqueue.core.job import JobState, RunOutcome
 from workqueue.core.job_filter import JobFilter
@@ -42,10 +42,6 @@ async def redis_proxy(redis_port, nursery):
     proxy = Proxy(redis_port)
     await nursery.start(proxy.run)
     return proxy
-
-
-async def is_ready(client) -> bool:
-    return (await client.get("/ready")).status_code == 200
 
 
 async def has_looked(store, queue) -> bool:

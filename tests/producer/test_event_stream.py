@@ -19,7 +19,7 @@ from tests.producer.rows import claim, enqueue, finish
 from tests.producer.serving import connect, serving
 from tests.producer.tokens import API_TOKENS, SECRETS, bearer
 from tests.support.proxy import through
-from tests.support.wait import until, until_true
+from tests.support.wait import is_ready, until, until_true
 from workqueue.core.job import JobState
 from workqueue.core.report import JobReport, Progress
 from workqueue.services.http import connection
@@ -154,6 +154,7 @@ async def client(made, patient, store, environ) -> AsyncIterator[httpx.AsyncClie
 
 
 async def test_a_stream_begins_with_the_counts_of_the_overview(client):
+    await until(partial(is_ready, client))
     async with listening(client) as stream:
         counts = await stream.data("counts")
         assert stream.retry == "2000"

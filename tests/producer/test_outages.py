@@ -12,7 +12,7 @@ from uuid_utils.compat import uuid7
 from tests.producer.serving import serving
 from tests.support.proxy import through
 from tests.support.restartable import restartable
-from tests.support.wait import until, until_true
+from tests.support.wait import is_ready, until, until_true
 from workqueue.core.job import JobState
 from workqueue.core.job_filter import JobFilter
 from workqueue.core.queue import open_queue
@@ -36,10 +36,6 @@ async def client(store, environ, redis_url, redis_proxy, postgres_dsn, postgres_
     async with serving(environ | through_proxies) as client:
         await until(partial(is_ready, client))
         yield client
-
-
-async def is_ready(client) -> bool:
-    return (await client.get("/ready")).status_code == 200
 
 
 async def faults(client) -> set[str]:

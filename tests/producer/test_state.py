@@ -6,14 +6,10 @@ from uuid import UUID, uuid4
 import pytest
 
 from tests.producer.published import PUBLISHED, publish
-from tests.support.wait import until
+from tests.support.wait import is_ready, until
 from workqueue.core.gone import Gone, write_gone
 from workqueue.core.ids import new_ids
 from workqueue.core.queue.client import SHOWN_BYTES_MAX
-
-
-async def is_ready(client) -> bool:
-    return (await client.get("/ready")).status_code == 200
 
 
 async def test_health_is_ok(redis_only):

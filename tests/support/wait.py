@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 
+import httpx
 import trio
 
 IMPATIENT = 1.5  #: seconds after which silence is an outage: the five of a service are long in a test
@@ -19,3 +20,8 @@ async def until_true(condition: Callable[[], object], *, seconds: float = 10) ->
     with trio.fail_after(seconds):
         while not condition():
             await trio.sleep(0.005)
+
+
+async def is_ready(client: httpx.AsyncClient) -> bool:
+    """Whether a service has reached its servers and finds them fit."""
+    return (await client.get("/ready")).status_code == 200

@@ -87,12 +87,15 @@ async def test_without_anything_but_a_type(enqueue, psql):
 
 
 async def test_when_it_is_due(enqueue, psql, queue, store, redis):
-    for arguments in ("delay => 60", "delay => 86400", "run_at => now() + interval '2 days'", "run_at => '2001-01-01'"):
-        await enqueue(f"'x', {arguments}")
-    rows = await psql("SELECT is_far, round(extract(epoch FROM run_at - now()))::int AS late FROM jobs ORDER BY id")
-    assert [(row["is_far"], row["late"]) for row in rows] == [
-        (False, 60), (True, 86_400), (True, 172_800), (False, None),
-    ]  # fmt: skip
+    late = "SELECT is_far, round(extract(epoch FROM run_at - now()))::int FROM jobs WHERE id = $1"
+    for arguments, expected in {
+        "delay => 60": (False, 60),
+        "delay => 86400": (True, 86_400),
+        "run_at => now() + interval '2 days'": (True, 172_800),
+        "run_at => '2001-01-01'": (False, None),
+    }.items():
+        [row] = await psql(late, await enqueue(f"'x', {arguments}"))
+        assert tuple(row) == expected
     await OutboxRelay(queue, store).run_once()
     assert (await redis("ZCARD", queue.keys.scheduled), await redis("LLEN", queue.name)) == (1, 1)
     await check_rows(queue, psql)
@@ -193,9 +196,10 @@ async def test_a_duplicate_gets_the_id_of_the_first_and_the_key_is_judged_as_els
     await psql("UPDATE unique_keys SET free_at = 'epoch'")
     fourth = await enqueue("'x', unique_key => 'k', unique_until => 'started'")
     await psql("UPDATE jobs SET requeued = true")
-    assert await enqueue("'x', unique_key => 'k', unique_until => 'started'") not in (third, fourth)
-    row = dict((await psql("SELECT unique_key, unique_until, on_duplicate FROM jobs ORDER BY id DESC"))[0])
-    assert row == {"unique_key": "k", "unique_until": "started", "on_duplicate": None}
+    fifth = await enqueue("'x', unique_key => 'k', unique_until => 'started'")
+    assert fifth not in (third, fourth)
+    [row] = await psql("SELECT unique_key, unique_until, on_duplicate FROM jobs WHERE id = $1", fifth)
+    assert dict(row) == {"unique_key": "k", "unique_until": "started", "on_duplicate": None}
 
 
 async def test_sql_replaces_what_waits(enqueue, psql, store, queue, redis, steps, lease):
