@@ -14,10 +14,10 @@ from workqueue.core.queue.client import (
     open_queue,
 )
 from workqueue.core.queue.keys import Keys
-from workqueue.core.queue.lanes import Admitted
+from workqueue.core.queue.lanes import AHEAD_MAX, Admitted, lane_of
 from workqueue.core.queue.lease_connection import LeaseConnection
 
 __all__ = [
-    "DEAD_READ_MAX", "PROMOTE_MAX", "PUSH_BYTES_MAX", "WAIT_SECONDS", "Admitted", "DeadPage", "Depths", "DueSchedule",
-    "Inspection", "Keys", "LeaseConnection", "Queue", "UniqueTask", "open_queue",
+    "AHEAD_MAX", "DEAD_READ_MAX", "PROMOTE_MAX", "PUSH_BYTES_MAX", "WAIT_SECONDS", "Admitted", "DeadPage", "Depths",
+    "DueSchedule", "Inspection", "Keys", "LeaseConnection", "Queue", "UniqueTask", "lane_of", "open_queue",
 ]  # fmt: skip

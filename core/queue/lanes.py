@@ -6,12 +6,15 @@ from uuid import UUID
 
 from msgspec import Struct
 
+from workqueue.core.errors import LeaseLost
 from workqueue.core.limits import Limit, Limits
 from workqueue.core.queue import scripts
 from workqueue.core.queue.keys import Keys
 from workqueue.core.queue.trips import Trips
 
 ADMITTED_MAX = 600  #: runs of tasks a trip
+AHEAD_MAX = 1000  #: tasks that are claimed ahead at a time
+AHEAD_BYTES_MAX = 8 * 1024 * 1024
 _TYPE = b"type:"
 
 
@@ -64,6 +67,29 @@ class LaneTrips(Trips):
             arguments = [str(lease), *(value for row in part for value in row)]
             await self._script(scripts.HOLD, [self.keys.ready, self.keys.flight(lease)], arguments)
 
+    async def claim_ahead(
+        self, lease: UUID, lanes: Sequence[str], *, start: int, each: int
+    ) -> list[tuple[int, str | None, bytes]]:
+        """Take the first tasks of lanes that limits hold up, `each` of each, without permits; (number, lane, task).
+
+        The caller has a permit of each lane, and gives back with `return_ahead` before it gives that up. At most
+        AHEAD_MAX in all; numbers from `start` on, as `claim` has them. May be repeated: the lanes are None then. Raises
+        LeaseLost. Cancelled or without an answer: the tasks may be in the flight.
+        """
+        keys = [self.keys.ready, self.keys.leases, self.keys.flight(lease)]
+        said = await self._script(scripts.CLAIM_AHEAD, keys, [str(lease), each, AHEAD_BYTES_MAX, start, *lanes])
+        if said == [-1]:
+            raise LeaseLost(f"lease {lease} is lost")
+        named = (None, *lanes)
+        found = enumerate(zip(said[::2], said[1::2], strict=True), start)
+        return [(number, named[which], task) for number, (which, task) in found if task is not None]
+
+    async def return_ahead(self, lease: UUID, tasks: Sequence[tuple[int, str]]) -> None:
+        """Give tasks that were claimed ahead, (number, lane), back to the heads of their lanes. May be repeated."""
+        keys = [self.keys.ready, self.keys.flight(lease), self.keys.bell]
+        arguments = [value for pair in sorted(tasks, reverse=True) for value in pair]
+        await self._script(scripts.RETURN_AHEAD, keys, arguments)
+
     async def set_limits(self, limits: Limits) -> int:
         """Write down the limits, where no newer version stands; returns the version that stands there. May be
         repeated."""
@@ -96,6 +122,11 @@ class LaneTrips(Trips):
         """Scope of a limit -> how many of its tasks run, or are about to."""
         found = await self._command("HGETALL", self.keys.running)
         return {name.decode(errors="replace"): int(count) for name, count in found.items() if count.isdigit()}
+
+
+def lane_of(queue: str, group: str, job_type: str) -> str:
+    """The name of a lane, as _lanes.lua makes it; the type is empty where no task was found to be limited by it."""
+    return f"{queue}:{len(group.encode())}:{group}{job_type}"
 
 
 def read_limited(flat: Sequence[bytes]) -> LimitedTypes:

@@ -10,8 +10,9 @@ from uuid_utils.compat import uuid4, uuid7
 from workqueue.core.counters import Counters
 from workqueue.core.dead_letter import dead_letter
 from workqueue.core.errors import StoreRefused, StoreUnavailable
-from workqueue.core.job import TERMINAL, JobState
+from workqueue.core.job import JobState
 from workqueue.core.queue import Queue
+from workqueue.core.steps.copies import Copies, is_copy
 from workqueue.core.steps.dead_letters import Discards
 from workqueue.core.steps.lease import ClaimedTask, Lease
 from workqueue.core.steps.piggyback import Piggyback
@@ -51,6 +52,7 @@ class RowClaims:
         self._worker = clean(worker, WORKER_LENGTH_MAX) or ""
         self._discards = discards
         self._until_answered = until_answered
+        self._copies = Copies(queue, store, discards, until_answered)
         self._locked: dict[int, int] = {}
 
     async def claim(self, lease: Lease, items: list[ClaimedTask], new: Sequence[ClaimedTask]) -> list[ClaimedTask]:
@@ -177,10 +179,11 @@ class RowClaims:
                 strange.append((claimed.number, dead_letter(encode_task(claimed.task), reason)))
             elif status.state == JobState.PROCESSING and status.token in mine:
                 continue  # ours, by a send without an answer, and locked now: the audit gives task and row back
-            elif status.state in TERMINAL or status.state == JobState.PROCESSING:
+            elif is_copy(status):
                 duplicates.append(claimed.number)
             else:  # pending: early, or locked by another transaction when we came
                 back.append((claimed.number, status.delay_ms or self._locked_delay(claimed.key), b""))
+        await self._copies.pass_over(lease, [claimed for claimed in items if claimed.number in duplicates])
         await self._discards.ack(lease.id, duplicates)
         if back:
             await self._until_answered(partial(self._queue.give_back, lease.id, back))

@@ -59,9 +59,29 @@ class Parking:
         gone: set[int] = set()
         for job_type, ours in by_type.items():
             numbers = [claimed.number for claimed in ours]
-            answers = await until_answered(partial(self._queue.park, lease, job_type, numbers))
-            gone.update(number for number, parked in zip(numbers, answers, strict=True) if parked)
+            gone.update(await self._park(lease, job_type, numbers, until_answered))
         return [claimed for claimed in items if claimed.number not in gone] if gone else items
+
+    async def _park(self, lease: UUID, job_type: str, numbers: list[int], until_answered: UntilAnswered) -> list[int]:
+        """The numbers that are no longer in the flight.
+
+        What is not paused any more may run, unless a send had no answer: it may still arrive, when the type is paused
+        again, and would take a running job's task and permit out of the flight. So that goes back.
+        """
+        sends = 0
+
+        async def park() -> list[bool]:
+            nonlocal sends
+            sends += 1
+            return await self._queue.park(lease, job_type, numbers)
+
+        answers = await until_answered(park)
+        left = [number for number, parked in zip(numbers, answers, strict=True) if not parked]
+        if left and sends > 1:
+            back = [(number, 0, b"") for number in left]
+            await until_answered(partial(self._queue.give_back, lease, back))
+            left = []
+        return [number for number in numbers if number not in left]
 
     async def _give_back(
         self, lease: UUID, items: list[ClaimedTask], until_answered: UntilAnswered

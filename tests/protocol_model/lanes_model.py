@@ -224,10 +224,41 @@ class Lanes:
                 del self.later[lane]
                 self.ring.append(lane)
 
-    def keep_place(self, lane: Lane, task: Task) -> None:
-        """Nothing else of its group runs: what is behind it stays there."""
-        if not self.running[f"group:{lane.group}"]:
+    def keep_place(self, lane: Lane, task: Task, beside: int = 0) -> None:
+        """Nothing else of its strict group runs, but for so many that are copies: what is behind it stays there."""
+        if self.is_strict(lane) and self.running[f"group:{lane.group}"] <= beside:
             self.kept[lane.untyped] = task.job
+
+    def take_ahead(self, lane: Lane, first: int, count: int) -> dict[int, Task]:
+        """The first tasks of a lane, without permits, for one that holds a permit and looks for copies among them."""
+        tasks = self.waiting.get(lane, [])
+        taken = dict(enumerate(tasks[:count], first))
+        if taken:
+            self.keep_place(lane, taken[first], beside=1)
+            del tasks[:count]
+        if taken and not tasks:
+            del self.waiting[lane]
+            self._leave_place(lane)
+        elif taken:
+            self._forget_head(lane)
+        return taken
+
+    def return_ahead(self, lane: Lane, tasks: list[Task]) -> None:
+        """Those of them that are no copies."""
+        self.kept.pop(lane, None)
+        for task in reversed(tasks):
+            self.put_into(lane, task, head=True)
+        if tasks:
+            self.keep_place(lane, tasks[0], beside=1)
+
+    def _leave_place(self, lane: Lane) -> None:
+        """It is empty. It may have been the one that was woken: another is."""
+        self.later.pop(lane, None)
+        self._unblock(lane)
+        if lane in self.ring:
+            self.ring.remove(lane)
+            self._pass_on(lane)
+        self.heads.pop(lane, None)
 
     # --- permits
 

@@ -79,11 +79,25 @@ class Parking:
             return tasks
         left = dict(tasks)
         for number, task in tasks.items():
-            if is_of_the_type(world, task) and (
-                yield from world.redis_again("park", lambda redis, number=number: redis.park(lease.id, number))  # type: ignore[misc]
-            ):
+            if is_of_the_type(world, task) and (yield from self.leaves(lease, number)):
                 del left[number]
         return left
+
+    def leaves(self, lease: Lease, number: int) -> Steps[bool]:
+        """It is parked, or has gone back: a send that had no answer may still come, when the type is paused again."""
+        world, is_sure = self.world, True
+        while True:
+            try:
+                parked = yield from world.redis_once("park", lambda redis: redis.park(lease.id, number))
+            except NoAnswer:
+                is_sure = False
+                yield Sleep(200)
+            else:
+                break
+        if parked or is_sure or not world.on("park-sure"):
+            return parked
+        yield from world.redis_again("back", lambda redis: redis.back(lease.id, number))
+        return True
 
     def loop(self) -> Steps[None]:
         while True:

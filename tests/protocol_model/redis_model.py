@@ -200,6 +200,25 @@ class Redis:
                 self.lanes.note(lease, number)
         return dict(taken)
 
+    def claim_ahead(self, lease: str, lane: Lane, count: int, start: int) -> dict[int, Task] | None:
+        """A claim of the first tasks of one lane, without permits: to look for copies of jobs that have ended."""
+        if not self.lives(lease):
+            return None
+        flight = self.flights.setdefault(lease, Flight())
+        if flight.at >= start:
+            numbers = range(start, start + count) if flight.at == start else ()
+            return {number: flight.tasks[number] for number in numbers if number in flight.tasks}
+        assert self.lanes is not None
+        flight.at = start
+        taken = self.lanes.take_ahead(lane, start, count)
+        flight.tasks.update(taken)
+        return taken
+
+    def return_ahead(self, lease: str, lane: Lane, numbers: Iterable[int]) -> None:
+        assert self.lanes is not None
+        tasks = [task for number in sorted(numbers) if (task := self.leave(lease, number)) is not None]
+        self.lanes.return_ahead(lane, tasks)
+
     def _take(self, count: int, start: int, taken: dict[int, Task]) -> None:
         """From the plain lists, until there are so many."""
         for source in (self.front, self.ready):
@@ -309,8 +328,9 @@ class Redis:
         flight = self.flights.get(lease)
         task = flight.tasks.pop(number, None) if flight else None
         if task is not None and self.lanes is not None:
-            if not release:
+            if not release:  # it puts the task into the plain list: the order of its group is lost
                 self.lanes.strays.add((lease, number))
+                self.lanes.kept.pop(self.lanes.kind_of(task).untyped, None)
             elif self.switches.on(release):
                 self.lanes.release(lease, number)
         return task

@@ -9,6 +9,7 @@ from functools import partial
 from tests.protocol_model.control import Controlled
 from tests.protocol_model.engine import SECOND, NoAnswer, Process, Sleep, Steps
 from tests.protocol_model.held import Item, Lease
+from tests.protocol_model.lanes_model import Lane
 from tests.protocol_model.limiting import Limiting, Told
 from tests.protocol_model.pausing import Parking, is_of_the_type
 from tests.protocol_model.postgres_model import MAX_RECOVERIES
@@ -240,10 +241,40 @@ class Worker(Controlled):
     def put_away(self, lease: Lease, number: int, item: Item, state: State, delay: int) -> Steps[None]:
         """Step 4: a task whose row this claim did not get."""
         if state in TERMINAL or state == "processing":
+            lanes = self.world.redis.lanes
+            permit = lanes.permit(lease.id, number) if lanes is not None else None
+            if permit is not None and self.world.on("copies-before-ack"):
+                yield from self.take_copies(lease, permit)
             yield from self.world.redis_again("claim.ack", lambda redis: redis.ack(lease.id, number))
+            if permit is not None and not self.world.on("copies-before-ack"):
+                yield from self.take_copies(lease, permit)
         else:
             self.world.truth.early[item.job] += delay > 0
             yield from self.back(lease, number, delay or SECOND)
+
+    def take_copies(self, lease: Lease, permit: Lane) -> Steps[None]:
+        """More copies may follow in the lane of one that was claimed: each would cost a turn and a permit."""
+        for lane in dict.fromkeys((permit, permit.untyped)):
+            if lane.scopes:
+                ahead = yield from self.claim_ahead(lease, lane, self.world.rng.randint(1, 5))
+                yield from self.sort_copies(lease, lane, ahead)
+
+    def sort_copies(self, lease: Lease, lane: Lane, ahead: dict[int, Task]) -> Steps[None]:
+        """Drop those of jobs that run or have ended; the others go back to where they were."""
+        world, numbers = self.world, tuple(ahead)
+        looks = yield from world.sql_again("ahead.look", lambda sql: sql.look([task.job for task in ahead.values()]))
+        for number, task in ahead.items():
+            if task.job in looks and looks[task.job][0] != "pending":
+                yield from world.redis_again("ahead.ack", lambda redis, number=number: redis.ack(lease.id, number))  # type: ignore[misc]
+        yield from world.redis_again("ahead.return", lambda redis: redis.return_ahead(lease.id, lane, numbers))
+
+    def claim_ahead(self, lease: Lease, lane: Lane, count: int) -> Steps[dict[int, Task]]:
+        start = lease.next_number
+        lease.next_number += count
+        answer = yield from self.world.redis_again(
+            "ahead.claim", lambda redis: redis.claim_ahead(lease.id, lane, count, start)
+        )
+        return answer or {}
 
     # --- audit
 

@@ -33,7 +33,7 @@ def _part(name: str) -> dict[str, str]:
 
 
 #: In the order in which they may call each other.
-_SHARED = {**_part("_queues"), **_part("_lanes")}
+_SHARED = {**_part("_flights"), **_part("_queues"), **_part("_lanes")}
 _COMMAND = re.compile(r"redis\.p?call\((?:at_head and )?'([A-Z]+)'(?: or '([A-Z]+)')?")
 
 
@@ -82,10 +82,13 @@ SET_LIMITS = _load("set_limits")
 PAUSE_SCOPE = _load("pause_scope")
 SWEEP_PERMITS = _load("sweep_permits")
 ROUSE = _load("rouse")
+CLAIM_AHEAD = _load("claim_ahead")
+RETURN_AHEAD = _load("return_ahead")
 
 ALL = (
     REGISTER, RENEW, FENCE, END, RETIRE, CLAIM, ASSIGN_IDS, ACK, GIVE_BACK, BURY, PROMOTE, SCHEDULE,
     RECORD_SUSPECT_START, READ_CHECKPOINT, SET_CHECKPOINT, SUBMIT_ONCE, NEXT_TASK,
     READ_DEAD, UNBURY, SET_PAUSED, PARK, UNPARK, PUSH, ADD_QUEUE, DEPTHS, HEADS, FIRE,
     SUBMIT_UNIQUE, FREE_UNIQUE, ADMIT, HOLD, SET_LIMITS, PAUSE_SCOPE, SWEEP_PERMITS, ROUSE,
+    CLAIM_AHEAD, RETURN_AHEAD,
 )  # fmt: skip

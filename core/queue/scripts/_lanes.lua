@@ -23,6 +23,11 @@ local function group_of(task)
   end
   return ''
 end
+-- The type of a task, '' where it has none.
+local function kind_of(task)
+  local ok, value = pcall(cjson.decode, task)
+  return ok and type(value) == 'table' and type(value.type) == 'string' and value.type or ''
+end
 -- A lane to one end of a sorted set of lanes.
 local function place(key, lane, at_head)
   local edge = redis.call('ZRANGE', key, at_head and 0 or -1, at_head and 0 or -1, 'WITHSCORES')
@@ -290,6 +295,34 @@ local function lanes_in(ready)
     return group ~= '' and limit('group:' .. group) == 1
   end
 
+  -- Whether a limit may keep its tasks from being taken many at a time.
+  function self.holds_up(lane)
+    local _, group, kind = parts(lane)
+    for _, scope in ipairs(scopes(group, kind)) do
+      local running, interval = limit(scope)
+      if running > 0 or interval > 0 then
+        return true
+      end
+    end
+    return false
+  end
+
+  -- These tasks have left a lane without permits. It may have been the one that was woken, for its first task: another is.
+  function self.leave(lane, tasks)
+    local queue, group, kind = parts(lane)
+    leave_lane(lane, queue, #tasks, ready)
+    local found = {}
+    for _, task in ipairs(tasks) do
+      local its = kind == '' and kind_of(task) or kind
+      for _, scope in ipairs(scopes(group, is_limited(its) and its or '')) do
+        found[scope] = true
+      end
+    end
+    for scope in pairs(found) do
+      wake(scope)
+    end
+  end
+
   -- To the head of the lane, which waits with it until `due_ms`.
   function self.put_off(lane, task, due_ms)
     push_to_lane(lane, {task}, true, ready)
@@ -316,7 +349,7 @@ local function lanes_in(ready)
   -- The first task of a lane of all types may be of a limited one. Of a strict group it keeps its place; else it goes to a
   -- lane of that type, so that the others of its group do not wait behind it. Returns the limited type of the first task, ''
   -- where there is none, and how many of the first tasks may be taken together.
-  local function sort_types(lane, queue, group, kind_of)
+  local function sort_types(lane, queue, group)
     for _ = 1, 100 do
       local head = redis.call('LRANGE', list(lane), 0, 0)[1]
       local kind = head and kind_of(head) or ''
@@ -333,9 +366,9 @@ local function lanes_in(ready)
   end
 
   -- Give the lanes of a queue their turns, the first one first, until they have given `wanted` tasks. accept(task): its number
-  -- in the flight, or nil where there is room for no more; keep(): all that were accepted are in the flight. kind_of(task):
-  -- its type. Returns how many were taken. Some calls a round and two for each lane: 10,000 lanes may have one task each.
-  function self.take_turns(lease, queue, wanted, accept, keep, kind_of)
+  -- in the flight, or nil where there is room for no more; keep(): all that were accepted are in the flight. Returns how
+  -- many were taken. Some calls a round and two for each lane: 10,000 lanes may have one task each.
+  function self.take_turns(lease, queue, wanted, accept, keep)
     local key, taken, looked, is_full = ring_of(queue, ready), 0, 0, false
     local known = prefix .. 'limits'
     local has_limited_types = redis.call('HLEN', known) > redis.call('HEXISTS', known, 'v')
@@ -355,7 +388,7 @@ local function lanes_in(ready)
         local held = string.sub(lane, #queue + 2)
         local most = math.min(100, share, wanted - taken)
         if kind == '' and has_limited_types then
-          kind, most = sort_types(lane, queue, group, kind_of)
+          kind, most = sort_types(lane, queue, group)
           held = held .. kind
         end
         local found = scopes(group, kind)

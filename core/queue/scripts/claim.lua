@@ -14,8 +14,7 @@
 -- (set_limits.lua)}, where there are any, or lanes. Those of types are not looked at here, because a task of the list would have to
 -- be decoded.
 -- A task of another queue than the default one says so: where another program has not, the claim adds it.
--- Field `at` of the hash is the start of the last claim. The same start again: the answer was lost, so the same answer
--- again and nothing taken. A start below `at`: a send that comes too late for anybody, so nothing is taken.
+-- A claim that was sent before takes nothing (_flights.lua).
 -- Copy first, remove last: Redis does not roll back a script that fails half way. O(n), n <= ARGV[2].
 local ready, front, flight = KEYS[1], KEYS[2], KEYS[4]
 local score = redis.call('ZSCORE', KEYS[3], ARGV[1])
@@ -23,25 +22,15 @@ if not score or tonumber(score) <= 0 then
   return {-1}
 end
 local count_max, bytes_max, start = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
-local at = tonumber(redis.call('HGET', flight, 'at') or '0')
-if not at or at ~= at or at > start + 1e12 then
-  at = 0 -- not ours: no late send comes before so many others
-end
 local paused = redis.call('HGETALL', KEYS[5])
 local limited = redis.call('HGETALL', '{' .. ready .. '}:limits')
 local permits = '{' .. ready .. '}:permits:' .. ARGV[1]
 local has_lanes = redis.call('EXISTS', '{' .. ready .. '}:lanes', permits) > 0
 local answer = {(#paused > 0 or #limited > 0 or has_lanes) and {paused, limited} or start}
-if at > start then
-  return answer
-end
-if at == start then
-  for number = start, start + count_max - 1 do
-    local task = redis.call('HGET', flight, number)
-    answer[#answer + 1] = task and redis.call('HEXISTS', permits, number) == 1 and {task} or task
-  end
-  while #answer > 1 and not answer[#answer] do
-    answer[#answer] = nil
+local before = claimed_before(flight, start, count_max)
+if before then
+  for i, task in ipairs(before) do
+    answer[#answer + 1] = task and redis.call('HEXISTS', permits, start + i - 1) == 1 and {task} or task
   end
   return answer
 end
@@ -139,10 +128,6 @@ if lanes then
   lanes.wake_due()
   toss = redis.call('TIME')[2] % 2 -- who comes first, where a claim takes one task
 end
-local function kind_of(task)
-  local ok, value = pcall(cjson.decode, task)
-  return ok and type(value) == 'table' and type(value.type) == 'string' and value.type or ''
-end
 local function take_from(queue, limit)
   limit = math.min(limit, count_max - count)
   if limit < 1 or is_paused['q:' .. queue] then
@@ -178,7 +163,7 @@ local function take_from(queue, limit)
     pending = {}
   end
   local function take_turns(wanted)
-    return lanes.take_turns(ARGV[1], queue, math.min(wanted, count_max - count), accept, keep, kind_of)
+    return lanes.take_turns(ARGV[1], queue, math.min(wanted, count_max - count), accept, keep)
   end
   local taken = take_turns(math.floor((limit + toss) / 2))
   taken = taken + take_listed(queue, limit - taken)

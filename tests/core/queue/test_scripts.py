@@ -106,6 +106,18 @@ WITH_LANES: dict[str, tuple[Script, list[str], list[object], bool]] = {
     "pause_scope": (scripts.PAUSE_SCOPE, ["ready"], ["type:z", 5000], True),
     "sweep_permits": (scripts.SWEEP_PERMITS, ["ready", "holders"], [], True),
     "rouse": (scripts.ROUSE, ["ready", "behind"], [], True),
+    "claim_ahead": (
+        scripts.CLAIM_AHEAD,
+        ["ready", "leases", "flight"],
+        ["LEASE", 2, 1000, 7, "default:1:b", "default:1:a", "default:0:x"],
+        True,
+    ),
+    "return_ahead": (
+        scripts.RETURN_AHEAD,
+        ["ready", "flight", "bell"],
+        [3, "default:1:b", 2, "default:1:b", 1, "default:1:n", 9, "default:1:n"],
+        True,
+    ),
     "claim, lanes": (
         scripts.CLAIM,
         ["ready", "front", "leases", "flight", "pauses", "queues"],
@@ -169,6 +181,7 @@ MISSING = {  # what each answers on a server that has none of its keys
     "submit_unique": [b"pushed", b""], "free_unique": 0,
     "push": 1, "add_queue": 1, "depths": [0, 0, 0, [], []], "heads": [b"NOW", b"default", 0, 0, b""],
     "admit": [0, 0, 0, 0], "hold": 0, "set_limits": b"4", "pause_scope": 1, "sweep_permits": 0, "rouse": 0,
+    "claim_ahead": [-1], "return_ahead": 0,
     "claim, lanes": [-1], "ack, permit": 0, "back, lanes": [0, 0, 0], "bury, permit": [0, 0], "park, permit": [1],
     "free_unique, permit": 0, "retire, permit": 1, "promote, lanes": [0, -1], "submit_once, lanes": [b"pushed"],
     "submit_unique, lanes": [b"pushed", b""], "submit_unique, replaces": [b"pushed", b""], "unbury, lanes": [0],
@@ -382,6 +395,16 @@ CHANGES |= {
     "rouse": (1, {
         "behind": 0, "bell": [b"low", b"default"], "ring": [b"default:1:d", b"4", b"default:1:a", b"5"],
     }),
+    "claim_ahead": ([1, b"b1", 3, b"x1"], {  # no limit holds up the lane of a
+        "blocked": 0, "blocked:default:group:b": 0, "blocked:default:type:x": 0, "default:0:x": 0, "default:1:b": 0,
+        "flight": {b"at": b"7", b"1": b"t1", b"2": b"t2", b"3": b"t3", b"7": b"b1", b"8": b"x1"},
+        "grouped": {b"default": b"4"}, "lanes": LANES - {b"default:1:b", b"default:0:x"},
+    }),
+    "return_ahead": (3, {
+        "bell": [b"low", b"default"], "default:1:b": [b"t2", b"t3", b"b1"], "default:1:n": [b"t1"],
+        "flight": {b"at": b"1"}, "grouped": {b"default": b"9"}, "lanes": LANES | {b"default:1:n"},
+        "ring": [b"default:1:a", b"5", b"default:1:n", b"6"],
+    }),
     "claim, lanes": (
         [[PAUSES, [b"v", b"3", b"type:x", b"1 0 0", b"type:paused", b"0 0 0"]], [b"c1"], [A1], b"f1", b"r1"],
         {
@@ -514,6 +537,7 @@ WITHOUT |= {
     ("admit", "flight"): ([0, 0, 0, 0], set()), ("hold", "flight"): (0, set()),
     ("set_limits", "group_limits"): (b"4", set(CHANGES["set_limits"][1]) - {"not_before"}),  # no rate is another one
     ("sweep_permits", "holders"): (0, set()), ("rouse", "behind"): (0, set()),
+    ("claim_ahead", "leases"): ([-1], set()), ("return_ahead", "flight"): (0, set()),
     ("claim, lanes", "ready"): ([_LIMITED, [b"c1"], [A1], b"f1", [b"a2"]], _CLAIMED - {"ready"}),
     ("claim, lanes", "front"): ([_LIMITED, [b"c1"], [A1], b"r1", b"r2"], _CLAIMED - {"front"}),
     ("claim, lanes", "leases"): ([-1], set()),

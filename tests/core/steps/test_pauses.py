@@ -1,6 +1,7 @@
 """Pausing: parking at the claim, resuming, and what a loss of Redis, of a message or of the database does to it."""
 
 import json
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -75,6 +76,30 @@ async def test_a_type_that_was_resumed_meanwhile_is_run_and_not_parked(
 
     monkeypatch.setattr(queue, "set_paused", has_not_come)
     assert [claimed.job_id for claimed in await take(steps, lease, 10)] == first
+    assert await parked(redis, queue, "x") == []
+
+
+async def test_what_a_late_send_may_still_park_does_not_run(
+    steps: Steps, pauses: Pauses, queue: Queue, lease: Lease, redis: RedisCli, monkeypatch: pytest.MonkeyPatch
+):
+    await pauses.pause("x")
+    first = await submitted(steps, 2)
+    park, sent = queue.park, []
+
+    async def park_without_an_answer(*arguments: Any) -> list[bool]:
+        sent.append(arguments)
+        if len(sent) == 1:
+            await pauses.resume("x")
+            raise QueueUnavailable("it has been sent")
+        return await park(*arguments)
+
+    monkeypatch.setattr(queue, "park", park_without_an_answer)
+    assert await take(steps, lease, 10) == []
+    [claimed] = await take(steps, lease, 1)
+    await pauses.pause("x")
+    await park(*sent[0])  # it arrives
+    assert await queue.numbers(lease.id) == {claimed.number}
+    assert claimed.job_id == first[0]
     assert await parked(redis, queue, "x") == []
 
 
