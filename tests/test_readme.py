@@ -113,6 +113,10 @@ async def test_every_block_works_in_a_fresh_clone(cloned: Path, tmp_path: Path):
         await worker.end()
         assert worker.process.returncode == 0, worker.said
 
+        reader.save("signup.py")
+        printed = await reader.run("python signup.py")
+        assert is_like(reader.answer(), printed), printed
+
         answers = (await reader.run(BATCH)).splitlines()
         assert ["job_id" in json.loads(line) for line in answers] == [True, True], answers
         await completes(reader, "8080", "generate_pdf", 2)

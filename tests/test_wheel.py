@@ -102,6 +102,11 @@ def test_the_wheel_has_one_package(wheel: Path):
     assert not [name for name in contents(wheel) if "__pycache__" in name]
 
 
+def test_its_client_stands_alone(installed: Path, tmp_path: Path):
+    imports = "from workqueue import Client, aio; print(Client.__module__, aio.Client.__module__)"
+    assert run(installed / "bin/python", "-c", imports, cwd=tmp_path) == "workqueue.client.sync workqueue.aio\n"
+
+
 def test_a_wheel_by_way_of_an_sdist_is_the_same(wheel: Path, tmp_path: Path):
     run(sys.executable, "-m", "hatchling", "build", "-t", "sdist", "-d", tmp_path, cwd=ROOT)
     (sdist,) = tmp_path.glob("*.tar.gz")

@@ -8,7 +8,7 @@ from workqueue.services.chaos.ledger import Run
 
 GROUPS = "groups"
 UNIQUE, UNIQUE_SCOPE = "unique keys", "unique:"  #: no two jobs under one run at once
-NAPS_RUNNING = 16  #: naps at once, on all workers (handlers.py)
+NAPS_RUNNING = 40  #: naps at once, on all workers (handlers.py)
 
 
 class LimitSet(Struct, frozen=True):

@@ -1,0 +1,20 @@
+"""The client: enqueue jobs from a Python program and ask for them. It needs no Trio, and nothing of the services."""
+
+from workqueue.client.errors import (
+    ClientError,
+    JobCancelled,
+    JobFailed,
+    MaybeEnqueued,
+    NotAllowed,
+    NotEnqueued,
+    Refused,
+    StillRunning,
+    Unavailable,
+)
+from workqueue.client.jobs import JobInfo, Queued, Task
+from workqueue.client.sync import Client
+
+__all__ = [
+    "Client", "ClientError", "JobCancelled", "JobFailed", "JobInfo", "MaybeEnqueued", "NotAllowed", "NotEnqueued",
+    "Queued", "Refused", "StillRunning", "Task", "Unavailable",
+]  # fmt: skip
