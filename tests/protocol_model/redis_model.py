@@ -7,6 +7,7 @@ losing replies, arriving late and losing data is the business of `engine.py`.
 from __future__ import annotations
 
 import copy
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 
@@ -67,6 +68,7 @@ class Redis:
     pauses: Paused = field(default_factory=Paused)
     parked: list[Task] = field(default_factory=list)
     lanes: Lanes | None = None  #: where jobs have groups, and types limits
+    pushes: Counter[str] = field(default_factory=Counter)  #: for the checks: of each job, whatever was lost since
 
     def snapshot(self) -> Redis:
         return replace(
@@ -140,15 +142,19 @@ class Redis:
 
     def push(self, tasks: Iterable[Task]) -> None:
         for task in tasks:
-            if self.lanes is None or not self.lanes.put(task):
-                self.ready.append(task)
+            self.pushes[task.job] += 1
+            self._append(task)
+
+    def _append(self, task: Task) -> None:
+        if self.lanes is None or not self.lanes.put(task):
+            self.ready.append(task)
 
     def push_waiting(self, waiting: dict[str, tuple[int, Counters]]) -> None:
         """What rows say that wait: each job with its delay and its counters."""
         for job, (delay, counters) in waiting.items():
             task = Task(job, counters.attempts, counters.recoveries, counters.interruptions, counters.payload)
             if delay > 0:
-                self.schedule(task, delay)
+                self.schedule_all({task: delay})
             else:
                 self.push([task])
 
@@ -164,6 +170,7 @@ class Redis:
 
     def schedule_all(self, delays: dict[Task, int]) -> None:
         for task, delay in delays.items():
+            self.pushes[task.job] += 1
             self.schedule(task, delay)
 
     def blmove(self) -> None:
@@ -314,7 +321,7 @@ class Redis:
     def promote(self) -> int:
         due = [task for task, at in self.scheduled.items() if at <= self.clock()]
         for task in due:
-            self.push([task])
+            self._append(task)
             del self.scheduled[task]
         if self.lanes is not None:
             self.lanes.promote()
