@@ -282,8 +282,20 @@ class _Judge:
                 self._fault(run.n, Kind.OVERRUN, text)
 
     def _counts_no_more(self, run: Run, at: float) -> bool:
-        """Was its worker taken for dead, or did Redis lose what it had counted?"""
-        return self._cause(run, at) is not None
+        """Was its worker taken for dead, or did Redis lose what it had counted, perhaps before the run began?"""
+        since = self._claimed_since(run)
+        return any(since <= loss <= run.begun for loss in self._history.losses) or self._cause(run, at) is not None
+
+    def _claimed_since(self, run: Run) -> float:
+        """Since when its worker may have had the permit: outages hold up a claim after Redis's part of it."""
+        life = self._history.life(run.pid, run.begun)
+        name = life.name if life is not None else ""
+        held_up = [*self._stillness(run.pid), *self._troubles(name, "Redis"), *self._troubles(name, "Postgres")]
+        since = run.begun - SETTLE_SECONDS
+        for stretch in reversed(joined(stretch for stretch in held_up if stretch.begun <= run.begun)):
+            if stretch.ended >= since:
+                since = min(since, stretch.begun - SETTLE_SECONDS)
+        return since
 
     # --- its runs
 

@@ -1,6 +1,7 @@
 """Whether more ran at once than a limit allows: what is seen, and what is not held against it."""
 
-from tests.chaos.support import evidence
+from tests.chaos.support import PID, evidence
+from workqueue.services.chaos.history import History, Life, Trouble
 from workqueue.services.chaos.ledger import Run, read_ledger
 from workqueue.services.chaos.limits import GROUPS, LimitSet, overruns
 from workqueue.services.chaos.verdict import Kind, judge
@@ -46,3 +47,13 @@ def test_the_verdict_names_it():
     assert verdict.count(Kind.OVERRUN) == 1
     assert judge(evidence(lines, limits=[], scopes=SCOPES)).count(Kind.OVERRUN) == 0
     assert len(read_ledger(lines.splitlines()).runs) == 2
+
+
+def test_a_permit_that_redis_lost_while_an_outage_held_up_its_claim_is_no_overrun():
+    lines = "start 120 7 1 1\nstart 121 7 2 1\nend 122 7 1 1\nend 123 7 2 1"
+    limits = [LimitSet("type:x", 1, 0.0)]
+    away = Trouble(104.0, 119.0, "worker 1", "Postgres")
+    for lost, troubles, expected in ((105.0, [away], 0), (105.0, [], 1), (95.0, [away], 1), (118.0, [], 0)):
+        history = History([Life(0.0, 1000.0, "worker 1", PID, 900.0)], stops=[], troubles=troubles, losses=[lost])
+        verdict = judge(evidence(lines, limits=limits, scopes=SCOPES, history=history))
+        assert verdict.count(Kind.OVERRUN) == expected, (lost, troubles)
