@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Awaitable, Callable, Mapping
-from typing import TypeVar
+from typing import Any, Protocol, TypeVar
 
 from msgspec import Struct
 
@@ -10,13 +10,26 @@ from workqueue.core.errors import InvalidOption
 from workqueue.core.job import Job
 from workqueue.core.limits import RATE_MAX, RUNNING_MAX, Limit, check_scope, make_limit, read_rate
 from workqueue.core.options import DEFAULT_QUEUE, RETRIES_MAX, is_queue_name
+from workqueue.core.payloads import PLAIN, PayloadType, annotated_payload, payload_type
 from workqueue.core.policies import NO_POLICY, Backoff, ExceptionTypes, Policy, exception_types
 from workqueue.core.schedules import Schedule, make_schedule
 
 TYPE_LENGTH_MAX = 200
 
-HandlerFunction = Callable[[Job], Awaitable[object]] | Callable[[Job], object]
+HandlerFunction = Callable[[Job[Any]], Awaitable[object]] | Callable[[Job[Any]], object]
 F = TypeVar("F", bound=HandlerFunction)
+
+
+class Declared(Protocol):
+    """A type of jobs that was declared apart from its handler (workqueue.declare)."""
+
+    @property
+    def type(self) -> str:
+        """Of its jobs."""
+
+    @property
+    def payload(self) -> Any:
+        """The type of their payloads."""
 
 
 class Handler(Struct, frozen=True):
@@ -26,6 +39,7 @@ class Handler(Struct, frozen=True):
     function: HandlerFunction
     is_async: bool  #: False: it runs in a thread
     timeout_seconds: float | None
+    payload: PayloadType = PLAIN
     policy: Policy = NO_POLICY
     retries: int = 0  #: of jobs that are enqueued by this program, where they do not say it themselves
     queue: str = DEFAULT_QUEUE  #: the same
@@ -53,7 +67,7 @@ class Registry:
 
     def handler(
         self,
-        job_type: str,
+        job_type: str | Declared,
         *,
         timeout: float | None = None,
         retries: int = 0,
@@ -65,6 +79,9 @@ class Registry:
         rate: str | None = None,
     ) -> Callable[[F], F]:
         """Register the decorated function for jobs of `job_type`; a plain function runs in a thread.
+
+        Where its parameter is annotated as `Job[X]`, or `job_type` was declared with a type of payloads, the payload is
+        decoded as that; a job whose payload does not fit fails at once, naming the field.
 
         A plain function may return a coroutine (one behind functools.wraps does, a lambda may): it is awaited.
 
@@ -79,6 +96,8 @@ class Registry:
         Raises ValueError for a type that no task can have, an option that is out of range, and for what cannot be
         called with a job and run.
         """
+        declared = None if isinstance(job_type, str) else getattr(job_type, "payload", None)
+        job_type = job_type if isinstance(job_type, str) else getattr(job_type, "type", job_type)
         if not isinstance(job_type, str):
             raise ValueError(f'{_name(job_type)}: a handler needs the type of its jobs, such as @handler("send_email")')
         if not job_type or len(job_type) > TYPE_LENGTH_MAX:
@@ -104,7 +123,10 @@ class Registry:
         def register(function: F) -> F:
             if (fault := _fault(function)) is not None:
                 raise ValueError(f"handler {job_type!r}: {_name(function)} {fault}")
-            self._handlers[job_type] = Handler(job_type, function, _is_async(function), timeout, policy, retries, queue)
+            payload = _payload_type(job_type, function, declared)
+            self._handlers[job_type] = Handler(
+                job_type, function, _is_async(function), timeout, payload, policy, retries, queue
+            )
             self._limits.pop(f"type:{job_type}", None)
             if limit is not None:
                 self._limits[f"type:{job_type}"] = limit
@@ -188,6 +210,21 @@ class Registry:
     def types(self) -> list[str]:
         """Every type that can run here, sorted."""
         return sorted(self._handlers)
+
+
+def _payload_type(job_type: str, function: HandlerFunction, declared: Any) -> PayloadType:
+    try:
+        annotated = annotated_payload(function)
+        kind = declared if annotated is None else annotated
+        found = payload_type(kind)
+    except NameError as error:
+        raise ValueError(f"handler {job_type!r}: the annotation of {_name(function)}: {error}") from None
+    except TypeError as error:
+        raise ValueError(f"handler {job_type!r}: {_name(function)}: {error}") from None
+    if declared is not None and kind != declared:
+        takes = f"{_name(function)} takes {_name(kind)}"
+        raise ValueError(f"handler {job_type!r}: {takes}, and the type was declared with {_name(declared)}")
+    return found
 
 
 def _declared_limit(job_type: str, running: int | None, rate: str | None) -> Limit | None:

@@ -2,13 +2,16 @@
 
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
-from typing import Protocol
+from typing import Any, Generic, Protocol, overload
 from uuid import UUID
 
 from msgspec import Struct
+from typing_extensions import TypeVar
 
 from workqueue.core.errors import ArtifactRefused
 from workqueue.core.report import Report
+
+P = TypeVar("P", default=dict[str, object])  #: of a payload
 
 ARTIFACT_BYTES_MAX = 10 * 1024 * 1024
 ARTIFACTS_MAX = 100
@@ -63,16 +66,16 @@ class RunContext(Protocol):
     def keeps_artifacts(self) -> bool:
         """Are artifacts stored? Only with Postgres."""
 
-    def is_cancelled(self, job: "Job") -> bool:
+    def is_cancelled(self, job: "Job[Any]") -> bool:
         """Job.cancelled."""
 
-    def deadline(self, job: "Job") -> float | None:
+    def deadline(self, job: "Job[Any]") -> float | None:
         """Job.deadline."""
 
-    def extend(self, job: "Job", seconds: float) -> None:
+    def extend(self, job: "Job[Any]", seconds: float) -> None:
         """Job.extend, with seconds that are not negative."""
 
-    def report(self, job: "Job") -> Report:
+    def report(self, job: "Job[Any]") -> Report:
         """Where this run tells of itself."""
 
 
@@ -81,18 +84,18 @@ class Standalone(Struct, frozen=True):
 
     keeps_artifacts: bool = False
 
-    def is_cancelled(self, job: "Job") -> bool:
+    def is_cancelled(self, job: "Job[Any]") -> bool:
         """RunContext.is_cancelled: never."""
         return False
 
-    def deadline(self, job: "Job") -> float | None:
+    def deadline(self, job: "Job[Any]") -> float | None:
         """RunContext.deadline: none."""
         return None
 
-    def extend(self, job: "Job", seconds: float) -> None:
+    def extend(self, job: "Job[Any]", seconds: float) -> None:
         """RunContext.extend: there is no deadline."""
 
-    def report(self, job: "Job") -> Report:
+    def report(self, job: "Job[Any]") -> Report:
         """RunContext.report: one that nothing stores."""
         return Report()
 
@@ -100,26 +103,42 @@ class Standalone(Struct, frozen=True):
 WITHOUT_WORKER = Standalone()
 
 
-class Job:
-    """What a handler gets: one run of one job.
+class Job(Generic[P]):
+    """What a handler gets: one run of one job. `Job[X]`: its payload is an X (core/payloads.py).
 
     Mutable state: the artifacts, changed by `attach` alone; the report, made when it is first needed.
     """
 
     __slots__ = ("_artifacts", "_context", "_id", "_report", "attempt", "payload", "retries", "type")
 
+    @overload
     def __init__(
-        self,
+        self: "Job[dict[str, object]]",
         id: UUID | str,
         type: str,
         payload: dict[str, object],
         attempt: int,
         retries: int,
         context: RunContext = WITHOUT_WORKER,
+    ) -> None: ...
+
+    @overload
+    def __init__(
+        self, id: UUID | str, type: str, payload: P, attempt: int, retries: int, context: RunContext = WITHOUT_WORKER
+    ) -> None: ...
+
+    def __init__(
+        self,
+        id: UUID | str,
+        type: str,
+        payload: Any,
+        attempt: int,
+        retries: int,
+        context: RunContext = WITHOUT_WORKER,
     ) -> None:
         self._id = id
         self.type = type
-        self.payload = payload
+        self.payload: P = payload
         self.attempt = attempt  #: number of this run, 1 on the first
         self.retries = retries
         self._context = context

@@ -6,7 +6,7 @@ Each name is imported when it is asked for: a program that only enqueues needs n
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from workqueue.client import Client, Queued, Task
+    from workqueue.client import Client, Queued, Task, declare
     from workqueue.core import (
         Backoff,
         Discard,
@@ -31,6 +31,7 @@ __all__ = [
     "Retry",
     "Snooze",
     "Task",
+    "declare",
     "every",
     "handler",
     "periodic",
@@ -43,7 +44,7 @@ if not TYPE_CHECKING:  # else every name would be known to a type checker
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         from importlib import import_module
 
-        room = "workqueue.client" if name in {"Client", "Queued", "Task"} else "workqueue.core"
+        room = "workqueue.client" if name in {"Client", "Queued", "Task", "declare"} else "workqueue.core"
         value = globals()[name] = getattr(import_module(room), name)
         return value
 

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterable, AsyncIterator, Iterable
 from types import TracebackType
-from typing import Any, TypeVar, Unpack
-from uuid import UUID
+from typing import Any, TypeVar, Unpack, overload
 
 import anyio
 import httpcore
+import msgspec
 
 from workqueue.client import calls, http
 from workqueue.client.calls import Answer, Call, NoAnswer, NotSent, Pause, Send
 from workqueue.client.errors import Refused
-from workqueue.client.jobs import JobInfo, Options, Queued, Task
+from workqueue.client.jobs import JobInfo, JobLike, Options, Queued, Task
 from workqueue.client.sync import DEADLINE_SECONDS, WAIT_SECONDS
 
+R = TypeVar("R")
 T = TypeVar("T")
 
 __all__ = ["Client"]
@@ -73,27 +74,34 @@ class Client:
             for answer in await self._run(calls.enqueue_chunk(lines, seconds=self._timeout, answered=answered)):
                 yield answer
 
-    async def get(self, job: UUID | str | Queued | JobInfo) -> JobInfo:
+    async def get(self, job: JobLike) -> JobInfo:
         """As workqueue.Client.get."""
         return await self._run(calls.get(calls.job_id_of(job), seconds=self._timeout))
 
-    async def wait(self, job: UUID | str | Queued | JobInfo, timeout: float = WAIT_SECONDS) -> Any:
-        """As workqueue.Client.wait."""
-        return (await self._run(calls.wait(calls.job_id_of(job), seconds=timeout))).result
+    @overload
+    async def wait(self, job: JobLike, timeout: float = ..., *, type: type[R]) -> R: ...
 
-    async def cancel(self, job: UUID | str | Queued | JobInfo) -> JobInfo:
+    @overload
+    async def wait(self, job: JobLike, timeout: float = ...) -> Any: ...
+
+    async def wait(self, job: JobLike, timeout: float = WAIT_SECONDS, *, type: Any = Any) -> Any:
+        """As workqueue.Client.wait."""
+        ended = await self._run(calls.wait(calls.job_id_of(job), seconds=timeout))
+        return msgspec.convert(ended.result, type)
+
+    async def cancel(self, job: JobLike) -> JobInfo:
         """As workqueue.Client.cancel."""
         return await self._run(calls.act(calls.job_id_of(job), "cancel", repeats=True, seconds=self._timeout))
 
-    async def retry(self, job: UUID | str | Queued | JobInfo) -> JobInfo:
+    async def retry(self, job: JobLike) -> JobInfo:
         """As workqueue.Client.retry."""
         return await self._run(calls.act(calls.job_id_of(job), "retry", repeats=False, seconds=self._timeout))
 
-    async def run_now(self, job: UUID | str | Queued | JobInfo) -> JobInfo:
+    async def run_now(self, job: JobLike) -> JobInfo:
         """As workqueue.Client.run_now."""
         return await self._run(calls.act(calls.job_id_of(job), "run-now", repeats=False, seconds=self._timeout))
 
-    async def delete(self, job: UUID | str | Queued | JobInfo) -> None:
+    async def delete(self, job: JobLike) -> None:
         """As workqueue.Client.delete."""
         await self._run(calls.delete(calls.job_id_of(job), seconds=self._timeout))
 

@@ -26,6 +26,7 @@ from workqueue.client import (
     Refused,
     StillRunning,
     Unavailable,
+    declare,
 )
 from workqueue.core.job import RunOutcome
 from workqueue.core.outcome import Complete, Fail
@@ -148,6 +149,22 @@ async def test_the_result_of_a_job_is_waited_for(client, steps, lease):
         nursery.start_soon(finish, steps, lease, Complete(b'{"sum":42}'))
         assert await client.wait(queued, timeout=20) == {"sum": 42}
     assert (await client.get(queued)).status == "completed"
+
+
+class Receipt(msgspec.Struct):
+    number: str
+
+
+async def test_a_declared_type_makes_tasks_and_reads_results(client, steps, lease):
+    letter = declare("letter", Letter, Receipt)
+    queued = await client.enqueue(letter(Letter("a", datetime(2026, 1, 2, tzinfo=UTC)), retries=2))
+    job = await client.get(queued)
+    assert (job.type, job.retries, job.payload["to"]) == ("letter", 2, "a")
+    await finish(steps, lease, Complete(b'{"number":"7"}'))
+    assert await client.wait(queued, type=Receipt) == Receipt("7")
+    assert await client.wait(queued) == {"number": "7"}
+    with pytest.raises(msgspec.ValidationError):
+        await client.wait(queued, type=int)
 
 
 async def test_a_failure_is_raised_with_its_error_and_may_be_retried(client, steps, lease):

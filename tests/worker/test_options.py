@@ -4,6 +4,7 @@ import json
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
+import msgspec
 import trio
 
 from tests.support.invariants import check_nothing_left
@@ -11,6 +12,7 @@ from tests.support.steps import make_submit
 from tests.support.wait import until
 from tests.worker.conftest import finished
 from workqueue.core.dead_letter import read_dead_letter
+from workqueue.core.job import Job
 from workqueue.core.options import JobOptions
 from workqueue.core.policies import Backoff, Discard, Retry, Snooze
 from workqueue.core.steps.far_off import FarOff
@@ -218,3 +220,31 @@ async def test_what_a_handler_asks_for(registry, run_worker, queue, rows, psql_i
         assert found["snooze"] == ("completed", 0, 0, None)
         assert found["retry"] == ("failed", 2, 0, "later")
         assert found["discard"] == ("failed", 1, 0, "of no use")
+
+
+class Invoice(msgspec.Struct):
+    order: int
+
+
+async def test_a_typed_payload_is_decoded_and_one_that_does_not_fit_fails_at_once(
+    registry, run_worker, queue, rows, psql_if_rows
+):
+    got: list[Invoice] = []
+
+    @registry.handler("x")
+    async def handle(job: Job[Invoice]) -> Invoice:
+        got.append(job.payload)
+        return job.payload
+
+    tasks = [Submission("x", b'{"order":7}', JobOptions(3)), Submission("x", b'{"order":"7"}', JobOptions(3))]
+    await make_submit(queue, rows).run_batch(tasks)
+    async with run_worker() as worker:
+        await finished(worker, 2)
+    assert got == [Invoice(7)]
+    error = "payload.order: Expected `int`, got `str`"
+    if psql_if_rows is None:
+        [[entry]] = [piece async for piece in queue.dead_letters()]
+        assert read_dead_letter(entry).reason == error
+    else:
+        states = await psql_if_rows("SELECT state, attempts, error_message, result FROM jobs ORDER BY id")
+        assert [tuple(row) for row in states] == [("completed", 0, None, '{"order":7}'), ("failed", 1, error, None)]

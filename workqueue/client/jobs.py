@@ -72,6 +72,8 @@ class JobInfo(Struct, frozen=True, kw_only=True):
         return self.status in ENDED
 
 
+JobLike = UUID | str | Queued | JobInfo  #: what names a job
+
 _SECONDS = ("delay", "expires_in", "timeout")
 
 

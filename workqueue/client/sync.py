@@ -6,16 +6,17 @@ import os
 import time
 from collections.abc import Iterable, Iterator
 from types import TracebackType
-from typing import Any, TypeVar, Unpack
-from uuid import UUID
+from typing import Any, TypeVar, Unpack, overload
 
 import httpcore
+import msgspec
 
 from workqueue.client import calls, http
 from workqueue.client.calls import Answer, Call, NoAnswer, NotSent, Pause, Send
 from workqueue.client.errors import Refused
-from workqueue.client.jobs import JobInfo, Options, Queued, Task
+from workqueue.client.jobs import JobInfo, JobLike, Options, Queued, Task
 
+R = TypeVar("R")
 T = TypeVar("T")
 
 DEADLINE_SECONDS = 5.0
@@ -71,28 +72,35 @@ class Client:
         if (lines := cut.rest()) is not None:
             yield from self._run(calls.enqueue_chunk(lines, seconds=self._timeout, answered=answered))
 
-    def get(self, job: UUID | str | Queued | JobInfo) -> JobInfo:
+    def get(self, job: JobLike) -> JobInfo:
         """The job as it is now. Raises Refused (there is none), Unavailable."""
         return self._run(calls.get(calls.job_id_of(job), seconds=self._timeout))
 
-    def wait(self, job: UUID | str | Queued | JobInfo, timeout: float = WAIT_SECONDS) -> Any:
-        """The result of a job, once it has ended. Raises JobFailed, JobCancelled; StillRunning after `timeout` seconds,
-        Unavailable where the producer was away then."""
-        return self._run(calls.wait(calls.job_id_of(job), seconds=timeout)).result
+    @overload
+    def wait(self, job: JobLike, timeout: float = ..., *, type: type[R]) -> R: ...
 
-    def cancel(self, job: UUID | str | Queued | JobInfo) -> JobInfo:
+    @overload
+    def wait(self, job: JobLike, timeout: float = ...) -> Any: ...
+
+    def wait(self, job: JobLike, timeout: float = WAIT_SECONDS, *, type: Any = Any) -> Any:
+        """The result of a job, once it has ended. Raises JobFailed, JobCancelled; StillRunning after `timeout` seconds,
+        Unavailable where the producer was away then; msgspec.ValidationError for a result that is no `type`."""
+        ended = self._run(calls.wait(calls.job_id_of(job), seconds=timeout))
+        return msgspec.convert(ended.result, type)
+
+    def cancel(self, job: JobLike) -> JobInfo:
         """Cancel a job: it does not start, or its run is cancelled. Raises Refused (it has ended), Unavailable."""
         return self._run(calls.act(calls.job_id_of(job), "cancel", repeats=True, seconds=self._timeout))
 
-    def retry(self, job: UUID | str | Queued | JobInfo) -> JobInfo:
+    def retry(self, job: JobLike) -> JobInfo:
         """Run a job that has failed or was cancelled once more. Raises Refused (it is neither), Unavailable."""
         return self._run(calls.act(calls.job_id_of(job), "retry", repeats=False, seconds=self._timeout))
 
-    def run_now(self, job: UUID | str | Queued | JobInfo) -> JobInfo:
+    def run_now(self, job: JobLike) -> JobInfo:
         """Let a job that waits for a time run at once. Raises Refused (it does not wait), Unavailable."""
         return self._run(calls.act(calls.job_id_of(job), "run-now", repeats=False, seconds=self._timeout))
 
-    def delete(self, job: UUID | str | Queued | JobInfo) -> None:
+    def delete(self, job: JobLike) -> None:
         """Delete a job that has ended. Raises Refused, Unavailable."""
         self._run(calls.delete(calls.job_id_of(job), seconds=self._timeout))
 

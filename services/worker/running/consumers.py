@@ -36,7 +36,6 @@ from workqueue.core.outcome import (
 from workqueue.core.steps.lease import ClaimedTask, Lease
 from workqueue.core.steps.pauses import Parking
 from workqueue.core.steps.settle import Ending
-from workqueue.core.wire import decode_payload
 from workqueue.services.job_tree import JobTree
 from workqueue.services.published import RunningJob
 from workqueue.services.worker.metrics import Counts
@@ -332,7 +331,7 @@ class Consumers:
         if handler is None:
             return None
         try:
-            payload = decode_payload(task.payload)
+            payload = handler.payload.decode(task.payload)
         except InvalidTask as error:
             return Failed(str(error), permanent=True)
         options, timeout = task.options, handler.timeout_seconds
