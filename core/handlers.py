@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Protocol, TypeVar
+from typing import Any, Literal, Protocol, TypeVar
 
 from msgspec import Struct
 
@@ -15,6 +15,7 @@ from workqueue.core.policies import NO_POLICY, Backoff, ExceptionTypes, Policy, 
 from workqueue.core.schedules import Schedule, make_schedule
 
 TYPE_LENGTH_MAX = 200
+RUNTIMES = ("trio", "thread", "asyncio")
 
 HandlerFunction = Callable[[Job[Any]], Awaitable[object]] | Callable[[Job[Any]], object]
 F = TypeVar("F", bound=HandlerFunction)
@@ -37,13 +38,19 @@ class Handler(Struct, frozen=True):
 
     type: str
     function: HandlerFunction
-    is_async: bool  #: False: it runs in a thread
+    is_async: bool  #: it runs in Trio's loop itself; False: in another runtime
     timeout_seconds: float | None
     payload: PayloadType = PLAIN
     policy: Policy = NO_POLICY
     retries: int = 0  #: of jobs that are enqueued by this program, where they do not say it themselves
     queue: str = DEFAULT_QUEUE  #: the same
+    runtime: str = "thread"  #: where it runs if not there: `thread` or `asyncio`
     is_builtin: bool = False  #: ours: it may say that the machine did not give what a run needs (CannotStart)
+
+    @property
+    def can_be_cancelled(self) -> bool:
+        """A thread can only be asked."""
+        return self.is_async or self.runtime == "asyncio"
 
 
 class Every(Struct, frozen=True):
@@ -77,6 +84,7 @@ class Registry:
         discard_on: type[BaseException] | ExceptionTypes = (),
         running: int | None = None,
         rate: str | None = None,
+        runtime: Literal["trio", "thread", "asyncio"] | None = None,
     ) -> Callable[[F], F]:
         """Register the decorated function for jobs of `job_type`; a plain function runs in a thread.
 
@@ -92,6 +100,9 @@ class Registry:
         `discard_on`: those with these are not (a run that took too long is retried in any case).
         `running`: at most so many of its jobs run at once, on all workers together. `rate`: at most so many start in a
         time, such as "100/60s" or "5/m". What a person sets for the type goes before both (core/limits.py).
+        `runtime`: `asyncio` for a coroutine function that uses libraries of asyncio: it runs in a loop of asyncio, in
+        a thread; what it has started and not awaited is cancelled when it ends. Without it, Trio runs coroutine
+        functions, and threads plain ones.
         A later registration of the same type wins, so that users can replace a built-in handler.
         Raises ValueError for a type that no task can have, an option that is out of range, and for what cannot be
         called with a job and run.
@@ -124,8 +135,9 @@ class Registry:
             if (fault := _fault(function)) is not None:
                 raise ValueError(f"handler {job_type!r}: {_name(function)} {fault}")
             payload = _payload_type(job_type, function, declared)
+            runs_in = _runtime(job_type, function, runtime)
             self._handlers[job_type] = Handler(
-                job_type, function, _is_async(function), timeout, payload, policy, retries, queue
+                job_type, function, runs_in == "trio", timeout, payload, policy, retries, queue, runs_in
             )
             self._limits.pop(f"type:{job_type}", None)
             if limit is not None:
@@ -189,6 +201,10 @@ class Registry:
 
         return declare
 
+    def uses(self, runtime: str) -> bool:
+        """Does any handler run there?"""
+        return any(each.runtime == runtime for each in self._handlers.values())
+
     @property
     def schedules(self) -> list[Schedule]:
         """Every schedule that is declared here, sorted by name."""
@@ -201,7 +217,7 @@ class Registry:
 
     def add_builtin(self, job_type: str, function: Callable[[Job], Awaitable[object]], timeout: float) -> None:
         """Register a coroutine function of WorkQueue itself, unless a user's module has registered the type."""
-        self._handlers.setdefault(job_type, Handler(job_type, function, True, timeout, is_builtin=True))
+        self._handlers.setdefault(job_type, Handler(job_type, function, True, timeout, runtime="trio", is_builtin=True))
 
     def get(self, job_type: str) -> Handler | None:
         return self._handlers.get(job_type)
@@ -210,6 +226,18 @@ class Registry:
     def types(self) -> list[str]:
         """Every type that can run here, sorted."""
         return sorted(self._handlers)
+
+
+def _runtime(job_type: str, function: HandlerFunction, runtime: str | None) -> str:
+    usual = "trio" if _is_async(function) else "thread"
+    if runtime is None:
+        return usual
+    if runtime not in RUNTIMES:
+        raise ValueError(f"handler {job_type!r}: runtime={runtime!r}: must be one of {', '.join(RUNTIMES)}")
+    if (runtime == "thread") != (usual == "thread"):
+        kind = "a coroutine function" if usual == "trio" else "a plain function"
+        raise ValueError(f"handler {job_type!r}: runtime={runtime!r}: {_name(function)} is {kind}")
+    return runtime
 
 
 def _payload_type(job_type: str, function: HandlerFunction, declared: Any) -> PayloadType:

@@ -50,6 +50,7 @@ SCENARIOS = {
     "core/store/test_waiting_model.py": "pages of pending jobs against a model",
     "core/store/test_waiting_pages.py": "pages of pending jobs, and their cost",
     "http/test_fuzz.py": "mangled connections",
+    "worker/test_asyncio.py": "handlers of asyncio, in a worker",
     "worker/test_limits.py": "groups and limits, through workers",
     "worker/test_schedules.py": "schedules that the code declares, through workers that come and go",
     "producer/test_fuzz.py": "bodies against a model of the contract",

@@ -185,3 +185,31 @@ def test_a_schedule_without_a_handler_and_a_second_one_of_its_name_are_refused()
 def test_users_find_them():
     assert workqueue.periodic == registry.periodic
     assert workqueue.every is every
+
+
+def test_a_handler_runs_where_it_says():
+    registry = Registry()
+
+    async def coroutine(job: Job) -> object: ...
+    def plain(job: Job) -> object: ...
+
+    for name, function, runtime in (
+        ("a", coroutine, None),
+        ("b", coroutine, "asyncio"),
+        ("c", plain, None),
+        ("d", plain, "thread"),
+    ):
+        registry.handler(name, runtime=cast("Any", runtime))(function)
+    found = {name: registry.get(name) for name in registry.types}
+    assert [(each.runtime, each.is_async, each.can_be_cancelled) for each in found.values() if each] == [
+        ("trio", True, True), ("asyncio", False, True), ("thread", False, False), ("thread", False, False),
+    ]  # fmt: skip
+    assert registry.uses("asyncio")
+    assert not Registry().uses("asyncio")
+    for function, runtime, says in (
+        (plain, "asyncio", "is a plain function"),
+        (coroutine, "thread", "is a coroutine function"),
+        (coroutine, "gevent", "must be one of trio, thread, asyncio"),
+    ):
+        with pytest.raises(ValueError, match=says):
+            registry.handler("x", runtime=cast("Any", runtime))(function)

@@ -116,14 +116,25 @@ async def test_the_lines_about_limits(name: str, line: str, url, store, queue_na
     assert done.stdout == "" or "report" in done.stdout or "acme" in done.stdout or "groups" in done.stdout
 
 
+def python_block(word: str) -> str:
+    blocks = re.findall(r"^```python\n(.*?)^```$", (DOCS / "jobs.md").read_text("utf-8"), re.DOTALL | re.MULTILINE)
+    [code] = [block for block in blocks if word in block]
+    return str(code)
+
+
+def test_the_code_about_runtimes_registers_a_handler_of_asyncio():
+    before = dict(registry._handlers)
+    try:
+        exec(python_block("runtime="), {})
+        found = registry.get("fetch")
+        assert found is not None
+        assert (found.runtime, found.timeout_seconds) == ("asyncio", 30)
+    finally:
+        registry._handlers = before
+
+
 async def test_the_code_about_limits_declares_one_and_asks_for_a_pause():
-    [code] = [
-        block
-        for block in re.findall(
-            r"^```python\n(.*?)^```$", (DOCS / "jobs.md").read_text("utf-8"), re.DOTALL | re.MULTILINE
-        )
-        if "RateLimited" in block
-    ]
+    code = python_block("RateLimited")
 
     async def ask(payload: object) -> SimpleNamespace:
         return SimpleNamespace(status=429)

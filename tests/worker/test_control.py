@@ -1,5 +1,6 @@
 """Cancelling what runs: coroutines, threads, clean-ups that take too long, and messages that do not come."""
 
+import asyncio
 import threading
 import time
 from collections.abc import Collection, Sequence
@@ -44,6 +45,31 @@ async def ended(psql: Psql, job_id: UUID) -> tuple[str, str | None]:
     state = await psql.value("SELECT state FROM jobs WHERE id = $1", job_id)
     errors = await psql("SELECT error FROM runs WHERE job_id = $1 ORDER BY number DESC", job_id)
     return state, errors[0][0] if errors else None
+
+
+async def test_a_handler_of_asyncio_is_cancelled_with_all_that_it_started(run_worker, submit, acts, registry, psql):
+    seen: list[str] = []
+
+    async def child() -> None:
+        try:
+            await asyncio.sleep(60)
+        finally:
+            seen.append("child")
+
+    @registry.handler("x", runtime="asyncio")
+    async def waits(job: Job) -> None:
+        asyncio.create_task(child())  # noqa: RUF006 - that it is lost is the point
+        await asyncio.sleep(0.05)
+        seen.append("runs")
+        await asyncio.sleep(60)
+
+    async with run_worker() as worker:
+        [job_id] = await submit("x")
+        await until_true(lambda: "runs" in seen)
+        await acts.cancel([job_id])
+        assert await ended(psql, job_id) == ("cancelled", "cancelled")
+        assert worker.counts.cancelled == 1
+    assert seen == ["runs", "child"]
 
 
 async def test_a_coroutine_is_cancelled_with_all_that_it_started(run_worker, submit, acts, registry: Registry, psql):

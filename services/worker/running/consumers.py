@@ -14,6 +14,7 @@ from uuid import UUID
 
 import trio
 
+from workqueue.core.asyncio_thread import AsyncioThread
 from workqueue.core.control import ClaimedJob
 from workqueue.core.errors import InvalidTask
 from workqueue.core.handlers import Registry
@@ -45,7 +46,7 @@ from workqueue.services.worker.running.buffer import Buffer
 from workqueue.services.worker.running.environment import Environment
 from workqueue.services.worker.running.failure_log import FailureLog
 from workqueue.services.worker.running.outcomes import Outcomes
-from workqueue.services.worker.running.runtimes import Threads
+from workqueue.services.worker.running.runtimes import AsyncioLoop, Runtimes, Threads
 from workqueue.services.worker.running.slot import WATCH_SECONDS, InterruptReason, Slot
 from workqueue.services.worker.running.statistics import Statistics
 
@@ -109,7 +110,8 @@ class Consumers:
         self._statistics = statistics
         self._max_interruptions = max_interruptions
         self._cancel_grace = cancel_grace
-        self._threads = Threads(trio.CapacityLimiter(THREADS_MAX))
+        self._asyncio = AsyncioThread()
+        self._runtime = Runtimes(Threads(trio.CapacityLimiter(THREADS_MAX)), AsyncioLoop(self._asyncio))
         self.environment = environment
         self._failures = FailureLog()
         self._slots: list[Slot] = []
@@ -133,11 +135,18 @@ class Consumers:
     def start(self, nursery: trio.Nursery, count: int) -> None:
         """Start `count` consumers; every job runs in a task of this nursery."""
         self._slots = [
-            Slot(self._take_at_once, self._take, self._ended, self._wait_for_thread, left_nursery, self._threads)
+            Slot(self._take_at_once, self._take, self._ended, self._wait_for_thread, left_nursery, self._runtime)
             for _ in range(count)
         ]
         for slot in self._slots:
             nursery.start_soon(self._consume, slot, nursery, contextvars.copy_context())
+
+    async def serve(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Run what handlers need beside the slots, until cancelled: a loop of asyncio, where one asks for it."""
+        if self._registry.uses("asyncio"):
+            await self._asyncio.run(task_status=task_status)
+        else:
+            task_status.started()
 
     async def watch(self) -> None:
         """Watch the timeouts of the jobs that run, and log how many failures got no line, until cancelled."""
@@ -260,7 +269,7 @@ class Consumers:
     def _give_up(self, slot: Slot) -> None:
         """The clean-up of a cancelled handler lasts too long: its job ends, and it keeps its slot until it returns."""
         attempt = slot.attempt
-        if attempt is None or attempt.given_up or not attempt.handler.is_async:
+        if attempt is None or attempt.given_up or not attempt.handler.can_be_cancelled:
             return
         attempt.given_up = True
         log.error(

@@ -7,6 +7,7 @@ from typing import Protocol, cast
 
 import trio
 
+from workqueue.core.asyncio_thread import AsyncioThread, LoopEnded
 from workqueue.core.job import Job
 from workqueue.services.worker.running.attempt import Attempt
 
@@ -23,6 +24,37 @@ class Runtime(Protocol):
 
         Cancelled: it may go on where it cannot be stopped; `attempt.left_behind` is set once it has ended then.
         """
+
+
+class Runtimes:
+    """Each handler's own runtime."""
+
+    def __init__(self, threads: Runtime, asyncio_: Runtime) -> None:
+        self._threads = threads
+        self._asyncio = asyncio_
+
+    async def run(self, attempt: Attempt) -> object:
+        """Runtime.run."""
+        return await (self._threads if attempt.handler.runtime == "thread" else self._asyncio).run(attempt)
+
+
+class AsyncioLoop:
+    """The loop of asyncio that this worker has for such handlers."""
+
+    def __init__(self, thread: AsyncioThread) -> None:
+        self._thread = thread
+
+    async def run(self, attempt: Attempt) -> object:
+        """Runtime.run. What it has started ends with it; its clean-up may last for CLEAN_UP_SECONDS."""
+
+        def left_behind(ended: trio.Event) -> None:
+            attempt.left_behind = ended
+
+        try:
+            return await self._thread.call(attempt.handler.function, attempt.job, left_behind)
+        except LoopEnded as error:
+            attempt.lacking = str(error)
+            raise NotGiven(str(error)) from error
 
 
 class Threads:

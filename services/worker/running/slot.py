@@ -103,7 +103,7 @@ class Slot:
             return
         self.attempt.give_up_at = self._now() + grace_seconds
         self._interrupted, self._used_up = InterruptReason.CANCELLED, True
-        if self.attempt.handler.is_async:
+        if self.attempt.handler.can_be_cancelled:
             self._scope.cancel()
 
     def watch(self) -> None:
