@@ -19,6 +19,7 @@ from workqueue.core.errors import InvalidKey, InvalidSettings, WorkQueueError
 from workqueue.core.settings import Settings, load_settings, misspelt
 from workqueue.services.cli import local_installation
 from workqueue.services.cli.act_commands import add_act_commands
+from workqueue.services.cli.check import add_check_command
 from workqueue.services.cli.dead_commands import add_dead_commands
 from workqueue.services.cli.limits import add_limit_commands
 from workqueue.services.cli.pauses import add_pause_commands
@@ -440,6 +441,7 @@ add_queue_commands(main, lambda: _producer_url(_settings()))
 add_limit_commands(main, lambda: _producer_url(_settings()))
 add_schedule_commands(main, lambda: _producer_url(_settings()))
 add_worker_commands(main, lambda: _producer_url(_settings()))
+add_check_command(main, lambda given: _settings(given))
 
 
 add_dead_commands(main, lambda: _producer_url(_settings()))
