@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Literal, Protocol, TypeVar
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from workqueue.core.errors import InvalidOption
 from workqueue.core.job import Job
@@ -71,6 +72,7 @@ class Registry:
         self._handlers: dict[str, Handler] = {}
         self._schedules: dict[str, Schedule] = {}
         self._limits: dict[str, Limit] = {}
+        self._undecided: set[str] = set()  #: types whose coroutine functions do not say where they run
 
     def handler(
         self,
@@ -139,6 +141,9 @@ class Registry:
             self._handlers[job_type] = Handler(
                 job_type, function, runs_in == "trio", timeout, payload, policy, retries, queue, runs_in
             )
+            self._undecided.discard(job_type)
+            if runtime is None and runs_in == "trio":
+                self._undecided.add(job_type)
             self._limits.pop(f"type:{job_type}", None)
             if limit is not None:
                 self._limits[f"type:{job_type}"] = limit
@@ -200,6 +205,12 @@ class Registry:
             return function
 
         return declare
+
+    def decide(self, runtime: str) -> None:
+        """Coroutine functions that do not say where they run, run there: `trio` or `asyncio`."""
+        for job_type in self._undecided:
+            handler = self._handlers[job_type]
+            self._handlers[job_type] = replace(handler, is_async=runtime == "trio", runtime=runtime)
 
     def uses(self, runtime: str) -> bool:
         """Does any handler run there?"""

@@ -50,6 +50,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     idempotency_ttl: Annotated[float, Meta(ge=1, le=31_536_000)] = 86_400.0  #: seconds
     worker_concurrency: Annotated[int, Meta(ge=1, le=10_000)] = 2  #: jobs at once in one process
     worker_handlers: str | None = None  #: modules, separated by commas
+    worker_runtime: str = "trio"  #: where coroutine functions run that do not say it themselves
     queues: str = "all"  #: which a worker takes jobs from (core/queues.py)
     shutdown_grace: Annotated[float, Meta(ge=0, le=86_400)] = 10.0  #: seconds
     cancel_grace: Annotated[float, Meta(ge=0, le=86_400)] = 5.0  #: seconds that a cancelled job may clean up
@@ -122,6 +123,7 @@ CLOSE = 0.85  #: of 1.0: two letters of WORKER_CONCURRENCY may be wrong
 
 #: Never shown, not even where they are wrong.
 SECRET = frozenset({"redis_url", "redis_password", "database_url", "smtp_url", "api_tokens", "metrics_token"})
+COROUTINE_RUNTIMES = ("trio", "asyncio")
 LOG_LEVELS = ("debug", "info", "warning", "error")
 
 
@@ -212,6 +214,9 @@ def _check_more(values: dict[str, object], faults: list[str]) -> None:
     level = values.get("log_level", "info")
     if level not in LOG_LEVELS:
         faults.append(f"LOG_LEVEL={level!r}: must be one of {', '.join(LOG_LEVELS)}")
+    runtime = values.get("worker_runtime", "trio")
+    if runtime not in COROUTINE_RUNTIMES:
+        faults.append(f"WORKER_RUNTIME={runtime!r}: must be one of {', '.join(COROUTINE_RUNTIMES)}")
     origins = values.get("allowed_origins")
     if isinstance(origins, str) and origins != "*":
         for part in _parts(origins):

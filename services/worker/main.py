@@ -116,6 +116,7 @@ def load_handlers(settings: Settings, into: Registry) -> None:
             faults.append(f"WORKER_HANDLERS={settings.worker_handlers!r}: cannot import {module}{where}: {fault}")
     if faults:
         raise InvalidSettings(faults)
+    into.decide(settings.worker_runtime)
     unmute(settings)
 
 

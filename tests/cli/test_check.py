@@ -55,6 +55,11 @@ def test_it_shows_what_a_worker_would_run(check):
     assert lines[6:] == ["limits: 1", "  type:invoice  3 at once, 100 in 60 s", "good: workqueue:jobs, with rows"]
 
 
+def test_the_runtime_of_coroutine_functions_is_a_setting(check):
+    said = check(SHOP % "7", "--handlers", "shop", WORKER_RUNTIME="asyncio")[1].splitlines()
+    assert said[1:3] == ["  invoice  asyncio, timeout 30 s, payload Invoice", "  tidy up  thread"]
+
+
 def test_a_project_without_handlers_is_good(check):
     assert check("")[:2] == (0, "handlers: 0\ngood: workqueue:jobs, without rows: DATABASE_URL is not set\n")
 
@@ -67,6 +72,7 @@ def test_a_project_without_handlers_is_good(check):
         (SHOP.replace("30 2", "90 2") % "7", {}, "cron is not valid"),
         ("def", {}, "invalid syntax"),
         ("", {"WORKER_CONCURRENCY": "many"}, "WORKER_CONCURRENCY='many'"),
+        ("", {"WORKER_RUNTIME": "gevent"}, "WORKER_RUNTIME='gevent': must be one of trio, asyncio"),
     ],
 )
 def test_each_fault_is_a_line_and_no_traceback(check, module, variables, fault):

@@ -205,6 +205,11 @@ def test_a_handler_runs_where_it_says():
         ("trio", True, True), ("asyncio", False, True), ("thread", False, False), ("thread", False, False),
     ]  # fmt: skip
     assert registry.uses("asyncio")
+    for default, expected in (("asyncio", "asyncio asyncio thread thread"), ("trio", "trio asyncio thread thread")):
+        registry.decide(default)
+        kept = [handler for name in registry.types if (handler := registry.get(name))]
+        assert " ".join(each.runtime for each in kept) == expected
+        assert kept[0].is_async == (default == "trio")
     assert not Registry().uses("asyncio")
     for function, runtime, says in (
         (plain, "asyncio", "is a plain function"),
