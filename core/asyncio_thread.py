@@ -55,7 +55,8 @@ class AsyncioThread:
                     token.run_sync_soon(ended.set)
 
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(lambda: trio.to_thread.run_sync(main, abandon_on_cancel=True, limiter=_ONE))
+            own = trio.CapacityLimiter(1)  # it takes the place of no job's thread
+            nursery.start_soon(lambda: trio.to_thread.run_sync(main, abandon_on_cancel=True, limiter=own))
             await serves.wait()
             task_status.started()
             try:
@@ -123,9 +124,6 @@ class AsyncioThread:
         if raised is not None:
             raise raised
         return result
-
-
-_ONE = trio.CapacityLimiter(1_000_000)  # the thread of a loop takes nobody's place
 
 
 async def _whole(function: Callable[[Any], object], argument: object) -> tuple[object, BaseException | None]:

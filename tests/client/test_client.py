@@ -199,6 +199,18 @@ async def test_waiting_ends_with_its_time(client):
     assert 0.4 < time.monotonic() - begun < 5
 
 
+async def test_what_ends_within_less_than_a_second_is_seen(client, steps, lease):
+    queued = await client.enqueue("x")
+
+    async def soon() -> None:
+        await trio.sleep(0.2)
+        await finish(steps, lease, Complete(b"1"))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(soon)
+        assert await client.wait(queued, timeout=0.9) == 1
+
+
 async def test_nobody_there_is_told_from_no_answer(colour, proxy, psql, far):
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
@@ -313,7 +325,9 @@ async def test_the_environment_says_where(url, monkeypatch, psql):
     assert len(await rows(psql)) == 1
 
 
-@pytest.mark.parametrize("url", ["ftp://a", "localhost:8080", "http://", "http://a/?b=c", "http://a:port"])
+@pytest.mark.parametrize(
+    "url", ["ftp://a", "localhost:8080", "http://", "http://a/?b=c", "http://a:port", "http://u:p@a"]
+)
 def test_what_is_no_url_of_a_producer_is_named(url):
     with pytest.raises(ValueError, match=r"URL|port|Port"):
         Client(url)

@@ -238,18 +238,20 @@ def wait(job_id: UUID, *, seconds: float) -> Call[JobInfo]:
     was away when the time was over."""
     trips = Trips(seconds)
     job: JobInfo | None = None
-    while job is None or not job.has_ended:
+    while True:
         look = max(min(trips.left, LOOK_SECONDS), 0.0)
         within = Trips(look + SLACK_SECONDS)
         answer = yield from within.run("GET", f"/api/jobs/{job_id}?wait={int(look)}")
         if answer is not None:
             job = _JOB.decode(_accepted(answer))
-            if not job.has_ended and trips.left < 1:
-                yield Pause(max(trips.left, 0.0))
-        if trips.left <= 0 and (job is None or not job.has_ended):
-            if answer is None or job is None:
-                raise Unavailable(within.told("no answer from the producer"))
+            if job.has_ended:
+                break
+        if trips.left <= 0 and (answer is None or job is None):
+            raise Unavailable(within.told("no answer from the producer"))
+        if trips.left <= 0 and job is not None:
             raise StillRunning(job_id, seconds, job.status)
+        if look < 1:  # less than the producer can wait for; then a last look
+            yield Pause(max(trips.left, 0.0))
     if job.status == "failed":
         raise JobFailed(f"job {job_id} has failed: {job.error_message}", job)
     if job.status == "cancelled":

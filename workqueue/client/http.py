@@ -40,8 +40,8 @@ class Target:
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise ValueError(f"{parts.scheme or url!r}: a client takes http:// and https:// URLs of a producer")
-        if parts.query or parts.fragment:
-            raise ValueError("the URL of a producer has no query and no fragment")
+        if parts.query or parts.fragment or parts.username or parts.password:
+            raise ValueError("the URL of a producer has no query, no fragment and no user: give its token as `token`")
         host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
         self.shown = f"{parts.scheme}://{host}" + (f":{parts.port}" if parts.port else "")
         self.is_secure = parts.scheme == "https"

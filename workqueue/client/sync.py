@@ -35,9 +35,9 @@ class Client:
         included. Nothing is sent yet. Raises ValueError."""
         self._target = http.Target(url, token)
         self._timeout = timeout
-        self._pool: httpcore.ConnectionPool | None = None
-        self._process = os.getpid()
-        self._parents: list[httpcore.ConnectionPool | None] = []  #: never used nor closed: they are not ours
+        self._pools: dict[
+            int, httpcore.ConnectionPool
+        ] = {}  #: by process; those of parents are neither used nor closed
 
     def enqueue(
         self,
@@ -106,8 +106,7 @@ class Client:
 
     def close(self) -> None:
         """Close the connections. The client may be used on: it makes new ones."""
-        pool, self._pool = self._pool, None
-        if pool is not None and self._process == os.getpid():
+        if (pool := self._pools.pop(os.getpid(), None)) is not None:
             pool.close()
 
     def __enter__(self) -> Client:
@@ -152,9 +151,8 @@ class Client:
 
     def _connections(self) -> httpcore.ConnectionPool:
         """Those of this process: a forked one must not write into its parent's."""
-        if self._process != os.getpid():
-            self._parents.append(self._pool)
-            self._pool, self._process = None, os.getpid()
-        if self._pool is None:
-            self._pool = httpcore.ConnectionPool(network_backend=http.ResolvingBackend(), **http.options(self._target))
-        return self._pool
+        process = os.getpid()
+        if (pool := self._pools.get(process)) is None:
+            new = httpcore.ConnectionPool(network_backend=http.ResolvingBackend(), **http.options(self._target))
+            pool = self._pools.setdefault(process, new)  # another thread may have been quicker
+        return pool
