@@ -28,9 +28,11 @@ class Rate(Struct, frozen=True):
     cpu_us: float  #: of our own process, for each job
 
 
-def handlers() -> Registry:
-    """`noop`, `fails`, `sleeps`."""
+def handlers(*, in_asyncio: bool = False) -> Registry:
+    """`noop`, `fails`, `sleeps`; `in_asyncio`: and `asyncio`, a no-op in that runtime."""
     registry = Registry()
+    if in_asyncio:
+        registry.handler("asyncio", timeout=TIMEOUT_SECONDS, runtime="asyncio")(_nothing)
 
     @registry.handler("noop", timeout=TIMEOUT_SECONDS)
     async def noop(job: Job) -> object:
@@ -48,6 +50,10 @@ def handlers() -> Registry:
     return registry
 
 
+async def _nothing(job: Job) -> object:
+    return None
+
+
 @asynccontextmanager
 async def open_worker(sandbox: Sandbox, registry: Registry) -> AsyncIterator[Worker]:
     """A worker that takes jobs; it stops at the end of the block as it does on SIGTERM."""
@@ -61,9 +67,11 @@ async def open_worker(sandbox: Sandbox, registry: Registry) -> AsyncIterator[Wor
         stop.set()
 
 
-async def drain(sandbox: Sandbox, jobs: int, progress: Progress = lambda done: None) -> Rate:
+async def drain(
+    sandbox: Sandbox, jobs: int, progress: Progress = lambda done: None, *, in_asyncio: bool = False
+) -> Rate:
     """Let one worker do the `jobs` that are queued, each with an end."""
-    async with open_worker(sandbox, handlers()) as worker:
+    async with open_worker(sandbox, handlers(in_asyncio=in_asyncio)) as worker:
         return await until_done(worker, jobs, progress)
 
 

@@ -56,6 +56,9 @@ async def test_what_it_returns_raises_and_takes_too_long(registry, run_worker, q
     if psql_if_rows is not None:
         results = await psql_if_rows("SELECT result FROM jobs WHERE state = 'completed' AND type = 'x'")
         assert [row["result"] for row in results] == ['{"ran in":"asyncio.unix_events"}'] * 2
+        traceback = await psql_if_rows("SELECT traceback FROM runs WHERE error = 'ValueError: no'")
+        assert "test_asyncio.py" in traceback[0]["traceback"]
+        assert "asyncio_thread.py" not in traceback[0]["traceback"]
         await check_nothing_left(queue, psql_if_rows)
 
 

@@ -11,6 +11,7 @@ import trio
 from msgspec import Struct
 from msgspec.structs import replace
 
+from workqueue.core import asyncio_thread
 from workqueue.core.errors import PermanentFailure, WorkQueueError
 from workqueue.core.handlers import Handler
 from workqueue.core.job import Job
@@ -28,6 +29,7 @@ MACHINERY = frozenset(
     {
         str(Path(__file__).with_name("slot.py")),
         str(Path(__file__).with_name("runtimes.py")),
+        asyncio_thread.__file__,
         inspect.unwrap(trio.to_thread.run_sync).__code__.co_filename,
         outcome.Value.unwrap.__code__.co_filename,
     }
