@@ -13,16 +13,14 @@ from typing import Any, cast
 
 import trio
 
+from workqueue.core.errors import LoopEnded
+
 CLEAN_UP_SECONDS = 4.0  #: for so long a cancelled call is waited for; shorter than a stop waits
 
 log = logging.getLogger(__name__)
 
 #: The tasks that a call has started, and those that these have started.
 _started: contextvars.ContextVar[set["asyncio.Task[Any]"]] = contextvars.ContextVar("workqueue asyncio tasks")
-
-
-class LoopEnded(Exception):
-    """The loop does not run (any more)."""
 
 
 class AsyncioThread:

@@ -85,6 +85,10 @@ class LeaseLost(WorkQueueError):
     """Redis said that our lease is gone: cancel its jobs; late outcomes are refused once their rows were taken back."""
 
 
+class LoopEnded(WorkQueueError):
+    """The loop of asyncio that handlers run in does not run (any more)."""
+
+
 class ArtifactRefused(WorkQueueError):
     """The handler attached something that cannot be kept; the text says what and why."""
 

@@ -329,7 +329,8 @@ class Worker:
     async def _work(self, stop: Callable[[], Awaitable[None]], skip_grace: Callable[[], Awaitable[None]]) -> None:
         grace = self.settings.shutdown_grace
         async with trio.open_nursery() as waiting:
-            await waiting.start(self.consumers.serve)
+            if self.consumers.needs_asyncio:
+                await waiting.start(self.consumers.serve_asyncio)
             waiting.start_soon(self.consumers.watch)
             waiting.start_soon(self.consumers.environment.watch)
             async with trio.open_nursery() as running:

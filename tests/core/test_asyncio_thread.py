@@ -12,7 +12,8 @@ import pytest
 import trio
 
 from workqueue.core import asyncio_thread
-from workqueue.core.asyncio_thread import AsyncioThread, LoopEnded
+from workqueue.core.asyncio_thread import AsyncioThread
+from workqueue.core.errors import LoopEnded
 
 variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable", default="none")
 

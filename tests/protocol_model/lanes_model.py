@@ -226,7 +226,7 @@ class Lanes:
 
     def keep_place(self, lane: Lane, task: Task, beside: int = 0) -> None:
         """Nothing else of its strict group runs, but for so many that are copies: what is behind it stays there."""
-        if self.is_strict(lane) and self.running[f"group:{lane.group}"] <= beside:
+        if self.is_strict(lane) and self.running[f"group:{lane.group}"] == beside:
             self.kept[lane.untyped] = task.job
 
     def take_ahead(self, lane: Lane, first: int, count: int) -> dict[int, Task]:

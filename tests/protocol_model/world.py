@@ -114,6 +114,7 @@ class World:
         self.snapshots = []
         if state.lanes is not None:
             self.in_force.lose(state.lanes.limits)
+            state.lanes.kept.clear()  # permits and places are as they were before
 
     # --- the trace
 

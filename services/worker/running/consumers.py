@@ -141,12 +141,14 @@ class Consumers:
         for slot in self._slots:
             nursery.start_soon(self._consume, slot, nursery, contextvars.copy_context())
 
-    async def serve(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Run what handlers need beside the slots, until cancelled: a loop of asyncio, where one asks for it."""
-        if self._registry.uses("asyncio"):
-            await self._asyncio.run(task_status=task_status)
-        else:
-            task_status.started()
+    @property
+    def needs_asyncio(self) -> bool:
+        """Does a handler run in asyncio? Then `serve_asyncio` has to run before the first job starts."""
+        return self._registry.uses("asyncio")
+
+    async def serve_asyncio(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Run the loop of asyncio until cancelled."""
+        await self._asyncio.run(task_status=task_status)
 
     async def watch(self) -> None:
         """Watch the timeouts of the jobs that run, and log how many failures got no line, until cancelled."""

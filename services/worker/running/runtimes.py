@@ -7,7 +7,8 @@ from typing import Protocol, cast
 
 import trio
 
-from workqueue.core.asyncio_thread import AsyncioThread, LoopEnded
+from workqueue.core.asyncio_thread import AsyncioThread
+from workqueue.core.errors import LoopEnded
 from workqueue.core.job import Job
 from workqueue.services.worker.running.attempt import Attempt
 
