@@ -43,7 +43,7 @@ class Client:
     ) -> None:
         pool, self._pool = self._pool, None
         if pool is not None:
-            with anyio.CancelScope(shield=True):  # it closes sockets, and waits for nobody
+            with anyio.CancelScope(shield=True):  # it closes sockets, which takes no time
                 await pool.aclose()
 
     async def enqueue(

@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from functools import partial
@@ -14,11 +15,11 @@ from workqueue import Client, Task, aio
 COLOURS = ("sync", "asyncio", "trio")
 
 
-class Colour:
+class Colour(ABC):
     """Every method of a client as a coroutine of Trio; `enqueue_many` gives a list."""
 
-    async def call(self, name: str, *arguments: Any, **options: Any) -> Any:
-        raise NotImplementedError
+    @abstractmethod
+    async def call(self, name: str, *arguments: Any, **options: Any) -> Any: ...
 
     def __getattr__(self, name: str) -> Any:
         return partial(self.call, name)
