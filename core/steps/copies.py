@@ -40,7 +40,8 @@ class Copies:
         """Drop what follows `copies` in their lanes and is a copy as well.
 
         They still hold their permits, so that the order of a group is kept: no other claim takes what is looked at
-        here before it is back. Raises LeaseLost. Cancelled: what was looked at is in the flight, and goes back with the audit.
+        here before it is back. Raises LeaseLost. Cancelled: what was looked at is in the flight, and goes back with
+        the audit.
         """
         lanes = dict.fromkeys(lane for claimed in copies for lane in _lanes_of(claimed))
         each = AHEAD_AT_FIRST
